@@ -1,0 +1,79 @@
+"""The exceptions that ewmalab raises for things a user can mend.
+
+::
+
+    EwmalabError
+    ├── ConfigError          a settings file, environment variable or flag holds something unusable
+    ├── RulebookError        a date, asset or competition that the rulebook does not know
+    ├── BarsError            bars that break a rule of `Bars` (unsorted, non-positive, ...)
+    ├── DataError            the cache lacks or lost what a command needs
+    │   ├── MissingDataError     ranges that were never fetched; names them and the command that gets them
+    │   └── CorruptPartitionError   a partition whose bytes are not those that were written
+    ├── FeedError            a price feed cannot answer
+    │   ├── FeedAuthError        the key is missing or refused
+    │   └── FeedUnavailable      retries are used up
+    ├── ForecasterError      a forecaster cannot be loaded or broke its protocol
+    ├── FormatError          a price has no form that validators accept
+    ├── PredictionError      a prediction file or realised prices that cannot be read
+    └── ExperimentError      an experiment directory that is missing, broken or not comparable
+
+Every message names what was found, the limit it broke, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class EwmalabError(Exception):
+    """Base of every error that a user can mend; the command line prints it without a traceback."""
+
+
+class ConfigError(EwmalabError):
+    """A settings file, environment variable or flag holds something unusable."""
+
+
+class RulebookError(EwmalabError):
+    """The rulebook does not know this date, asset or competition."""
+
+
+class BarsError(EwmalabError):
+    """Bars break a rule of `ewmalab.market.bars.Bars`."""
+
+
+class DataError(EwmalabError):
+    """The cache lacks or lost what a command needs."""
+
+
+class MissingDataError(DataError):
+    """Ranges that a command needs were never fetched."""
+
+
+class CorruptPartitionError(DataError):
+    """A cached partition's bytes are not those that were written."""
+
+
+class FeedError(EwmalabError):
+    """A price feed cannot answer."""
+
+
+class FeedAuthError(FeedError):
+    """A feed's key is missing or was refused."""
+
+
+class FeedUnavailable(FeedError):
+    """A feed kept failing until the retries were used up."""
+
+
+class ForecasterError(EwmalabError):
+    """A forecaster cannot be loaded, or broke its protocol."""
+
+
+class FormatError(EwmalabError):
+    """A price has no form that validators accept."""
+
+
+class PredictionError(EwmalabError):
+    """A prediction file or a list of realised prices cannot be read."""
+
+
+class ExperimentError(EwmalabError):
+    """An experiment directory is missing, broken or not comparable."""

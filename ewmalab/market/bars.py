@@ -1,0 +1,221 @@
+"""`Bars`: minute bars as columns, validated once and immutable afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import BarsError
+
+MINUTE = 60
+DAY = 86_400
+COLUMNS = ("timestamp", "open", "high", "low", "close")
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bars:
+    """Price bars of one asset at one resolution, as contiguous read-only columns.
+
+    A bar is labelled by its open time: the bar labelled ``t`` covers ``[t, t + resolution)`` and is known from
+    ``t + resolution`` on. A missing bar is a missing row, never a flat one. A bar from a source without a real
+    range holds NaN in open, high and low together ("close-only").
+
+    Parameters
+    ----------
+    timestamp : (n,) int64
+        Open times, seconds since 1970-01-01 UTC, strictly increasing multiples of `resolution`.
+    open, high, low : (n,) float64
+        Prices, or NaN in all three for a close-only bar.
+    close : (n,) float64
+        Closing prices; positive and finite.
+    resolution : int
+        Seconds per bar.
+
+    Raises
+    ------
+    BarsError
+        If any row breaks a rule; the message counts the rows per rule and names the first of them.
+
+    Examples
+    --------
+    >>> bars = Bars.from_closes([0, 60, 180], [100.0, 101.0, 102.0])
+    >>> len(bars), bars.gaps()
+    (3, [(120, 180)])
+    """
+
+    timestamp: Int
+    open: Float
+    high: Float
+    low: Float
+    close: Float
+    resolution: int = MINUTE
+
+    def __post_init__(self) -> None:
+        for name in COLUMNS:
+            dtype = np.int64 if name == "timestamp" else np.float64
+            column = np.array(getattr(self, name), dtype=dtype, order="C")  # a copy: nobody else can write to it
+            if column.ndim != 1:
+                raise BarsError(f"column {name!r} has {column.ndim} dimensions; bars are flat columns")
+            column.setflags(write=False)
+            object.__setattr__(self, name, column)
+        lengths = {name: len(getattr(self, name)) for name in COLUMNS}
+        if len(set(lengths.values())) != 1:
+            raise BarsError(f"columns differ in length: {lengths}")
+        reasons = row_faults(self.columns(), self.resolution)
+        if reasons:
+            raise BarsError(describe_faults(reasons, self.timestamp))
+
+    @classmethod
+    def empty(cls, resolution: int = MINUTE) -> Bars:
+        """Return bars without a row."""
+        none = np.empty(0)
+        return cls(np.empty(0, np.int64), none, none, none, none, resolution)
+
+    @classmethod
+    def from_closes(cls, timestamp: npt.ArrayLike, close: npt.ArrayLike, resolution: int = MINUTE) -> Bars:
+        """Return close-only bars (open, high and low are NaN)."""
+        times = np.asarray(timestamp, np.int64)
+        nan = np.full(times.shape, np.nan)
+        return cls(times, nan, nan, nan, np.asarray(close, np.float64), resolution)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, npt.ArrayLike], resolution: int = MINUTE) -> Bars:
+        """Return bars from a mapping that holds the five columns by name."""
+        return cls(*(columns[name] for name in COLUMNS), resolution=resolution)  # type: ignore[arg-type]
+
+    @classmethod
+    def concatenate(cls, parts: list[Bars]) -> Bars:
+        """Join bars that follow each other in time."""
+        if not parts:
+            return cls.empty()
+        if len({part.resolution for part in parts}) != 1:
+            raise BarsError("bars of different resolutions cannot be joined")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+        return cls.from_columns(joined, parts[0].resolution)
+
+    @classmethod
+    def _trusted(cls, columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> Bars:
+        """Wrap slices of columns that were validated before."""
+        bars = object.__new__(cls)
+        for name in COLUMNS:
+            object.__setattr__(bars, name, columns[name])
+        object.__setattr__(bars, "resolution", resolution)
+        return bars
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    def __iter__(self) -> Iterator[Bars]:
+        """Yield the bars one by one, each as `Bars` of length one."""
+        for i in range(len(self)):
+            yield self.rows(i, i + 1)
+
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the columns by name (not copies)."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    def rows(self, start: int, stop: int) -> Bars:
+        """Return rows ``start:stop`` without copying or validating again."""
+        return self._trusted({k: v[start:stop] for k, v in self.columns().items()}, self.resolution)
+
+    def between(self, start: int, end: int) -> Bars:
+        """Return the bars labelled in ``[start, end)``."""
+        i, j = np.searchsorted(self.timestamp, (start, end))
+        return self.rows(int(i), int(j))
+
+    def known_at(self, when: int) -> Bars:
+        """Return the bars that are closed at `when`: label + resolution <= when."""
+        return self.rows(0, self.count_known_at(when))
+
+    def count_known_at(self, when: int) -> int:
+        """Return how many bars are closed at `when`."""
+        return int(np.searchsorted(self.timestamp, when - self.resolution, side="right"))
+
+    @property
+    def has_range(self) -> Bool:
+        """(n,) bool: whether the bar's open, high and low are real (False: close-only)."""
+        return ~np.isnan(self.high)
+
+    def closes_at(self, times: npt.ArrayLike) -> Float:
+        """Return the close of the bar labelled by each time, NaN where there is none.
+
+        Parameters
+        ----------
+        times : (k,) int64
+            Bar labels, seconds since 1970-01-01 UTC.
+
+        Returns
+        -------
+        (k,) float64
+        """
+        wanted = np.asarray(times, np.int64)
+        out = np.full(wanted.shape, np.nan)
+        if len(self):
+            at = np.minimum(np.searchsorted(self.timestamp, wanted), len(self) - 1)
+            found = self.timestamp[at] == wanted
+            out[found] = self.close[at[found]]
+        return out
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Return the missing stretches between the first and the last bar as ``[from, to)`` label ranges."""
+        at = np.flatnonzero(np.diff(self.timestamp) != self.resolution)
+        return [(int(self.timestamp[i]) + self.resolution, int(self.timestamp[i + 1])) for i in at]
+
+    def digest(self) -> str:
+        """Return the sha256 of the columns' bytes: equal digests mean equal bars, bit for bit."""
+        sha = hashlib.sha256(str(self.resolution).encode())
+        for name in COLUMNS:
+            sha.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return sha.hexdigest()
+
+
+def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int = MINUTE) -> dict[str, Bool]:
+    """Return, for each broken rule, the mask of the rows that break it (rules nobody breaks are left out).
+
+    Parameters
+    ----------
+    columns : mapping of (n,) arrays
+        The five columns of `Bars`; rows are judged one by one, the order against the row before.
+    resolution : int
+        Seconds per bar.
+
+    Returns
+    -------
+    dict of str to (n,) bool
+    """
+    t = np.asarray(columns["timestamp"], np.int64)
+    o, h, l, c = (np.asarray(columns[name], np.float64) for name in COLUMNS[1:])
+    step = np.diff(t, prepend=t[:1] - resolution) if len(t) else t
+    absent = np.isnan(o).astype(int) + np.isnan(h) + np.isnan(l)
+    full = absent == 0
+    with np.errstate(invalid="ignore"):
+        faults = {
+            "duplicate timestamp": step == 0,
+            "out of order": step < 0,
+            f"timestamp not a multiple of {resolution} s": t % resolution != 0,
+            "close missing or not finite": ~np.isfinite(c),
+            "price not positive": (c <= 0) | (o <= 0) | (h <= 0) | (l <= 0),
+            "open, high or low not finite": np.isinf(o) | np.isinf(h) | np.isinf(l),
+            "open, high, low only partly present": (absent > 0) & (absent < 3),
+            "high below low": full & (h < l),
+            "close outside low..high": full & ((c < l) | (c > h)),
+            "open outside low..high": full & ((o < l) | (o > h)),
+        }
+    return {reason: mask for reason, mask in faults.items() if mask.any()}
+
+
+def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
+    """Return one line that counts the rows per broken rule and names the first of each."""
+    parts = []
+    for reason, mask in faults.items():
+        first = int(np.flatnonzero(mask)[0])
+        parts.append(f"{int(mask.sum())} x {reason} (first: row {first}, timestamp {int(timestamp[first])})")
+    return "bad bars: " + "; ".join(parts)

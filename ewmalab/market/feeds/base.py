@@ -1,0 +1,50 @@
+"""The protocol that every price feed satisfies."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from ewmalab.market.bars import Bars
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """A source of closed 1-minute bars.
+
+    Attributes
+    ----------
+    name : str
+        The feed's folder in the cache: ``pyth``, ``binance``, ...
+    source : str
+        Where bars come from, for the manifest: a host, a file, "synthetic ..."; never a key.
+    chunk : int
+        The longest range, in seconds, that one `fetch` may ask for.
+    synthetic : bool
+        Whether the prices are simulated.
+    """
+
+    name: str
+    source: str
+    chunk: int
+    synthetic: bool
+
+    def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
+        """Return the closed 1-minute bars labelled in ``[start, end)``.
+
+        Parameters
+        ----------
+        asset : str
+            The subnet's symbol, for example ``"BTC"``.
+        start, end : int
+            Seconds since 1970-01-01 UTC, multiples of 60; ``end - start <= chunk``.
+        now : int
+            The present: a bar labelled ``t`` is returned only if ``t + 60 <= now``.
+
+        Raises
+        ------
+        FeedError
+            If the feed does not know the asset, refuses the key, or keeps failing.
+        BarsError
+            If the answer's rows break a rule of `Bars`.
+        """
+        ...
