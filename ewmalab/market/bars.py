@@ -102,7 +102,7 @@ class Bars:
         return cls.from_columns(joined, parts[0].resolution)
 
     @classmethod
-    def _trusted(cls, columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> Bars:
+    def trusted(cls, columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> Bars:
         """Wrap slices of columns that were validated before."""
         bars = object.__new__(cls)
         for name in COLUMNS:
@@ -124,7 +124,7 @@ class Bars:
 
     def rows(self, start: int, stop: int) -> Bars:
         """Return rows ``start:stop`` without copying or validating again."""
-        return self._trusted({k: v[start:stop] for k, v in self.columns().items()}, self.resolution)
+        return self.trusted({k: v[start:stop] for k, v in self.columns().items()}, self.resolution)
 
     def between(self, start: int, end: int) -> Bars:
         """Return the bars labelled in ``[start, end)``."""

@@ -1,0 +1,1 @@
+"""Forecasters: state from bars, paths from state. Pure: no clock, no files, no network."""

@@ -1,0 +1,235 @@
+"""The forecaster ``ewma``: EWMA volatility at 1 and 5 minutes with Student-t shocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import ForecasterError
+from ewmalab.forecast import ewma_kernels as ek
+from ewmalab.forecast.kernels import ewma_paths
+from ewmalab.forecast.protocol import LogReturns, Prompt
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.resample import no_forming, resample
+from ewmalab.market.sessions import in_session
+from ewmalab.rulebook import Asset
+
+FIVE_MINUTES = 300
+_NO_TRACK = np.empty((0, 1))
+_GAP_POLICIES = {"hold": ek.HOLD, "revert": ek.REVERT, "decay": ek.DECAY}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EwmaState:
+    """State of `Ewma` for one asset.
+
+    Attributes
+    ----------
+    minute, five_minute : (5,) float64
+        Per resolution: variance per bar, long-run variance, bars seen, label and close of the newest bar.
+    forming : (5,) float64
+        The 5-minute bar under construction.
+    """
+
+    minute: npt.NDArray[np.float64]
+    five_minute: npt.NDArray[np.float64]
+    forming: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ewma:
+    """EWMA volatility with Student-t shocks, one asset.
+
+    The 1-minute state serves prompts with an increment of 60 s, the 5-minute state those with 300 s. Each bar's
+    variance proxy v (`ewma_kernels.variance_proxies`) enters as ``h <- decay h + (1 - decay) v`` with
+    ``decay = exp(-ln 2 dt / half-life)``. Paths start at h; shocks are Student-t of unit variance.
+
+    Parameters
+    ----------
+    asset : Asset
+    half_life_1m, half_life_5m : int
+        Half-lives of the variance, seconds.
+    nu_1m, nu_5m : float
+        Degrees of freedom of the shocks, > 2 (at 2 and below the variance does not exist).
+    variance_mixing_alpha : float
+        Weight of the squared return against the squared range, for bars with a real range.
+    variance_floor : float
+        Smallest variance per bar.
+    close_only : {"squared_return", "synthesise"}
+        Bars without a real range: v = r**2 (unbiased), or high and low from successive closes (0.68 r**2).
+    start : {"expanding_mean", "constant"}
+        How the variance starts: the mean of the first bars, weighted equally until the decay's own weight is
+        larger; or at `initial_variance`, 10 to 1000 times too large for most assets.
+    initial_variance : float
+        Per bar; only for ``start="constant"``.
+    gap_policy : {"hold", "revert", "decay"}
+        Over missing bars the variance stays; returns to the long-run variance with `gap_half_life`; or decays
+        towards zero (16 h at a half-life of 2 h leave 6 % of the volatility). With the first two a return over k
+        bars counts as a k-th of its square.
+    gap_half_life, long_run_half_life : int
+        Seconds; for ``gap_policy="revert"``.
+    feedback : float
+        Weight of a path's own shocks in its variance: 0 keeps it at its start, 1 is the full recursion, an IGARCH in
+        which the typical path's variance collapses while a few explode.
+    off_hours : {"session", "whole_path", "none"}
+        For assets that follow the US cash session: volatility outside it is `equity_off_hours_mult` times that inside, in
+        the state and per step; or every path is multiplied whatever the clock says; or no difference.
+    equity_off_hours_mult : float
+        Volatility outside the session relative to inside.
+    """
+
+    asset: Asset
+    half_life_1m: int
+    half_life_5m: int
+    nu_1m: float
+    nu_5m: float
+    variance_mixing_alpha: float
+    variance_floor: float
+    close_only: str
+    start: str
+    initial_variance: float
+    gap_policy: str
+    gap_half_life: int
+    long_run_half_life: int
+    feedback: float
+    off_hours: str
+    equity_off_hours_mult: float
+
+    STATE_VERSION = 1
+
+    def __post_init__(self) -> None:
+        for name in ("nu_1m", "nu_5m"):
+            if not getattr(self, name) > 2:
+                raise ForecasterError(
+                    f"ewma: {name} = {getattr(self, name)} for {self.asset.symbol}: must be above 2, "
+                    "where the shocks' variance exists"
+                )
+
+    def initial_state(self) -> EwmaState:
+        """Return the state before any bar."""
+        core = np.array([self.initial_variance, self.initial_variance, 0.0, np.nan, np.nan])
+        return EwmaState(core, core.copy(), no_forming())
+
+    def update(self, state: EwmaState, bars: Bars) -> EwmaState:
+        """Return the state after closed minute bars; see `Forecaster.update`.
+
+        Raises
+        ------
+        ForecasterError
+            If the bars are not minute bars, or do not follow those already seen.
+        """
+        if not len(bars):
+            return state
+        if bars.resolution != MINUTE:
+            raise ForecasterError(f"ewma takes bars of {MINUTE} s, got {bars.resolution} s")
+        seen = state.minute[ek.LAST_TIME]
+        if bars.timestamp[0] <= seen:
+            raise ForecasterError(
+                f"ewma: bar {int(bars.timestamp[0])} of {self.asset.symbol} is not after the newest seen, {int(seen)}"
+            )
+        if self.close_only == "synthesise":
+            bars = _with_synthetic_range(bars, state.minute[ek.LAST_CLOSE])
+        minute = self._filter(state.minute, bars, self.half_life_1m)
+        longer, forming = resample(bars, FIVE_MINUTES, state.forming)
+        five = self._filter(state.five_minute, longer, self.half_life_5m) if len(longer) else state.five_minute
+        return EwmaState(minute, five, forming)
+
+    def simulate(self, state: EwmaState, prompt: Prompt, stream: RandomStream) -> LogReturns:
+        """Return cumulative log-returns; see `Forecaster.simulate`.
+
+        Raises
+        ------
+        ForecasterError
+            If the increment is neither 60 nor 300 s, or no bar has been seen.
+        """
+        if prompt.time_increment == MINUTE:
+            core, half_life, nu = state.minute, self.half_life_1m, self.nu_1m
+        elif prompt.time_increment == FIVE_MINUTES:
+            core, half_life, nu = state.five_minute, self.half_life_5m, self.nu_5m
+        else:
+            raise ForecasterError(f"ewma simulates increments of 60 and 300 s, not {prompt.time_increment} s")
+        if not core[ek.COUNT]:
+            raise ForecasterError(f"ewma has seen no bar of {self.asset.symbol} yet: warm it up first")
+        keep = 1.0 - self.feedback * (1.0 - ek.decay_of(half_life, prompt.time_increment))
+        # Step i of a path runs from the close of the candle at grid point i to that at i + 1.
+        moments = prompt.grid()[:-1] + MINUTE
+        scale = self._volatility_scale(moments, prompt.time_increment)
+        if self.off_hours == "whole_path" and self.asset.sessions:
+            scale = scale * self.equity_off_hours_mult
+        out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
+        variance = max(core[ek.VARIANCE], self.variance_floor)
+        ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, scale.astype(np.float32), out)
+        return out
+
+    def dump_state(self, state: EwmaState) -> dict[str, Any]:
+        """Return the state as a plain dict (floats as hexadecimal text, hence exact)."""
+        return {
+            "forecaster": "ewma",
+            "version": self.STATE_VERSION,
+            "asset": self.asset.symbol,
+            **{k: [float(x).hex() for x in getattr(state, k)] for k in ("minute", "five_minute", "forming")},
+        }
+
+    def load_state(self, data: Mapping[str, Any]) -> EwmaState:
+        """Return the state that `dump_state` wrote."""
+        wanted = {"forecaster": "ewma", "version": self.STATE_VERSION, "asset": self.asset.symbol}
+        found = {key: data.get(key) for key in wanted}
+        if found != wanted:
+            raise ForecasterError(f"state is of {found}, expected {wanted}: rebuild it from the cached bars")
+        try:
+            parts = [
+                np.array([float.fromhex(x) for x in data[k]]) for k in ("minute", "five_minute", "forming")
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ForecasterError(f"state of {self.asset.symbol} is damaged: {error!r}") from error
+        if any(part.shape != (5,) for part in parts):
+            raise ForecasterError(f"state of {self.asset.symbol} is damaged: its parts need 5 numbers each")
+        return EwmaState(*parts)
+
+    def _filter(
+        self, core: npt.NDArray[np.float64], bars: Bars, half_life: int
+    ) -> npt.NDArray[np.float64]:
+        """Return one resolution's state after `bars`."""
+        new = core.copy()
+        proxies, elapsed = np.empty(len(bars)), np.empty(len(bars))
+        scale = self._volatility_scale(bars.timestamp, bars.resolution)
+        ek.variance_proxies(
+            bars.timestamp, bars.open, bars.high, bars.low, bars.close, bars.resolution,
+            core[ek.LAST_TIME], core[ek.LAST_CLOSE], self.variance_mixing_alpha, self.variance_floor,
+            self.gap_policy != "decay", scale, proxies, elapsed,
+        )  # fmt: skip
+        new[ek.COUNT] = ek.filter_variances(
+            proxies, elapsed, np.array([ek.decay_of(half_life, bars.resolution)]),
+            new[ek.VARIANCE : ek.VARIANCE + 1], new[ek.LONG_RUN : ek.LONG_RUN + 1], core[ek.COUNT],
+            ek.decay_of(self.long_run_half_life, bars.resolution), self.start == "expanding_mean",
+            _GAP_POLICIES[self.gap_policy], ek.decay_of(self.gap_half_life, bars.resolution), _NO_TRACK,
+        )  # fmt: skip
+        new[ek.LAST_TIME] = bars.timestamp[-1]
+        new[ek.LAST_CLOSE] = bars.close[-1]
+        return new
+
+    def _volatility_scale(
+        self, begin: npt.NDArray[np.int64], length: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the volatility of steps of `length` s relative to the level in session (their middle decides)."""
+        if not (self.asset.sessions and self.off_hours == "session"):
+            return np.ones(len(begin))
+        return np.where(in_session(begin + length // 2), 1.0, self.equity_off_hours_mult)
+
+
+def _with_synthetic_range(bars: Bars, last_close: float) -> Bars:
+    """Give close-only bars an open at the close before, and high and low at the extremes of the two."""
+    before = np.concatenate([[last_close], bars.close[:-1]])
+    before = np.where(np.isnan(before), bars.close, before)
+    real = bars.has_range
+    columns = bars.columns() | {
+        "open": np.where(real, bars.open, before),
+        "high": np.where(real, bars.high, np.maximum(before, bars.close)),
+        "low": np.where(real, bars.low, np.minimum(before, bars.close)),
+    }
+    return Bars.trusted(columns, bars.resolution)

@@ -1,0 +1,129 @@
+"""EWMA variance kernels, float64 and without fast-math: batches and single bars give the same bits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+HOLD, REVERT, DECAY = 0, 1, 2
+
+# Layout of one resolution's state vector.
+VARIANCE, LONG_RUN, COUNT, LAST_TIME, LAST_CLOSE = range(5)
+
+
+@njit(nogil=True, cache=True)
+def variance_proxies(
+    timestamp, opens, highs, lows, closes, resolution, last_time, last_close,
+    alpha, floor, spread_gaps, scale, proxies, elapsed,
+):  # fmt: skip
+    """Fill `proxies` with each bar's variance and `elapsed` with the bars since the one before.
+
+    With ``r = ln(close / previous close)`` and a real range,
+    ``v = alpha r**2 + (1 - alpha) ln(high / low)**2 / (4 ln 2)`` (Parkinson, 1980, doi:10.1086/296071). A close-only bar
+    gives ``v = r**2``; the first bar, which has no return, the range alone.
+
+    Parameters
+    ----------
+    timestamp, opens, highs, lows, closes : (n,)
+        Bars.
+    last_time, last_close : float
+        Of the bar before the first; NaN if none.
+    spread_gaps : bool
+        Whether a return over k bars counts as k returns of a k-th of its variance.
+    scale : (n,) float64
+        The volatility of each bar relative to the level that is estimated; divided out.
+    proxies, elapsed : (n,) float64
+        Results. A bar without any information (the first, close-only) gives NaN.
+    """
+    parkinson = 1.0 / (4.0 * math.log(2.0))
+    for i in range(timestamp.shape[0]):
+        bars = (timestamp[i] - last_time) / resolution if not math.isnan(last_time) else 1.0
+        r2 = math.nan
+        if not math.isnan(last_close):
+            r = math.log(closes[i] / last_close)
+            r2 = r * r
+        if spread_gaps:
+            r2 = r2 / bars
+        if math.isnan(highs[i]):
+            v = r2
+        else:
+            width = math.log(highs[i] / lows[i])
+            range2 = width * width * parkinson
+            v = range2 if math.isnan(r2) else alpha * r2 + (1.0 - alpha) * range2
+        proxies[i] = max(v / (scale[i] * scale[i]), floor) if not math.isnan(v) else math.nan
+        elapsed[i] = bars
+        last_time = timestamp[i]
+        last_close = closes[i]
+
+
+@njit(nogil=True, cache=True)
+def filter_variances(
+    proxies, elapsed, decays, variances, long_run, count, long_decay, expanding, gap_policy, gap_decay, track,
+):  # fmt: skip
+    """Run EWMA recursions for many decays at once, in place: ``h <- decay h + (1 - decay) v``.
+
+    Parameters
+    ----------
+    proxies, elapsed : (n,) float64
+        From `variance_proxies`; a NaN proxy leaves everything as it is.
+    decays, variances : (k,) float64
+        Decays, and their variances before and (result) after.
+    long_run : (1,) float64
+        The long-run variance; updated.
+    count : float
+        Bars seen so far.
+    expanding : bool
+        Weigh the first bars equally (weight 1 / count while that is above 1 - decay): then the start value, whatever it
+        was, is forgotten with the first bar.
+    gap_policy : int
+        HOLD keeps the variance over a gap; REVERT moves it towards the long-run variance with `gap_decay` a missing
+        bar; DECAY multiplies it by its own decay a missing bar.
+    track : (n, k) or (0, k) float64
+        If it has rows: receives the variances after each bar.
+
+    Returns
+    -------
+    float
+        Bars seen, these included.
+    """
+    number = decays.shape[0]
+    keep_all = track.shape[0] > 0
+    for i in range(proxies.shape[0]):
+        v = proxies[i]
+        if not math.isnan(v):
+            missing = elapsed[i] - 1.0
+            if missing > 0.0 and gap_policy == DECAY:
+                for j in range(number):
+                    variances[j] *= decays[j] ** missing
+            elif missing > 0.0 and gap_policy == REVERT:
+                weight = gap_decay**missing
+                for j in range(number):
+                    variances[j] = long_run[0] + (variances[j] - long_run[0]) * weight
+            count += 1.0
+            if expanding:
+                first = 1.0 / count
+                for j in range(number):
+                    gain = max(1.0 - decays[j], first)
+                    variances[j] = (1.0 - gain) * variances[j] + gain * v
+            else:
+                for j in range(number):
+                    variances[j] = decays[j] * variances[j] + (1.0 - decays[j]) * v
+            gain = max(1.0 - long_decay, 1.0 / count)
+            long_run[0] = (1.0 - gain) * long_run[0] + gain * v
+        if keep_all:
+            for j in range(number):
+                track[i, j] = variances[j]
+    return count
+
+
+def decay_of(half_life: float, step: float) -> float:
+    """Return the decay per step of `step` seconds: exp(-ln 2 step / half_life).
+
+    Examples
+    --------
+    >>> decay_of(60, 60)
+    0.5
+    """
+    return float(np.exp(-math.log(2.0) * step / half_life))

@@ -1,0 +1,96 @@
+"""What a forecaster is, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.market.bars import Bars
+
+LogReturns = npt.NDArray[np.float32]
+State = TypeVar("State")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Prompt:
+    """One request of a validator.
+
+    Attributes
+    ----------
+    start_time : int
+        Seconds since 1970-01-01 UTC; the time of the paths' first point.
+    competition, asset : str
+    request_time : int
+        When the request arrives: only bars closed by then are known.
+    time_increment, time_length : int
+        Seconds between points, and from the first to the last.
+    num_simulations : int
+        Number of paths.
+    """
+
+    start_time: int
+    competition: str
+    asset: str
+    request_time: int
+    time_increment: int
+    time_length: int
+    num_simulations: int
+
+    @property
+    def steps(self) -> int:
+        """Return the number of increments."""
+        return self.time_length // self.time_increment
+
+    def grid(self) -> npt.NDArray[np.int64]:
+        """Return the times of the points: (steps + 1,) int64."""
+        return self.start_time + self.time_increment * np.arange(self.steps + 1, dtype=np.int64)
+
+    def stream(self, seed: int) -> RandomStream:
+        """Return the prompt's own random stream."""
+        return RandomStream.of(seed, self.asset, self.competition, self.start_time)
+
+
+@runtime_checkable
+class Forecaster(Protocol[State]):
+    """Keeps a state per asset and simulates paths from it: pure, clock-free, safe to share between threads.
+
+    A forecaster belongs to one asset. It is made by a factory ``factory(asset, **parameters)``, where `asset` is an
+    `ewmalab.rulebook.Asset` and the parameters come from the settings.
+    """
+
+    def initial_state(self) -> State:
+        """Return the state before any bar."""
+        ...
+
+    def update(self, state: State, bars: Bars) -> State:
+        """Return the state after closed minute bars that follow those already seen.
+
+        Any way of cutting the bars into calls gives the same state, bit for bit; `state` is not modified.
+        """
+        ...
+
+    def simulate(self, state: State, prompt: Prompt, stream: RandomStream) -> LogReturns:
+        """Return cumulative log-returns from the anchor price: (steps + 1, num_simulations) float32.
+
+        Row 0 is zero and all values are finite and within +-30. The same arguments give the same paths.
+        """
+        ...
+
+    def dump_state(self, state: State) -> dict[str, Any]:
+        """Return the state as plain numbers, texts and lists, with an integer ``version``."""
+        ...
+
+    def load_state(self, data: Mapping[str, Any]) -> State:
+        """Return the state that `dump_state` wrote, bit for bit.
+
+        Raises
+        ------
+        ForecasterError
+            If the version or a field is unknown.
+        """
+        ...

@@ -1,0 +1,73 @@
+"""Binance spot klines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from ewmalab.market.bars import COLUMNS, MINUTE
+from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief
+
+_LIMIT = 1000
+_CLOSE_TIME = 6
+
+
+class BinanceFeed(HttpFeed):
+    """1-minute bars from Binance's spot market; no key is needed.
+
+    Parameters
+    ----------
+    symbols : mapping of str to str
+        Binance's symbol of each asset, for example ``{"BTC": "BTCUSDT"}``.
+    host : str
+        Where 451 is answered, ``https://data-api.binance.vision`` has the same klines.
+    rate : (int, float)
+        So many requests per so many seconds; a call weighs 2 of the 6000 allowed per minute.
+    client : HttpClient, optional
+        Used instead of one for `host`; `rate` and the options then are the client's own.
+    **options
+        Passed on to `HttpClient`.
+    """
+
+    name = "binance"
+    chunk = _LIMIT * MINUTE
+
+    def __init__(
+        self,
+        symbols: Mapping[str, str],
+        *,
+        host: str = "https://api.binance.com",
+        rate: tuple[int, float] = (100, 10.0),
+        client: HttpClient | None = None,
+        **options: Unpack[HttpOptions],
+    ) -> None:
+        own = client or HttpClient(
+            host,
+            rate=rate,
+            host_setting="BINANCE_API_HOST (for example to https://data-api.binance.vision)",
+            silence_on=(418, 429),  # 418: banned for having ignored a 429
+            **options,
+        )
+        super().__init__(symbols, own)
+
+    def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
+        """Ask for the candles labelled in ``[start, end)``."""
+        del now
+        query: dict[str, str | int] = {
+            "symbol": symbol,
+            "interval": "1m",
+            "startTime": start * 1000,
+            "endTime": end * 1000 - 1,
+            "limit": _LIMIT,
+        }
+        answer = self._client.get_json("/api/v3/klines", query)
+        if not isinstance(answer, list):
+            raise self.error(asset, f"the answer is {brief(answer)}, not a list of klines")
+        columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
+        for i, row in enumerate(answer):
+            if not isinstance(row, list) or len(row) <= _CLOSE_TIME:
+                raise self.error(asset, f"row {i} is {brief(row)}, not a kline")
+            columns["timestamp"].append(self.label(asset, i, row[0], row[_CLOSE_TIME]))
+            for name, value in zip(COLUMNS[1:], row[1:5], strict=True):
+                columns[name].append(value)
+        return columns

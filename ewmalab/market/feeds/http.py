@@ -1,0 +1,566 @@
+"""What the HTTP feeds share: a patient client, and the way from an answer's candles to `Bars`."""
+
+from __future__ import annotations
+
+import calendar
+import operator
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+import numpy as np
+import orjson
+import requests
+import tenacity
+import urllib3
+
+from ewmalab.errors import BarsError, ConfigError, FeedAuthError, FeedError, FeedUnavailable
+from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+
+UNSTATED_SILENCE = 60.0
+"""Seconds of silence after a 429 that does not say, in a form we can read, how long to wait."""
+
+_FIRST_BACKOFF = 0.5
+_READ_SIZE = 65_536
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+# With fewer rows a market that traded every other minute by chance would look like 2-minute candles.
+_SPACING_ROWS = 20
+
+_SHORTEST_KEY = 8  # anything shorter could be part of a price
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class HttpOptions(TypedDict, total=False):
+    """The settings of `HttpClient` that a feed passes on unchanged."""
+
+    timeout: tuple[float, float]
+    attempts: int
+    session: requests.Session | None
+    sleep: Callable[[float], None]
+    monotonic: Callable[[], float]
+    max_backoff: float
+    max_silence: float
+    deadline: float
+    max_bytes: int
+
+
+class _Transient(Exception):
+    """One attempt failed in a way that another attempt may mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    payload: Mapping[str, Any]  # requests' own argument: params or json
+
+    def without_keys(self, content: bytes) -> bytes:
+        """Blot out the keys that an answer echoes, so that no message can quote them."""
+        for name, value in self.headers.items():
+            key = (value.split() or [""])[-1]  # the word after "Bearer"
+            if name != "Accept" and len(key) >= _SHORTEST_KEY:
+                content = content.replace(key.encode(), b"***")
+        return content
+
+
+class Gate:
+    """Where the threads of a client wait for their turn: a sliding-window rate limit and silences.
+
+    Parameters
+    ----------
+    limit, period : int, float
+        At most `limit` requests start within any `period` seconds.
+    sleep, monotonic : callable
+        The clock, replaceable in tests.
+    """
+
+    def __init__(
+        self, limit: int, period: float, *, sleep: Callable[[float], None], monotonic: Callable[[], float]
+    ) -> None:
+        if limit < 1 or period < 0:
+            raise ConfigError(f"rate {(limit, period)} is unusable; give (requests >= 1, seconds >= 0)")
+        self._period = period
+        self._limit = limit
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._started: deque[float] = deque()
+        self._silent_until = -np.inf
+
+    def silence(self, seconds: float) -> None:
+        """Let nobody through for `seconds` from now on; a longer silence in force stays."""
+        with self._lock:
+            self._silent_until = max(self._silent_until, self._monotonic() + seconds)
+
+    def silence_left(self) -> float:
+        """Return for how many seconds the silence lasts still (0: there is none)."""
+        with self._lock:
+            return max(0.0, self._silent_until - self._monotonic())
+
+    def enter(self, max_silence: float) -> bool:
+        """Wait for a turn and take it; return False at once if a silence longer than `max_silence` is on."""
+        while True:
+            with self._lock:
+                now = self._monotonic()
+                quiet = self._silent_until - now
+                if quiet > max_silence:
+                    return False
+                while self._started and self._started[0] + self._period <= now:
+                    self._started.popleft()
+                full = len(self._started) >= self._limit
+                wait = max(quiet, self._started[0] + self._period - now if full else 0.0)
+                if wait <= 0:
+                    self._started.append(now)
+                    return True
+            self._sleep(wait)  # without the lock; whoever wakes up first takes the turn
+
+
+class HttpClient:
+    """A JSON client for one host: time limits, bounded retries, a rate limit, and silence when asked for it.
+
+    One client may serve many threads. Retried are 429, 5xx, timeouts, broken connections, truncated bodies
+    and bodies that are not JSON; any other refusal is final. Redirects are never followed, so no header
+    reaches another host. No message shows a header, and a key that an answer echoes is blotted out.
+
+    Parameters
+    ----------
+    base_url : str
+        ``http(s)://host[:port][/prefix]``.
+    timeout : (float, float)
+        Seconds to connect, and seconds without a byte while reading.
+    attempts : int
+        Requests per call, the first included.
+    rate : (int, float)
+        So many requests per so many seconds, over all threads.
+    headers : mapping, optional
+        Sent with every request.
+    session : requests.Session, optional
+        Used instead of one of our own; its owner closes it.
+    sleep, monotonic : callable
+        The clock, replaceable in tests.
+    max_backoff : float
+        Seconds; pauses between attempts double from 0.5 s up to this.
+    max_silence : float
+        Seconds; while the host wants a longer silence, calls fail at once instead of waiting.
+    deadline : float
+        Seconds that one answer may take to arrive, however steadily it trickles.
+    max_bytes : int
+        The longest (decoded) body.
+    key_setting, host_setting : str, optional
+        What a user sets to supply a key, or to choose another host; named in messages.
+    silence_on : collection of int
+        Statuses by which the host demands silence.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is unusable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: tuple[float, float] = (5, 20),
+        attempts: int = 5,
+        rate: tuple[int, float] = (30, 10.0),
+        headers: Mapping[str, str] | None = None,
+        session: requests.Session | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        max_backoff: float = 30.0,
+        max_silence: float = 600.0,
+        deadline: float = 120.0,
+        max_bytes: int = 64 * 2**20,
+        key_setting: str | None = None,
+        host_setting: str = "the feed's host",
+        silence_on: Collection[int] = (429,),
+    ) -> None:
+        self.host = _host(base_url)
+        if attempts < 1:
+            raise ConfigError(f"attempts is {attempts}; at least one is needed")
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._attempts = attempts
+        self._headers = {"Accept": "application/json", **_sendable(headers or {})}
+        self._own_session = session is None
+        self._session = requests.Session() if session is None else session
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._max_backoff = max_backoff
+        self._max_silence = max_silence
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._key_setting = key_setting
+        self._host_setting = host_setting
+        self._silence_on = frozenset(silence_on)
+        self._gate = Gate(*rate, sleep=sleep, monotonic=monotonic)
+
+    def get_json(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return the decoded JSON answer of a GET.
+
+        Parameters
+        ----------
+        path : str
+            Appended to the base URL.
+        params : mapping, optional
+            The query.
+        headers : mapping, optional
+            Sent with this request only, on top of the client's.
+
+        Raises
+        ------
+        FeedAuthError
+            On 401 and 403.
+        FeedUnavailable
+            If every attempt failed, or the host wants a silence longer than `max_silence`.
+        FeedError
+            On any other refusal.
+        """
+        return self._call("GET", path, headers, params=params)
+
+    def post_json(self, path: str, body: Any, *, headers: Mapping[str, str] | None = None) -> Any:
+        """Return the decoded JSON answer of a POST of `body` as JSON; errors as in `get_json`."""
+        return self._call("POST", path, headers, json=body)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._own_session:
+            self._session.close()
+
+    def __enter__(self) -> HttpClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, method: str, path: str, headers: Mapping[str, str] | None, **payload: Any) -> Any:
+        request = _Request(method, path, {**self._headers, **_sendable(headers or {})}, payload)
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=tenacity.wait_exponential(multiplier=_FIRST_BACKOFF, max=self._max_backoff),
+            retry=tenacity.retry_if_exception_type(_Transient),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._attempt, request)
+        except _Transient as last:
+            raise FeedUnavailable(
+                f"{self.host}{path}: no usable answer in {self._attempts} attempts; the last one: {last}. "
+                "Check the network and the host's status, then try again"
+            ) from last
+
+    def _attempt(self, request: _Request) -> Any:
+        where = self.host + request.path
+        if not self._gate.enter(self._max_silence):
+            raise FeedUnavailable(
+                f"{where}: the host wants silence for another {self._gate.silence_left():.0f} s, "
+                f"longer than the {self._max_silence:.0f} s that a call waits; try again after that"
+            )
+        began = self._monotonic()
+        try:
+            response = self._session.request(
+                request.method,
+                self._base_url + request.path,
+                headers=request.headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+                auth=_as_it_is,
+                **request.payload,
+            )
+        except _BROKEN as error:
+            raise _Transient(self._what_failed(error)) from error
+        except requests.RequestException as error:  # its text may quote headers: name only its kind
+            raise FeedError(f"{where}: the request cannot be sent ({type(error).__name__})") from None
+        with response:
+            wait = self._silence_wanted(response)
+            if wait is not None:
+                self._gate.silence(wait)
+            if response.status_code in self._silence_on or response.status_code >= 500:
+                raise _Transient(f"HTTP {response.status_code}")
+            content = self._read(response, where, began)
+        content = request.without_keys(content)
+        if not 200 <= response.status_code < 300:
+            raise self._refusal(response, where, content)
+        return _decoded(content)
+
+    def _silence_wanted(self, response: requests.Response) -> float | None:
+        stated = retry_after(response.headers)
+        if response.status_code in self._silence_on:
+            return UNSTATED_SILENCE if stated is None else stated
+        return stated if response.status_code >= 500 else None
+
+    def _read(self, response: requests.Response, where: str, began: float) -> bytes:
+        content = bytearray()
+        try:
+            # read1 returns what has arrived; other reads wait for a full block, out of the deadline's sight
+            while block := response.raw.read1(_READ_SIZE, decode_content=True):
+                content += block
+                if len(content) > self._max_bytes:
+                    raise FeedError(f"{where}: the answer exceeds the limit of {self._max_bytes} bytes")
+                if self._monotonic() - began > self._deadline:
+                    raise _Transient(f"the answer was not complete after {self._deadline:g} s")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _Transient(f"the body broke off after {len(content)} bytes ({_root(error)})") from error
+        return bytes(content)
+
+    def _refusal(self, response: requests.Response, where: str, content: bytes) -> FeedError:
+        """Return the error for a status below 500 that no retry mends."""
+        status = response.status_code
+        elsewhere = f"set {self._host_setting} to another host"
+        if status < 400:
+            target = printable(response.headers.get("Location", "nowhere"))
+            return FeedError(f"{where}: HTTP {status}, redirects (to {target}) are not followed; {elsewhere}")
+        if status == 451:
+            return FeedError(f"{where}: HTTP 451, not available from this location; {elsewhere}")
+        html = not content or content.lstrip().startswith(b"<")
+        said = "" if html else f" (it says: {printable(content.decode('utf-8', 'replace'))})"
+        if status not in (401, 403):
+            return FeedError(f"{where}: HTTP {status}, the request was refused{said}")
+        if self._key_setting is None:
+            return FeedAuthError(f"{where}: HTTP {status}, refused though it takes no key; {elsewhere}{said}")
+        return FeedAuthError(f"{where}: HTTP {status}, key missing or refused; set {self._key_setting}{said}")
+
+    def _what_failed(self, error: Exception) -> str:
+        connect, read = self._timeout
+        if isinstance(error, requests.ConnectTimeout):
+            return f"no connection within {connect:g} s"
+        if isinstance(error, requests.Timeout):
+            return f"no answer within {read:g} s"
+        return f"the connection failed ({_root(error)})"
+
+
+class HttpFeed(ABC):
+    """What `Feed`s over HTTP have in common; a subclass asks one host in its own terms.
+
+    Parameters
+    ----------
+    symbols : mapping of str to str
+        The feed's symbol of each asset it serves.
+    client : HttpClient
+        The way to the host.
+    """
+
+    name: str
+    chunk: int
+    synthetic: bool = False
+
+    def __init__(self, symbols: Mapping[str, str], client: HttpClient) -> None:
+        self._symbols = dict(symbols)
+        self._client = client
+        self.source: str = client.host
+
+    def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
+        """Return the closed 1-minute bars labelled in ``[start, end)``; see `Feed.fetch`."""
+        symbol = self._symbols.get(asset)
+        if symbol is None:
+            raise self.error(asset, f"no such asset here; this feed has {', '.join(sorted(self._symbols))}")
+        start, end, now = self._checked_range(asset, start, end, now)
+        closed = min(end, now // MINUTE * MINUTE)
+        if start >= closed:
+            return Bars.empty()
+        columns = self.candles(asset, symbol, start, closed, now)
+        return bars_from_columns(columns, feed=self.name, asset=asset, start=start, end=closed)
+
+    @abstractmethod
+    def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
+        """Ask for the candles labelled in ``[start, end)``; return their columns, times in seconds.
+
+        The columns are as in `bars_from_columns`: still unchecked, possibly with rows nobody asked for.
+        """
+
+    def error(self, asset: str, text: str) -> FeedError:
+        """Return a `FeedError` that names the feed and the asset."""
+        return FeedError(f"{self.name} {asset}: {text}")
+
+    def label(self, asset: str, row: int, opens: object, closes: object) -> int:
+        """Return the label, in seconds, of a candle that gives its first and last millisecond.
+
+        Raises
+        ------
+        FeedError
+            If these are no such times, or not those of one minute.
+        """
+        if type(opens) is not int or opens % 1000:
+            raise self.error(asset, f"row {row}: open time {brief(opens)} is no whole second in milliseconds")
+        if type(closes) is not int or closes != opens + MINUTE * 1000 - 1:
+            at = f"row {row} (timestamp {opens // 1000})"
+            raise self.error(asset, f"{at}: close time {brief(closes)} is not one minute after the open time")
+        return opens // 1000
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _checked_range(self, asset: str, start: int, end: int, now: int) -> tuple[int, int, int]:
+        try:
+            start, end, now = (operator.index(value) for value in (start, end, now))
+        except TypeError:
+            raise self.error(asset, f"{(start, end, now)} are not whole seconds (start, end, now)") from None
+        if start < 0 or start % MINUTE or end % MINUTE:
+            raise self.error(asset, f"[{start}, {end}): start and end must be multiples of 60 s, from 0 on")
+        if end < start:
+            raise self.error(asset, f"[{start}, {end}) ends before it starts")
+        if end - start > self.chunk:
+            raise self.error(asset, f"[{start}, {end}) is longer than the limit of {self.chunk} s a call")
+        return start, end, now
+
+
+def bars_from_columns(columns: Mapping[str, object], *, feed: str, asset: str, start: int, end: int) -> Bars:
+    """Return the candles labelled in ``[start, end)`` as bars, after checking every value.
+
+    Rows outside the range were not asked for and are left out. Nothing else is mended.
+
+    Parameters
+    ----------
+    columns : mapping of str to list
+        By the names of `bars.COLUMNS`, as decoded from JSON: times are integers (seconds), prices are numbers
+        or decimal strings.
+    feed, asset : str
+        Named in messages.
+    start, end : int
+        Seconds since 1970-01-01 UTC, multiples of 60.
+
+    Raises
+    ------
+    FeedError
+        If a column is no list, lengths differ, a value is no number, or the rows are not 1 minute apart.
+    BarsError
+        If a row breaks a rule of `Bars`.
+    """
+    lists: dict[str, Sequence[object]] = {}
+    for name in COLUMNS:
+        column = columns.get(name)
+        if not isinstance(column, list):
+            raise FeedError(f"{feed} {asset}: column {name!r} is {brief(column)}, not a list")
+        lists[name] = column
+    lengths = {name: len(column) for name, column in lists.items()}
+    if len(set(lengths.values())) != 1:
+        short = min(lengths.values())
+        raise FeedError(f"{feed} {asset}: columns differ in length, from row {short} on: {lengths}")
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, column in lists.items():
+        parse = _label if name == "timestamp" else _price
+        values = [parse(value) for value in column]
+        if None in values:
+            row = values.index(None)
+            at = f"row {row} (timestamp {brief(lists['timestamp'][row])})"
+            raise FeedError(f"{feed} {asset}: {at}: {name} is {brief(column[row])}, not a usable number")
+        arrays[name] = np.array(values, np.int64 if name == "timestamp" else np.float64)
+    asked = (arrays["timestamp"] >= start) & (arrays["timestamp"] < end)
+    try:
+        bars = Bars.from_columns({name: array[asked] for name, array in arrays.items()}, MINUTE)
+    except BarsError as error:
+        raise BarsError(f"{feed} {asset}: of the rows in [{start}, {end}): {error}") from None
+    if len(bars) >= _SPACING_ROWS and (apart := int(np.gcd.reduce(np.diff(bars.timestamp)))) != MINUTE:
+        first = int(bars.timestamp[0])
+        raise FeedError(f"{feed} {asset}: from timestamp {first} on, candles are {apart} s apart, not 60 s")
+    return bars
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, None if it is absent.
+
+    An HTTP date is measured against the answer's own ``Date``, the host's clock; what cannot be read counts
+    as `UNSTATED_SILENCE`.
+    """
+    stated = headers.get("Retry-After")
+    if stated is None:
+        return None
+    if re.fullmatch(r"\d+", stated.strip(), re.ASCII):
+        return float(stated)
+    until, present = _http_date(stated), _http_date(headers.get("Date", ""))
+    return UNSTATED_SILENCE if until is None or present is None else max(0.0, until - present)
+
+
+def printable(text: str) -> str:
+    """Return foreign text fit for a message: one line of ASCII, at most 200 characters."""
+    text = "".join(c if " " <= c <= "~" else " " for c in text)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def brief(value: object) -> str:
+    """Return a decoded JSON value as short text for a message."""
+    return printable(orjson.dumps(value).decode())
+
+
+def _host(base_url: str) -> str:
+    """Return ``host[:port]`` of a URL, without any user name or password in it."""
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    web = host and parts.scheme in ("http", "https")
+    if not web or not host or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError("a feed's host is not of the form http(s)://name[:port][/prefix]; correct it")
+    return host if port is None else f"{host}:{port}"
+
+
+def _sendable(headers: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in headers.items():
+        # requests would quote the value, which may be a key, in its own complaint
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"header {name} holds characters that no header may carry (value not shown)")
+    return headers
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authenticate nothing: without this, requests would replace our key by an entry of ``~/.netrc``."""
+    return request
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        start = content.lstrip()[:1]
+        kind = "empty" if not start else "HTML" if start == b"<" else "not JSON"
+        raise _Transient(f"the body is {kind} ({len(content)} bytes)") from error
+
+
+def _root(error: BaseException) -> str:
+    """Return the name of the exception at the bottom of those that requests and urllib3 wrap."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        error = inner
+        inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
+    return type(error).__name__
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        date = parsedate(text)
+        return None if date is None else float(calendar.timegm(date))
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+
+
+def _label(value: object) -> int | None:
+    # beyond 2**53 neither JSON's other readers nor float64 hold a time exactly
+    return value if type(value) is int and 0 <= value < 2**53 else None
+
+
+def _price(value: object) -> float | None:
+    if type(value) is str and not _DECIMAL.fullmatch(value):  # float() would take "nan", "1_000" and " 1 "
+        return None
+    if type(value) not in (str, int, float):
+        return None
+    price = float(value)  # type: ignore[arg-type]
+    return price if np.isfinite(price) else None

@@ -1,0 +1,82 @@
+"""Hyperliquid candle snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from ewmalab.market.bars import COLUMNS, MINUTE
+from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief
+
+REACH = 5000 * MINUTE
+"""About how far back candles exist, in seconds: archive them while they do."""
+
+_INTERVAL = "1m"
+_LETTERS = {"open": "o", "high": "h", "low": "l", "close": "c"}
+
+
+class HyperliquidFeed(HttpFeed):
+    """1-minute bars from Hyperliquid; no key is needed, and only about the last 5000 candles exist.
+
+    Parameters
+    ----------
+    symbols : mapping of str to str
+        Hyperliquid's coin of each asset, for example ``{"HYPE": "@107", "XAU": "xyz:GOLD"}``.
+    host : str
+        Where the snapshots are asked for.
+    rate : (int, float)
+        So many requests per so many seconds; a call weighs 20, and 1 more per 60 candles, of the 1200 allowed
+        per minute.
+    client : HttpClient, optional
+        Used instead of one for `host`; `rate` and the options then are the client's own.
+    **options
+        Passed on to `HttpClient`.
+    """
+
+    name = "hyperliquid"
+    chunk = REACH
+
+    def __init__(
+        self,
+        symbols: Mapping[str, str],
+        *,
+        host: str = "https://api.hyperliquid.xyz",
+        rate: tuple[int, float] = (10, 10.0),
+        client: HttpClient | None = None,
+        **options: Unpack[HttpOptions],
+    ) -> None:
+        own = client or HttpClient(host, rate=rate, host_setting="Hyperliquid's host", **options)
+        super().__init__(symbols, own)
+
+    def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
+        """Ask for the candles labelled in ``[start, end)``.
+
+        Raises
+        ------
+        FeedError
+            If the answer is for another coin or interval, or is empty because the range is older than
+            `REACH`: taken for a quiet market, it would be recorded as a range without bars.
+        """
+        span = {"startTime": start * 1000, "endTime": end * 1000 - 1}
+        request = {"type": "candleSnapshot", "req": {"coin": symbol, "interval": _INTERVAL, **span}}
+        answer = self._client.post_json("/info", request)
+        if not isinstance(answer, list):
+            raise self.error(asset, f"the answer is {brief(answer)}, not a list of candles")
+        oldest = (now - REACH) // MINUTE * MINUTE
+        if not answer and end <= oldest:
+            raise self.error(
+                asset,
+                f"no candles in [{start}, {end}): only about the last 5000 are kept; ask from {oldest} on, "
+                "or import older ones from a file",
+            )
+        columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
+        for i, row in enumerate(answer):
+            if not isinstance(row, dict):
+                raise self.error(asset, f"row {i} is {brief(row)}, not a candle")
+            got = (row.get("s"), row.get("i"))
+            if got != (symbol, _INTERVAL):
+                raise self.error(asset, f"row {i} is of {brief(got)}, not of {brief((symbol, _INTERVAL))}")
+            columns["timestamp"].append(self.label(asset, i, row.get("t"), row.get("T")))
+            for name, letter in _LETTERS.items():
+                columns[name].append(row.get(letter))
+        return columns

@@ -1,0 +1,93 @@
+"""Pyth's price history, in the shape of TradingView's data feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from ewmalab.errors import FeedAuthError
+from ewmalab.market.bars import DAY
+from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief, printable
+
+KEY_VARIABLE = "PYTH_API_KEY"
+_KEYED_DOMAIN = "dourolabs.app"
+_LETTERS = {"timestamp": "t", "open": "o", "high": "h", "low": "l", "close": "c"}
+
+
+class PythFeed(HttpFeed):
+    """1-minute bars from Pyth Pro, or from any server that speaks the same shape.
+
+    The public service of that shape (``https://benchmarks.pyth.network``, path
+    ``/v1/shims/tradingview/history``) took no key and was retired on 2026-08-26.
+
+    Parameters
+    ----------
+    symbols : mapping of str to str
+        Pyth's symbol of each asset, for example ``{"BTC": "Crypto.BTC/USD"}``.
+    host, path : str
+        Where the history is asked for.
+    api_key : str or None
+        Sent as a bearer token; needed on Pyth Pro's hosts only.
+    rate : (int, float)
+        So many requests per so many seconds.
+    client : HttpClient, optional
+        Used instead of one for `host`; `rate` and the options then are the client's own.
+    **options
+        Passed on to `HttpClient`.
+
+    Raises
+    ------
+    FeedAuthError
+        From the constructor, if the key cannot be a key; from `fetch`, if it is needed and missing.
+    """
+
+    name = "pyth"
+    chunk = DAY
+
+    def __init__(
+        self,
+        symbols: Mapping[str, str],
+        *,
+        host: str = "https://pyth.dourolabs.app",
+        path: str = "/v1/fixed_rate@200ms/history",
+        api_key: str | None,
+        rate: tuple[int, float] = (90, 10.0),
+        client: HttpClient | None = None,
+        **options: Unpack[HttpOptions],
+    ) -> None:
+        own = client or HttpClient(
+            host,
+            rate=rate,
+            key_setting=f"the environment variable {KEY_VARIABLE}",
+            host_setting="Pyth's host",
+            **options,
+        )
+        super().__init__(symbols, own)
+        self._path = path
+        self._key = (api_key or "").strip()
+        if not (self._key.isascii() and self._key.isprintable()) or " " in self._key:
+            raise FeedAuthError(f"{KEY_VARIABLE} holds characters that no key has; set it to the key alone")
+
+    def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
+        """Ask for the candles labelled in ``[start, end)``."""
+        del now
+        domain = self.source.partition(":")[0]
+        if not self._key and (domain == _KEYED_DOMAIN or domain.endswith("." + _KEYED_DOMAIN)):
+            raise FeedAuthError(f"{self.source} needs a key: set the environment variable {KEY_VARIABLE}")
+        answer = self._client.get_json(
+            self._path,
+            {"symbol": symbol, "resolution": "1", "from": start, "to": end},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
+        )
+        if not isinstance(answer, dict):
+            raise self.error(asset, f"the answer is {brief(answer)}, not an object with s, t, o, h, l, c")
+        match answer.get("s"):
+            case "ok":
+                return {name: answer.get(letter) for name, letter in _LETTERS.items()}
+            case "no_data" if not answer.get("t"):
+                return {name: [] for name in _LETTERS}
+            case "error":
+                said = printable(str(answer.get("errmsg")))
+                raise self.error(asset, f"{self.source} answers for {symbol!r}: {said}")
+            case status:
+                raise self.error(asset, f"status {brief(status)} is not ok, error or (without rows) no_data")

@@ -1,0 +1,375 @@
+"""The rulebook's types: what is in force on a date, and how a user names that date."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from ewmalab.errors import RulebookError
+
+IntervalKind = Literal["changes", "abs", "gap"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_time(text: str) -> int:
+    """Read an ISO date or datetime as seconds since 1970-01-01 UTC.
+
+    Parameters
+    ----------
+    text : str
+        For example ``2026-01-15``, ``2026-01-15T14:00`` or ``2026-04-10T14:00:00Z``; UTC unless it names an
+        offset.
+
+    Raises
+    ------
+    RulebookError
+        If the text is something else, or holds fractions of a second.
+
+    Examples
+    --------
+    >>> parse_time("2026-01-15")
+    1768435200
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise RulebookError(
+            f"{text!r} is neither an ISO date nor an ISO datetime, such as 2026-01-15 or 2026-01-15T14:00:00Z"
+        ) from None
+    if moment.microsecond:
+        raise RulebookError(f"{text!r} holds fractions of a second; rules change on whole seconds")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(seconds=1)
+
+
+def iso(when: int) -> str:
+    """Write seconds since 1970-01-01 UTC as an ISO datetime.
+
+    Examples
+    --------
+    >>> iso(1768435200)
+    '2026-01-15T00:00:00Z'
+    """
+    return (_EPOCH + timedelta(seconds=when)).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One scoring interval.
+
+    Parameters
+    ----------
+    name : str
+        As the subnet calls it: ``5min``, ``24hour_abs``, ``0_5min_gaps``.
+    seconds : int
+        Its length.
+    kind : {"changes", "abs", "gap"}
+        Whether it scores all relative changes, the prices themselves, or the first relative change.
+    """
+
+    name: str
+    seconds: int
+    kind: IntervalKind
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRule:
+    """How one ensemble becomes one CRPS number.
+
+    Parameters
+    ----------
+    name : str
+        A stable id: ``24h``, ``1h/gaps-as-series``, ``1h/first-gap``, ``1h/first-gap+volatility``.
+    intervals : tuple of Interval
+        In the subnet's order.
+    gaps_as_series : bool
+        Whether intervals of kind ``gap`` are scored as full series of changes, as a defect once did.
+    volatility_blocks : tuple of (int, float)
+        Block length in seconds and weight of each part of the volatility term; empty if there is none.
+    """
+
+    name: str
+    intervals: tuple[Interval, ...]
+    gaps_as_series: bool
+    volatility_blocks: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Competition:
+    """A competition as it is on a date.
+
+    Parameters
+    ----------
+    name : str
+        ``24h``, ``crypto-1h``, ...
+    assets : tuple of str
+        The symbols that are prompted.
+    time_increment, time_length : int
+        Seconds between two points of a path, and from its first point to its last.
+    num_simulations : int
+        Paths of an answer.
+    window : int
+        Seconds of the rolling average.
+    beta : float
+        Softmax coefficient; negative, since low scores are good.
+    share : float
+        Part of all miners' reward that this competition hands out.
+    scoring : ScoringRule
+        How an ensemble is scored.
+    cadence : mapping of str to int
+        Seconds between two prompts for the same asset.
+    """
+
+    name: str
+    assets: tuple[str, ...]
+    time_increment: int
+    time_length: int
+    num_simulations: int
+    window: int
+    beta: float
+    share: float
+    scoring: ScoringRule
+    cadence: Mapping[str, int] = field(hash=False)
+
+    @property
+    def steps(self) -> int:
+        """Increments of a path; it holds one price more."""
+        return self.time_length // self.time_increment
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An asset as it is on a date.
+
+    Parameters
+    ----------
+    symbol : str
+        The subnet's symbol.
+    asset_class : str
+        ``crypto``, ``metal``, ``commodity``, ``equity`` or ``index``.
+    sessions : bool
+        Whether it follows the US cash session: it trades all day, but moves far less outside it.
+    symbols : mapping of str to str
+        What each feed (``pyth``, ``binance``, ``hyperliquid``) calls it.
+    scored_feed : str or None
+        The feed whose prices decide the score; None where the asset is not prompted.
+    hermes_id : str or None
+        Feed id of Pyth's Hermes API, 64 hexadecimal digits.
+    lazer_id : int or None
+        Feed id of Pyth's Lazer API.
+    """
+
+    symbol: str
+    asset_class: str
+    sessions: bool
+    symbols: Mapping[str, str] = field(hash=False)
+    scored_feed: str | None
+    hermes_id: str | None
+    lazer_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that is in force from one change of the rules to the next.
+
+    Parameters
+    ----------
+    on : int
+        When these rules came into force; 0 for those before the first known change. Seconds since
+        1970-01-01 UTC, like all times here.
+    competitions : mapping of str to Competition
+        Those that run, by name.
+    assets : mapping of str to Asset
+        All known ones, prompted or not.
+    weights : mapping of str to float
+        Weights in the rolling average; see `weight`.
+    transformation : str
+        How CRPS become prompt scores: ``p90_cap``, ``p95_fill`` or ``median10_cap``.
+    response_format : str
+        Which numbers validators accept: ``digits8_text`` or ``float32_8sig``.
+    sigma : mapping of str to float
+        The reference miner's volatilities; see `sigma_per_hour`.
+    sigma_default : float
+        Its volatility for every other asset.
+    request_lead : int
+        Seconds between the sending of a prompt and its start time.
+    min_stake : int
+        A miner refuses callers whose stake is at or below this.
+    notes : tuple of str
+        What is uncertain about the values in force.
+    aliases : mapping of str to int
+        Other names for all competitions of one horizon, each with that horizon's ``time_length``.
+    first_start : int
+        When the first competitions start, whatever the date of these rules.
+    """
+
+    on: int
+    competitions: Mapping[str, Competition] = field(hash=False)
+    assets: Mapping[str, Asset] = field(hash=False)
+    weights: Mapping[str, float] = field(hash=False)
+    transformation: str
+    response_format: str
+    sigma: Mapping[str, float] = field(hash=False)
+    sigma_default: float
+    request_lead: int
+    min_stake: int
+    notes: tuple[str, ...]
+    aliases: Mapping[str, int] = field(hash=False)
+    first_start: int
+
+    def weight(self, asset: str) -> float:
+        """Return the asset's weight in the rolling average; 1 where the subnet names none."""
+        return self.weights.get(asset, 1.0)
+
+    def sigma_per_hour(self, asset: str) -> float:
+        """Return the reference miner's volatility: the standard deviation of an hour's relative change."""
+        return self.sigma.get(asset, self.sigma_default)
+
+    def select(self, names: Iterable[str] | None = None) -> tuple[Competition, ...]:
+        """Return the competitions that are named, each once, in the rulebook's order.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            Names of competitions, or aliases: ``24h`` and ``low`` stand for every competition with a horizon
+            of 24 hours, ``1h`` and ``high`` for every one of an hour. None or an empty list: all that run.
+
+        Raises
+        ------
+        RulebookError
+            If nothing that runs under these rules has such a name, or nothing runs at all.
+        """
+        if not self.competitions:
+            if self.on < self.first_start:
+                raise RulebookError(
+                    f"no competition runs yet; the first ones start on {iso(self.first_start)}"
+                )
+            raise RulebookError(f"no competition runs under the rules in force since {iso(self.on)}")
+        wanted = (names,) if isinstance(names, str) else tuple(names or ())
+        chosen: set[str] = set()
+        for name in wanted or self.competitions:
+            horizon = self.aliases.get(name)
+            found = {c.name for c in self.competitions.values() if name == c.name or horizon == c.time_length}
+            if not found:
+                raise RulebookError(
+                    f"no competition {name!r} under the rules in force since {iso(self.on)}; there are "
+                    f"{', '.join(self.competitions)}, and for all of one horizon {', '.join(self.aliases)}"
+                )
+            chosen |= found
+        return tuple(c for c in self.competitions.values() if c.name in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """The rules of all dates.
+
+    Two rulebooks are equal if their files' bytes are.
+
+    Parameters
+    ----------
+    version : str
+        The year and month of the newest evidence.
+    digest : str
+        SHA-256 of the file, hexadecimal.
+    netuids : mapping of str to int
+        The subnet's number on each network: ``finney``, ``test``.
+    eras : tuple of Rules
+        In order; the first holds before every known change.
+    """
+
+    version: str
+    digest: str
+    netuids: Mapping[str, int] = field(compare=False)
+    eras: tuple[Rules, ...] = field(compare=False, repr=False)
+
+    def at(self, when: int) -> Rules:
+        """Return the rules in force at a time; the same object for all times of one era."""
+        return self.eras[bisect_right(self.eras, when, lo=1, key=lambda rules: rules.on) - 1]
+
+    def breakpoints(self) -> tuple[int, ...]:
+        """Return the times at which anything changes, in order."""
+        return tuple(rules.on for rules in self.eras[1:])
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols of all assets of all dates."""
+        return tuple(self.eras[-1].assets)
+
+    def asset(self, symbol: str) -> Asset:
+        """Return an asset as it is after the last change.
+
+        Raises
+        ------
+        RulebookError
+            If the rulebook does not know the symbol.
+        """
+        try:
+            return self.eras[-1].assets[symbol]
+        except KeyError:
+            raise RulebookError(f"no asset {symbol!r}; known are {', '.join(self.symbols)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChoice:
+    """Which rules a prompt is held to: what ``--rules`` means.
+
+    Parameters
+    ----------
+    kind : {"as-of", "latest", "date"}
+        The rules in force at each prompt's own start time, those after the last known change, or those in
+        force at `date`.
+    date : int, optional
+        For kind ``date``.
+
+    Examples
+    --------
+    >>> str(RuleChoice.parse("2026-01-15"))
+    '2026-01-15T00:00:00Z'
+    """
+
+    kind: Literal["as-of", "latest", "date"] = "as-of"
+    date: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "date") != (self.date is not None):
+            raise RulebookError(f"rules of kind {self.kind!r} and date {self.date} contradict each other")
+
+    @classmethod
+    def parse(cls, text: str) -> RuleChoice:
+        """Read ``as-of``, ``latest``, or an ISO date or datetime.
+
+        Raises
+        ------
+        RulebookError
+            If the text is none of these.
+        """
+        match text.strip():
+            case "as-of":
+                return cls("as-of")
+            case "latest":
+                return cls("latest")
+        try:
+            return cls("date", parse_time(text))
+        except RulebookError as error:
+            raise RulebookError(f"rules are 'as-of', 'latest' or a date; {error}") from None
+
+    def __str__(self) -> str:
+        return self.kind if self.date is None else iso(self.date)
+
+    def at(self, rulebook: Rulebook, start_time: int) -> Rules:
+        """Return the rules for a prompt that starts at `start_time`."""
+        match self.kind:
+            case "latest":
+                return rulebook.eras[-1]
+            case "as-of":
+                return rulebook.at(start_time)
+        return rulebook.at(start_time if self.date is None else self.date)
+
+    def breakpoints(self, rulebook: Rulebook) -> tuple[int, ...]:
+        """Return the start times at which `at` changes its answer: none unless the kind is ``as-of``."""
+        return rulebook.breakpoints() if self.kind == "as-of" else ()

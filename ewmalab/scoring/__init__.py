@@ -1,0 +1,1 @@
+"""From paths and realised prices to the numbers validators pay for."""

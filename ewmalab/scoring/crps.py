@@ -1,0 +1,321 @@
+"""CRPS of an ensemble of numbers, and of an ensemble of paths under a dated scoring rule."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import PredictionError
+from ewmalab.rulebook import ScoringRule
+from ewmalab.scoring import kernels
+
+INVALID = -1.0  # what validators give an ensemble that holds a price of zero
+
+_BATCH = 48  # rows changed, sorted and summed together: 48 x 1000 float32 stay in the second-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The CRPS of one prompt.
+
+    Attributes
+    ----------
+    total : float
+        Basis points: the sum over intervals plus the volatility term; -1 if the ensemble is invalid.
+    intervals : mapping of str to float
+        CRPS per scoring interval, basis points; 0 where nothing could be scored.
+    changes : int
+        How many changes were scored.
+    volatility_term : float
+        The part of `total` that the volatility rule adds; 0 where it is not in force.
+    volatility : mapping of int to float
+        Sum of the CRPS of block deviations, per block length in seconds.
+    """
+
+    total: float
+    intervals: Mapping[str, float]
+    changes: int
+    volatility_term: float = 0.0
+    volatility: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """Which pairs of grid points are compared; intervals that compare the same pairs share a series."""
+
+    names: tuple[str, ...]
+    series_of: tuple[int, ...]  # interval -> series
+    begin: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int8]
+    series: npt.NDArray[np.int64]  # change -> series
+    series_count: int
+    blocks: tuple[tuple[int, int, float], ...]  # (seconds, steps, weight)
+
+
+@lru_cache(maxsize=64)
+def _plan(rule: ScoringRule, time_increment: int, steps: int) -> _Plan:
+    """Lay out the changes of `rule` on a grid of `steps` increments (subnet rules, interval by interval)."""
+    found: dict[tuple[int, str], int] = {}
+    begin: list[int] = []
+    end: list[int] = []
+    kind: list[int] = []
+    series: list[int] = []
+    series_of: list[int] = []
+    for interval in rule.intervals:
+        stride = interval.seconds // time_increment
+        if stride < 1:
+            raise PredictionError(
+                f"scoring interval {interval.name!r} ({interval.seconds} s) is shorter than the increment "
+                f"({time_increment} s): the prediction does not belong to this competition"
+            )
+        shape = interval.kind
+        if shape == "gap" and rule.gaps_as_series:
+            shape = "changes"
+        if shape == "abs":
+            stride = min(stride, steps)  # the validator lowers the stride until a second point is left
+        if (stride, shape) not in found:
+            index = found[stride, shape] = len(found)
+            points = range(0, steps + 1, stride)
+            pairs = list(zip(points[:-1], points[1:], strict=True))
+            for a, b in pairs[:1] if shape == "gap" else pairs:
+                begin.append(a)
+                end.append(b)
+                kind.append(kernels.ABSOLUTE if shape == "abs" else kernels.CHANGE)
+                series.append(index)
+        series_of.append(found[stride, shape])
+    return _Plan(
+        names=tuple(interval.name for interval in rule.intervals),
+        series_of=tuple(series_of),
+        begin=np.array(begin, np.int64),
+        end=np.array(end, np.int64),
+        kind=np.array(kind, np.int8),
+        series=np.array(series, np.int64),
+        series_count=len(found),
+        blocks=tuple((seconds, seconds // time_increment, weight) for seconds, weight in rule.volatility_blocks),
+    )
+
+
+def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    r"""Return the ensemble CRPS with the :math:`1/N^2` pair term.
+
+    .. math:: \frac1N \sum_i |x_i - y| - \frac{1}{2 N^2} \sum_{i,j} |x_i - x_j|
+
+    Parameters
+    ----------
+    observed : (...) array_like
+        Observations y.
+    members : (..., N) array_like
+        Ensembles; float32 members are summed in the float32 kernel, everything else in float64.
+
+    Returns
+    -------
+    (...) float64
+        In the unit of the members; NaN where the observation or a member is NaN.
+
+    Raises
+    ------
+    ValueError
+        If there is no member, or the leading shapes differ.
+
+    References
+    ----------
+    Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and estimation,
+    doi:10.1198/016214506000001437
+
+    Examples
+    --------
+    >>> float(crps_ensemble(0.0, [-1.0, 1.0]))
+    0.5
+    """
+    x = np.asarray(members)
+    if x.dtype != np.float32:
+        x = x.astype(np.float64)
+    y = np.asarray(observed, np.float64)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError("members need at least one value along the last axis")
+    if x.shape[:-1] != y.shape:
+        raise ValueError(f"observed has shape {y.shape}, members {x.shape}: leading shapes must agree")
+    rows = np.sort(x.reshape(-1, x.shape[-1]), axis=1)
+    flat = np.ascontiguousarray(y.reshape(-1))
+    out = np.empty(len(flat))
+    if rows.dtype == np.float32:
+        bad = np.isnan(flat) | np.isnan(rows[:, -1])  # sorting puts NaN last
+        kernels.crps_sorted_f32(np.where(bad[:, None], np.float32(0), rows), np.where(bad, 0.0, flat), out)
+        out[bad] = np.nan
+    else:
+        kernels.crps_sorted_f64(rows, flat, out)
+    return out.reshape(y.shape)
+
+
+def score_paths(
+    paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule, time_increment: int
+) -> Score:
+    """Score an ensemble of price paths in float64, as validators do.
+
+    Parameters
+    ----------
+    paths : (n, steps + 1) array_like
+        Simulated prices; the first column is the price at the start time.
+    realised : (steps + 1,) array_like
+        Realised prices on the same grid, NaN where missing.
+    rule : ScoringRule
+        From the rulebook: ``load_rulebook().at(date).competitions["24h"].scoring``.
+    time_increment : int
+        Seconds between grid points.
+
+    Returns
+    -------
+    Score
+
+    Raises
+    ------
+    PredictionError
+        If the shapes do not belong together, or a simulated price is not finite or negative.
+    """
+    prices, truth = _checked(np.asarray(paths, np.float64), np.asarray(realised, np.float64))
+    plan = _plan(rule, time_increment, len(truth) - 1)
+    if (prices == 0).any():
+        return Score(INVALID, {}, 0)
+    by_time = np.ascontiguousarray(prices.T)
+    # Anchored at 0, observations and members of absolute changes are plain prices over the last one.
+    observed, scale, rows = _observed(truth, 0.0, plan)
+    members = np.empty((len(rows), by_time.shape[1]))
+    absolute = plan.kind[rows] == kernels.ABSOLUTE
+    a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
+    members[absolute] = 1e4 * b[absolute] / truth[-1]
+    members[~absolute] = 1e4 * (b[~absolute] - a[~absolute]) / a[~absolute]
+    members.sort(axis=1)
+    crps = np.empty(len(rows))
+    kernels.crps_sorted_f64(members, observed, crps)
+    changes = 1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1] if plan.blocks else by_time
+    return _collect(plan, crps, rows, changes, truth)
+
+
+def score_log_returns(
+    log_returns: npt.NDArray[np.float32],
+    anchor: float,
+    realised: npt.NDArray[np.float64],
+    rule: ScoringRule,
+    time_increment: int,
+) -> Score:
+    """Score an ensemble of cumulative log-returns: the replay's path, in float32 where that is harmless.
+
+    Parameters
+    ----------
+    log_returns : (steps + 1, n) float32
+        Time along the first axis; row 0 is zero; within +-30.
+    anchor : float
+        Price at which the paths start.
+    realised, rule, time_increment
+        As in `score_paths`.
+
+    Returns
+    -------
+    Score
+        Within 1e-6, relative, of ``score_paths(anchor * exp(log_returns).T, ...)``.
+    """
+    if log_returns.shape[0] != len(realised):
+        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
+    plan = _plan(rule, time_increment, len(realised) - 1)
+    observed, scale, rows = _observed(realised, anchor, plan)
+    crps = np.empty(len(rows))
+    buffer = _workspace(log_returns.shape[1])
+    for first in range(0, len(rows), _BATCH):
+        part = slice(first, first + _BATCH)
+        members = buffer[: len(rows[part])]
+        kernels.member_changes(log_returns, plan.begin, plan.end, rows[part], scale[part], members)
+        members.sort(axis=1)
+        kernels.crps_sorted_f32(members, observed[part], crps[part])
+    changes = log_returns
+    if plan.blocks:
+        steps = len(realised) - 1
+        changes = np.empty((steps, log_returns.shape[1]), np.float32)
+        index = np.arange(steps)
+        kernels.member_changes(log_returns, index, index + 1, index, np.full(steps, 1e4), changes)
+    return _collect(plan, crps, rows, changes, realised)
+
+
+_local = threading.local()
+
+
+def _workspace(members: int) -> npt.NDArray[np.float32]:
+    """Return this thread's row buffer: allocating 200 KB a prompt costs more than filling it."""
+    buffer: npt.NDArray[np.float32] | None = getattr(_local, "buffer", None)
+    if buffer is None or buffer.shape[1] != members:
+        buffer = _local.buffer = np.empty((_BATCH, members), np.float32)
+    return buffer
+
+
+def _checked(
+    prices: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if prices.ndim != 2 or prices.shape[0] == 0:
+        raise PredictionError(f"paths must be an (n, steps + 1) table with n >= 1; got shape {prices.shape}")
+    if truth.shape != prices.shape[1:]:
+        raise PredictionError(f"paths have {prices.shape[1]} points, realised prices have shape {truth.shape}")
+    if not np.isfinite(prices).all() or (prices < 0).any():
+        raise PredictionError("paths hold prices that are negative or not finite")
+    if np.isinf(truth).any() or (truth <= 0).any():
+        raise PredictionError("realised prices must be positive, or missing (NaN, null)")
+    return prices, truth
+
+
+def _observed(
+    realised: npt.NDArray[np.float64], anchor: float, plan: _Plan
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    count = len(plan.begin)
+    observed, scale, rows = np.empty(count), np.empty(count), np.empty(count, np.int64)
+    kept = kernels.observe(realised, anchor, plan.begin, plan.end, plan.kind, observed, scale, rows)
+    return observed[:kept], scale[:kept], rows[:kept]
+
+
+def _collect(
+    plan: _Plan,
+    crps: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.int64],
+    changes: npt.NDArray[np.floating],
+    realised: npt.NDArray[np.float64],
+) -> Score:
+    series = np.bincount(plan.series[rows], weights=crps, minlength=plan.series_count)
+    counts = np.bincount(plan.series[rows], minlength=plan.series_count)
+    intervals = {name: float(series[s]) for name, s in zip(plan.names, plan.series_of, strict=True)}
+    volatility = {
+        seconds: _volatility(changes, realised, length) for seconds, length, _ in plan.blocks
+    }
+    term = sum(weight * volatility[seconds] for seconds, _, weight in plan.blocks)
+    return Score(
+        total=sum(intervals.values()) + term,
+        intervals=intervals,
+        changes=int(sum(counts[s] for s in plan.series_of)),
+        volatility_term=term,
+        volatility=volatility or None,
+    )
+
+
+def _volatility(
+    changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int
+) -> float:
+    """Return the summed CRPS of the deviations in whole blocks of `length` changes.
+
+    A block counts if at least two of its realised changes exist; the realised deviation is that of those.
+    """
+    observed_changes = 1e4 * np.diff(realised) / realised[:-1]
+    blocks = len(observed_changes) // length
+    cut = observed_changes[: blocks * length].reshape(blocks, length)
+    present = ~np.isnan(cut)
+    kept = np.flatnonzero(present.sum(axis=1) >= 2)
+    if not len(kept):
+        return 0.0
+    truth = np.array([np.std(cut[k][present[k]], ddof=1) for k in kept])
+    members = np.empty((len(kept), changes.shape[1]))
+    kernels.block_deviations(changes, kept * length, length, members)
+    members.sort(axis=1)
+    out = np.empty(len(kept))
+    kernels.crps_sorted_f64(members, truth, out)
+    return float(out.sum())

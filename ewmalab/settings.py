@@ -1,0 +1,422 @@
+"""Settings: defaults.toml < ewmalab.toml < ``EWMALAB__SECTION__KEY`` < flags, each value with its source.
+
+Keys are lower case in files; any case is accepted. Asset symbols inside per-asset tables are upper case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, ValidationError
+from pydantic.functional_validators import AfterValidator
+
+from ewmalab.errors import ConfigError
+
+PREFIX = "EWMALAB__"
+DEFAULTS = Path(__file__).with_name("defaults.toml")
+USER_FILE = "ewmalab.toml"
+MASK = "********"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_duration(value: object) -> int:
+    """Return seconds from text with a unit ("90s", "30m", "2h", "3d").
+
+    Raises
+    ------
+    ValueError
+        If the unit is missing or unknown, or the duration is not a whole number of seconds.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
+    if not match:
+        raise ValueError('a duration is a number with a unit, such as "90s", "30m", "2h" or "3d"')
+    number, unit = match.groups()
+    if unit not in _UNITS:
+        what = f"unit {unit!r} is not one of s, m, h, d" if unit else "it has no unit"
+        raise ValueError(f'{what}; write for example "{number}s" or "{number}m"')
+    seconds = float(number) * _UNITS[unit]
+    if seconds != int(seconds):
+        raise ValueError("a duration is a whole number of seconds")
+    return int(seconds)
+
+
+def format_duration(seconds: int) -> str:
+    """Return the shortest text that `parse_duration` reads back: 5400 -> "90m"."""
+    unit = next(u for u in ("d", "h", "m", "s") if seconds % _UNITS[u] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z]+\s*", value):
+        raise ValueError("this setting is a plain number without a unit")
+    return value
+
+
+def _per_asset(value: object) -> object:
+    """Let one value stand for all assets, and accept symbols in any case."""
+    if not isinstance(value, Mapping):
+        return {"default": value}
+    table = {("default" if str(k).lower() == "default" else str(k).upper()): v for k, v in value.items()}
+    if "default" not in table:
+        raise ValueError('a per-asset table needs a "default"')
+    return table
+
+
+T = TypeVar("T")
+Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+HalfLife = Annotated[Duration, Field(ge=60, le=90 * 86_400)]
+Nu = Annotated[float, BeforeValidator(_number), Field(gt=2, le=1000)]
+PerAsset = Annotated[dict[str, T], BeforeValidator(_per_asset)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FeedName = Literal["pyth", "binance", "hyperliquid", "file", "simulated"]
+
+
+def _host(value: str) -> str:
+    if not re.match(r"https?://[^/]+", value):
+        raise ValueError("a host starts with http:// or https://")
+    return value.rstrip("/")
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(_Section):
+    """What holds for every command."""
+
+    seed: Seed
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    experiments_dir: Path
+
+
+class DataSettings(_Section):
+    """Where bars are kept and which feed they come from."""
+
+    cache_dir: Path
+    feed: FeedName
+    scored_feed: FeedName | Literal[""]
+
+
+class PythSettings(_Section):
+    """Pyth Pro history, or any server of the same shape."""
+
+    host: Host
+    path: str
+    api_key: SecretStr
+
+
+class HostSettings(_Section):
+    """A feed that needs no key."""
+
+    host: Host
+
+
+class FileSettings(_Section):
+    """Bars in files, one per asset."""
+
+    folder: str
+
+
+class SimulatedSettings(_Section):
+    """The synthetic market."""
+
+    seed: Seed
+    gaps: Annotated[Number, Field(ge=0, le=0.5)]
+
+
+class FeedSettings(_Section):
+    """One table per feed."""
+
+    pyth: PythSettings
+    binance: HostSettings
+    hyperliquid: HostSettings
+    file: FileSettings
+    simulated: SimulatedSettings
+
+
+class ReplaySettings(_Section):
+    """How prompts are replayed."""
+
+    forecasters: Annotated[tuple[str, ...], Field(min_length=1)]
+    request_lead: Annotated[Duration, Field(ge=0, le=3600)]
+    warmup_1m_hours: PerAsset[Annotated[Number, Field(ge=0, le=24 * 90)]]
+    warmup_5m_days: PerAsset[Annotated[Number, Field(ge=0, le=90)]]
+
+
+class EwmaSettings(_Section):
+    """Parameters and options of the forecaster ``ewma``; `ewmalab.forecast.ewma.Ewma` explains them."""
+
+    half_life_1m: PerAsset[HalfLife]
+    half_life_5m: PerAsset[Annotated[HalfLife, Field(ge=300)]]
+    nu_1m: PerAsset[Nu]
+    nu_5m: PerAsset[Nu]
+    variance_mixing_alpha: PerAsset[Share]
+    variance_floor: Annotated[Number, Field(gt=0, le=1e-4)]
+    close_only: Literal["squared_return", "synthesise"]
+    start: Literal["expanding_mean", "constant"]
+    initial_variance: PerAsset[Annotated[Number, Field(gt=0, le=1)]]
+    gap_policy: Literal["hold", "revert", "decay"]
+    gap_half_life: HalfLife
+    long_run_half_life: HalfLife
+    feedback: PerAsset[Share]
+    off_hours: Literal["session", "whole_path", "none"]
+    equity_off_hours_mult: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+
+
+class RandomWalkSettings(_Section):
+    """Parameters of the forecaster ``random-walk``."""
+
+    sigma_per_hour: PerAsset[Annotated[Number, Field(ge=0, lt=0.1)]]
+
+
+class Settings(_Section):
+    """All settings, validated and frozen."""
+
+    run: RunSettings
+    data: DataSettings
+    feeds: FeedSettings
+    replay: ReplaySettings
+    ewma: EwmaSettings
+    random_walk: RandomWalkSettings
+    plugin: dict[str, Any]
+    presets: dict[str, dict[str, dict[str, Any]]]
+
+    def plain(self) -> dict[str, Any]:
+        """Return a plain dict, secrets masked, that a settings file could hold."""
+        data = self.model_dump(mode="json")
+        key = self.feeds.pyth.api_key.get_secret_value()
+        data["feeds"]["pyth"]["api_key"] = MASK if key else ""
+        return data
+
+    def digest(self) -> str:
+        """Return the sha256 of the settings without secrets."""
+        return hashlib.sha256(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def asset_value(table: Mapping[str, T], asset: str) -> T:
+    """Return an asset's entry of a per-asset setting, else the default."""
+    return table.get(asset, table["default"])
+
+
+def asset_parameters(section: BaseModel | Mapping[str, Any], asset: str) -> dict[str, Any]:
+    """Return a section's values for one asset: per-asset tables become their entry."""
+    items = section.items() if isinstance(section, Mapping) else iter(section)
+    return {k: asset_value(v, asset) if isinstance(v, dict) and "default" in v else v for k, v in items}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of settings: a nested table and what to call it."""
+
+    name: str
+    table: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Validated settings with the layers they came from.
+
+    Attributes
+    ----------
+    values : Settings
+    layers : sequence of Layer
+        From weakest to strongest.
+    """
+
+    values: Settings
+    layers: tuple[Layer, ...]
+
+    def sources(self) -> dict[str, str]:
+        """Return, for each dotted key, the name of the layer that set it."""
+        return _merge(self.layers)[1]
+
+    def with_preset(self, section: str, preset: str) -> LoadedSettings:
+        """Return settings in which a preset lies over the file and the environment, under the flags.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such preset.
+        """
+        known = self.values.presets.get(section.replace("-", "_"), {})
+        if preset not in known:
+            raise ConfigError(f"{section!r} has no preset {preset!r}; known: {', '.join(known) or 'none'}")
+        layer = Layer(f"preset {preset}", {section.replace("-", "_"): known[preset]})
+        return _build((*self.layers[:-1], layer, self.layers[-1]))
+
+    def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
+        """Return settings with more flags (dotted keys) on top."""
+        table = _nest(flags)
+        merged, _ = _merge((self.layers[-1], Layer("flag", table)))
+        return _build((*self.layers[:-1], Layer("flag", merged)))
+
+
+def load_settings(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> LoadedSettings:
+    """Read, merge and validate all layers.
+
+    Parameters
+    ----------
+    file : Path, optional
+        A settings file that must exist; by default ``ewmalab.toml`` in the working directory, if there is one.
+    environ : mapping, optional
+        By default the process environment.
+    flags : mapping of dotted key to value, optional
+        The strongest layer: ``{"ewma.half_life_1m": "30m"}``.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, the value, the limit and the source.
+    """
+    env = os.environ if environ is None else environ
+    layers = [Layer("defaults", _read(DEFAULTS))]
+    path = file or Path(USER_FILE)
+    if file is not None or path.exists():
+        layers.append(Layer(str(path), _read(path)))
+    layers.append(Layer("environment", _environment(env)))
+    layers.append(Layer("flag", _nest(flags or {})))
+    return _build(tuple(layers))
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return flags from ``section.key=value`` texts; values are read as TOML, else as text.
+
+    Raises
+    ------
+    ConfigError
+        If an item is not of that form.
+    """
+    flags: dict[str, Any] = {}
+    for item in assignments:
+        key, sign, value = item.partition("=")
+        if not sign or "." not in key:
+            raise ConfigError(f"{item!r} is not of the form section.key=value, e.g. ewma.half_life_1m=30m")
+        flags[key.strip()] = _literal(value)
+    return flags
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+
+
+def _literal(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, Any]:
+    found = {
+        name[len(PREFIX) :].replace("__", "."): _literal(value)
+        for name, value in sorted(env.items())
+        if name.startswith(PREFIX)
+    }
+    table = _nest(found)
+    if env.get("PYTH_API_KEY"):
+        table.setdefault("feeds", {}).setdefault("pyth", {}).setdefault("api_key", env["PYTH_API_KEY"])
+    return table
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested tables."""
+    root: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.lower().split(".")
+        table = root
+        for part in path:
+            inner = table.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{key}: {part!r} is given both as a value and as a table")
+            table = inner
+        table[last] = value
+    return root
+
+
+def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        dotted = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, dotted)
+        else:
+            yield dotted, value
+
+
+def _merge(layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Lay tables over each other; one value replaces a whole per-asset table, a table only its own keys."""
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def lay(below: dict[str, Any], above: Mapping[str, Any], path: str, name: str) -> None:
+        for key, value in above.items():
+            dotted = f"{path}{key}"
+            if isinstance(value, Mapping):
+                inner = below.get(key)
+                if not isinstance(inner, dict):
+                    inner = {} if key not in below else {"default": inner}
+                    below[key] = inner
+                    if "default" in inner:
+                        sources[f"{dotted}.default"] = sources.pop(dotted)
+                lay(inner, value, f"{dotted}.", name)
+            else:
+                for old in [s for s in sources if s.startswith(f"{dotted}.")]:
+                    del sources[old]
+                below[key] = value
+                sources[dotted] = name
+
+    for layer in layers:
+        lay(merged, _canonical(layer.table), "", layer.name)
+    return merged, sources
+
+
+def _canonical(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Write every key in lower case so that layers meet; symbols are put back in upper case by `_per_asset`."""
+    return {str(k).lower(): _canonical(v) if isinstance(v, Mapping) else v for k, v in table.items()}
+
+
+def _build(layers: tuple[Layer, ...]) -> LoadedSettings:
+    merged, sources = _merge(layers)
+    try:
+        return LoadedSettings(Settings.model_validate(merged), layers)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, sources) for item in error.errors())) from None
+
+
+def _explain(item: Any, sources: Mapping[str, str]) -> str:
+    """Return one line: key, value, limit, source."""
+    path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
+    key = ".".join(path)
+    low = key.lower()
+    source = sources.get(low) or sources.get(low.removesuffix(".default"))
+    if source is None:
+        source = next((s for k, s in sources.items() if k.startswith(f"{low}.")), "defaults")
+    value = item["input"]
+    secret = low.endswith("api_key")
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown setting (from {source}); `ewmalab config show` lists the known ones"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{key} = {MASK if secret else repr(value)}: {message[:1].lower()}{message[1:]} (from {source})"
