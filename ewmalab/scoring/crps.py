@@ -12,11 +12,9 @@ import numpy.typing as npt
 
 from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringRule
-from ewmalab.scoring import kernels
+from ewmalab.scoring import kernels, lanes
 
 INVALID = -1.0  # what validators give an ensemble that holds a price of zero
-
-_BATCH = 48  # rows changed, sorted and summed together: 48 x 1000 float32 stay in the second-level cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +223,8 @@ def score_log_returns(
     plan = _plan(rule, time_increment, len(realised) - 1)
     observed, scale, rows = _observed(realised, anchor, plan)
     crps = np.empty(len(rows))
-    buffer = _workspace(log_returns.shape[1])
-    for first in range(0, len(rows), _BATCH):
-        part = slice(first, first + _BATCH)
-        members = buffer[: len(rows[part])]
-        kernels.member_changes(log_returns, plan.begin, plan.end, rows[part], scale[part], members)
-        members.sort(axis=1)
-        kernels.crps_sorted_f32(members, observed[part], crps[part])
+    buffer = _workspace(lanes.padded(log_returns.shape[1]) * lanes.LANES)
+    lanes.crps_of_changes(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
     changes = log_returns
     if plan.blocks:
         steps = len(realised) - 1
@@ -244,11 +237,11 @@ def score_log_returns(
 _local = threading.local()
 
 
-def _workspace(members: int) -> npt.NDArray[np.float32]:
-    """Return this thread's row buffer: allocating 200 KB a prompt costs more than filling it."""
+def _workspace(size: int) -> npt.NDArray[np.float32]:
+    """Return this thread's working space: allocating 256 KB a prompt costs more than filling it."""
     buffer: npt.NDArray[np.float32] | None = getattr(_local, "buffer", None)
-    if buffer is None or buffer.shape[1] != members:
-        buffer = _local.buffer = np.empty((_BATCH, members), np.float32)
+    if buffer is None or len(buffer) != size:
+        buffer = _local.buffer = np.empty(size, np.float32)
     return buffer
 
 

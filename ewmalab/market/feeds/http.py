@@ -294,11 +294,9 @@ class HttpClient:
                 self._gate.silence(wait)
             if response.status_code in self._silence_on or response.status_code >= 500:
                 raise _Transient(f"HTTP {response.status_code}")
-            content = self._read(response, where, began)
-        content = request.without_keys(content)
-        if not 200 <= response.status_code < 300:
-            raise self._refusal(response, where, content)
-        return _decoded(content)
+            if not 200 <= response.status_code < 300:
+                raise self._refusal(request, response, where, began)
+            return _decoded(request.without_keys(self._read(response, where, began)))
 
     def _silence_wanted(self, response: requests.Response) -> float | None:
         stated = retry_after(response.headers)
@@ -320,15 +318,18 @@ class HttpClient:
             raise _Transient(f"the body broke off after {len(content)} bytes ({_root(error)})") from error
         return bytes(content)
 
-    def _refusal(self, response: requests.Response, where: str, content: bytes) -> FeedError:
+    def _refusal(self, request: _Request, response: requests.Response, where: str, began: float) -> FeedError:
         """Return the error for a status below 500 that no retry mends."""
         status = response.status_code
         elsewhere = f"set {self._host_setting} to another host"
         if status < 400:
-            target = printable(response.headers.get("Location", "nowhere"))
-            return FeedError(f"{where}: HTTP {status}, redirects (to {target}) are not followed; {elsewhere}")
+            return FeedError(f"{where}: HTTP {status}, redirects are not followed; {elsewhere}")
         if status == 451:
             return FeedError(f"{where}: HTTP 451, not available from this location; {elsewhere}")
+        try:
+            content = request.without_keys(self._read(response, where, began))
+        except (_Transient, FeedError):  # the status says enough
+            content = b""
         html = not content or content.lstrip().startswith(b"<")
         said = "" if html else f" (it says: {printable(content.decode('utf-8', 'replace'))})"
         if status not in (401, 403):

@@ -1,0 +1,391 @@
+"""The cache: minute bars in one Parquet file per feed, asset and day, every byte of it checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from ewmalab.errors import BarsError, CorruptPartitionError, DataError
+from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
+from ewmalab.market.files import sweep, sync_folder, write_temp
+from ewmalab.market.manifest import Manifest, Partition
+from ewmalab.market.ranges import Range, intersect, subtract, union
+
+QUARANTINE = "quarantine"
+_LOCK = ".lock"
+_LOCK_WAIT = 120.0
+_NOTE = b"ewmalab"  # key of the partition's own description inside the Parquet file
+_SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
+
+
+def day_name(day: int) -> str:
+    """Return the date of a day's first second: 1768435200 -> "2026-01-15"."""
+    return datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d")
+
+
+def day_start(name: str) -> int:
+    """Return the first second of a date."""
+    return int(datetime.strptime(name, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `Cache.verify` says of one partition."""
+
+    feed: str
+    asset: str
+    day: str
+    problem: str | None
+    entry: Partition | None
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Bars on disk: ``<root>/<feed>/<asset>/1m/<YYYY-MM-DD>.parquet`` with a manifest beside them.
+
+    Several processes may read and write at once: writers of one asset queue at a lock, readers need none.
+
+    Parameters
+    ----------
+    root : Path
+        Created with the first write.
+    """
+
+    root: Path
+
+    def folder(self, feed: str, asset: str) -> Path:
+        """Return the folder of an asset's partitions."""
+        return self.root / feed / asset / "1m"
+
+    def entries(self) -> Iterator[tuple[str, str, Manifest]]:
+        """Yield feed, asset and manifest of all that is cached, in name order."""
+        for folder in sorted(self.root.glob("*/*/1m")):
+            if (folder / "manifest.json").exists():
+                yield folder.parts[-3], folder.parts[-2], self._manifest(folder)
+
+    def covered(self, feed: str, asset: str) -> list[Range]:
+        """Return the label ranges that were fetched."""
+        manifest = self._manifest(self.folder(feed, asset))
+        return union(r for entry in manifest.days.values() for r in entry.covered)
+
+    def missing(self, feed: str, asset: str, start: int, end: int) -> list[Range]:
+        """Return what of the labels in ``[start, end)`` was never fetched."""
+        return subtract([(start, end)], self.covered(feed, asset))
+
+    def read(self, feed: str, asset: str, start: int, end: int) -> Bars:
+        """Return the cached bars labelled in ``[start, end)``; what was not fetched is simply not there.
+
+        Raises
+        ------
+        CorruptPartitionError
+            If a partition's bytes are not those that were written; it has been moved aside then.
+        """
+        parts = [bars for _, _, bars in self._partitions(feed, asset, start, end)]
+        return Bars.concatenate(parts).between(start, end)
+
+    def fingerprint(self, feed: str, asset: str, start: int, end: int) -> dict[str, str]:
+        """Return the sha256 of each partition that `read` would use, by date."""
+        return {day: entry.sha256 for day, entry, _ in self._partitions(feed, asset, start, end)}
+
+    def read_with_fingerprint(
+        self, feed: str, asset: str, start: int, end: int
+    ) -> tuple[Bars, dict[str, Partition]]:
+        """Return the bars and the entries of the very partitions they came from."""
+        found = list(self._partitions(feed, asset, start, end))
+        bars = Bars.concatenate([bars for _, _, bars in found]).between(start, end)
+        return bars, {day: entry for day, entry, _ in found}
+
+    def write(
+        self,
+        feed: str,
+        asset: str,
+        bars: Bars,
+        covered: list[Range],
+        *,
+        source: str,
+        now: int,
+        synthetic: bool = False,
+        replace: bool = False,
+    ) -> int:
+        """Merge bars into the cache; a killed write leaves every day as it was or as it should be.
+
+        Parameters
+        ----------
+        bars : Bars
+            Closed minute bars; all inside `covered`.
+        covered : list of ranges
+            The label ranges that these bars answer for.
+        source, now, synthetic
+            For the manifest.
+        replace : bool
+            Whether bars that differ from cached ones replace them.
+
+        Returns
+        -------
+        int
+            How many days were written (days that already held all of it are left alone).
+
+        Raises
+        ------
+        DataError
+            If bars differ from cached ones and `replace` is not set.
+        """
+        wanted = union(covered)
+        if len(bars) and subtract([(int(t), int(t) + MINUTE) for t in bars.timestamp], wanted):
+            raise DataError(f"{feed} {asset}: bars outside the range they are said to cover")
+        folder = self.folder(feed, asset)
+        folder.mkdir(parents=True, exist_ok=True)
+        days = sorted({d for a, b in wanted for d in range(a - a % DAY, b, DAY)})
+        with self._locked(folder):
+            manifest = self._recover(folder)
+            new: dict[str, tuple[Path, Partition]] = {}
+            try:
+                for day in days:
+                    made = self._merge_day(folder, manifest, day, bars, wanted, source, now, synthetic, replace)
+                    if made is not None:
+                        new[day_name(day)] = made
+            except BaseException:
+                for temp, _ in new.values():
+                    temp.unlink(missing_ok=True)
+                raise
+            if new:
+                self._settle(folder, manifest, new)
+        return len(new)
+
+    def verify(self, feed: str | None = None, asset: str | None = None) -> Iterator[Finding]:
+        """Check every partition's bytes, content and description; yields one finding each."""
+        for folder in sorted(self.root.glob(f"{feed or '*'}/{asset or '*'}/1m")):
+            name = (folder.parts[-3], folder.parts[-2])
+            try:
+                manifest = Manifest.load(folder)
+            except CorruptPartitionError as error:
+                yield Finding(*name, "-", str(error), None)
+                continue
+            for day in sorted(manifest.days.keys() | {p.stem for p in folder.glob("*.parquet")}):
+                problem = None
+                try:
+                    self._open(folder, manifest, day)
+                except CorruptPartitionError as error:
+                    problem = str(error)
+                yield Finding(*name, day, problem, manifest.days.get(day))
+
+    def repair(self, feed: str, asset: str) -> list[str]:
+        """Move damaged partitions aside, rebuild a damaged manifest, remove leftovers; return what was done."""
+        folder = self.folder(feed, asset)
+        done: list[str] = []
+        with self._locked(folder):
+            removed = sweep(folder)
+            if removed:
+                done.append(f"removed {removed} unfinished file(s)")
+            try:
+                Manifest.load(folder)
+            except CorruptPartitionError:
+                done.append("rebuilt the manifest from the partitions")
+            manifest = self._recover(folder)
+            for day in sorted(manifest.days.keys() | {p.stem for p in folder.glob("*.parquet")}):
+                try:
+                    self._open(folder, manifest, day)
+                except CorruptPartitionError:
+                    done.append(f"{day}: moved aside to {self._move_aside(folder, manifest, day)}")
+        return done
+
+    def sweep(self) -> int:
+        """Remove what killed writers left, wherever no writer is at work; return how many files."""
+        count = 0
+        for folder in self.root.glob("*/*/1m"):
+            lock = FileLock(folder / _LOCK)
+            try:
+                with lock.acquire(timeout=0):
+                    count += sweep(folder)
+            except Timeout:
+                continue
+        return count
+
+    def _locked(self, folder: Path) -> FileLock:
+        return FileLock(folder / _LOCK, timeout=_LOCK_WAIT)
+
+    def _manifest(self, folder: Path) -> Manifest:
+        """Return the manifest, rebuilt if its bytes are damaged."""
+        try:
+            return Manifest.load(folder)
+        except CorruptPartitionError:
+            with self._locked(folder):
+                return self._recover(folder)
+
+    def _recover(self, folder: Path) -> Manifest:
+        """Finish what a killed writer left; the lock is held. Returns the settled manifest."""
+        sweep(folder)
+        try:
+            manifest = Manifest.load(folder)
+        except CorruptPartitionError:
+            manifest = Manifest()
+            for path in sorted(folder.glob("*.parquet")):
+                data = path.read_bytes()
+                try:
+                    bars, note = _decode(data)
+                    entry = Partition.of(
+                        day_start(path.stem), hashlib.sha256(data).hexdigest(), len(bars),
+                        [(a, b) for a, b in note["covered"]], note["source"], note["fetched_at"], note["synthetic"],
+                    )  # fmt: skip
+                except (CorruptPartitionError, BarsError, KeyError, TypeError, ValueError):
+                    continue  # stays without an entry: `repair` moves it aside
+                manifest.days[path.stem] = entry
+            manifest.save(folder)
+            return manifest
+        if manifest.pending:
+            for day, entry in manifest.pending.items():
+                path = folder / f"{day}.parquet"
+                if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256:
+                    manifest.days[day] = entry
+            manifest.pending = {}
+            manifest.save(folder)
+        return manifest
+
+    def _merge_day(
+        self, folder: Path, manifest: Manifest, day: int, bars: Bars, covered: list[Range],
+        source: str, now: int, synthetic: bool, replace: bool,
+    ) -> tuple[Path, Partition] | None:  # fmt: skip
+        """Write a day's new content to a temporary file; None if nothing changes."""
+        name = day_name(day)
+        fresh = bars.between(day, day + DAY)
+        ranges = intersect(covered, [(day, day + DAY)])
+        old = manifest.days.get(name)
+        if old is not None:
+            try:
+                before = self._open(folder, manifest, name)[1]
+            except CorruptPartitionError:
+                self._move_aside(folder, manifest, name)
+            else:
+                fresh = _merge(before, fresh, ranges, replace, f"{folder.parts[-3]} {folder.parts[-2]} {name}")
+                ranges = union([*old.covered, *ranges])
+                if fresh.digest() == before.digest() and ranges == list(old.covered):
+                    return None
+        note = {"covered": ranges, "source": source, "fetched_at": now, "synthetic": synthetic}
+        data = _encode(fresh, note)
+        entry = Partition.of(day, hashlib.sha256(data).hexdigest(), len(fresh), ranges, source, now, synthetic)
+        return write_temp(folder, data), entry
+
+    def _settle(self, folder: Path, manifest: Manifest, new: dict[str, tuple[Path, Partition]]) -> None:
+        manifest.pending = {day: entry for day, (_, entry) in new.items()}
+        manifest.save(folder)
+        for day, (temp, _) in new.items():
+            temp.replace(folder / f"{day}.parquet")
+        sync_folder(folder)
+        manifest.days |= manifest.pending
+        manifest.pending = {}
+        manifest.save(folder)
+
+    def _partitions(
+        self, feed: str, asset: str, start: int, end: int
+    ) -> Iterator[tuple[str, Partition, Bars]]:
+        folder = self.folder(feed, asset)
+        manifest = self._manifest(folder)
+        first, last = day_name(start - start % DAY), day_name(end - 1)
+        for day in sorted(d for d in manifest.days.keys() | manifest.pending.keys() if first <= d <= last):
+            try:
+                entry, bars = self._open(folder, manifest, day)
+            except CorruptPartitionError:
+                # A writer may have moved on between the manifest and the file: look again under its lock.
+                with self._locked(folder):
+                    manifest = self._recover(folder)
+                    if day not in manifest.days:
+                        continue
+                    try:
+                        entry, bars = self._open(folder, manifest, day)
+                    except CorruptPartitionError as error:
+                        aside = self._move_aside(folder, manifest, day)
+                        raise CorruptPartitionError(
+                            f"{error}; it was moved aside to {aside}. Get the day again: ewmalab data fetch "
+                            f"--feed {feed} --assets {asset} --start {day} --days 1"
+                        ) from error
+            yield day, entry, bars
+
+    def _open(self, folder: Path, manifest: Manifest, day: str) -> tuple[Partition, Bars]:
+        """Read one partition and check its hash, its pages and its rows."""
+        path = folder / f"{day}.parquet"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise CorruptPartitionError(f"{path}: listed in the manifest but gone") from None
+        entry = manifest.match(day, hashlib.sha256(data).hexdigest())
+        if entry is None:
+            raise CorruptPartitionError(f"{path}: its bytes are not those that were written (sha256 differs)")
+        try:
+            bars, _ = _decode(data)
+        except (BarsError, CorruptPartitionError) as error:
+            raise CorruptPartitionError(f"{path}: {error}") from error
+        return entry, bars
+
+    def _move_aside(self, folder: Path, manifest: Manifest, day: str) -> Path:
+        """Put a damaged partition where nobody reads it and forget its entry; the lock is held."""
+        aside = folder / QUARANTINE
+        aside.mkdir(exist_ok=True)
+        path = folder / f"{day}.parquet"
+        target = aside / f"{day}.parquet"
+        number = 1
+        while target.exists():
+            number += 1
+            target = aside / f"{day}.{number}.parquet"
+        if path.exists():
+            path.rename(target)
+        manifest.days.pop(day, None)
+        manifest.save(folder)
+        return target
+
+
+def _merge(before: Bars, fresh: Bars, ranges: list[Range], replace: bool, what: str) -> Bars:
+    """Return the union of two days' bars; where both have a row the fresh one counts if `replace`."""
+    at = np.searchsorted(before.timestamp, fresh.timestamp)
+    shared = np.zeros(len(fresh), bool)
+    inside = at < len(before)
+    shared[inside] = before.timestamp[at[inside]] == fresh.timestamp[inside]
+    if not replace:
+        differs = np.zeros(len(fresh), bool)
+        for name in COLUMNS[1:]:
+            old, new = getattr(before, name)[at[shared]], getattr(fresh, name)[shared]
+            differs[shared] |= ~((old == new) | (np.isnan(old) & np.isnan(new)))
+        if differs.any():
+            first = int(fresh.timestamp[np.flatnonzero(differs)[0]])
+            raise DataError(
+                f"{what}: {int(differs.sum())} bar(s) differ from the cached ones (first: timestamp {first}); "
+                "nothing was written. Pass --replace to prefer the new ones"
+            )
+    keep = ~np.isin(before.timestamp, fresh.timestamp)
+    columns = {
+        name: np.concatenate([getattr(before, name)[keep], getattr(fresh, name)]) for name in COLUMNS
+    }
+    order = np.argsort(columns["timestamp"], kind="stable")
+    return Bars.from_columns({name: column[order] for name, column in columns.items()})
+
+
+def _encode(bars: Bars, note: dict[str, object]) -> bytes:
+    described = {**note, "digest": bars.digest()}
+    schema = _SCHEMA.with_metadata({_NOTE: orjson.dumps(described)})
+    table = pa.table(bars.columns(), schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def _decode(data: bytes) -> tuple[Bars, dict[str, object]]:
+    """Return the bars of a partition and its own description, page checksums and content digest checked."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(use_threads=False)
+        note = orjson.loads(table.schema.metadata[_NOTE])
+        columns = {name: table[name].to_numpy() for name in COLUMNS}
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+    bars = Bars.from_columns(columns)
+    if note.get("digest") != bars.digest():
+        raise CorruptPartitionError("the rows are not those that were written")
+    return bars, note

@@ -1,0 +1,47 @@
+"""The feed ``file``: bars that lie in a folder, one file per asset."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from ewmalab.errors import FeedError
+from ewmalab.market.barfile import SUFFIXES, read_bars
+from ewmalab.market.bars import DAY, MINUTE, Bars
+
+
+class FileFeed:
+    """Bars from ``<folder>/<ASSET>.parquet``, ``.csv`` or ``.json``.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    FeedError
+        If the folder does not exist.
+    """
+
+    name = "file"
+    synthetic = False
+    chunk = 31 * DAY
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise FeedError(f"feed file: {str(folder)!r} is not a folder; set feeds.file.folder")
+        self.folder = folder
+        self.source = f"files in {folder.name}"
+
+    def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
+        """Return the closed bars labelled in ``[start, end)``; see `Feed.fetch`."""
+        for suffix in SUFFIXES:
+            path = self.folder / f"{asset}{suffix}"
+            if path.exists():
+                return _load(path, path.stat().st_mtime_ns).between(start, min(end, now - MINUTE + 1))
+        raise FeedError(f"feed file: {self.folder} has no {asset}{{{','.join(SUFFIXES)}}}")
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, modified: int) -> Bars:
+    return read_bars(path)

@@ -1,0 +1,50 @@
+"""Feeds by name, made from the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ewmalab.market.feeds.base import Feed
+from ewmalab.rulebook import Rulebook
+from ewmalab.settings import Settings
+
+
+def make_feed(name: str, settings: Settings, rulebook: Rulebook) -> Feed:
+    """Return the feed `name` as the settings describe it.
+
+    Raises
+    ------
+    FeedError
+        If the feed cannot work with these settings (no key, no folder).
+    ValueError
+        If there is no such feed.
+    """
+    feeds = settings.feeds
+    symbols = {
+        symbol: rulebook.asset(symbol).symbols[name]
+        for symbol in rulebook.symbols
+        if name in rulebook.asset(symbol).symbols
+    }
+    # Only the feed that is used is imported: requests and its stack take a while.
+    if name == "pyth":
+        from ewmalab.market.feeds.pyth import PythFeed
+
+        key = feeds.pyth.api_key.get_secret_value() or None
+        return PythFeed(symbols, host=feeds.pyth.host, path=feeds.pyth.path, api_key=key)
+    if name == "binance":
+        from ewmalab.market.feeds.binance import BinanceFeed
+
+        return BinanceFeed(symbols, host=feeds.binance.host)
+    if name == "hyperliquid":
+        from ewmalab.market.feeds.hyperliquid import HyperliquidFeed
+
+        return HyperliquidFeed(symbols, host=feeds.hyperliquid.host)
+    if name == "file":
+        from ewmalab.market.feeds.file import FileFeed
+
+        return FileFeed(Path(feeds.file.folder))
+    if name == "simulated":
+        from ewmalab.market.feeds.simulated import SimulatedFeed
+
+        return SimulatedFeed(rulebook, seed=feeds.simulated.seed, gaps=feeds.simulated.gaps)
+    raise ValueError(f"unknown feed {name!r}")

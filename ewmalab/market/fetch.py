@@ -1,0 +1,96 @@
+"""Filling the cache from a feed: only what is missing, chunk by chunk, each chunk kept as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.cache import Cache
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.ranges import Range
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch brought.
+
+    Attributes
+    ----------
+    bars : int
+    unanswered : list of ranges
+        Asked for, but the feed gave no bar in them nor after them: they stay missing and will be asked again.
+    """
+
+    bars: int
+    unanswered: list[Range]
+
+
+def fetch_missing(
+    cache: Cache,
+    feed: Feed,
+    asset: str,
+    start: int,
+    end: int,
+    *,
+    now: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fetched:
+    """Fetch what of the labels in ``[start, end)`` the cache lacks and is closed at `now`.
+
+    An answer covers the time up to its last bar only: what follows may be late. It counts as a gap of the market once a
+    later bar arrives; a whole chunk without a bar is asked for a second time before it does.
+
+    Parameters
+    ----------
+    cache : Cache
+    feed : Feed
+    asset : str
+    start, end : int
+        Seconds since 1970-01-01 UTC.
+    now : int
+        The present.
+    progress : callable, optional
+        Called with seconds done and seconds in all.
+
+    Raises
+    ------
+    FeedError
+        What was fetched before stays in the cache.
+    """
+    start -= start % MINUTE
+    end = min(end, now - now % MINUTE)
+    holes = cache.missing(feed.name, asset, start, end)
+    total = sum(b - a for a, b in holes)
+    done = count = 0
+    unanswered: list[Range] = []
+    for a, b in holes:
+        # Where cached bars follow, the first of them is asked for too: its arrival proves that the answer is whole.
+        later = cache.read(feed.name, asset, b, b + DAY).timestamp[:1]
+        last = int(later[0]) + MINUTE if len(later) else b
+        answered = at = a
+        empty: list[Range] = []
+        while at < last:
+            # Chunks end at midnight, so that each day's file is written once or twice, not once a chunk.
+            stop = min(last, at + feed.chunk, at - at % DAY + DAY * max(1, feed.chunk // DAY))
+            bars = feed.fetch(asset, at, stop, now)
+            if len(bars):
+                again = [feed.fetch(asset, x, y, now) for x, y in empty]
+                empty = []
+                upto = min(int(bars.timestamp[-1]) + MINUTE, b)
+                fresh = Bars.concatenate([*again, bars]).between(answered, upto)
+                cache.write(
+                    feed.name, asset, fresh, [(answered, upto)],
+                    source=feed.source, now=now, synthetic=feed.synthetic,
+                )  # fmt: skip
+                answered = upto
+                count += len(fresh)
+            else:
+                empty.append((at, stop))
+            done += max(0, min(stop, b) - at)
+            at = stop
+            if progress:
+                progress(done, total)
+        if answered < b:
+            unanswered.append((answered, b))
+    return Fetched(count, unanswered)

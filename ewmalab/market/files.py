@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+TEMP_PREFIX = ".tmp-"
+
+
+def write_temp(folder: Path, data: bytes) -> Path:
+    """Write a uniquely named file, synced to disk, that `replace` or `sweep` will take away."""
+    path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable (where the system lets folders be synced)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file's content at once: readers see the old bytes or the new, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = write_temp(path.parent, data)
+    try:
+        temp.replace(path)
+    except OSError:
+        temp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what interrupted writers left in a folder; only for who holds the folder's lock."""
+    count = 0
+    for path in folder.glob(f"{TEMP_PREFIX}*"):
+        path.unlink(missing_ok=True)
+        count += 1
+    return count

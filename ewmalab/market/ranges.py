@@ -1,0 +1,55 @@
+"""Sets of time as sorted, disjoint half-open ranges ``[from, to)`` in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Range = tuple[int, int]
+
+
+def union(ranges: Iterable[Range]) -> list[Range]:
+    """Return the ranges sorted, with touching and overlapping ones joined.
+
+    Examples
+    --------
+    >>> union([(60, 120), (0, 60), (300, 360)])
+    [(0, 120), (300, 360)]
+    """
+    joined: list[Range] = []
+    for a, b in sorted((int(a), int(b)) for a, b in ranges if b > a):
+        if joined and a <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(b, joined[-1][1]))
+        else:
+            joined.append((a, b))
+    return joined
+
+
+def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """Return what of `whole` is not in `taken`.
+
+    Examples
+    --------
+    >>> subtract([(0, 300)], [(60, 120)])
+    [(0, 60), (120, 300)]
+    """
+    rest = union(whole)
+    for a, b in union(taken):
+        rest = [
+            piece
+            for x, y in rest
+            for piece in ((x, min(y, a)), (max(x, b), y))
+            if piece[1] > piece[0]
+        ]
+    return rest
+
+
+def intersect(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
+    """Return what lies in both.
+
+    Examples
+    --------
+    >>> intersect([(0, 100)], [(50, 200)])
+    [(50, 100)]
+    """
+    left = union(one)
+    return subtract(left, subtract(left, other))
