@@ -484,7 +484,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     stated = headers.get("Retry-After")
     if stated is None:
         return None
-    if re.fullmatch(r"\d+", stated.strip(), re.ASCII):
+    stated = stated.strip()
+    if re.fullmatch(r"\d+", stated, re.ASCII):
         return float(stated)
     until, present = _http_date(stated), _http_date(headers.get("Date", ""))
     return UNSTATED_SILENCE if until is None or present is None else max(0.0, until - present)

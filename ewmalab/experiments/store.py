@@ -1,0 +1,202 @@
+"""Experiment directories ``<experiments>/<utc time>-<name>-<hash>/``: they appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ewmalab.errors import ExperimentError
+from ewmalab.market.files import TEMP_PREFIX, sync_folder
+
+FORMAT = 1
+_LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic", "exchange_calendars")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One finished run.
+
+    Parameters
+    ----------
+    path : Path
+        The experiment's directory.
+
+    Raises
+    ------
+    ExperimentError
+        On access, if a file is missing, damaged or of an unknown format.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the directory's name."""
+        return self.path.name
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Return settings, data fingerprint, rulebook version, seed and package versions."""
+        data = self._json("manifest.json")
+        if data.get("format") != FORMAT:
+            raise ExperimentError(f"{self.path}: format {data.get('format')!r}, this version reads {FORMAT}")
+        return data
+
+    @cached_property
+    def summary(self) -> list[dict[str, Any]]:
+        """Return mean CRPS per competition, asset and forecaster."""
+        rows: list[dict[str, Any]] = self._json("summary.json")["rows"]
+        return rows
+
+    @cached_property
+    def results(self) -> pa.Table:
+        """Return one row per forecaster and prompt, its hash checked against the manifest."""
+        path = self.path / "results.parquet"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ExperimentError(f"{path}: cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest["results_sha256"]:
+            raise ExperimentError(f"{path}: its bytes are not those that the run wrote (sha256 differs)")
+        return pq.read_table(pa.BufferReader(data))
+
+    def _json(self, name: str) -> Any:
+        path = self.path / name
+        try:
+            return orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise ExperimentError(f"{self.path}: not an experiment: {name}: {error.strerror}") from error
+        except ValueError as error:
+            raise ExperimentError(f"{path}: damaged: {error}") from error
+
+
+def encode_results(table: pa.Table) -> bytes:
+    """Return a table as Parquet bytes; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def content_hash(inputs: Mapping[str, Any]) -> str:
+    """Return the identity of a run: the sha256 of what determines its results."""
+    return hashlib.sha256(orjson.dumps(dict(inputs), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results may depend on."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"ewmalab": importlib.metadata.version("ewmalab"), "python": platform.python_version(), **found}
+
+
+def environment_hash() -> str:
+    """Return the sha256 over all installed distributions and their versions."""
+    installed = sorted({f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions()})
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()
+
+
+def save_experiment(
+    root: Path,
+    name: str,
+    *,
+    now: int,
+    inputs: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    results: pa.Table,
+    summary: list[dict[str, Any]],
+    text: str,
+) -> Experiment:
+    """Write an experiment directory.
+
+    Parameters
+    ----------
+    root : Path
+        Usually ``experiments/``.
+    name : str
+        Part of the directory's name.
+    now : int
+        Seconds since 1970-01-01 UTC.
+    inputs : mapping
+        All that determines the results; its hash names the run.
+    notes : mapping
+        What else is worth keeping: timings, where data came from.
+    results : pyarrow.Table
+    summary : list of dict
+    text : str
+        The summary for people.
+    """
+    identity = content_hash(inputs)
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = root / f"{stamp}-{name}-{identity[:8]}"
+    number = 1
+    while target.exists():
+        number += 1
+        target = root / f"{stamp}-{name}-{identity[:8]}-{number}"
+    data = encode_results(results)
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "hash": identity,
+        "created": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
+        "results_sha256": hashlib.sha256(data).hexdigest(),
+        "inputs": dict(inputs),
+        "notes": dict(notes),
+        "versions": versions(),
+        "environment_sha256": environment_hash(),
+        "platform": platform.platform(),
+    }
+    temp = root / f"{TEMP_PREFIX}{target.name}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir(parents=True)
+    try:
+        pretty = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        (temp / "manifest.json").write_bytes(orjson.dumps(manifest, option=pretty))
+        (temp / "results.parquet").write_bytes(data)
+        (temp / "summary.json").write_bytes(orjson.dumps({"rows": summary}, option=pretty))
+        (temp / "summary.txt").write_text(text, encoding="utf-8")
+        temp.rename(target)
+    except BaseException:
+        shutil.rmtree(temp, ignore_errors=True)
+        raise
+    sync_folder(root)
+    return Experiment(target)
+
+
+def list_experiments(root: Path) -> Iterator[Experiment]:
+    """Yield the experiments below a folder, oldest first."""
+    for path in sorted(root.glob("*-*/manifest.json")):
+        if not path.parent.name.startswith("."):
+            yield Experiment(path.parent)
+
+
+def find_experiment(root: Path, name: str) -> Experiment:
+    """Return the experiment that a path, a name, or a unique part of a name stands for; "latest" is the newest.
+
+    Raises
+    ------
+    ExperimentError
+        If none or several match.
+    """
+    if (Path(name) / "manifest.json").exists():
+        return Experiment(Path(name))
+    known = list(list_experiments(root))
+    if name == "latest" and known:
+        return known[-1]
+    matches = [e for e in known if name in e.name]
+    exact = [e for e in matches if e.name == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        raise ExperimentError(f"{name!r} fits {len(matches)} experiments: {', '.join(e.name for e in matches[:5])}")
+    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` shows what there is")

@@ -1,0 +1,1 @@
+"""Replay: prompts in time order, each answered with what was known then, scored with what came."""

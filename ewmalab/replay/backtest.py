@@ -1,0 +1,199 @@
+"""`backtest`: from settings to an experiment directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.protocol import Forecaster
+from ewmalab.market.bars import DAY
+from ewmalab.market.cache import Cache
+from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
+from ewmalab.replay.engine import Row, replay
+from ewmalab.replay.results import results_table, summarise
+from ewmalab.replay.schedule import Scheduled, schedule
+from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
+from ewmalab.settings import LoadedSettings
+
+
+@dataclass(frozen=True)
+class BacktestPlan:
+    """A backtest that can run: prompts, bars and forecasters.
+
+    Attributes
+    ----------
+    settings : LoadedSettings
+    rulebook : Rulebook
+    choice : RuleChoice
+    forecasters : tuple of str
+        The last is the baseline.
+    start, days : int
+        First second, and length.
+    groups : dict of (competition, asset) to prompts
+    warmups : dict of (competition, asset) to int
+        Label of the first warm-up bar.
+    data : ReplayData
+    options : dict
+        The choices that are not settings, for the record.
+    """
+
+    settings: LoadedSettings
+    rulebook: Rulebook
+    choice: RuleChoice
+    forecasters: tuple[str, ...]
+    start: int
+    days: float
+    groups: dict[Group, list[Scheduled]]
+    warmups: dict[Group, int]
+    data: ReplayData
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompts(self) -> int:
+        """Return the number of prompts, once per forecaster."""
+        return len(self.forecasters) * sum(len(items) for items in self.groups.values())
+
+    def make(self, name: str, asset: str) -> Forecaster[Any]:
+        """Return a forecaster for an asset."""
+        return load_forecaster(name, self.rulebook.asset(asset), self.settings)
+
+    def run(self, *, threads: int, progress: Callable[[int], None] | None = None) -> list[Row]:
+        """Replay all prompts."""
+        return replay(
+            self.forecasters, self.make, self.groups, self.warmups, self.data,
+            seed=self.settings.values.run.seed, threads=threads, progress=progress,
+        )  # fmt: skip
+
+    def inputs(self) -> dict[str, Any]:
+        """Return all that determines the results (threads and folders do not)."""
+        settings = self.settings.values.plain()
+        for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
+            del settings[section][key]
+        del settings["feeds"]["pyth"]["api_key"]
+        return {
+            "settings": settings,
+            "forecasters": list(self.forecasters),
+            "rules": str(self.choice),
+            "rulebook": {"version": self.rulebook.version, "sha256": self.rulebook.digest},
+            "start": self.start,
+            "days": self.days,
+            "options": self.options,
+            "data": {key: entry.sha256 for key, entry in sorted(self.data.partitions.items())},
+            "synthetic": self.data.synthetic,
+        }
+
+
+def plan_backtest(
+    settings: LoadedSettings,
+    *,
+    start: int,
+    days: float,
+    rules: RuleChoice | None = None,
+    competitions: Sequence[str] | None = None,
+    assets: Sequence[str] | None = None,
+    forecasters: Sequence[str] | None = None,
+    cadence: int | None = None,
+    num_simulations: int | None = None,
+    partial: bool = False,
+) -> BacktestPlan:
+    """Lay out a backtest and read its bars.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    start : int
+        Start time of the first prompts, seconds since 1970-01-01 UTC.
+    days : float
+        Length of the range of start times.
+    rules, competitions, assets, cadence, num_simulations
+        See `schedule`.
+    forecasters : sequence of str, optional
+        Instead of the setting ``replay.forecasters``.
+    partial : bool
+        Score what can be scored where realised prices are missing.
+
+    Raises
+    ------
+    RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, ConfigError
+    """
+    rulebook = load_rulebook()
+    choice = rules or RuleChoice()
+    values = settings.values
+    names = tuple(dict.fromkeys(forecasters or values.replay.forecasters))
+    for section, table in (("ewma", values.ewma), ("replay", values.replay), ("random_walk", values.random_walk)):
+        check_assets(section, dict(table), rulebook)
+    scheduled = schedule(
+        rulebook, choice, start, start + round(days * DAY),
+        competitions=competitions, assets=assets, cadence=cadence,
+        request_lead=values.replay.request_lead, num_simulations=num_simulations,
+    )  # fmt: skip
+    groups = group_prompts(scheduled)
+    for name in names:
+        load_forecaster(name, rulebook.asset(scheduled[0].prompt.asset), settings)  # fail before reading bars
+    cache = Cache(values.data.cache_dir)
+    feed = values.data.feed
+    data = load_data(
+        cache, needed(groups, values.replay), feed, values.data.scored_feed or feed, partial=partial
+    )
+    return BacktestPlan(
+        settings, rulebook, choice, names, start, days, groups,
+        {group: warmup_start(items[0].prompt, values.replay) for group, items in groups.items()},
+        data,
+        {
+            "competitions": list(competitions) if competitions else None,
+            "assets": list(assets) if assets else None,
+            "cadence": cadence,
+            "num_simulations": num_simulations,
+            "partial": partial,
+        },
+    )  # fmt: skip
+
+
+def backtest(
+    plan: BacktestPlan,
+    *,
+    now: int,
+    name: str = "backtest",
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    render: Callable[[list[dict[str, Any]], BacktestPlan], str] | None = None,
+) -> Experiment:
+    """Run a plan and write its experiment directory."""
+    began = perf_counter()
+    rows = plan.run(threads=threads, progress=progress)
+    replayed = perf_counter()
+    table = results_table(rows)
+    summary = summarise(table, plan.forecasters[-1])
+    return save_experiment(
+        plan.settings.values.run.experiments_dir,
+        name,
+        now=now,
+        inputs=plan.inputs(),
+        notes={
+            "threads": threads,
+            "seconds": round(replayed - began, 3),
+            "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
+        },
+        results=table,
+        summary=summary,
+        text=render(summary, plan) if render else "",
+    )
+
+
+def check_assets(section: str, table: dict[str, Any], rulebook: Rulebook) -> None:
+    """Refuse per-asset settings of assets that the rulebook does not know.
+
+    Raises
+    ------
+    ConfigError
+    """
+    known = {"default", *rulebook.symbols}
+    for key, value in table.items():
+        if isinstance(value, dict) and "default" in value and value.keys() - known:
+            wrong = ", ".join(sorted(value.keys() - known))
+            raise ConfigError(f"{section}.{key}: unknown asset {wrong}; known: {', '.join(rulebook.symbols)}")

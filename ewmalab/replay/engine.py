@@ -1,0 +1,190 @@
+"""The replay engine: forecasts and scores of many prompts, the same whatever the number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import ForecasterError
+from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
+from ewmalab.market.bars import Bars
+from ewmalab.replay.data import Group, ReplayData
+from ewmalab.replay.schedule import Scheduled
+from ewmalab.replay.walk import Moment, Walk, walk
+from ewmalab.rulebook import ScoringRule
+from ewmalab.scoring.crps import Score, score_log_returns
+
+_BLOCK = 32  # prompts per task: large against a task's overhead, small against a thread's share
+
+NOT_SETTLED = "no later candle: not settled"
+LAST_PRICE_MISSING = "last price missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt's outcome under one forecaster; `score` is None where `reason` says why."""
+
+    forecaster: str
+    prompt: Prompt
+    rule: str
+    anchor: float
+    anchor_time: int
+    score: Score | None
+    reason: str | None
+
+
+MakeForecaster = Callable[[str, str], Forecaster[Any]]  # forecaster's name, asset
+
+
+def replay(
+    names: Sequence[str],
+    make: MakeForecaster,
+    groups: Mapping[Group, list[Scheduled]],
+    warmups: Mapping[Group, int],
+    data: ReplayData,
+    *,
+    seed: int,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    walk: Walk = walk,
+) -> list[Row]:
+    """Replay every prompt under every forecaster.
+
+    Each competition and asset is walked by itself, from its own warm-up: no state passes from one to another.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Forecasters.
+    make : callable
+        Returns the forecaster of a name and an asset.
+    groups : mapping of (competition, asset) to prompts
+        From `group_prompts`.
+    warmups : mapping of (competition, asset) to int
+        Label of the first bar of each group's warm-up.
+    data : ReplayData
+    seed : int
+    threads : int
+    progress : callable, optional
+        Called with the number of prompts just done.
+    walk : callable
+        How knowledge is handed out; tests replace it to plant leaks.
+
+    Returns
+    -------
+    list of Row
+        By forecaster, then start time, competition and asset.
+    """
+
+    def blocks() -> Any:
+        for name in names:
+            for (competition, asset), items in groups.items():
+                forecaster = make(name, asset)
+                rules = {item.prompt: item.rule for item in items}
+                bars = data.model[asset]
+                bars = bars.rows(int(np.searchsorted(bars.timestamp, warmups[competition, asset])), len(bars))
+                moments = walk(forecaster, bars, [item.prompt for item in items])
+                while chunk := list(islice(moments, _BLOCK)):
+                    yield name, forecaster, chunk, [rules[m.prompt] for m in chunk], data.realised[asset]
+
+    rows: list[Row] = []
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: set[Future[list[Row]]] = set()
+        try:
+            for block in blocks():
+                waiting.add(pool.submit(_run, *block, seed))
+                while len(waiting) >= 4 * threads:
+                    waiting = _collect(waiting, rows, progress)
+            while waiting:
+                waiting = _collect(waiting, rows, progress)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    order = {name: i for i, name in enumerate(names)}
+    return sorted(rows, key=lambda row: (order[row.forecaster], row.prompt))
+
+
+def _collect(
+    waiting: set[Future[list[Row]]], rows: list[Row], progress: Callable[[int], None] | None
+) -> set[Future[list[Row]]]:
+    done, left = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in done:
+        rows.extend(future.result())
+        if progress:
+            progress(len(future.result()))
+    return left
+
+
+def _run(
+    name: str,
+    forecaster: Forecaster[Any],
+    moments: Sequence[Moment],
+    rules: Sequence[ScoringRule],
+    realised: Bars,
+    seed: int,
+) -> list[Row]:
+    return [
+        _answer(name, forecaster, moment, rule, realised, seed)
+        for moment, rule in zip(moments, rules, strict=True)
+    ]
+
+
+def _answer(
+    name: str, forecaster: Forecaster[Any], moment: Moment, rule: ScoringRule, realised: Bars, seed: int
+) -> Row:
+    prompt = moment.prompt
+    truth, reason = realised_path(realised, prompt)
+    score = None
+    if reason is None:
+        paths = simulate(forecaster, moment, seed)
+        score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
+    return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, reason)
+
+
+def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogReturns:
+    """Return a forecaster's paths for a prompt, checked against the protocol.
+
+    Raises
+    ------
+    ForecasterError
+        If shape, type or values are not what `Forecaster.simulate` promises.
+    """
+    prompt = moment.prompt
+    paths = forecaster.simulate(moment.state, prompt, prompt.stream(seed))
+    wanted = (prompt.steps + 1, prompt.num_simulations)
+    if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
+        found = f"{getattr(paths, 'dtype', type(paths).__name__)} {getattr(paths, 'shape', '')}"
+        raise ForecasterError(
+            f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
+        )
+    # One pass over the last row finds a NaN or infinity anywhere: cumulative sums carry them on.
+    if paths[0].any() or not np.isfinite(paths[-1]).all() or not (np.abs(paths[-1]) <= 30).all():
+        raise ForecasterError(
+            f"{type(forecaster).__name__}.simulate returned log-returns for {prompt.asset} that do not start at 0, or "
+            "leave +-30"
+        )
+    return paths
+
+
+def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float64], str | None]:
+    """Return the prices a prompt is scored against, and why it cannot be scored (None if it can).
+
+    Returns
+    -------
+    (steps + 1,) float64
+        Closes of the bars labelled by the grid, NaN where missing.
+    str or None
+        A validator scores once a candle after the last grid point exists, if the last price is there.
+    """
+    truth = realised.closes_at(prompt.grid())
+    if not len(realised) or realised.timestamp[-1] <= prompt.start_time + prompt.time_length:
+        return truth, NOT_SETTLED
+    if np.isnan(truth[-1]):
+        return truth, LAST_PRICE_MISSING
+    return truth, None

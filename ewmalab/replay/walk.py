@@ -1,0 +1,64 @@
+"""The one place where a replay decides what a forecaster knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.market.bars import Bars
+from ewmalab.rulebook import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A forecaster's knowledge when a prompt arrives.
+
+    Attributes
+    ----------
+    prompt : Prompt
+    state : object
+        After the bars closed at the request time, and no other.
+    anchor : float
+        Close of the newest of them.
+    anchor_time : int
+        Its label.
+    """
+
+    prompt: Prompt
+    state: Any
+    anchor: float
+    anchor_time: int
+
+
+Walk = Callable[[Forecaster[Any], Bars, Iterable[Prompt]], Iterator[Moment]]
+
+
+def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """Feed a forecaster with bars as they close and stop at each prompt.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+    bars : Bars
+        From the start of the warm-up on.
+    prompts : iterable of Prompt
+        Of one asset and one competition, by request time.
+
+    Raises
+    ------
+    MissingDataError
+        If no bar is known at the first request.
+    """
+    state = forecaster.initial_state()
+    seen = 0
+    for prompt in prompts:
+        known = bars.count_known_at(prompt.request_time)
+        if known == 0:
+            raise MissingDataError(f"no bar of {prompt.asset} is known at {iso(prompt.request_time)}")
+        if known > seen:
+            state = forecaster.update(state, bars.rows(seen, known))
+            seen = known
+        yield Moment(prompt, state, float(bars.close[known - 1]), int(bars.timestamp[known - 1]))
