@@ -244,6 +244,15 @@ class LoadedSettings:
         """Return, for each dotted key, the name of the layer that set it."""
         return _merge(self.layers)[1]
 
+    def effective(self) -> list[tuple[str, Any, str]]:
+        """Return every setting as dotted key, plain value (secrets masked) and the layer it came from."""
+        sources = self.sources()
+        rows = []
+        for key, value in _leaves(self.values.plain()):
+            low = key.lower()
+            rows.append((key, value, sources.get(low) or sources.get(low.removesuffix(".default")) or "defaults"))
+        return rows
+
     def with_preset(self, section: str, preset: str) -> LoadedSettings:
         """Return settings in which a preset lies over the file and the environment, under the flags.
 

@@ -13,12 +13,14 @@ from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.market.bars import DAY
 from ewmalab.market.cache import Cache
+from ewmalab.market.feeds.make import make_feed
+from ewmalab.market.fetch import fetch_missing
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
-from ewmalab.settings import LoadedSettings
+from ewmalab.settings import LoadedSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def plan_backtest(
     cadence: int | None = None,
     num_simulations: int | None = None,
     partial: bool = False,
+    now: int | None = None,
 ) -> BacktestPlan:
     """Lay out a backtest and read its bars.
 
@@ -116,6 +119,8 @@ def plan_backtest(
         Instead of the setting ``replay.forecasters``.
     partial : bool
         Score what can be scored where realised prices are missing.
+    now : int, optional
+        The present; given it, bars of the synthetic feed that the cache lacks are made.
 
     Raises
     ------
@@ -125,8 +130,7 @@ def plan_backtest(
     choice = rules or RuleChoice()
     values = settings.values
     names = tuple(dict.fromkeys(forecasters or values.replay.forecasters))
-    for section, table in (("ewma", values.ewma), ("replay", values.replay), ("random_walk", values.random_walk)):
-        check_assets(section, dict(table), rulebook)
+    check_settings(values, rulebook)
     scheduled = schedule(
         rulebook, choice, start, start + round(days * DAY),
         competitions=competitions, assets=assets, cadence=cadence,
@@ -137,9 +141,13 @@ def plan_backtest(
         load_forecaster(name, rulebook.asset(scheduled[0].prompt.asset), settings)  # fail before reading bars
     cache = Cache(values.data.cache_dir)
     feed = values.data.feed
-    data = load_data(
-        cache, needed(groups, values.replay), feed, values.data.scored_feed or feed, partial=partial
-    )
+    scored = values.data.scored_feed or feed
+    needs = needed(groups, values.replay)
+    if now is not None and "simulated" in (feed, scored):
+        source = make_feed("simulated", values, rulebook)
+        for asset, ranges in needs.items():
+            fetch_missing(cache, source, asset, min(a for a, _ in ranges), max(b for _, b in ranges), now=now)
+    data = load_data(cache, needs, feed, scored, partial=partial)
     return BacktestPlan(
         settings, rulebook, choice, names, start, days, groups,
         {group: warmup_start(items[0].prompt, values.replay) for group, items in groups.items()},
@@ -185,7 +193,7 @@ def backtest(
     )
 
 
-def check_assets(section: str, table: dict[str, Any], rulebook: Rulebook) -> None:
+def check_settings(settings: Settings, rulebook: Rulebook) -> None:
     """Refuse per-asset settings of assets that the rulebook does not know.
 
     Raises
@@ -193,7 +201,8 @@ def check_assets(section: str, table: dict[str, Any], rulebook: Rulebook) -> Non
     ConfigError
     """
     known = {"default", *rulebook.symbols}
-    for key, value in table.items():
-        if isinstance(value, dict) and "default" in value and value.keys() - known:
-            wrong = ", ".join(sorted(value.keys() - known))
-            raise ConfigError(f"{section}.{key}: unknown asset {wrong}; known: {', '.join(rulebook.symbols)}")
+    for section in ("replay", "ewma", "random_walk"):
+        for key, value in getattr(settings, section):
+            if isinstance(value, dict) and value.keys() - known:
+                wrong = ", ".join(sorted(value.keys() - known))
+                raise ConfigError(f"{section}.{key}: unknown asset {wrong}; known: {', '.join(rulebook.symbols)}")

@@ -1,0 +1,39 @@
+# Set-up, demo and tests in a virtual environment of the project's own.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/runtime
+	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -q -n auto
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/runtime
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Pins are plain name==version lines; run after changing the dependencies in pyproject.toml.
+PINS := --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	--no-annotate --no-header --allow-unsafe --upgrade
+lock: .venv/dev
+	$(BIN)/pip-compile $(PINS) --extra build --unsafe-package pip -o requirements.txt pyproject.toml
+	$(BIN)/pip-compile $(PINS) --extra build --extra dev --unsafe-package pip -o requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,5 @@
+"""``python -m ewmalab``."""
+
+from ewmalab.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""The command line. Modules here import nothing heavy at their top: `ewmalab --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ewmalab.cli import backtest, check, config, data, experiments, rules, score
+from ewmalab.errors import ConfigError, EwmalabError
+
+app = typer.Typer(
+    name="ewmalab",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    epilog="Example:  [bold]ewmalab backtest --start 2026-01-15 --days 7 --feed simulated[/bold]",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"ewmalab {version('ewmalab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Replay, score and compare forecasts for miners of the Synth subnet.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    """
+
+
+app.command("backtest")(backtest.backtest)
+app.add_typer(data.app, name="data")
+app.add_typer(config.app, name="config")
+app.add_typer(rules.app, name="rules")
+app.command("score")(score.score)
+app.command("validate")(score.validate)
+app.add_typer(check.app, name="check")
+app.add_typer(experiments.app, name="experiments")
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend are printed without a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"ewmalab: {error}", file=sys.stderr)
+        sys.exit(2)
+    except EwmalabError as error:
+        print(f"ewmalab: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe has gone, e.g. `| head`
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,120 @@
+"""``ewmalab backtest``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ewmalab.cli import common
+
+
+def backtest(
+    start: Annotated[str, typer.Option(help="First start time, e.g. 2026-01-15 (UTC).")],
+    days: Annotated[float, typer.Option(min=0.001, help="Days of prompts.")] = 1.0,
+    forecaster: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forecaster", "-f", metavar="NAME",
+            help="ewma, ewma@seed, random-walk or package.module:attribute. Repeatable; the last is the baseline.",
+        ),
+    ] = None,  # fmt: skip
+    assets: common.AssetsOption = None,
+    competitions: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
+    ] = None,
+    rules: Annotated[
+        str, typer.Option(help="as-of (each prompt's own date), latest, or a date.")
+    ] = "as-of",
+    feed: common.FeedOption = None,
+    scored_feed: Annotated[str | None, typer.Option(help="Feed of the realised prices, if another.")] = None,
+    cadence: Annotated[
+        str | None, typer.Option(help="Time between prompts, e.g. 1h, instead of the rulebook's.")
+    ] = None,
+    request_lead: Annotated[
+        str | None, typer.Option(help="Time between request and start, e.g. 60s.")
+    ] = None,
+    simulations: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random streams.")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Part of the experiment directory's name.")] = "backtest",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Replay prompts on cached bars and score the forecasts.
+
+    Forecasters see only bars that were closed when each request arrived. Bars of the synthetic feed are made on the fly; those of
+    real feeds come from the cache ([bold]ewmalab data fetch[/bold], [bold]data import[/bold]).
+
+    Examples:
+
+      ewmalab backtest --start 2026-01-15 --days 7
+
+      ewmalab backtest --start 2026-01-15 --days 1 --feed simulated --assets BTC,ETH
+
+      ewmalab backtest --start 2026-01-08 --days 7 --rules 2026-01-20 -f ewma -f ewma@seed -f random-walk
+    """
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+        raise typer.BadParameter("letters, digits, dots, dashes and underscores only", param_hint="--name")
+    begin = common.when(start)
+    loaded = common.settings(
+        config,
+        set_,
+        {
+            "run.seed": seed,
+            "run.threads": threads,
+            "data.feed": feed,
+            "data.scored_feed": scored_feed,
+            "replay.request_lead": request_lead,
+        },
+    )
+    from ewmalab.replay.backtest import backtest as run
+    from ewmalab.replay.backtest import plan_backtest
+    from ewmalab.report.tables import backtest_text
+    from ewmalab.rulebook import RuleChoice
+    from ewmalab.settings import parse_duration
+
+    try:
+        step = parse_duration(cadence) if cadence else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--cadence") from error
+    now = common.present()
+    with common.progress(quiet=json) as bar:
+        task = bar.add_task("reading bars", total=None)
+        plan = plan_backtest(
+            loaded,
+            start=begin,
+            days=days,
+            rules=RuleChoice.parse(rules),
+            competitions=common.commas(competitions),
+            assets=common.upper(assets),
+            forecasters=forecaster,
+            cadence=step,
+            num_simulations=simulations,
+            partial=partial,
+            now=now,
+        )
+        bar.update(task, description="replaying", total=plan.prompts)
+        experiment = run(
+            plan,
+            now=now,
+            name=name,
+            threads=common.threads(loaded.values.run.threads),
+            progress=lambda done: bar.advance(task, done),
+            render=backtest_text,
+        )
+    if json:
+        common.print_json(
+            {"experiment": str(experiment.path), "synthetic": plan.data.synthetic, "summary": experiment.summary}
+        )
+        return
+    print((experiment.path / "summary.txt").read_text(encoding="utf-8"), end="")
+    print(f"experiment: {experiment.path}")

@@ -1,0 +1,144 @@
+"""``ewmalab check``: tests of the replay's honesty on the user's own data and forecaster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ewmalab.cli import common
+
+app = typer.Typer(
+    no_args_is_help=True, help="Check a replay's honesty.",
+    epilog="Example:  ewmalab check lookahead --start 2026-01-15 --feed simulated",
+)  # fmt: skip
+Start = Annotated[str, typer.Option(help="First start time, e.g. 2026-01-15 (UTC).")]
+Days = Annotated[float, typer.Option(min=0.001, help="Days of prompts.")]
+Forecasters = Annotated[
+    list[str] | None, typer.Option("--forecaster", "-f", metavar="NAME", help="As in backtest. Repeatable.")
+]
+Competitions = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, e.g. 24h.")]
+Rules = Annotated[str, typer.Option(help="as-of, latest, or a date.")]
+
+
+def _plan(
+    start: str, days: float, forecaster: list[str] | None, assets: str | None, competitions: str | None,
+    rules: str, feed: str | None, config: Any, set_: list[str] | None,
+) -> Any:  # fmt: skip
+    begin = common.when(start)
+    loaded = common.settings(config, set_, {"data.feed": feed})
+    from ewmalab.replay.backtest import plan_backtest
+    from ewmalab.rulebook import RuleChoice
+
+    return plan_backtest(
+        loaded, start=begin, days=days, rules=RuleChoice.parse(rules), competitions=common.commas(competitions),
+        assets=common.upper(assets), forecasters=forecaster, partial=True, now=common.present(),
+    )  # fmt: skip
+
+
+@app.command()
+def lookahead(
+    start: Start,
+    days: Days = 1.0,
+    forecaster: Forecasters = None,
+    assets: common.AssetsOption = None,
+    competitions: Competitions = None,
+    rules: Rules = "as-of",
+    feed: common.FeedOption = None,
+    cuts: Annotated[int, typer.Option(min=1, help="Random cuts per forecaster, competition and asset.")] = 12,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Change or remove the future at random moments and require that no earlier forecast changes by a bit.
+
+    Examples:
+
+      ewmalab check lookahead --start 2026-01-15 --feed simulated
+
+      ewmalab check lookahead --start 2026-01-10 -f my_package.model:Mine --assets BTC
+    """
+    from ewmalab.replay.checks import check_lookahead
+    from ewmalab.rulebook import iso
+
+    plan = _plan(start, days, forecaster, assets, competitions, rules, feed, config, set_)
+    with common.progress(quiet=json) as bar:
+        task = bar.add_task("checking", total=len(plan.forecasters) * len(plan.groups))
+        report = check_lookahead(
+            plan.forecasters, plan.make, plan.groups, plan.warmups, plan.data,
+            seed=plan.settings.values.run.seed, cuts=cuts, progress=lambda: bar.advance(task),
+        )  # fmt: skip
+    if json:
+        common.print_json(
+            {
+                "forecasts": report.forecasts,
+                "cuts": report.cuts,
+                "leaks": [
+                    {"forecaster": k.forecaster, "competition": k.competition, "asset": k.asset,
+                     "request": iso(k.request_time), "future": k.mutation} for k in report.leaks
+                ],
+            }
+        )  # fmt: skip
+    else:
+        print(f"{report.cuts} cuts, {report.forecasts} forecasts made again: {len(report.leaks)} changed")
+        for leak in report.leaks[:10]:
+            print(
+                f"  {leak.forecaster} {leak.competition} {leak.asset}: the forecast requested at "
+                f"{iso(leak.request_time)} changed when what came after was {leak.mutation}"
+            )
+        if not report.leaks:
+            print("no forecast depends on its future")
+    if report.leaks:
+        raise typer.Exit(1)
+
+
+@app.command()
+def warmup(
+    start: Start,
+    forecaster: Forecasters = None,
+    assets: common.AssetsOption = None,
+    competitions: Competitions = None,
+    rules: Rules = "as-of",
+    feed: common.FeedOption = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest acceptable change of volatility, percent.")] = 2.0,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Tell how far the first forecast still depends on where the warm-up began.
+
+    The warm-up is cut to a half and to three quarters; the spread of the paths at their end is compared with that after the
+    whole. Exit code 1 if it changes by more than the tolerance.
+
+    Example:
+
+      ewmalab check warmup --start 2026-01-15 --feed simulated
+    """
+    from ewmalab.replay.checks import check_warmup
+
+    plan = _plan(start, 1.0, forecaster, assets, competitions, rules, feed, config, set_)
+    rows = check_warmup(
+        plan.forecasters, plan.make, plan.groups, plan.warmups, plan.data, seed=plan.settings.values.run.seed
+    )
+    worst = max((max(abs(r.half), abs(r.three_quarters)) for r in rows), default=0.0)
+    if json:
+        from dataclasses import asdict
+
+        common.print_json({"rows": [asdict(r) for r in rows], "worst": worst, "tolerance": tolerance / 100})
+    else:
+        print(
+            common.table(
+                ("forecaster", "competition", "asset", "warm-up (h)", "from half", "from 3/4"),
+                (
+                    (r.forecaster, r.competition, r.asset, f"{r.hours:g}", f"{100 * r.half:+.2f} %",
+                     f"{100 * r.three_quarters:+.2f} %") for r in rows
+                ),
+            )
+        )  # fmt: skip
+        print("\nchange of the volatility of the first forecast when the warm-up begins later")
+    if worst > tolerance / 100:
+        common.say(
+            f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup_1m_hours "
+            "or replay.warmup_5m_days"
+        )
+        raise typer.Exit(1)
