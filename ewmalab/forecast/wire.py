@@ -1,0 +1,185 @@
+"""Prices as validators accept them: bytes that pass the format rule of every date.
+
+Until 2026-07-16 a price was refused if Python printed it with more than 8 characters apart from the dot, leading zeros and
+exponent included; since then it must be a float32 with at most 8 significant digits. What passes both:
+
+=====================  ==========================================
+price                  written with
+=====================  ==========================================
+1e7 to 1e8             8 digits, as an integer
+1 to 1e7               8 significant digits
+1e-4 to 1              7 decimals (the leading 0 counts)
+1e-6 to 1e-4           4 significant digits (``1.234e-05`` counts 8)
+=====================  ==========================================
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ewmalab.errors import FormatError
+
+SMALLEST, LARGEST = 1e-6, 1e8
+_WIDTH = 10  # most bytes of one number and its comma: "95000.123," or "1.234e-05,"
+
+
+def render(
+    start_time: int, time_increment: int, anchor: float, log_returns: npt.NDArray[np.float32]
+) -> bytes:
+    """Return the JSON answer to a prompt: ``[start, dt, [path 1], ... [path N]]``.
+
+    Parameters
+    ----------
+    start_time, time_increment : int
+        Seconds.
+    anchor : float
+        Price at which the paths start.
+    log_returns : (steps + 1, n) float32
+        Cumulative log-returns.
+
+    Raises
+    ------
+    FormatError
+        If a price lies outside 1e-6 to 1e8, where no form passes both rules.
+    """
+    prices = anchor * np.exp(log_returns.T.astype(np.float64))
+    return render_prices(start_time, time_increment, prices)
+
+
+def render_prices(start_time: int, time_increment: int, prices: npt.NDArray[np.float64]) -> bytes:
+    """Return the JSON answer for prices (n, steps + 1); see `render`.
+
+    Examples
+    --------
+    >>> render_prices(1768435200, 300, np.array([[95000.123456, 0.61234567]]))
+    b'[1768435200,300,[95000.123,0.6123457]]'
+    """
+    table = np.ascontiguousarray(prices, np.float64)
+    if table.ndim != 2 or table.size == 0:
+        raise FormatError(f"prices must be an (n, steps + 1) table; got shape {table.shape}")
+    head = b"[%d,%d" % (start_time, time_increment)
+    out = np.empty(len(head) + table.size * _WIDTH + 2 * len(table) + 1, np.uint8)
+    out[: len(head)] = np.frombuffer(head, np.uint8)
+    records = np.empty(table.shape[1], _RECORD)
+    end = _write(table, records, records.view(np.uint8), out, len(head))
+    if end < 0:
+        raise FormatError(
+            f"prices from {table.min():g} to {table.max():g}: validators accept no form below {SMALLEST:g} or from "
+            f"{LARGEST:g} on"
+        )
+    out[end] = 93  # ]
+    return out[: end + 1].tobytes()
+
+
+# The ASCII digits of 0000 to 9999, the first digit in the lowest byte.
+_FOUR = np.frombuffer(b"".join(b"%04d" % i for i in range(10_000)), "<u4").astype(np.uint64)
+
+
+# One price of a row within one power of ten: 8 digits and the dot, then the comma. Records of 10 bytes are stored at
+# once where single bytes would each cost a store.
+_RECORD = np.dtype([("head", "<u8"), ("tail", "<u2")])
+
+
+@njit(nogil=True)
+def _within(row, low, high):
+    """Tell whether low <= p < high for every price (False for NaN)."""
+    inside = True
+    for p in row:
+        inside &= (p >= low) & (p < high)
+    return inside
+
+
+@njit(nogil=True)
+def _fill_decade(row, whole, records):
+    """Fill `records` with prices that all have `whole` digits before the dot, 1 to 7."""
+    scale = 10.0 ** (8 - whole)
+    before = np.uint64(8 * whole)
+    mask = (np.uint64(1) << before) - np.uint64(1)
+    dot = np.uint64(46) << before
+    for j in range(row.shape[0]):
+        value = np.uint32(row[j] * scale + 0.5)
+        high = value // np.uint32(10_000)
+        digits = _FOUR[high] | (_FOUR[value - high * np.uint32(10_000)] << np.uint64(32))
+        # Shifting by 64 is undefined, hence in two parts: the digits behind the dot move up by one byte.
+        records[j].head = (digits & mask) | dot | (((digits >> before) << before) << np.uint64(8))
+        records[j].tail = np.uint16(digits >> np.uint64(56)) | np.uint16(44 << 8)
+
+
+@njit(nogil=True)
+def _digits(number, count, out, at):
+    """Write `count` decimal digits of a number at out[at:]."""
+    for i in range(count - 1, -1, -1):
+        quotient = number // np.uint32(10)
+        out[at + i] = np.uint8(48) + np.uint8(number - quotient * np.uint32(10))
+        number = quotient
+
+
+@njit(nogil=True, cache=True)
+def _write(prices, records, record_bytes, out, at):
+    """Write ``,[p, p, ...]`` per row from out[at] on; return where it ends, or -1 if a price has no valid form."""
+    for i in range(prices.shape[0]):
+        out[at] = 44  # ,
+        out[at + 1] = 91  # [
+        at += 2
+        # Most rows stay within one power of ten, also after rounding: they take the fast way.
+        limit = 10.0
+        whole = 1
+        while prices[i, 0] >= limit and whole < 8:
+            limit *= 10.0
+            whole += 1
+        if whole < 8 and _within(prices[i], limit / 10.0, limit * (1.0 - 1e-8)):
+            _fill_decade(prices[i], whole, records)
+            out[at : at + len(record_bytes)] = record_bytes
+            at += len(record_bytes)
+            out[at - 1] = 93  # ]
+            continue
+        for j in range(prices.shape[1]):
+            p = prices[i, j]
+            if not 1e-6 <= p < 1e8:
+                return -1
+            # How many digits stand before the dot; a power of ten too low is mended after rounding.
+            whole = 1
+            limit = 10.0
+            while p >= limit and whole < 8:
+                limit *= 10.0
+                whole += 1
+            decimals = 8 - whole
+            if p < 1e-4:
+                exponent = 5 if p >= 1e-5 else 6
+                value = np.uint32(math.floor(p * (1e8 if exponent == 5 else 1e9) + 0.5))
+                if value == np.uint32(10000):
+                    value = np.uint32(1000)
+                    exponent -= 1
+                _digits(value // np.uint32(1000), 1, out, at)
+                out[at + 1] = 46
+                _digits(value % np.uint32(1000), 3, out, at + 2)
+                out[at + 5] = 101  # e
+                out[at + 6] = 45  # -
+                out[at + 7] = 48
+                out[at + 8] = 48 + exponent
+                at += 9
+            else:
+                value = np.uint32(math.floor(p * 10.0**decimals + 0.5))
+                if value >= np.uint32(100000000):  # rounded up into the next power of ten
+                    if decimals == 0:
+                        return -1
+                    value = np.uint32(10000000)
+                    decimals -= 1
+                    whole += 1
+                scale = np.uint32(1)
+                for _ in range(decimals):
+                    scale *= np.uint32(10)
+                _digits(value // scale, whole, out, at)
+                at += whole
+                if decimals:
+                    out[at] = 46  # .
+                    _digits(value % scale, decimals, out, at + 1)
+                    at += 1 + decimals
+            out[at] = 44
+            at += 1
+        out[at - 1] = 93  # ]
+    return at
