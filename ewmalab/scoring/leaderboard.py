@@ -90,8 +90,9 @@ def rolling_averages(
     """Average each miner's prompt scores over a window, weighted by asset.
 
     A miner whose first row in the window is later than the window's first is back-filled: at each earlier
-    scored time it gets that prompt's worst score, ``fill - lowest``, and its asset. Of several prompts scored at
-    one time validators take the one whose row comes first; where its worst score is unknown, they add nothing.
+    scored time it gets that prompt's worst score, ``fill - lowest``, and its asset. Of several prompts scored
+    at one time validators take the one whose row comes first; where its worst score is unknown, they add
+    nothing.
 
     Parameters
     ----------
