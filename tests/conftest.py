@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example may compile a kernel: a deadline would only measure that.
+settings.register_profile("ewmalab", settings.default, deadline=None)
+settings.load_profile("ewmalab")
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

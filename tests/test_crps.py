@@ -128,27 +128,25 @@ def test_scores_equal_the_validators(golden: list[dict[str, Any]], number: int, 
         assert score.volatility_term == 0.0
 
 
-@pytest.mark.parametrize("number", range(GOLDEN_CASES))
-def test_volatility_blocks_equal_the_validators(golden: list[dict[str, Any]], number: int) -> None:
-    case = golden[number]
-    blocks = case["since_2026_09_22"].get("volatility_blocks")
-    if blocks is None or case["zero_price"]:
-        pytest.skip("a case without a volatility term")
-    paths, realised, dt = case_inputs(case)
-    score = score_paths(paths, realised, HOURLY, dt)
-    assert score.volatility is not None
-    assert sorted(score.volatility) == sorted(int(name) for name in blocks)
-    for name, value in blocks.items():
-        assert score.volatility[int(name)] == close(value), name
+def test_volatility_blocks_equal_the_validators(golden: list[dict[str, Any]]) -> None:
+    hours = [case for case in golden if case["competition"] == "high" and not case["zero_price"]]
+    assert len(hours) >= 10
+    for case in hours:
+        paths, realised, dt = case_inputs(case)
+        volatility = score_paths(paths, realised, HOURLY, dt).volatility
+        assert volatility is not None
+        expected = case["since_2026_09_22"]["volatility_blocks"]
+        for seconds, value in volatility.items():  # validators leave out blocks that could not be scored
+            assert value == close(expected.get(f"vol_{seconds // 60}min", 0.0)), case["id"]
+        assert len(expected) in (0, len(volatility))
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("number", range(GOLDEN_CASES))
 def test_log_returns_score_like_paths(golden: list[dict[str, Any]], number: int, era: str) -> None:
     case = golden[number]
-    if case["zero_price"]:
-        pytest.skip("no log-return stands for a price of zero")
     paths, realised, dt = case_inputs(case)
+    paths = np.where(paths > 0.0, paths, case["price"])  # no log-return stands for a price of zero
     scoring = rule(era, case["competition"])
     log_returns = np.ascontiguousarray(np.log(paths / paths[:, :1]).T.astype(np.float32))
     fast = score_log_returns(log_returns, case["price"], realised, scoring, dt)
@@ -197,7 +195,7 @@ def test_float32_equals_other_implementations(members: int) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_known_value(dtype: type) -> None:
     # mean distance 2; mean pair distance (3 + 4 + 1) * 2 / 9; half of it is 8 / 9
-    members = np.array([0.0, 3.0, 4.0], dtype)
+    members: Floats = np.array([0.0, 3.0, 4.0], dtype)
     assert crps_ensemble(2.0, members) == pytest.approx(5 / 3 - 8 / 9, rel=1e-6)
 
 
@@ -230,7 +228,7 @@ def test_inputs_are_left_alone() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_nan_in_an_observation_or_a_member_makes_that_score_nan(dtype: type) -> None:
     observed = np.array([0.0, np.nan, 0.0, 1.0])
-    members = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [0.0, 2.0]], dtype)
+    members: Floats = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [0.0, 2.0]], dtype)
     score = crps_ensemble(observed, members)
     assert np.isnan(score).tolist() == [False, True, True, False]
     assert score[[0, 3]].tolist() == [0.25, 0.5]
@@ -359,7 +357,9 @@ def test_scores_ignore_the_order_of_paths_and_the_unit_of_price(
 def test_the_true_scale_scores_better_than_half_or_twice_of_it() -> None:
     realised = walk(6, 40, 288)
     mean = {
-        factor: np.mean([score_paths(walk(7, 200, 288, factor * 1e-3), r, DAILY, 300).total for r in realised])
+        factor: np.mean(
+            [score_paths(walk(7, 200, 288, factor * 1e-3), r, DAILY, 300).total for r in realised]
+        )
         for factor in (0.5, 1.0, 2.0)
     }
     assert mean[1.0] < min(mean[0.5], mean[2.0])
@@ -396,7 +396,7 @@ def test_gaps_were_scored_as_series_before_the_defect_was_mended() -> None:
     assert old.intervals["0_60min_gaps"] == close(new.intervals["0_60min_gaps"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 70), st.floats(1e-5, 1e-2))
 def test_log_returns_of_any_ensemble_score_like_its_paths(seed: int, n: int, sigma: float) -> None:
     paths, realised = walk(seed, n, 60, sigma), walk(seed + 1, 1, 60, sigma)[0]
@@ -438,6 +438,8 @@ def test_log_returns_need_a_realised_price_each() -> None:
 
 
 def test_an_interval_shorter_than_the_increment_is_refused() -> None:
-    short = ScoringRule("test", (Interval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=())
+    short = ScoringRule(
+        "test", (Interval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=()
+    )
     with pytest.raises(PredictionError, match="'1min'"):
         score_paths(np.ones((2, 61)), np.ones(61), short, 300)

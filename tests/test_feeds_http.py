@@ -25,7 +25,8 @@ from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, 
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
-from ewmalab.market.feeds.http import Gate, HttpClient, HttpFeed, bars_from_columns, retry_after
+from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
+from ewmalab.market.feeds.http import Gate, HttpClient, retry_after
 from ewmalab.market.feeds.hyperliquid import REACH, HyperliquidFeed
 from ewmalab.market.feeds.pyth import PythFeed
 

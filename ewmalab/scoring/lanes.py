@@ -14,6 +14,7 @@ from ewmalab.fastmath import FAST, expm1
 
 LANES = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap
 _CHUNK = 128  # members summed in float32 before the float64 total takes over
+_TILE = 64  # members written at a time
 _PAD = np.float32(3e38)  # sorts behind every member
 
 _f32 = np.float32
@@ -45,21 +46,32 @@ def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out)
     """
     n = log_returns.shape[1]
     size = buffer.shape[0] // LANES
+    tile = np.empty((LANES, _TILE), np.float32)
     for first in range(0, rows.shape[0], LANES):
         count = min(LANES, rows.shape[0] - first)
-        for lane in range(count):
-            e = rows[first + lane]
-            a = log_returns[begin[e]]
-            b = log_returns[end[e]]
-            factor = _f32(scale[first + lane])
-            for j in range(n):
-                buffer[j * LANES + lane] = factor * expm1(b[j] - a[j])
-        for lane in range(count, LANES):  # idle lanes: anything finite
-            for j in range(n):
-                buffer[j * LANES + lane] = _f32(0)
+        _fill(log_returns, begin, end, rows[first : first + count], scale[first : first + count], buffer, tile)
         buffer[n * LANES :] = _PAD
         _sort(buffer, size)
         _sum(buffer, n, observed[first : first + count], out[first : first + count])
+
+
+@njit(nogil=True, fastmath=FAST)
+def _fill(log_returns, begin, end, rows, scale, buffer, tile):
+    """Write the members of up to LANES changes side by side; idle lanes get zeros."""
+    n = log_returns.shape[1]
+    tile[rows.shape[0] :] = _f32(0)
+    for first in range(0, n, _TILE):  # in tiles: strided stores over all members would leave the first-level cache
+        m = min(_TILE, n - first)
+        for lane in range(rows.shape[0]):
+            a = log_returns[begin[rows[lane]], first : first + m]
+            b = log_returns[end[rows[lane]], first : first + m]
+            factor = _f32(scale[lane])
+            for j in range(m):
+                tile[lane, j] = factor * expm1(b[j] - a[j])
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                row[lane] = tile[lane, j]
 
 
 @njit(nogil=True, fastmath=FAST)

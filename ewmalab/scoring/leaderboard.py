@@ -117,20 +117,19 @@ def rolling_averages(
     times, sample, of_time = np.unique(rows.scored_time, return_index=True, return_inverse=True)
     weight = np.array([weights.get(asset, 1.0) for asset in rows.asset.tolist()], np.float64)
 
-    valid = ~np.isnan(rows.score)
     size = len(miners)
-    total = np.bincount(of_miner[valid], (weight * rows.score)[valid], size)
-    mass = np.bincount(of_miner[valid], weight[valid], size)
-
     first = np.full(size, len(times))
     np.minimum.at(first, of_miner, of_time)
     worst = (rows.fill - rows.lowest)[sample]
     known = ~np.isnan(worst)
     missed_mass = np.where(known, weight[sample], 0.0)
     missed_total = missed_mass * np.where(known, worst, 0.0)
-    total += _sum_before(missed_total)[first]
-    mass += _sum_before(missed_mass)[first]
 
+    valid = ~np.isnan(rows.score)
+    total = (
+        np.bincount(of_miner[valid], (weight * rows.score)[valid], size) + _sum_before(missed_total)[first]
+    )
+    mass = np.bincount(of_miner[valid], weight[valid], size) + _sum_before(missed_mass)[first]
     averages = np.full(size, np.inf)
     np.divide(total, mass, out=averages, where=mass > 0.0)
     return miners, averages

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from ewmalab.market.bars import COLUMNS, MINUTE
-from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief
+from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.http import HttpClient, HttpOptions
 
 _LIMIT = 1000
 _CLOSE_TIME = 6

@@ -1,38 +1,31 @@
-"""What the HTTP feeds share: a patient client, and the way from an answer's candles to `Bars`."""
+"""A patient client for JSON over HTTP."""
 
 from __future__ import annotations
 
 import calendar
-import operator
+import math
 import re
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
-import numpy as np
 import orjson
 import requests
 import tenacity
 import urllib3
 
-from ewmalab.errors import BarsError, ConfigError, FeedAuthError, FeedError, FeedUnavailable
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.errors import ConfigError, FeedAuthError, FeedError, FeedUnavailable
 
 UNSTATED_SILENCE = 60.0
 """Seconds of silence after a 429 that does not say, in a form we can read, how long to wait."""
 
 _FIRST_BACKOFF = 0.5
 _READ_SIZE = 65_536
-_DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
-# With fewer rows a market that traded every other minute by chance would look like 2-minute candles.
-_SPACING_ROWS = 20
-
 _SHORTEST_KEY = 8  # anything shorter could be part of a price
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -93,7 +86,7 @@ class Gate:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._started: deque[float] = deque()
-        self._silent_until = -np.inf
+        self._silent_until = -math.inf
 
     def silence(self, seconds: float) -> None:
         """Let nobody through for `seconds` from now on; a longer silence in force stays."""
@@ -347,134 +340,6 @@ class HttpClient:
         return f"the connection failed ({_root(error)})"
 
 
-class HttpFeed(ABC):
-    """What `Feed`s over HTTP have in common; a subclass asks one host in its own terms.
-
-    Parameters
-    ----------
-    symbols : mapping of str to str
-        The feed's symbol of each asset it serves.
-    client : HttpClient
-        The way to the host.
-    """
-
-    name: str
-    chunk: int
-    synthetic: bool = False
-
-    def __init__(self, symbols: Mapping[str, str], client: HttpClient) -> None:
-        self._symbols = dict(symbols)
-        self._client = client
-        self.source: str = client.host
-
-    def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
-        """Return the closed 1-minute bars labelled in ``[start, end)``; see `Feed.fetch`."""
-        symbol = self._symbols.get(asset)
-        if symbol is None:
-            raise self.error(asset, f"no such asset here; this feed has {', '.join(sorted(self._symbols))}")
-        start, end, now = self._checked_range(asset, start, end, now)
-        closed = min(end, now // MINUTE * MINUTE)
-        if start >= closed:
-            return Bars.empty()
-        columns = self.candles(asset, symbol, start, closed, now)
-        return bars_from_columns(columns, feed=self.name, asset=asset, start=start, end=closed)
-
-    @abstractmethod
-    def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
-        """Ask for the candles labelled in ``[start, end)``; return their columns, times in seconds.
-
-        The columns are as in `bars_from_columns`: still unchecked, possibly with rows nobody asked for.
-        """
-
-    def error(self, asset: str, text: str) -> FeedError:
-        """Return a `FeedError` that names the feed and the asset."""
-        return FeedError(f"{self.name} {asset}: {text}")
-
-    def label(self, asset: str, row: int, opens: object, closes: object) -> int:
-        """Return the label, in seconds, of a candle that gives its first and last millisecond.
-
-        Raises
-        ------
-        FeedError
-            If these are no such times, or not those of one minute.
-        """
-        if type(opens) is not int or opens % 1000:
-            raise self.error(asset, f"row {row}: open time {brief(opens)} is no whole second in milliseconds")
-        if type(closes) is not int or closes != opens + MINUTE * 1000 - 1:
-            at = f"row {row} (timestamp {opens // 1000})"
-            raise self.error(asset, f"{at}: close time {brief(closes)} is not one minute after the open time")
-        return opens // 1000
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def _checked_range(self, asset: str, start: int, end: int, now: int) -> tuple[int, int, int]:
-        try:
-            start, end, now = (operator.index(value) for value in (start, end, now))
-        except TypeError:
-            raise self.error(asset, f"{(start, end, now)} are not whole seconds (start, end, now)") from None
-        if start < 0 or start % MINUTE or end % MINUTE:
-            raise self.error(asset, f"[{start}, {end}): start and end must be multiples of 60 s, from 0 on")
-        if end < start:
-            raise self.error(asset, f"[{start}, {end}) ends before it starts")
-        if end - start > self.chunk:
-            raise self.error(asset, f"[{start}, {end}) is longer than the limit of {self.chunk} s a call")
-        return start, end, now
-
-
-def bars_from_columns(columns: Mapping[str, object], *, feed: str, asset: str, start: int, end: int) -> Bars:
-    """Return the candles labelled in ``[start, end)`` as bars, after checking every value.
-
-    Rows outside the range were not asked for and are left out. Nothing else is mended.
-
-    Parameters
-    ----------
-    columns : mapping of str to list
-        By the names of `bars.COLUMNS`, as decoded from JSON: times are integers (seconds), prices are numbers
-        or decimal strings.
-    feed, asset : str
-        Named in messages.
-    start, end : int
-        Seconds since 1970-01-01 UTC, multiples of 60.
-
-    Raises
-    ------
-    FeedError
-        If a column is no list, lengths differ, a value is no number, or the rows are not 1 minute apart.
-    BarsError
-        If a row breaks a rule of `Bars`.
-    """
-    lists: dict[str, Sequence[object]] = {}
-    for name in COLUMNS:
-        column = columns.get(name)
-        if not isinstance(column, list):
-            raise FeedError(f"{feed} {asset}: column {name!r} is {brief(column)}, not a list")
-        lists[name] = column
-    lengths = {name: len(column) for name, column in lists.items()}
-    if len(set(lengths.values())) != 1:
-        short = min(lengths.values())
-        raise FeedError(f"{feed} {asset}: columns differ in length, from row {short} on: {lengths}")
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name, column in lists.items():
-        parse = _label if name == "timestamp" else _price
-        values = [parse(value) for value in column]
-        if None in values:
-            row = values.index(None)
-            at = f"row {row} (timestamp {brief(lists['timestamp'][row])})"
-            raise FeedError(f"{feed} {asset}: {at}: {name} is {brief(column[row])}, not a usable number")
-        arrays[name] = np.array(values, np.int64 if name == "timestamp" else np.float64)
-    asked = (arrays["timestamp"] >= start) & (arrays["timestamp"] < end)
-    try:
-        bars = Bars.from_columns({name: array[asked] for name, array in arrays.items()}, MINUTE)
-    except BarsError as error:
-        raise BarsError(f"{feed} {asset}: of the rows in [{start}, {end}): {error}") from None
-    if len(bars) >= _SPACING_ROWS and (apart := int(np.gcd.reduce(np.diff(bars.timestamp)))) != MINUTE:
-        first = int(bars.timestamp[0])
-        raise FeedError(f"{feed} {asset}: from timestamp {first} on, candles are {apart} s apart, not 60 s")
-    return bars
-
-
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, None if it is absent.
 
@@ -495,11 +360,6 @@ def printable(text: str) -> str:
     """Return foreign text fit for a message: one line of ASCII, at most 200 characters."""
     text = "".join(c if " " <= c <= "~" else " " for c in text)
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-def brief(value: object) -> str:
-    """Return a decoded JSON value as short text for a message."""
-    return printable(orjson.dumps(value).decode())
 
 
 def _host(base_url: str) -> str:
@@ -552,17 +412,3 @@ def _http_date(text: str) -> float | None:
         return None if date is None else float(calendar.timegm(date))
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
-
-
-def _label(value: object) -> int | None:
-    # beyond 2**53 neither JSON's other readers nor float64 hold a time exactly
-    return value if type(value) is int and 0 <= value < 2**53 else None
-
-
-def _price(value: object) -> float | None:
-    if type(value) is str and not _DECIMAL.fullmatch(value):  # float() would take "nan", "1_000" and " 1 "
-        return None
-    if type(value) not in (str, int, float):
-        return None
-    price = float(value)  # type: ignore[arg-type]
-    return price if np.isfinite(price) else None

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from ewmalab.market.bars import COLUMNS, MINUTE
-from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief
+from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.http import HttpClient, HttpOptions
 
 REACH = 5000 * MINUTE
 """About how far back candles exist, in seconds: archive them while they do."""

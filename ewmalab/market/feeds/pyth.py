@@ -7,7 +7,8 @@ from typing import Unpack
 
 from ewmalab.errors import FeedAuthError
 from ewmalab.market.bars import DAY
-from ewmalab.market.feeds.http import HttpClient, HttpFeed, HttpOptions, brief, printable
+from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.http import HttpClient, HttpOptions, printable
 
 KEY_VARIABLE = "PYTH_API_KEY"
 _KEYED_DOMAIN = "dourolabs.app"
