@@ -3,8 +3,8 @@
     python benchmarks/backtest.py --feed simulated            # 7, 14 and 28 days on synthetic bars
     python benchmarks/backtest.py --feed pyth --start 2026-01-08 --days 7    # on imported real bars
 
-Every length runs in a process of its own, `--repeats` times; compiled kernels are cached by a first run that does not count. Bars
-of the synthetic feed are made before the clock starts.
+Every length runs in a process of its own, `--repeats` times; compiled kernels are cached by a first run that does
+not count. Bars of the synthetic feed are made before the clock starts.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def main() -> int:
         print(json.dumps(one(args, args.one)))
         return 0
     from machine import describe
+
     from ewmalab.report.tables import plain_table
 
     rows = []
@@ -81,8 +82,8 @@ def main() -> int:
                 runs.append(json.loads(out.stdout))
         rows.append(sorted(runs, key=lambda run: run["total"])[len(runs) // 2])
     print(f"{describe()}; {args.threads} thread(s)")
-    print(f"feed {args.feed}{' (synthetic)' if args.feed == 'simulated' else ''}, from {args.start}, rules {args.rules}; "
-          f"medians of {args.repeats}; seconds\n")  # fmt: skip
+    synthetic = " (synthetic)" if args.feed == "simulated" else ""
+    print(f"feed {args.feed}{synthetic}, from {args.start}, rules {args.rules}; medians of {args.repeats}; seconds\n")
     columns = ("days", "prompts", "import", "read", "replay", "write", "total", "ms/prompt", "peak MB")
     print(
         plain_table(

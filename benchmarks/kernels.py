@@ -2,10 +2,10 @@
 
     python benchmarks/kernels.py [--json]
 
-Rivals: the validator's formula on properscoring (float64, one call per change); a stand-in for the predecessor's prompt (numpy
-simulation step by step, every price rounded in a Python loop, validator's score), whose own rounding is not at hand: a loop over numpy's
-numbers and one over plain floats bracket it; ``round`` + ``json.dumps`` over plain floats; ``pandas.Series.ewm``, once per
-half-life. All data here is synthetic.
+Rivals: the validator's formula on properscoring (float64, one call per change); a stand-in for the predecessor's
+prompt (numpy simulation step by step, every price rounded in a Python loop, validator's score), whose own rounding
+is not at hand: a loop over numpy's numbers and one over plain floats bracket it; ``round`` + ``json.dumps`` over
+plain floats; ``pandas.Series.ewm``, once per half-life. All data here is synthetic.
 """
 
 from __future__ import annotations
@@ -136,8 +136,13 @@ def main() -> int:
             rows.append((f"predecessor's prompt / ours, {name}, {kind} numbers", "ms", took[kind], took["ours"],
                          took[kind] / took["ours"], least))  # fmt: skip
         exact = score_paths(paths, real, competition.scoring, dt).total
-        errors.append((f"float32 score against float64, same paths, {name}",
-                       abs(score_log_returns(log_returns, ANCHOR, real, competition.scoring, dt).total / exact - 1)))  # fmt: skip
+        errors.append(
+            (
+                f"float32 score against float64, same paths, {name}",
+                abs(score_log_returns(log_returns, ANCHOR, real, competition.scoring, dt).total / exact - 1),
+            )
+        )
+
         errors.append((f"float64 score against properscoring, {name}",
                        abs(exact / validator_score(paths, real, competition) - 1)))  # fmt: skip
         if name == "24h":
@@ -177,7 +182,10 @@ def main() -> int:
         print(
             plain_table(
                 ("ratio", "rival (ms)", "ours (ms)", "times", "gate"),
-                [(n, f"{1e3 * a:.3f}", f"{1e3 * b:.3f}", f"{r:.1f}", f"{g:g}" if g else "-") for n, _, a, b, r, g in rows],
+                [
+                    (n, f"{1e3 * a:.3f}", f"{1e3 * b:.3f}", f"{r:.1f}", f"{g:g}" if g else "-")
+                    for n, _, a, b, r, g in rows
+                ],
             )
         )
         print()

@@ -5,8 +5,10 @@ package:
 
 * state and anchor include the candle labelled by the start time, one minute of future;
 * only closes: high and low are the extremes of two successive closes;
-* day files hold 1441 points, so that stitching two days repeats 00:00 and the realised path after midnight is a minute late;
-* its 5-minute state takes each call's unfinished bar as finished, never sees the rest of it, and takes the first return of a
+* day files hold 1441 points, so that stitching two days repeats 00:00 and the realised path after midnight is a
+minute late;
+* its 5-minute state takes each call's unfinished bar as finished, never sees the rest of it, and takes the first
+return of a
   batch against the bar before the batch's last.
 
 Run after ``ewmalab data import`` of the real bars::
@@ -46,7 +48,17 @@ def proxies(opens_time, previous, high, low, close, resolution):
         t = np.array([opens_time[i]])
         bar = [np.array([x]) for x in (previous[i], high[i], low[i], close[i])]
         variance_proxies(
-            t, *bar, resolution, float(t[0] - resolution), previous[i], ALPHA, FLOOR, False, one, out[i : i + 1], elapsed
+            t,
+            *bar,
+            resolution,
+            float(t[0] - resolution),
+            previous[i],
+            ALPHA,
+            FLOOR,
+            False,
+            one,
+            out[i : i + 1],
+            elapsed,
         )
     return out
 
@@ -167,7 +179,15 @@ def main() -> int:
             worst = max(worst, abs(off))
             noise = 100 * np.std(means, ddof=1) / theirs if len(means) > 1 else float("nan")
             rows.append(
-                (name, asset, len(prompts), f"{theirs:.2f}", f"{np.mean(means):.2f}", f"{off:+.3f} %", f"{noise:.3f} %")
+                (
+                    name,
+                    asset,
+                    len(prompts),
+                    f"{theirs:.2f}",
+                    f"{np.mean(means):.2f}",
+                    f"{off:+.3f} %",
+                    f"{noise:.3f} %",
+                )
             )
     print(plain_table(("competition", "asset", "prompts", "published", "ours", "off by", "seed noise"), rows))
     print(f"\nlargest deviation {worst:.3f} % (tolerance {args.tolerance:g} %)")

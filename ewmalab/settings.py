@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+)
 from pydantic.functional_validators import AfterValidator
 
 from ewmalab.errors import ConfigError
@@ -24,6 +32,9 @@ PREFIX = "EWMALAB__"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "ewmalab.toml"
 MASK = "********"
+
+# Variables that other tools of the field read too.
+_VARIABLES = (("PYTH_API_KEY", "pyth", "api_key"), ("BINANCE_API_HOST", "binance", "host"))
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -346,8 +357,9 @@ def _environment(env: Mapping[str, str]) -> dict[str, Any]:
         if name.startswith(PREFIX)
     }
     table = _nest(found)
-    if env.get("PYTH_API_KEY"):
-        table.setdefault("feeds", {}).setdefault("pyth", {}).setdefault("api_key", env["PYTH_API_KEY"])
+    for name, feed, key in _VARIABLES:
+        if env.get(name):
+            table.setdefault("feeds", {}).setdefault(feed, {}).setdefault(key, env[name])
     return table
 
 

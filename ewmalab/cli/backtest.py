@@ -15,25 +15,21 @@ def backtest(
     forecaster: Annotated[
         list[str] | None,
         typer.Option(
-            "--forecaster", "-f", metavar="NAME",
+            "--forecaster",
+            "-f",
+            metavar="NAME",
             help="ewma, ewma@seed, random-walk or package.module:attribute. Repeatable; the last is the baseline.",
         ),
-    ] = None,  # fmt: skip
-    assets: common.AssetsOption = None,
-    competitions: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
     ] = None,
-    rules: Annotated[
-        str, typer.Option(help="as-of (each prompt's own date), latest, or a date.")
-    ] = "as-of",
+    assets: common.AssetsOption = None,
+    competitions: Annotated[str | None, typer.Option(metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")] = None,
+    rules: Annotated[str, typer.Option(help="as-of (each prompt's own date), latest, or a date.")] = "as-of",
     feed: common.FeedOption = None,
     scored_feed: Annotated[str | None, typer.Option(help="Feed of the realised prices, if another.")] = None,
     cadence: Annotated[
         str | None, typer.Option(help="Time between prompts, e.g. 1h, instead of the rulebook's.")
     ] = None,
-    request_lead: Annotated[
-        str | None, typer.Option(help="Time between request and start, e.g. 60s.")
-    ] = None,
+    request_lead: Annotated[str | None, typer.Option(help="Time between request and start, e.g. 60s.")] = None,
     simulations: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
     ] = None,
@@ -49,8 +45,8 @@ def backtest(
 ) -> None:
     """Replay prompts on cached bars and score the forecasts.
 
-    Forecasters see only bars that were closed when each request arrived. Bars of the synthetic feed are made on the fly; those of
-    real feeds come from the cache ([bold]ewmalab data fetch[/bold], [bold]data import[/bold]).
+    Forecasters see only bars that were closed when each request arrived. Bars of the synthetic feed are made on the
+    fly; those of real feeds come from the cache ([bold]ewmalab data fetch[/bold], [bold]data import[/bold]).
 
     Examples:
 
@@ -113,7 +109,11 @@ def backtest(
         )
     if json:
         common.print_json(
-            {"experiment": str(experiment.path), "synthetic": plan.data.synthetic, "summary": experiment.summary}
+            {
+                "experiment": str(experiment.path),
+                "synthetic": plan.data.synthetic,
+                "summary": experiment.summary,
+            }
         )
         return
     print((experiment.path / "summary.txt").read_text(encoding="utf-8"), end="")

@@ -107,8 +107,8 @@ def warmup(
 ) -> None:
     """Tell how far the first forecast still depends on where the warm-up began.
 
-    The warm-up is cut to a half and to three quarters; the spread of the paths at their end is compared with that after the
-    whole. Exit code 1 if it changes by more than the tolerance.
+    The warm-up is cut to a half and to three quarters; the spread of the paths at their end is compared with that
+    after the whole. Exit code 1 if it changes by more than the tolerance.
 
     Example:
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file instead of ./ewmalab.toml.", rich_help_panel="Settings"),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings file instead of ./ewmalab.toml.",
+        rich_help_panel="Settings",
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -29,11 +34,10 @@ Assignments = Annotated[
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 FeedOption = Annotated[
-    str | None, typer.Option("--feed", help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed.")
+    str | None,
+    typer.Option("--feed", help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed."),
 ]
-AssetsOption = Annotated[
-    str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")
-]
+AssetsOption = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
 
 
 def commas(text: str | None) -> list[str] | None:

@@ -116,8 +116,8 @@ def import_(
 ) -> None:
     """Import bars from CSV, Parquet or JSON files.
 
-    Columns: timestamp (open time, seconds UTC) and close, perhaps open, high, low. A file with bad rows is refused, with their
-    count by reason, or its bad rows are set aside.
+    Columns: timestamp (open time, seconds UTC) and close, perhaps open, high, low. A file with bad rows is refused,
+    with their count by reason, or its bad rows are set aside.
 
     Examples:
 
@@ -137,7 +137,12 @@ def import_(
     failed = False
     with common.progress(quiet=json) as bar:
         for item in bar.track(files, description="importing"):
-            entry: dict[str, Any] = {"file": str(item.path), "feed": item.feed, "asset": item.asset, "error": None}
+            entry: dict[str, Any] = {
+                "file": str(item.path),
+                "feed": item.feed,
+                "asset": item.asset,
+                "error": None,
+            }
             try:
                 entry |= import_file(cache, item, now=now, replace=replace, quarantine=quarantine)
             except EwmalabError as error:
@@ -184,7 +189,7 @@ def list_(
     from ewmalab.rulebook import iso
 
     cache = _cache(common.settings(config, set_))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, asset, manifest in cache.entries():
         if (feed and name != feed) or not manifest.days:
             continue
@@ -240,9 +245,7 @@ def verify(
     findings = list(cache.verify(feed, asset.upper() if asset else None))
     bad = [f for f in findings if f.problem]
     if json:
-        common.print_json(
-            {"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in bad]}
-        )
+        common.print_json({"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in bad]})
     else:
         for finding in bad:
             print(f"{finding.feed} {finding.asset} {finding.day}: {finding.problem}")

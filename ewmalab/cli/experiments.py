@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ewmalab.cli import common
 
+if TYPE_CHECKING:
+    from ewmalab.experiments.store import Experiment
+
 app = typer.Typer(
-    no_args_is_help=True, help="List, show and compare experiments.", epilog="Example:  ewmalab experiments show latest"
+    no_args_is_help=True,
+    help="List, show and compare experiments.",
+    epilog="Example:  ewmalab experiments show latest",
 )
 
 
 @app.command("list")
-def list_(
-    json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None
-) -> None:
+def list_(json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None) -> None:
     """List experiments, oldest first.
 
     Example:
@@ -101,7 +105,7 @@ def compare(
 ) -> None:
     """Compare two experiments, or two forecasters of one, on the same prompts.
 
-    A forecaster is named behind a colon-free slash: latest/ewma; by default the experiment's first.
+    A forecaster is named behind a slash: latest/ewma; by default it is the experiment's first.
 
     Examples:
 
@@ -110,19 +114,10 @@ def compare(
       ewmalab experiments compare latest/ewma latest/random-walk
     """
     from ewmalab.experiments.compare import compare as run
-    from ewmalab.experiments.store import find_experiment
 
     root = common.settings(config, set_).values.run.experiments_dir
-    pairs = []
-    for text in (a, b):
-        try:
-            pairs.append((find_experiment(root, text), None))
-        except Exception:
-            name, slash, forecaster = text.rpartition("/")
-            if not slash:
-                raise
-            pairs.append((find_experiment(root, name), forecaster))
-    rows = run(pairs[0][0], pairs[1][0], forecasters=(pairs[0][1], pairs[1][1]), common=common_)
+    first, second = _named(root, a), _named(root, b)
+    rows = run(first[0], second[0], forecasters=(first[1], second[1]), common=common_)
     if json:
         common.print_json(rows)
         return
@@ -137,3 +132,17 @@ def compare(
             ),
         )
     )  # fmt: skip
+
+
+def _named(root: Path, text: str) -> tuple[Experiment, str | None]:
+    """Return the experiment and the forecaster that EXPERIMENT or EXPERIMENT/FORECASTER names."""
+    from ewmalab.errors import ExperimentError
+    from ewmalab.experiments.store import find_experiment
+
+    try:
+        return find_experiment(root, text), None
+    except ExperimentError:
+        name, slash, forecaster = text.rpartition("/")
+        if not slash:
+            raise
+        return find_experiment(root, name), forecaster

@@ -43,11 +43,12 @@ def show(
     for c in rules.competitions.values():
         print(
             f"{c.name}: {c.num_simulations} paths, {format_duration(c.time_increment)} steps over "
-            f"{format_duration(c.time_length)}, window {format_duration(c.window)}, softmax {c.beta:g}, share {c.share:.3g}"
+            f"{format_duration(c.time_length)}, window {format_duration(c.window)}, "
+            f"softmax {c.beta:g}, share {c.share:.3g}"
         )
         cadences: dict[int, list[str]] = {}
-        for asset in c.assets:
-            cadences.setdefault(c.cadence[asset], []).append(asset)
+        for symbol in c.assets:
+            cadences.setdefault(c.cadence[symbol], []).append(symbol)
         for seconds, names in cadences.items():
             print(f"  every {format_duration(seconds)}: {' '.join(names)}")
         print(f"  scoring {c.scoring.name}: {' '.join(i.name for i in c.scoring.intervals)}")
@@ -64,7 +65,13 @@ def show(
         asset = rules.assets[symbol]
         scored = f"{asset.scored_feed} {asset.symbols.get(asset.scored_feed or '', '')}"
         rows.append(
-            (symbol, asset.asset_class, f"{rules.weight(symbol):.4f}", f"{rules.sigma_per_hour(symbol):.5f}", scored)
+            (
+                symbol,
+                asset.asset_class,
+                f"{rules.weight(symbol):.4f}",
+                f"{rules.sigma_per_hour(symbol):.5f}",
+                scored,
+            )
         )
     print()
     print(common.table(("asset", "class", "weight", "reference sigma/h", "scored on"), rows))

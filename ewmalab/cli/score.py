@@ -13,9 +13,10 @@ Prediction = Annotated[Path, typer.Argument(help="JSON as sent to a validator: \
 CompetitionOption = Annotated[
     str, typer.Option(metavar="NAME", help="24h, 1h, or a competition's name under the rules.")
 ]
-RulesOption = Annotated[
-    str, typer.Option(help="as-of (the prediction's own start), latest, or a date.")
-]
+RulesOption = Annotated[str, typer.Option(help="as-of (the prediction's own start), latest, or a date.")]
+
+
+_FORMATS = {"digits8_text": "until 2026-07-16", "float32_8sig": "since 2026-07-16"}
 
 
 def _competition(name: str, rules: str, start: int) -> Any:
@@ -26,7 +27,7 @@ def _competition(name: str, rules: str, start: int) -> Any:
 
 
 def _verdicts(prediction: list[Any], competition: Any, start: int) -> dict[str, str]:
-    from ewmalab.scoring.validation import FORMATS, validate_response
+    from ewmalab.scoring.validation import validate_response
 
     return {
         response_format: validate_response(
@@ -36,8 +37,9 @@ def _verdicts(prediction: list[Any], competition: Any, start: int) -> dict[str, 
             time_length=competition.time_length,
             num_simulations=competition.num_simulations,
             response_format=response_format,
+            process_time="0",  # a file has arrived
         )
-        for response_format in FORMATS
+        for response_format in _FORMATS
     }
 
 
@@ -157,7 +159,5 @@ def validate(
 
 
 def _print_verdicts(verdicts: dict[str, str]) -> None:
-    from ewmalab.scoring.validation import FORMATS
-
     for name, verdict in verdicts.items():
-        print(f"format {FORMATS[name]}: {verdict}")
+        print(f"format {_FORMATS[name]}: {verdict}")

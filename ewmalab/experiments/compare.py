@@ -79,9 +79,7 @@ def _scores(experiment: Experiment, forecaster: str | None) -> dict[Key, tuple[f
     chosen = forecaster or names[0]
     if chosen not in names:
         raise ExperimentError(f"{experiment.name} has no forecaster {chosen!r}; it has {', '.join(names)}")
-    columns = [
-        table[c].to_pylist() for c in ("forecaster", "competition", "asset", "start_time", "crps", "rule")
-    ]
+    columns = [table[c].to_pylist() for c in ("forecaster", "competition", "asset", "start_time", "crps", "rule")]
     return {
         (competition, asset, start): (crps, rule)
         for name, competition, asset, start, crps, rule in zip(*columns, strict=True)

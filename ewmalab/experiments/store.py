@@ -49,7 +49,7 @@ class Experiment:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Return settings, data fingerprint, rulebook version, seed and package versions."""
-        data = self._json("manifest.json")
+        data: dict[str, Any] = self._json("manifest.json")
         if data.get("format") != FORMAT:
             raise ExperimentError(f"{self.path}: format {data.get('format')!r}, this version reads {FORMAT}")
         return data

@@ -77,8 +77,8 @@ class Ewma:
         Weight of a path's own shocks in its variance: 0 keeps it at its start, 1 is the full recursion, an IGARCH in
         which the typical path's variance collapses while a few explode.
     off_hours : {"session", "whole_path", "none"}
-        For assets that follow the US cash session: volatility outside it is `equity_off_hours_mult` times that inside, in
-        the state and per step; or every path is multiplied whatever the clock says; or no difference.
+        For assets that follow the US cash session: volatility outside it is `equity_off_hours_mult` times that
+        inside, in the state and per step; or every path is multiplied whatever the clock says; or no difference.
     equity_off_hours_mult : float
         Volatility outside the session relative to inside.
     """
@@ -182,18 +182,14 @@ class Ewma:
         if found != wanted:
             raise ForecasterError(f"state is of {found}, expected {wanted}: rebuild it from the cached bars")
         try:
-            parts = [
-                np.array([float.fromhex(x) for x in data[k]]) for k in ("minute", "five_minute", "forming")
-            ]
+            parts = [np.array([float.fromhex(x) for x in data[k]]) for k in ("minute", "five_minute", "forming")]
         except (KeyError, TypeError, ValueError) as error:
             raise ForecasterError(f"state of {self.asset.symbol} is damaged: {error!r}") from error
         if any(part.shape != (5,) for part in parts):
             raise ForecasterError(f"state of {self.asset.symbol} is damaged: its parts need 5 numbers each")
         return EwmaState(*parts)
 
-    def _filter(
-        self, core: npt.NDArray[np.float64], bars: Bars, half_life: int
-    ) -> npt.NDArray[np.float64]:
+    def _filter(self, core: npt.NDArray[np.float64], bars: Bars, half_life: int) -> npt.NDArray[np.float64]:
         """Return one resolution's state after `bars`."""
         new = core.copy()
         proxies, elapsed = np.empty(len(bars)), np.empty(len(bars))
@@ -213,9 +209,7 @@ class Ewma:
         new[ek.LAST_CLOSE] = bars.close[-1]
         return new
 
-    def _volatility_scale(
-        self, begin: npt.NDArray[np.int64], length: int
-    ) -> npt.NDArray[np.float64]:
+    def _volatility_scale(self, begin: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.float64]:
         """Return the volatility of steps of `length` s relative to the level in session (their middle decides)."""
         if not (self.asset.sessions and self.off_hours == "session"):
             return np.ones(len(begin))

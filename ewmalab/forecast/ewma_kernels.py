@@ -21,8 +21,8 @@ def variance_proxies(
     """Fill `proxies` with each bar's variance and `elapsed` with the bars since the one before.
 
     With ``r = ln(close / previous close)`` and a real range,
-    ``v = alpha r**2 + (1 - alpha) ln(high / low)**2 / (4 ln 2)`` (Parkinson, 1980, doi:10.1086/296071). A close-only bar
-    gives ``v = r**2``; the first bar, which has no return, the range alone.
+    ``v = alpha r**2 + (1 - alpha) ln(high / low)**2 / (4 ln 2)`` (Parkinson, 1980, doi:10.1086/296071). A close-only
+    bar gives ``v = r**2``; the first bar, which has no return, the range alone.
 
     Parameters
     ----------

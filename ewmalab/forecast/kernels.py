@@ -168,9 +168,7 @@ def random_walk_paths(lanes, sigma, out):
                 s3[j] = d
                 x = sd * np.sqrt(two_ln2 * minus_log2_uniform(u)) * cos_2pi_uniform(v)
                 # log(1 + x) to x**5: |x| < 6.7 sd, so the remainder is below 1e-8 for sd up to 0.01 an hour
-                step = x * (
-                    _f32(1) - x * (_f32(0.5) - x * (_f32(1 / 3) - x * (_f32(0.25) - x * _f32(0.2))))
-                )
+                step = x * (_f32(1) - x * (_f32(0.5) - x * (_f32(1 / 3) - x * (_f32(0.25) - x * _f32(0.2)))))
                 path[j] += step
                 row[j] = path[j]
         lanes[0, first : first + m] = s0

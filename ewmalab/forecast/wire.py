@@ -1,7 +1,7 @@
 """Prices as validators accept them: bytes that pass the format rule of every date.
 
-Until 2026-07-16 a price was refused if Python printed it with more than 8 characters apart from the dot, leading zeros and
-exponent included; since then it must be a float32 with at most 8 significant digits. What passes both:
+Until 2026-07-16 a price was refused if Python printed it with more than 8 characters apart from the dot, leading
+zeros and exponent included; since then it must be a float32 with at most 8 significant digits. What passes both:
 
 =====================  ==========================================
 price                  written with
@@ -29,9 +29,7 @@ SMALLEST, LARGEST = 1e-6, 1e8
 _WIDTH = 10  # most bytes of one number and its comma: "95000.123," or "1.234e-05,"
 
 
-def render(
-    start_time: int, time_increment: int, anchor: float, log_returns: npt.NDArray[np.float32]
-) -> bytes:
+def render(start_time: int, time_increment: int, anchor: float, log_returns: npt.NDArray[np.float32]) -> bytes:
     """Return the JSON answer to a prompt: ``[start, dt, [path 1], ... [path N]]``.
 
     Parameters

@@ -27,9 +27,10 @@ def read_columns(path: Path) -> Columns:
     Parameters
     ----------
     path : Path
-        ``.parquet`` or ``.csv`` with columns ``timestamp`` and ``close``, perhaps ``open``, ``high``, ``low``; or ``.json``: a list
-        of ``[timestamp, open, high, low, close]`` or ``[timestamp, close]`` rows, a list of objects, or an object of columns.
-        Timestamps are open times in seconds UTC; missing values are empty, null or NaN.
+        ``.parquet`` or ``.csv`` with columns ``timestamp`` and ``close``, perhaps ``open``, ``high``, ``low``; or
+        ``.json``: a list of ``[timestamp, open, high, low, close]`` or ``[timestamp, close]`` rows, a list of
+        objects, or an object of columns. Timestamps are open times in seconds UTC; missing values are empty, null or
+        NaN.
 
     Returns
     -------
@@ -86,8 +87,8 @@ def split_bars(columns: Columns) -> tuple[Bars, dict[str, list[int]]]:
     Bars
         The good rows.
     dict of str to list of int
-        The bad rows' numbers by reason (a row is listed under the first rule it breaks). Rows are judged in the order of
-        the file: a row that is not after the last good one is out of order or a duplicate.
+        The bad rows' numbers by reason (a row is listed under the first rule it breaks). Rows are judged in the
+        order of the file: a row that is not after the last good one is out of order or a duplicate.
     """
     rejected: dict[str, list[int]] = {}
     keep = np.arange(len(columns["timestamp"]))
@@ -154,5 +155,3 @@ def _seconds(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int6
     if len(numbers) and np.abs(numbers).max() > 1e11:
         raise BarsError(f"{path}: timestamps look like milliseconds; they must be seconds since 1970-01-01 UTC")
     return values.astype(np.int64)
-
-

@@ -89,7 +89,8 @@ class Bars:
     @classmethod
     def from_columns(cls, columns: Mapping[str, npt.ArrayLike], resolution: int = MINUTE) -> Bars:
         """Return bars from a mapping that holds the five columns by name."""
-        return cls(*(columns[name] for name in COLUMNS), resolution=resolution)  # type: ignore[arg-type]
+        t, o, h, l, c = (np.asarray(columns[name]) for name in COLUMNS)
+        return cls(t, o, h, l, c, resolution)
 
     @classmethod
     def concatenate(cls, parts: list[Bars]) -> Bars:

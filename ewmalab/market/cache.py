@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -96,9 +97,7 @@ class Cache:
         """Return the sha256 of each partition that `read` would use, by date."""
         return {day: entry.sha256 for day, entry, _ in self._partitions(feed, asset, start, end)}
 
-    def read_with_fingerprint(
-        self, feed: str, asset: str, start: int, end: int
-    ) -> tuple[Bars, dict[str, Partition]]:
+    def read_with_fingerprint(self, feed: str, asset: str, start: int, end: int) -> tuple[Bars, dict[str, Partition]]:
         """Return the bars and the entries of the very partitions they came from."""
         found = list(self._partitions(feed, asset, start, end))
         bars = Bars.concatenate([bars for _, _, bars in found]).between(start, end)
@@ -284,9 +283,7 @@ class Cache:
         manifest.pending = {}
         manifest.save(folder)
 
-    def _partitions(
-        self, feed: str, asset: str, start: int, end: int
-    ) -> Iterator[tuple[str, Partition, Bars]]:
+    def _partitions(self, feed: str, asset: str, start: int, end: int) -> Iterator[tuple[str, Partition, Bars]]:
         folder = self.folder(feed, asset)
         manifest = self._manifest(folder)
         first, last = day_name(start - start % DAY), day_name(end - 1)
@@ -360,14 +357,12 @@ def _merge(before: Bars, fresh: Bars, ranges: list[Range], replace: bool, what: 
                 "nothing was written. Pass --replace to prefer the new ones"
             )
     keep = ~np.isin(before.timestamp, fresh.timestamp)
-    columns = {
-        name: np.concatenate([getattr(before, name)[keep], getattr(fresh, name)]) for name in COLUMNS
-    }
+    columns = {name: np.concatenate([getattr(before, name)[keep], getattr(fresh, name)]) for name in COLUMNS}
     order = np.argsort(columns["timestamp"], kind="stable")
     return Bars.from_columns({name: column[order] for name, column in columns.items()})
 
 
-def _encode(bars: Bars, note: dict[str, object]) -> bytes:
+def _encode(bars: Bars, note: dict[str, Any]) -> bytes:
     described = {**note, "digest": bars.digest()}
     schema = _SCHEMA.with_metadata({_NOTE: orjson.dumps(described)})
     table = pa.table(bars.columns(), schema=schema)
@@ -376,7 +371,7 @@ def _encode(bars: Bars, note: dict[str, object]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _decode(data: bytes) -> tuple[Bars, dict[str, object]]:
+def _decode(data: bytes) -> tuple[Bars, dict[str, Any]]:
     """Return the bars of a partition and its own description, page checksums and content digest checked."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)

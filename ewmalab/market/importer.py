@@ -31,8 +31,8 @@ def find_files(
 ) -> tuple[list[BarFile], list[tuple[str, str]]]:
     """Return the bar files among paths and folders, and what was passed over with the reason.
 
-    The feed is `feed` or the name of the file's folder up to its first underscore; the asset is `asset`, the file's name,
-    or the nearest folder above it that is named after an asset.
+    The feed is `feed` or the name of the file's folder up to its first underscore; the asset is `asset`, the file's
+    name, or the nearest folder above it that is named after an asset.
     """
     found: list[BarFile] = []
     skipped: list[tuple[str, str]] = []

@@ -29,8 +29,8 @@ class Partition:
         Of the file's bytes.
     rows : int
     covered : tuple of ranges
-        The label ranges that the source was asked for and answered: inside them a missing minute is a gap of the market,
-        outside it was never fetched.
+        The label ranges that the source was asked for and answered: inside them a missing minute is a gap of the
+        market, outside it was never fetched.
     source : str
         Host or file the newest bars came from.
     fetched_at : int
@@ -78,18 +78,20 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Read a folder's manifest; an absent one is empty.
+        """Read a folder's manifest; that of a folder without partitions is empty.
 
         Raises
         ------
         CorruptPartitionError
-            If the bytes are not those that were written.
+            If the bytes are not those that were written, or gone though there are partitions.
         """
         path = folder / FILE
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            return cls()
+            if next(folder.glob("*.parquet"), None) is None:
+                return cls()
+            raise CorruptPartitionError(f"{path}: gone; `ewmalab data repair` rebuilds it") from None
         try:
             outer = orjson.loads(data)
             body = outer["body"]
@@ -98,7 +100,9 @@ class Manifest:
             parts = {k: {d: Partition.parse(p) for d, p in body[k].items()} for k in ("days", "pending")}
             return cls(parts["days"], parts["pending"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptPartitionError(f"{path}: damaged manifest ({error}); `ewmalab data repair` rebuilds it") from error
+            raise CorruptPartitionError(
+                f"{path}: damaged manifest ({error}); `ewmalab data repair` rebuilds it"
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write the manifest atomically."""

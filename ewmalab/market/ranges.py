@@ -34,12 +34,7 @@ def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     """
     rest = union(whole)
     for a, b in union(taken):
-        rest = [
-            piece
-            for x, y in rest
-            for piece in ((x, min(y, a)), (max(x, b), y))
-            if piece[1] > piece[0]
-        ]
+        rest = [piece for x, y in rest for piece in ((x, min(y, a)), (max(x, b), y)) if piece[1] > piece[0]]
     return rest
 
 

@@ -18,9 +18,7 @@ def no_forming() -> npt.NDArray[np.float64]:
     return np.full(5, np.nan)
 
 
-def resample(
-    bars: Bars, resolution: int, forming: npt.NDArray[np.float64]
-) -> tuple[Bars, npt.NDArray[np.float64]]:
+def resample(bars: Bars, resolution: int, forming: npt.NDArray[np.float64]) -> tuple[Bars, npt.NDArray[np.float64]]:
     """Return the longer bars completed by `bars`, and the bar under construction.
 
     A longer bar is complete when its last minute has been seen, or when a minute of a later one has; so it never
@@ -58,7 +56,7 @@ def resample(
 
 
 @njit(nogil=True, cache=True)
-def _resample(timestamp, opens, highs, lows, closes, step, resolution, forming, out):  # type: ignore[no-untyped-def]
+def _resample(timestamp, opens, highs, lows, closes, step, resolution, forming, out):
     count = 0
     for i in range(timestamp.shape[0]):
         label = timestamp[i] - timestamp[i] % resolution

@@ -49,4 +49,5 @@ def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     edges = _edges()
     if wanted.size and (wanted.min() < edges[0] - 7 * 86_400 or wanted.max() > edges[-1] + 7 * 86_400):
         raise ValueError(f"the session calendar covers {_FIRST} to {_LAST}")
-    return np.searchsorted(edges, wanted, side="right") % 2 == 1
+    inside: npt.NDArray[np.bool_] = np.searchsorted(edges, wanted, side="right") % 2 == 1
+    return inside

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -169,7 +169,7 @@ def backtest(
     name: str = "backtest",
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
-    render: Callable[[list[dict[str, Any]], BacktestPlan], str] | None = None,
+    render: Callable[[list[dict[str, Any]], Mapping[str, Any]], str] | None = None,
 ) -> Experiment:
     """Run a plan and write its experiment directory."""
     began = perf_counter()
@@ -177,11 +177,12 @@ def backtest(
     replayed = perf_counter()
     table = results_table(rows)
     summary = summarise(table, plan.forecasters[-1])
+    inputs = plan.inputs()
     return save_experiment(
         plan.settings.values.run.experiments_dir,
         name,
         now=now,
-        inputs=plan.inputs(),
+        inputs=inputs,
         notes={
             "threads": threads,
             "seconds": round(replayed - began, 3),
@@ -189,7 +190,7 @@ def backtest(
         },
         results=table,
         summary=summary,
-        text=render(summary, plan) if render else "",
+        text=render(summary, inputs) if render else "",
     )
 
 

@@ -53,8 +53,8 @@ def check_lookahead(
 ) -> LookaheadReport:
     """Mutate the future at random cuts and compare forecasts bit for bit.
 
-    A cut is the request time of a prompt: every bar not closed by then is changed, or removed. Forecasts for prompts requested
-    up to the cut, the one at the cut included, must keep their paths, anchor and anchor time.
+    A cut is the request time of a prompt: every bar not closed by then is changed, or removed. Forecasts for prompts
+    requested up to the cut, the one at the cut included, must keep their paths, anchor and anchor time.
 
     Parameters
     ----------
@@ -94,9 +94,7 @@ def check_lookahead(
     return LookaheadReport(tried, forecasts, leaks)
 
 
-def _digests(
-    name: str, make: MakeForecaster, bars: Bars, prompts: list[Prompt], seed: int, walk: Walk
-) -> list[str]:
+def _digests(name: str, make: MakeForecaster, bars: Bars, prompts: list[Prompt], seed: int, walk: Walk) -> list[str]:
     """Return a hash of each forecast: anchor, its time, and all paths; an error counts as an outcome."""
     out: list[str] = []
     forecaster = make(name, prompts[0].asset)
@@ -117,12 +115,12 @@ def _mutations(bars: Bars, cut: int, rng: np.random.Generator) -> Iterable[tuple
     yield "removed", past
     if not len(future):
         return
-    factor = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)))
-    scaled = {k: v if k == "timestamp" else v * factor for k, v in future.columns().items()}
-    yield "scaled", Bars.concatenate([past, Bars.from_columns(scaled, bars.resolution)])
+    level = np.full(len(future), np.exp(rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)))
     noise = np.exp(rng.standard_normal(len(future)) * 0.05)
-    shaken = {k: v if k == "timestamp" else v * noise for k, v in future.columns().items()}
-    yield "shaken", Bars.concatenate([past, Bars.from_columns(shaken, bars.resolution)])
+    for name, factor in (("scaled", level), ("shaken", noise)):
+        o, h, l, c = (price * factor for price in (future.open, future.high, future.low, future.close))
+        other = Bars(future.timestamp, o, h, l, c, bars.resolution)
+        yield name, Bars.concatenate([past, other])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,7 @@ def check_warmup(
     for name in names:
         for (competition, asset), items in groups.items():
             prompt, begin = items[0].prompt, warmups[competition, asset]
-            length = prompt.request_time - begin
+            length = prompt.start_time - begin
 
             def spread(start: int, name: str = name, prompt: Prompt = prompt) -> float:
                 bars = data.model[prompt.asset]
@@ -173,7 +171,5 @@ def check_warmup(
 
             whole = spread(begin)
             half, most = spread(begin + length // 2), spread(begin + length // 4)
-            rows.append(
-                WarmupRow(name, competition, asset, length / 3600, half / whole - 1, most / whole - 1)
-            )
+            rows.append(WarmupRow(name, competition, asset, length / 3600, half / whole - 1, most / whole - 1))
     return rows

@@ -71,10 +71,12 @@ def needed(groups: Mapping[Group, list[Scheduled]], settings: ReplaySettings) ->
         end = max(item.prompt.start_time + item.prompt.time_length for item in items)
         known = (warmup_start(first, settings), last.request_time - last.request_time % MINUTE)
         ranges.setdefault(asset, []).append((known, (first.start_time, end + 2 * MINUTE)))
-    return {
-        asset: tuple((min(a for a, _ in column), max(b for _, b in column)) for column in zip(*pairs, strict=True))
-        for asset, pairs in ranges.items()
-    }  # type: ignore[misc]
+    return {asset: (_hull(k for k, _ in pairs), _hull(t for _, t in pairs)) for asset, pairs in ranges.items()}
+
+
+def _hull(ranges: Iterable[Range]) -> Range:
+    starts, ends = zip(*ranges, strict=True)
+    return min(starts), max(ends)
 
 
 def load_data(
@@ -106,7 +108,8 @@ def load_data(
                 missing[name, asset] = union([*missing.get((name, asset), []), *holes])
     if missing:
         raise MissingDataError(_explain(missing))
-    model, realised = {}, {}
+    model: dict[str, Bars] = {}
+    realised: dict[str, Bars] = {}
     partitions: dict[str, Partition] = {}
     for asset, (known, scored) in needs.items():
         if progress:

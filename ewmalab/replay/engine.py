@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -37,6 +37,17 @@ class Row:
     anchor_time: int
     score: Score | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What one task answers."""
+
+    name: str
+    forecaster: Forecaster[Any]
+    moments: Sequence[Moment]
+    rules: Sequence[ScoringRule]
+    realised: Bars
 
 
 MakeForecaster = Callable[[str, str], Forecaster[Any]]  # forecaster's name, asset
@@ -82,7 +93,7 @@ def replay(
         By forecaster, then start time, competition and asset.
     """
 
-    def blocks() -> Any:
+    def blocks() -> Iterator[_Block]:
         for name in names:
             for (competition, asset), items in groups.items():
                 forecaster = make(name, asset)
@@ -91,14 +102,14 @@ def replay(
                 bars = bars.rows(int(np.searchsorted(bars.timestamp, warmups[competition, asset])), len(bars))
                 moments = walk(forecaster, bars, [item.prompt for item in items])
                 while chunk := list(islice(moments, _BLOCK)):
-                    yield name, forecaster, chunk, [rules[m.prompt] for m in chunk], data.realised[asset]
+                    yield _Block(name, forecaster, chunk, [rules[m.prompt] for m in chunk], data.realised[asset])
 
     rows: list[Row] = []
     with ThreadPoolExecutor(threads) as pool:
         waiting: set[Future[list[Row]]] = set()
         try:
             for block in blocks():
-                waiting.add(pool.submit(_run, *block, seed))
+                waiting.add(pool.submit(_run, block, seed))
                 while len(waiting) >= 4 * threads:
                     waiting = _collect(waiting, rows, progress)
             while waiting:
@@ -121,17 +132,10 @@ def _collect(
     return left
 
 
-def _run(
-    name: str,
-    forecaster: Forecaster[Any],
-    moments: Sequence[Moment],
-    rules: Sequence[ScoringRule],
-    realised: Bars,
-    seed: int,
-) -> list[Row]:
+def _run(block: _Block, seed: int) -> list[Row]:
     return [
-        _answer(name, forecaster, moment, rule, realised, seed)
-        for moment, rule in zip(moments, rules, strict=True)
+        _answer(block.name, block.forecaster, moment, rule, block.realised, seed)
+        for moment, rule in zip(block.moments, block.rules, strict=True)
     ]
 
 

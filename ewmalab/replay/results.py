@@ -68,12 +68,10 @@ def summarise(table: pa.Table, baseline: str) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``competition, asset, forecaster, prompts, scored, mean_crps, sd_crps`` and ``change``, the relative difference from
-        the baseline (None for the baseline itself, or where nothing is scored).
+        ``competition, asset, forecaster, prompts, scored, mean_crps, sd_crps`` and ``change``, the relative
+        difference from the baseline (None for the baseline itself, or where nothing is scored).
     """
-    keys = list(
-        zip(*(table[c].to_pylist() for c in ("competition", "asset", "forecaster")), strict=True)
-    )
+    keys = list(zip(*(table[c].to_pylist() for c in ("competition", "asset", "forecaster")), strict=True))
     crps = table["crps"].to_numpy(zero_copy_only=False).astype(np.float64)
     start = table["start_time"].to_numpy()
     members: dict[tuple[str, str, str], list[int]] = {}

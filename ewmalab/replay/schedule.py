@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ewmalab.errors import RulebookError
 from ewmalab.forecast.protocol import Prompt
@@ -32,8 +33,8 @@ def schedule(
 ) -> list[Scheduled]:
     """List the prompts with a start time in ``[start, end)``, in time order.
 
-    Every asset of a competition is prompted at the multiples of its cadence since 1970. Validators spread the assets over a
-    cycle; which minute falls to which asset is not recorded.
+    Every asset of a competition is prompted at the multiples of its cadence since 1970. Validators spread the assets
+    over a cycle; which minute falls to which asset is not recorded.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def schedule(
     names = list(competitions) if competitions else None
     edges = [start, *(b for b in choice.breakpoints(rulebook) if start < b < end), end]
     found: list[Scheduled] = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         for competition in choice.at(rulebook, a).select(names):
             for asset in competition.assets:
                 if wanted is not None and asset not in wanted:

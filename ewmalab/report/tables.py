@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from ewmalab.replay.backtest import BacktestPlan
+from ewmalab.rulebook import iso
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> str:
@@ -34,11 +33,17 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     return "\n".join(lines)
 
 
-def backtest_text(summary: list[dict[str, Any]], plan: BacktestPlan) -> str:
-    """Return a backtest's result for people, at most 80 columns wide for two forecasters."""
-    from ewmalab.rulebook import iso
+def backtest_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
+    """Return a backtest's result for people, at most 80 columns wide for two forecasters.
 
-    names = plan.forecasters
+    Parameters
+    ----------
+    summary : list of dict
+        From `ewmalab.replay.results.summarise`.
+    inputs : mapping
+        From `ewmalab.replay.backtest.BacktestPlan.inputs`.
+    """
+    names = inputs["forecasters"]
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in summary:
         groups.setdefault((row["competition"], row["asset"]), {})[row["forecaster"]] = row
@@ -49,21 +54,26 @@ def backtest_text(summary: list[dict[str, Any]], plan: BacktestPlan) -> str:
     for (competition, asset), found in groups.items():
         base = found[names[-1]]
         scored = base["scored"]
-        cells: list[object] = [competition, asset, scored if scored == base["prompts"] else f"{scored}/{base['prompts']}"]
+        cells: list[object] = [
+            competition,
+            asset,
+            scored if scored == base["prompts"] else f"{scored}/{base['prompts']}",
+        ]
         for name in names:
             row = found[name]
             cells.append("-" if row["mean_crps"] is None else f"{row['mean_crps']:.2f}")
             if name != names[-1]:
                 cells.append("-" if row["change"] is None else f"{100 * row['change']:+.2f} %")
         lines.append(cells)
-    source = plan.settings.values.data
-    title = (
-        f"Mean CRPS (basis points) from {iso(plan.start)}, {plan.days:g} days, feed {source.feed}, rules {plan.choice}"
-    )
     out = []
-    if plan.data.synthetic:
+    if inputs["synthetic"]:
         out.append("SYNTHETIC DATA: simulated prices, not a market.")
-    out.append(title)
+    data = inputs["settings"]["data"]
+    feed = data["feed"] + (f", scored on {data['scored_feed']}" if data["scored_feed"] else "")
+    out.append(
+        f"Mean CRPS (basis points) from {iso(inputs['start'])}, {inputs['days']:g} days\n"
+        f"feed {feed}, rules {inputs['rules']}, seed {inputs['settings']['run']['seed']}"
+    )
     if len(names) > 1:
         out.append(f"change: against {names[-1]}; negative is better")
     return "\n".join(out) + "\n\n" + plain_table(columns, lines) + "\n\n"

@@ -121,9 +121,7 @@ class _Table:
         return names
 
     def mapping(self, key: str, kind: type[T]) -> dict[str, T]:
-        return {
-            name: self._check(f"{key}.{name}", value, kind) for name, value in self.take(key, dict).items()
-        }
+        return {name: self._check(f"{key}.{name}", value, kind) for name, value in self.take(key, dict).items()}
 
     def pairs(self, key: str, first: type[T], second: type[Any]) -> list[tuple[T, Any]]:
         pairs = []
@@ -135,9 +133,7 @@ class _Table:
 
     def tables(self, key: str) -> dict[str, _Table]:
         where = f"{self.where}.{key}" if self.where else key
-        return {
-            name: _Table(data, f"{where}.{name}", self.marks) for name, data in self.take(key, dict).items()
-        }
+        return {name: _Table(data, f"{where}.{name}", self.marks) for name, data in self.take(key, dict).items()}
 
     def span(self) -> tuple[int, int]:
         """Take ``from`` and ``until``."""
@@ -155,9 +151,7 @@ class _Table:
                 self.fail(f"{key!r} says nothing about {_span(before, after)}")
         return eras
 
-    def blocks(
-        self, key: str, read: Callable[[_Table], T], keys: Callable[[T], Iterable[str]]
-    ) -> tuple[_Era[T], ...]:
+    def blocks(self, key: str, read: Callable[[_Table], T], keys: Callable[[T], Iterable[str]]) -> tuple[_Era[T], ...]:
         """Take a list of tables in order of their beginning; no two may hold the same key at one time."""
         eras: list[_Era[T]] = []
         ends: dict[str, int] = {}
@@ -266,8 +260,7 @@ def _read_book(root: _Table) -> _Book:
     horizons = {name: _read_horizon(table, listings) for name, table in root.tables("horizon").items()}
     rules = {name: _read_rule(name, table, horizons) for name, table in root.tables("scoring").items()}
     contests = tuple(
-        _read_contest(name, table, listings, horizons, rules)
-        for name, table in root.tables("competition").items()
+        _read_contest(name, table, listings, horizons, rules) for name, table in root.tables("competition").items()
     )
     if not contests:
         root.fail("holds no competition")
@@ -325,9 +318,7 @@ def _read_horizon(table: _Table, listings: Mapping[str, _Listing]) -> _Horizon:
         time_increment=table.positive("time_increment"),
         time_length=table.positive("time_length"),
         num_simulations=table.positive("num_simulations"),
-        intervals=tuple(
-            Interval(name, seconds, _kind(name)) for name, seconds in table.pairs("intervals", str, int)
-        ),
+        intervals=tuple(Interval(name, seconds, _kind(name)) for name, seconds in table.pairs("intervals", str, int)),
         cadence=table.eras("cadence", cadence),
     )
     lengths = {"time_length": horizon.time_length} | {i.name: i.seconds for i in horizon.intervals}
@@ -485,8 +476,6 @@ def _rules(book: _Book, when: int, on: int) -> Rules:
         request_lead=one(book.request_lead),
         min_stake=one(book.min_stake),
         notes=tuple(notes),
-        aliases={
-            alias: horizon.time_length for horizon in book.horizons.values() for alias in horizon.aliases
-        },
+        aliases={alias: horizon.time_length for horizon in book.horizons.values() for alias in horizon.aliases},
         first_start=min(contest.start for contest in book.contests),
     )

@@ -246,9 +246,7 @@ class Rules:
         """
         if not self.competitions:
             if self.on < self.first_start:
-                raise RulebookError(
-                    f"no competition runs yet; the first ones start on {iso(self.first_start)}"
-                )
+                raise RulebookError(f"no competition runs yet; the first ones start on {iso(self.first_start)}")
             raise RulebookError(f"no competition runs under the rules in force since {iso(self.on)}")
         wanted = (names,) if isinstance(names, str) else tuple(names or ())
         chosen: set[str] = set()

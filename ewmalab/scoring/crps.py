@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def _plan(rule: ScoringRule, time_increment: int, steps: int) -> _Plan:
         if (stride, shape) not in found:
             index = found[stride, shape] = len(found)
             points = range(0, steps + 1, stride)
-            pairs = list(zip(points[:-1], points[1:], strict=True))
+            pairs = list(pairwise(points))
             for a, b in pairs[:1] if shape == "gap" else pairs:
                 begin.append(a)
                 end.append(b)
@@ -109,7 +110,8 @@ def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArra
     observed : (...) array_like
         Observations y.
     members : (..., N) array_like
-        Ensembles; float32 members are summed in the float32 kernel, everything else in float64.
+        Ensembles, finite or NaN. Of float32 members the kernel takes the observation as float32 too; everything else is
+        summed in float64.
 
     Returns
     -------
@@ -151,9 +153,7 @@ def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArra
     return out.reshape(y.shape)
 
 
-def score_paths(
-    paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule, time_increment: int
-) -> Score:
+def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule, time_increment: int) -> Score:
     """Score an ensemble of price paths in float64, as validators do.
 
     Parameters
@@ -174,20 +174,23 @@ def score_paths(
     Raises
     ------
     PredictionError
-        If the shapes do not belong together, or a simulated price is not finite or negative.
+        If the shapes do not belong together, a simulated price is not finite or negative, or a change overflows.
     """
-    prices, truth = _checked(np.asarray(paths, np.float64), np.asarray(realised, np.float64))
+    prices, truth = _checked(paths, realised)
     plan = _plan(rule, time_increment, len(truth) - 1)
     if (prices == 0).any():
         return Score(INVALID, {}, 0)
     by_time = np.ascontiguousarray(prices.T)
     # Anchored at 0, observations and members of absolute changes are plain prices over the last one.
-    observed, scale, rows = _observed(truth, 0.0, plan)
+    observed, _, rows = _observed(truth, 0.0, plan)
     members = np.empty((len(rows), by_time.shape[1]))
     absolute = plan.kind[rows] == kernels.ABSOLUTE
     a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
-    members[absolute] = 1e4 * b[absolute] / truth[-1]
-    members[~absolute] = 1e4 * (b[~absolute] - a[~absolute]) / a[~absolute]
+    with np.errstate(over="ignore"):
+        members[absolute] = 1e4 * (b[absolute] / truth[-1])
+        members[~absolute] = 1e4 * ((b[~absolute] - a[~absolute]) / a[~absolute])
+    if not np.isfinite(members).all():
+        raise PredictionError("a path changes by more than a float64 can hold")
     members.sort(axis=1)
     crps = np.empty(len(rows))
     kernels.crps_sorted_f64(members, observed, crps)
@@ -218,8 +221,9 @@ def score_log_returns(
     Score
         Within 1e-6, relative, of ``score_paths(anchor * exp(log_returns).T, ...)``.
     """
-    if log_returns.shape[0] != len(realised):
-        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
+    if log_returns.ndim != 2 or log_returns.shape[1] == 0 or log_returns.shape[0] != len(realised):
+        raise PredictionError(f"paths have shape {log_returns.shape}, expected ({len(realised)}, n) with n >= 1")
+    _check_realised(realised)
     plan = _plan(rule, time_increment, len(realised) - 1)
     observed, scale, rows = _observed(realised, anchor, plan)
     crps = np.empty(len(rows))
@@ -245,18 +249,26 @@ def _workspace(size: int) -> npt.NDArray[np.float32]:
     return buffer
 
 
-def _checked(
-    prices: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _checked(paths: npt.ArrayLike, realised: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    try:
+        prices, truth = np.asarray(paths, np.float64), np.asarray(realised, np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionError(f"paths and realised prices must be tables of numbers: {error}") from error
     if prices.ndim != 2 or prices.shape[0] == 0:
         raise PredictionError(f"paths must be an (n, steps + 1) table with n >= 1; got shape {prices.shape}")
     if truth.shape != prices.shape[1:]:
         raise PredictionError(f"paths have {prices.shape[1]} points, realised prices have shape {truth.shape}")
+    _check_realised(truth)
     if not np.isfinite(prices).all() or (prices < 0).any():
         raise PredictionError("paths hold prices that are negative or not finite")
+    return prices, truth
+
+
+def _check_realised(truth: npt.NDArray[np.float64]) -> None:
+    if len(truth) < 2:
+        raise PredictionError(f"a path needs at least 2 points, got {len(truth)}")
     if np.isinf(truth).any() or (truth <= 0).any():
         raise PredictionError("realised prices must be positive, or missing (NaN, null)")
-    return prices, truth
 
 
 def _observed(
@@ -278,9 +290,7 @@ def _collect(
     series = np.bincount(plan.series[rows], weights=crps, minlength=plan.series_count)
     counts = np.bincount(plan.series[rows], minlength=plan.series_count)
     intervals = {name: float(series[s]) for name, s in zip(plan.names, plan.series_of, strict=True)}
-    volatility = {
-        seconds: _volatility(changes, realised, length) for seconds, length, _ in plan.blocks
-    }
+    volatility = {seconds: _volatility(changes, realised, length) for seconds, length, _ in plan.blocks}
     term = sum(weight * volatility[seconds] for seconds, _, weight in plan.blocks)
     return Score(
         total=sum(intervals.values()) + term,
@@ -291,9 +301,7 @@ def _collect(
     )
 
 
-def _volatility(
-    changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int
-) -> float:
+def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int) -> float:
     """Return the summed CRPS of the deviations in whole blocks of `length` changes.
 
     A block counts if at least two of its realised changes exist; the realised deviation is that of those.

@@ -76,9 +76,7 @@ def read_realised(path: Path) -> npt.NDArray[np.float64]:
     """
     content = _load(path)
     if not isinstance(content, list) or not content:
-        raise PredictionError(
-            f"{path} holds {_kind(content)}, not a list of realised prices (null where missing)"
-        )
+        raise PredictionError(f"{path} holds {_kind(content)}, not a list of realised prices (null where missing)")
     return np.array([_price(path, index, entry) for index, entry in enumerate(content)])
 
 
@@ -113,9 +111,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise PredictionError(f"cannot read {path}: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
-        raise PredictionError(
-            f"{path} is larger than {MAX_BYTES // 2**20} MiB; 1000 paths over a day take about 3 MB"
-        )
+        raise PredictionError(f"{path} is larger than {MAX_BYTES // 2**20} MiB; 1000 paths over a day take about 3 MB")
     try:
         return json.loads(data)
     except RecursionError:

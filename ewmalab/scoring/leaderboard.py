@@ -126,9 +126,7 @@ def rolling_averages(
     missed_total = missed_mass * np.where(known, worst, 0.0)
 
     valid = ~np.isnan(rows.score)
-    total = (
-        np.bincount(of_miner[valid], (weight * rows.score)[valid], size) + _sum_before(missed_total)[first]
-    )
+    total = np.bincount(of_miner[valid], (weight * rows.score)[valid], size) + _sum_before(missed_total)[first]
     mass = np.bincount(of_miner[valid], weight[valid], size) + _sum_before(missed_mass)[first]
     averages = np.full(size, np.inf)
     np.divide(total, mass, out=averages, where=mass > 0.0)

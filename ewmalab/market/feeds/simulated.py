@@ -180,7 +180,6 @@ def _day(seed: int, asset: str, p: MarketParameters, day: int) -> Bars:
     ticks = prices[1:].reshape(-1, _TICKS)
     opens = prices[:-1:_TICKS]
     times = EPOCH + DAY * day + MINUTE * np.arange(len(ticks))
-    columns = (
-        times, opens, np.maximum(opens, ticks.max(axis=1)), np.minimum(opens, ticks.min(axis=1)), ticks[:, -1],
-    )  # fmt: skip
-    return Bars(*(np.ascontiguousarray(column[exists]) for column in columns))
+    high = np.maximum(opens, ticks.max(axis=1))
+    low = np.minimum(opens, ticks.min(axis=1))
+    return Bars(times[exists], opens[exists], high[exists], low[exists], ticks[exists, -1])
