@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ewmalab.cli import backtest, check, config, data, experiments, rules, score
-from ewmalab.errors import ConfigError, EwmalabError
+from ewmalab.errors import ConfigError, EwmalabError, RulebookError
 
 app = typer.Typer(
     name="ewmalab",
@@ -54,7 +54,7 @@ def main() -> None:
     """Run the command line; errors a user can mend are printed without a traceback."""
     try:
         app()
-    except ConfigError as error:
+    except (ConfigError, RulebookError) as error:
         print(f"ewmalab: {error}", file=sys.stderr)
         sys.exit(2)
     except EwmalabError as error:

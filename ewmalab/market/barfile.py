@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ewmalab.errors import BarsError
-from ewmalab.market.bars import COLUMNS, Bars, row_faults
+from ewmalab.market.bars import COLUMNS, MINUTE, Bars, row_faults
 
 SUFFIXES = (".parquet", ".csv", ".json")
+
+_DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"  # as `row_faults` calls them
+_NEVER = np.iinfo(np.int64).min
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
@@ -79,31 +82,43 @@ def read_bars(path: Path) -> Bars:
     return bars
 
 
-def split_bars(columns: Columns) -> tuple[Bars, dict[str, list[int]]]:
+def split_bars(columns: Columns, now: int | None = None) -> tuple[Bars, dict[str, list[int]]]:
     """Separate good rows from bad ones.
+
+    Parameters
+    ----------
+    columns : dict of (n,) arrays
+        As `read_columns` returns them.
+    now : int, optional
+        The present: a bar that is not closed by then is bad.
 
     Returns
     -------
     Bars
         The good rows.
     dict of str to list of int
-        The bad rows' numbers by reason (a row is listed under the first rule it breaks). Rows are judged in the
-        order of the file: a row that is not after the last good one is out of order or a duplicate.
+        The bad rows' numbers by reason. A row is judged by itself first, and listed under the first rule it breaks; then,
+        in the order of the file, a row that is not after the last good one is out of order or a duplicate.
     """
     rejected: dict[str, list[int]] = {}
-    keep = np.arange(len(columns["timestamp"]))
-    while True:
-        kept = {name: column[keep] for name, column in columns.items()}
-        faults = row_faults(kept)
-        if not faults:
-            return Bars.from_columns(kept), {k: sorted(v) for k, v in rejected.items()}
-        bad = np.zeros(len(keep), bool)
-        for reason, mask in faults.items():
-            fresh = mask & ~bad
-            if fresh.any():
-                rejected.setdefault(reason, []).extend(int(i) for i in keep[fresh])
-            bad |= mask
-        keep = keep[~bad]
+    times = np.asarray(columns["timestamp"], np.int64)
+    bad = np.zeros(len(times), bool)
+    faults = {k: v for k, v in row_faults(columns).items() if k not in (_DUPLICATE, _OUT_OF_ORDER)}
+    if now is not None:
+        faults["not closed yet"] = times + MINUTE > now
+    for reason, mask in faults.items():
+        if (mask & ~bad).any():
+            rejected[reason] = np.flatnonzero(mask & ~bad).tolist()
+        bad |= mask
+    # The latest of the sound rows before is good itself: it was after all others.
+    latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
+    before = np.concatenate([[_NEVER], latest[:-1]])
+    late = ~bad & (times <= before)
+    for reason, mask in ((_DUPLICATE, late & (times == before)), (_OUT_OF_ORDER, late & (times < before))):
+        if mask.any():
+            rejected[reason] = np.flatnonzero(mask).tolist()
+    good = ~(bad | late)
+    return Bars.from_columns({name: column[good] for name, column in columns.items()}), rejected
 
 
 def describe_rejects(rejected: dict[str, list[int]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from ewmalab.errors import BarsError, CorruptPartitionError, DataError
 from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
-from ewmalab.market.files import sweep, sync_folder, write_temp
+from ewmalab.market.files import sweep, sync_folder, write_atomic, write_temp
 from ewmalab.market.manifest import Manifest, Partition
 from ewmalab.market.ranges import Range, intersect, subtract, union
 
@@ -25,6 +26,7 @@ QUARANTINE = "quarantine"
 _LOCK = ".lock"
 _LOCK_WAIT = 120.0
 _NOTE = b"ewmalab"  # key of the partition's own description inside the Parquet file
+_NOTE_SHA256 = b"ewmalab.sha256"  # and of that description's checksum: a rebuilt manifest rests on it
 _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
 
 
@@ -70,8 +72,7 @@ class Cache:
     def entries(self) -> Iterator[tuple[str, str, Manifest]]:
         """Yield feed, asset and manifest of all that is cached, in name order."""
         for folder in sorted(self.root.glob("*/*/1m")):
-            if (folder / "manifest.json").exists():
-                yield folder.parts[-3], folder.parts[-2], self._manifest(folder)
+            yield folder.parts[-3], folder.parts[-2], self._manifest(folder)
 
     def covered(self, feed: str, asset: str) -> list[Range]:
         """Return the label ranges that were fetched."""
@@ -165,7 +166,7 @@ class Cache:
         for folder in sorted(self.root.glob(f"{feed or '*'}/{asset or '*'}/1m")):
             name = (folder.parts[-3], folder.parts[-2])
             try:
-                manifest = Manifest.load(folder)
+                manifest = self._load(folder)
             except CorruptPartitionError as error:
                 yield Finding(*name, "-", str(error), None)
                 continue
@@ -173,16 +174,30 @@ class Cache:
                 problem = None
                 try:
                     self._open(folder, manifest, day)
-                except CorruptPartitionError as error:
-                    problem = str(error)
+                except CorruptPartitionError:
+                    # A writer may have moved on since the manifest was read: look again under its lock.
+                    try:
+                        with self._locked(folder):
+                            self._open(folder, Manifest.load(folder), day)
+                    except CorruptPartitionError as error:
+                        problem = str(error)
                 yield Finding(*name, day, problem, manifest.days.get(day))
+
+    def set_aside(self, feed: str, asset: str, name: str, data: bytes) -> Path:
+        """Keep what could not be used in a new file of the quarantine folder; return its path."""
+        folder = self.folder(feed, asset)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(folder):
+            path = _free_path(folder / QUARANTINE, name)
+            write_atomic(path, data)
+        return path
 
     def repair(self, feed: str, asset: str) -> list[str]:
         """Move damaged partitions aside, rebuild a damaged manifest, remove leftovers; return what was done."""
         folder = self.folder(feed, asset)
         done: list[str] = []
         with self._locked(folder):
-            removed = sweep(folder)
+            removed = _sweep(folder)
             if removed:
                 done.append(f"removed {removed} unfinished file(s)")
             try:
@@ -204,13 +219,32 @@ class Cache:
             lock = FileLock(folder / _LOCK)
             try:
                 with lock.acquire(timeout=0):
-                    count += sweep(folder)
+                    count += _sweep(folder)
             except Timeout:
                 continue
         return count
 
-    def _locked(self, folder: Path) -> FileLock:
-        return FileLock(folder / _LOCK, timeout=_LOCK_WAIT)
+    @contextmanager
+    def _locked(self, folder: Path) -> Iterator[None]:
+        lock = FileLock(folder / _LOCK)
+        try:
+            lock.acquire(timeout=_LOCK_WAIT)
+        except Timeout:
+            raise DataError(
+                f"{folder / _LOCK}: another process has held the lock for {_LOCK_WAIT:.0f} s; wait for it to end"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _load(self, folder: Path) -> Manifest:
+        """Return the manifest as it lies there, read once more if a first writer was just beginning."""
+        try:
+            return Manifest.load(folder)
+        except CorruptPartitionError:
+            with self._locked(folder):
+                return Manifest.load(folder)
 
     def _manifest(self, folder: Path) -> Manifest:
         """Return the manifest, rebuilt if its bytes are damaged."""
@@ -222,22 +256,16 @@ class Cache:
 
     def _recover(self, folder: Path) -> Manifest:
         """Finish what a killed writer left; the lock is held. Returns the settled manifest."""
-        sweep(folder)
+        _sweep(folder)
         try:
             manifest = Manifest.load(folder)
         except CorruptPartitionError:
             manifest = Manifest()
             for path in sorted(folder.glob("*.parquet")):
-                data = path.read_bytes()
                 try:
-                    bars, note = _decode(data)
-                    entry = Partition.of(
-                        day_start(path.stem), hashlib.sha256(data).hexdigest(), len(bars),
-                        [(a, b) for a, b in note["covered"]], note["source"], note["fetched_at"], note["synthetic"],
-                    )  # fmt: skip
+                    manifest.days[path.stem] = _described(path)
                 except (CorruptPartitionError, BarsError, KeyError, TypeError, ValueError):
                     continue  # stays without an entry: `repair` moves it aside
-                manifest.days[path.stem] = entry
             manifest.save(folder)
             return manifest
         if manifest.pending:
@@ -317,7 +345,7 @@ class Cache:
         if entry is None:
             raise CorruptPartitionError(f"{path}: its bytes are not those that were written (sha256 differs)")
         try:
-            bars, _ = _decode(data)
+            bars = _decode(data)
         except (BarsError, CorruptPartitionError) as error:
             raise CorruptPartitionError(f"{path}: {error}") from error
         return entry, bars
@@ -327,16 +355,26 @@ class Cache:
         aside = folder / QUARANTINE
         aside.mkdir(exist_ok=True)
         path = folder / f"{day}.parquet"
-        target = aside / f"{day}.parquet"
-        number = 1
-        while target.exists():
-            number += 1
-            target = aside / f"{day}.{number}.parquet"
+        target = _free_path(aside, path.name)
         if path.exists():
             path.rename(target)
         manifest.days.pop(day, None)
         manifest.save(folder)
         return target
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    """Return a path in a folder that nothing has yet: BTC.csv, BTC.2.csv, ..."""
+    path = folder / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem}.{number}{Path(name).suffix}"
+    return path
+
+
+def _sweep(folder: Path) -> int:
+    return sweep(folder) + sweep(folder / QUARANTINE)
 
 
 def _merge(before: Bars, fresh: Bars, ranges: list[Range], replace: bool, what: str) -> Bars:
@@ -363,24 +401,40 @@ def _merge(before: Bars, fresh: Bars, ranges: list[Range], replace: bool, what: 
 
 
 def _encode(bars: Bars, note: dict[str, Any]) -> bytes:
-    described = {**note, "digest": bars.digest()}
-    schema = _SCHEMA.with_metadata({_NOTE: orjson.dumps(described)})
+    described = orjson.dumps({**note, "digest": bars.digest()})
+    schema = _SCHEMA.with_metadata({_NOTE: described, _NOTE_SHA256: hashlib.sha256(described).hexdigest()})
     table = pa.table(bars.columns(), schema=schema)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
-def _decode(data: bytes) -> tuple[Bars, dict[str, Any]]:
-    """Return the bars of a partition and its own description, page checksums and content digest checked."""
+def _described(path: Path) -> Partition:
+    """Return the entry that a partition's own description gives, no byte of it trusted unchecked."""
+    data = path.read_bytes()
+    bars = _decode(data)
+    metadata = pq.read_schema(pa.BufferReader(data)).metadata
+    if hashlib.sha256(metadata[_NOTE]).hexdigest().encode() != metadata[_NOTE_SHA256]:
+        raise CorruptPartitionError("its description is not the one that was written")
+    note = orjson.loads(metadata[_NOTE])
+    day = day_start(path.stem)
+    covered = [(int(a), int(b)) for a, b in note["covered"]]
+    if subtract(covered, [(day, day + DAY)]) or len(bars.between(day, day + DAY)) != len(bars):
+        raise CorruptPartitionError("it holds another day")
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Partition.of(day, sha256, len(bars), covered, note["source"], note["fetched_at"], note["synthetic"])
+
+
+def _decode(data: bytes) -> Bars:
+    """Return the bars of a partition, page checksums and content digest checked."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         table = file.read(use_threads=False)
-        note = orjson.loads(table.schema.metadata[_NOTE])
+        digest = orjson.loads(table.schema.metadata[_NOTE])["digest"]
         columns = {name: table[name].to_numpy() for name in COLUMNS}
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptPartitionError(f"not a readable partition: {error}") from error
     bars = Bars.from_columns(columns)
-    if note.get("digest") != bars.digest():
+    if digest != bars.digest():
         raise CorruptPartitionError("the rows are not those that were written")
-    return bars, note
+    return bars

@@ -59,7 +59,7 @@ def fetch_missing(
         What was fetched before stays in the cache.
     """
     start -= start % MINUTE
-    end = min(end, now - now % MINUTE)
+    end = min(end + -end % MINUTE, now - now % MINUTE)
     holes = cache.missing(feed.name, asset, start, end)
     total = sum(b - a for a, b in holes)
     done = count = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any, get_args
 from ewmalab.errors import BarsError
 from ewmalab.market.barfile import SUFFIXES, describe_rejects, read_columns, split_bars
 from ewmalab.market.bars import COLUMNS, MINUTE
-from ewmalab.market.cache import QUARANTINE, Cache
-from ewmalab.market.files import write_atomic
+from ewmalab.market.cache import Cache
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings import FeedName
 
@@ -77,18 +77,17 @@ def import_file(
         If bars differ from cached ones and `replace` is not set.
     """
     columns = read_columns(item.path)
-    bars, rejected = split_bars(columns)
+    bars, rejected = split_bars(columns, now)
     if rejected and not quarantine:
         raise BarsError(f"{item.path}: {describe_rejects(rejected)}; pass --quarantine to import the other rows")
     if not len(bars):
         raise BarsError(f"{item.path}: holds no bar")
     aside = None
     if rejected:
-        aside = cache.folder(item.feed, item.asset) / QUARANTINE / f"{item.path.stem}-{now}.csv"
         reasons = {row: reason for reason, rows in rejected.items() for row in rows}
         lines = [["row", *COLUMNS, "reason"]]
         lines += [[str(i), *(str(columns[c][i]) for c in COLUMNS), reasons[i]] for i in sorted(reasons)]
-        write_atomic(aside, _csv(lines))
+        aside = cache.set_aside(item.feed, item.asset, f"{item.path.stem}-{now}.csv", _csv(lines))
     first, last = int(bars.timestamp[0]), int(bars.timestamp[-1]) + MINUTE
     written = cache.write(
         item.feed, item.asset, bars, [(first, last)],
@@ -105,8 +104,6 @@ def import_file(
 
 
 def _csv(rows: list[list[str]]) -> bytes:
-    import io
-
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()

@@ -29,7 +29,7 @@ class MarketParameters:
     price : float
         Price at the start of the history.
     sigma_per_hour : float
-        Root mean square volatility per hour, in session.
+        Root mean square volatility per hour over the daily cycle, on weekdays, in session, without jumps.
     volatility_half_life : float
         Half-life of the logarithm of volatility (an Ornstein-Uhlenbeck process), hours.
     volatility_spread : float
@@ -158,7 +158,7 @@ def _walk(
         levels[i] = volatility
     times = EPOCH + DAY * day + MINUTE * np.arange(minutes)
     clock = p.time_of_day * np.cos(2 * np.pi * ((times % DAY) / 3600 - 15) / 24)
-    scale = np.exp(levels + clock - p.volatility_spread**2 - p.time_of_day**2)
+    scale = np.exp(levels + clock - p.volatility_spread**2 - p.time_of_day**2 / 2)
     weekend = (times // DAY + 3) % 7 >= 5
     scale *= np.where(weekend, p.weekend, 1.0)
     if p.off_hours != 1.0:
