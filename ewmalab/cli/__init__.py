@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +53,7 @@ app.add_typer(experiments.app, name="experiments")
 
 def main() -> None:
     """Run the command line; errors a user can mend are printed without a traceback."""
+    sys.path.append(str(Path.cwd()))  # a forecaster of the user's own lies where they work
     try:
         app()
     except (ConfigError, RulebookError) as error:
@@ -62,4 +64,7 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:  # the reader of a pipe has gone, e.g. `| head`
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:  # a full or read-only disk, a folder without permission
+        print(f"ewmalab: {error}", file=sys.stderr)
         sys.exit(1)

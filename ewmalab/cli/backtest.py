@@ -45,16 +45,17 @@ def backtest(
 ) -> None:
     """Replay prompts on cached bars and score the forecasts.
 
-    Forecasters see only bars that were closed when each request arrived. Bars of the synthetic feed are made on the
-    fly; those of real feeds come from the cache ([bold]ewmalab data fetch[/bold], [bold]data import[/bold]).
+    Forecasters see only bars that were closed when each request arrived.
+    Bars of the synthetic feed are made on the fly; those of real feeds come
+    from the cache: see `ewmalab data fetch` and `ewmalab data import`.
 
     Examples:
 
       ewmalab backtest --start 2026-01-15 --days 7
 
-      ewmalab backtest --start 2026-01-15 --days 1 --feed simulated --assets BTC,ETH
+      ewmalab backtest --start 2026-01-15 --feed simulated --assets BTC,ETH
 
-      ewmalab backtest --start 2026-01-08 --days 7 --rules 2026-01-20 -f ewma -f ewma@seed -f random-walk
+      ewmalab backtest --start 2026-01-08 --days 7 -f ewma -f ewma@seed
     """
     import re
 
@@ -99,6 +100,8 @@ def backtest(
             now=now,
         )
         bar.update(task, description="replaying", total=plan.prompts)
+        for warning in plan.warnings():
+            common.say(warning)
         experiment = run(
             plan,
             now=now,

@@ -50,7 +50,10 @@ def lookahead(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Change or remove the future at random moments and require that no earlier forecast changes by a bit.
+    """Prove that no forecast depends on its future.
+
+    At random moments the future is changed or removed; no earlier forecast
+    may change by a bit. Exit code 1 if one does.
 
     Examples:
 
@@ -107,8 +110,9 @@ def warmup(
 ) -> None:
     """Tell how far the first forecast still depends on where the warm-up began.
 
-    The warm-up is cut to a half and to three quarters; the spread of the paths at their end is compared with that
-    after the whole. Exit code 1 if it changes by more than the tolerance.
+    The warm-up is cut to a half and to three quarters; the spread of the
+    paths at their end is compared with that after the whole. Exit code 1 if
+    it changes by more than the tolerance.
 
     Example:
 

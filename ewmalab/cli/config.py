@@ -25,7 +25,8 @@ def show(
 ) -> None:
     """Print every setting, its value and where the value came from; secrets are masked.
 
-    Layers, from weakest to strongest: defaults, ewmalab.toml, environment (EWMALAB__SECTION__KEY), preset, flags.
+    Layers, from weakest to strongest: defaults, ewmalab.toml, environment
+    (EWMALAB__SECTION__KEY), preset, flags.
 
     Examples:
 

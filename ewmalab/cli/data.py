@@ -20,11 +20,13 @@ app = typer.Typer(
 )
 
 
-def _cache(loaded: LoadedSettings) -> Cache:
+def _cache(loaded: LoadedSettings, *, sweep: bool = False) -> Cache:
+    """Return the cache; who is going to write removes what killed writers left."""
     from ewmalab.market.cache import Cache
 
     cache = Cache(loaded.values.data.cache_dir)
-    cache.sweep()
+    if sweep:
+        cache.sweep()
     return cache
 
 
@@ -63,7 +65,7 @@ def fetch(
     chosen = wanted or [
         s for s in rulebook.symbols if name in ("simulated", "file") or name in rulebook.asset(s).symbols
     ]
-    cache = _cache(loaded)
+    cache = _cache(loaded, sweep=True)
     now = common.present()
     report: list[dict[str, Any]] = []
     failed = False
@@ -116,8 +118,9 @@ def import_(
 ) -> None:
     """Import bars from CSV, Parquet or JSON files.
 
-    Columns: timestamp (open time, seconds UTC) and close, perhaps open, high, low. A file with bad rows is refused,
-    with their count by reason, or its bad rows are set aside.
+    Columns: timestamp (open time, seconds UTC) and close, perhaps open, high
+    and low. A file with bad rows is refused with their count by reason, or
+    its bad rows are set aside.
 
     Examples:
 
@@ -130,7 +133,7 @@ def import_(
     from ewmalab.rulebook import load_rulebook
 
     loaded = common.settings(config, set_)
-    cache = _cache(loaded)
+    cache = _cache(loaded, sweep=True)
     now = common.present()
     files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
     report: list[dict[str, Any]] = []
@@ -265,7 +268,9 @@ def repair(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Move damaged partitions aside, rebuild damaged manifests, remove leftovers, and fetch again what is gone.
+    """Move damaged partitions aside and fetch them again.
+
+    Damaged manifests are rebuilt and the leftovers of killed writers removed.
 
     Example:
 
@@ -278,7 +283,7 @@ def repair(
     from ewmalab.rulebook import load_rulebook
 
     loaded = common.settings(config, set_)
-    cache = _cache(loaded)
+    cache = _cache(loaded, sweep=True)
     now = common.present()
     report: list[dict[str, Any]] = []
     failed = False

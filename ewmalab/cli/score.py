@@ -87,9 +87,10 @@ def score(
         truth = read_realised(realised)
     elif asset:
         from ewmalab.market.cache import Cache
+        from ewmalab.market.feeds.make import cache_name
 
         loaded = common.settings(config, set_, {"data.feed": feed})
-        name = loaded.values.data.feed
+        name = cache_name(loaded.values.data.feed, loaded.values)
         grid = start + chosen.time_increment * np.arange(chosen.steps + 1)
         end = int(grid[-1]) + 60
         cache = Cache(loaded.values.data.cache_dir)

@@ -97,8 +97,8 @@ def split_bars(columns: Columns, now: int | None = None) -> tuple[Bars, dict[str
     Bars
         The good rows.
     dict of str to list of int
-        The bad rows' numbers by reason. A row is judged by itself first, and listed under the first rule it breaks; then,
-        in the order of the file, a row that is not after the last good one is out of order or a duplicate.
+        The bad rows' numbers by reason. A row is judged by itself first, and listed under the first rule it breaks;
+        then, in the order of the file, a row that is not after the last good one is out of order or a duplicate.
     """
     rejected: dict[str, list[int]] = {}
     times = np.asarray(columns["timestamp"], np.int64)

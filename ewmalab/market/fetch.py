@@ -87,6 +87,18 @@ def fetch_missing(
                 count += len(fresh)
             else:
                 empty.append((at, stop))
+            if feed.complete and answered < min(stop, b):
+                cache.write(
+                    feed.name,
+                    asset,
+                    Bars.empty(),
+                    [(answered, min(stop, b))],
+                    source=feed.source,
+                    now=now,
+                    synthetic=feed.synthetic,
+                )
+                answered = min(stop, b)
+                empty = []
             done += max(0, min(stop, b) - at)
             at = stop
             if progress:

@@ -91,7 +91,7 @@ def import_file(
     first, last = int(bars.timestamp[0]), int(bars.timestamp[-1]) + MINUTE
     written = cache.write(
         item.feed, item.asset, bars, [(first, last)],
-        source=f"file {item.path.name}", now=now, synthetic=item.feed == "simulated", replace=replace,
+        source=f"file {item.path.name}", now=now, synthetic=item.feed.startswith("simulated"), replace=replace,
     )  # fmt: skip
     return {
         "bars": len(bars),

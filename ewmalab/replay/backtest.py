@@ -13,7 +13,7 @@ from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.market.bars import DAY
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds.make import make_feed
+from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
@@ -70,6 +70,21 @@ class BacktestPlan:
             self.forecasters, self.make, self.groups, self.warmups, self.data,
             seed=self.settings.values.run.seed, threads=threads, progress=progress,
         )  # fmt: skip
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know about the scored prices before trusting the scores."""
+        scored = self.settings.values.data.scored_feed or self.settings.values.data.feed
+        if self.data.synthetic or scored == "file":
+            return []
+        others: dict[str, list[str]] = {}
+        for asset in dict.fromkeys(asset for _, asset in self.groups):
+            official = self.choice.at(self.rulebook, self.start).assets[asset].scored_feed
+            if official not in (None, scored):
+                others.setdefault(str(official), []).append(asset)
+        return [
+            f"note: on that date validators scored {', '.join(assets)} on {official}; this replay scores on {scored}"
+            for official, assets in others.items()
+        ]
 
     def inputs(self) -> dict[str, Any]:
         """Return all that determines the results (threads and folders do not)."""
@@ -140,10 +155,10 @@ def plan_backtest(
     for name in names:
         load_forecaster(name, rulebook.asset(scheduled[0].prompt.asset), settings)  # fail before reading bars
     cache = Cache(values.data.cache_dir)
-    feed = values.data.feed
-    scored = values.data.scored_feed or feed
+    feed = cache_name(values.data.feed, values)
+    scored = cache_name(values.data.scored_feed or values.data.feed, values)
     needs = needed(groups, values.replay)
-    if now is not None and "simulated" in (feed, scored):
+    if now is not None and "simulated" in (values.data.feed, values.data.scored_feed):
         source = make_feed("simulated", values, rulebook)
         for asset, ranges in needs.items():
             fetch_missing(cache, source, asset, min(a for a, _ in ranges), max(b for _, b in ranges), now=now)

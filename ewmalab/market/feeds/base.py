@@ -21,12 +21,15 @@ class Feed(Protocol):
         The longest range, in seconds, that one `fetch` may ask for.
     synthetic : bool
         Whether the prices are simulated.
+    complete : bool
+        Whether a minute missing from an answer does not exist, for certain; otherwise it may only be late.
     """
 
     name: str
     source: str
     chunk: int
     synthetic: bool
+    complete: bool
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
         """Return the closed 1-minute bars labelled in ``[start, end)``.

@@ -34,6 +34,7 @@ class HttpFeed(ABC):
     name: str
     chunk: int
     synthetic: bool = False
+    complete: bool = False
 
     def __init__(self, symbols: Mapping[str, str], client: HttpClient) -> None:
         self._symbols = dict(symbols)

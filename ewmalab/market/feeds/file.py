@@ -25,6 +25,7 @@ class FileFeed:
 
     name = "file"
     synthetic = False
+    complete = False  # the file may grow
     chunk = 31 * DAY
 
     def __init__(self, folder: Path) -> None:

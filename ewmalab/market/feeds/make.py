@@ -9,6 +9,22 @@ from ewmalab.rulebook import Rulebook
 from ewmalab.settings import Settings
 
 
+def cache_name(name: str, settings: Settings) -> str:
+    """Return the folder of a feed's bars in the cache: its name, or which synthetic market it is.
+
+    Examples
+    --------
+    >>> from ewmalab.settings import load_settings
+    >>> cache_name("simulated", load_settings(environ={}).values)
+    'simulated-7'
+    """
+    if name != "simulated":
+        return name
+    from ewmalab.market.feeds.simulated import market_name
+
+    return market_name(settings.feeds.simulated.seed, settings.feeds.simulated.gaps)
+
+
 def make_feed(name: str, settings: Settings, rulebook: Rulebook) -> Feed:
     """Return the feed `name` as the settings describe it.
 
@@ -43,7 +59,7 @@ def make_feed(name: str, settings: Settings, rulebook: Rulebook) -> Feed:
         from ewmalab.market.feeds.file import FileFeed
 
         return FileFeed(Path(feeds.file.folder))
-    if name == "simulated":
+    if name.startswith("simulated"):
         from ewmalab.market.feeds.simulated import SimulatedFeed
 
         return SimulatedFeed(rulebook, seed=feeds.simulated.seed, gaps=feeds.simulated.gaps)

@@ -58,6 +58,11 @@ class MarketParameters:
     gaps: float
 
 
+def market_name(seed: int, gaps: float) -> str:
+    """Return the name of a synthetic market."""
+    return f"simulated-{seed}" + (f"-gaps-{gaps:g}" if gaps else "")
+
+
 class SimulatedFeed:
     """Synthetic bars: stochastic volatility, daily and weekly profile, jumps, off-hours, optional gaps.
 
@@ -72,14 +77,16 @@ class SimulatedFeed:
         Share of minutes without a bar.
     """
 
-    name = "simulated"
     synthetic = True
+    complete = True
     chunk = 31 * DAY
 
     def __init__(self, rulebook: Rulebook, *, seed: int, gaps: float = 0.0) -> None:
         self.rulebook = rulebook
         self.seed = seed
         self.gaps = gaps
+        # Another seed is another market: it has its own folder in the cache.
+        self.name = market_name(seed, gaps)
         self.source = f"synthetic market, seed {seed}, gaps {gaps:g}"
 
     def parameters(self, asset: str) -> MarketParameters:
