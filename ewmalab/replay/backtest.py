@@ -71,6 +71,17 @@ class BacktestPlan:
             seed=self.settings.values.run.seed, threads=threads, progress=progress,
         )  # fmt: skip
 
+    def truth(self) -> dict[str, dict[str, float]]:
+        """Return the true parameters of the synthetic market, by asset; empty for real bars."""
+        data = self.settings.values.data
+        if "simulated" not in (data.feed, data.scored_feed):
+            return {}
+        from ewmalab.market.feeds.simulated import SimulatedFeed
+
+        simulated = self.settings.values.feeds.simulated
+        market = SimulatedFeed(self.rulebook, seed=simulated.seed, gaps=simulated.gaps)
+        return {asset: market.truth(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)}
+
     def warnings(self) -> list[str]:
         """Return what a user should know about the scored prices before trusting the scores."""
         scored = self.settings.values.data.scored_feed or self.settings.values.data.feed
@@ -201,6 +212,7 @@ def backtest(
         notes={
             "threads": threads,
             "seconds": round(replayed - began, 3),
+            "synthetic_parameters": plan.truth(),
             "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
         },
         results=table,
