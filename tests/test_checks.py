@@ -1,0 +1,553 @@
+"""The checks of a replay's honesty pass what is honest, and catch every leak that is planted.
+
+Each planted leak is one that a real system had, or that a user's forecaster could have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.replay.checks import Leak, LookaheadReport, WarmupRow, check_lookahead, check_warmup
+from ewmalab.replay.engine import replay
+from ewmalab.replay.walk import Moment, walk
+from ewmalab.rulebook import RuleChoice, parse_time
+from ewmalab.settings import load_settings
+
+START = parse_time("2026-01-08")
+NOW = parse_time("2026-03-01")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checks")
+
+
+MakePlan = Callable[..., BacktestPlan]
+
+
+@pytest.fixture
+def plan(folder: Path) -> MakePlan:
+    def make(days: float = 0.5, flags: Mapping[str, Any] | None = None, **options: Any) -> BacktestPlan:
+        settings = load_settings(
+            environ={}, flags={"data.cache_dir": str(folder), "data.feed": "simulated", **(flags or {})}
+        )
+        chosen: dict[str, Any] = {"start": START, "num_simulations": 20, "assets": ["BTC"], "now": NOW}
+        return plan_backtest(settings, days=days, **(chosen | options))
+
+    return make
+
+
+def report(plan: BacktestPlan, make: Callable[[str, str], Any] | None = None, **options: Any) -> LookaheadReport:
+    chosen: dict[str, Any] = {"seed": 1, "cuts": 4} | options
+    return check_lookahead(plan.forecasters, make or plan.make, plan.groups, plan.warmups, plan.data, **chosen)
+
+
+# ------------------------------------------------------------------------------------------------- honest
+
+
+def test_the_honest_walk_has_no_leak_whatever_the_forecaster(plan: MakePlan) -> None:
+    names = ["ewma", "ewma@seed", "random-walk"]
+    found = report(plan(forecasters=names), cuts=6)
+    assert found.leaks == []
+    assert found.cuts == 3 * 2 * 6
+    assert found.forecasts > 3 * found.cuts  # several forecasts before each cut, under each mutation
+
+
+def test_the_honest_walk_has_no_leak_with_gaps_sessions_or_any_lead(plan: MakePlan) -> None:
+    rules = RuleChoice.parse("2026-01-20")
+    for lead in ("0s", "30s", "90s"):
+        flags = {"replay.request_lead": lead, "feeds.simulated.gaps": 0.05}
+        chosen = plan(0.25, flags, assets=["SPYX", "BTC"], rules=rules, forecasters=["ewma"], partial=True)
+        assert report(chosen, cuts=3).leaks == []
+
+
+def test_every_prompt_is_a_cut_when_there_are_fewer_prompts_than_cuts(plan: MakePlan) -> None:
+    chosen = plan(0.25, competitions=["24h"], forecasters=["ewma"])
+    assert report(chosen, cuts=100).cuts == 6
+
+
+def test_the_check_is_reproducible(plan: MakePlan) -> None:
+    chosen = plan(competitions=["1h"], forecasters=["ewma"])
+    assert report(chosen, walk=peeking) == report(chosen, walk=peeking)
+
+
+# --------------------------------------------------------------------------------------------- leaky walks
+
+
+def handing_out(bars_for: Callable[[Bars, Prompt], int]) -> Callable[..., Iterator[Moment]]:
+    """A walk whose forecaster knows the first `bars_for(bars, prompt)` rows; the anchor is honest."""
+
+    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        state, seen = forecaster.initial_state(), 0
+        for honest in walk(forecaster, bars, prompts):
+            known = bars_for(bars, honest.prompt)
+            if known > seen:
+                state, seen = forecaster.update(state, bars.rows(seen, known)), known
+            yield replace(honest, state=state)
+
+    return leaky
+
+
+peeking = handing_out(lambda bars, prompt: bars.count_known_at(prompt.request_time + MINUTE))
+
+
+def changing(change: Callable[[Bars], Bars]) -> Callable[..., Iterator[Moment]]:
+    """A walk that changes all bars before it hands them out; anchors are those of the true bars."""
+
+    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        prompts = list(prompts)
+        honest = walk(forecaster, bars, prompts)
+        for moment, truth in zip(walk(forecaster, change(bars), prompts), honest, strict=True):
+            yield replace(truth, state=moment.state)
+
+    return leaky
+
+
+def flat(bars: Bars, close: npt.NDArray[np.float64]) -> Bars:
+    return Bars.from_closes(bars.timestamp, close)
+
+
+def expect_leaks(found: LookaheadReport, share: float = 0.5) -> None:
+    """Leaks in at least `share` of the cuts, and only of forecasts asked for at or before them."""
+    assert found.leaks
+    assert len({leak.request_time for leak in found.leaks}) >= share * found.cuts / 2
+    assert all(isinstance(leak, Leak) for leak in found.leaks)
+
+
+@pytest.mark.parametrize("competition", ["1h", "24h"])
+def test_a_walk_that_peeks_at_one_bar_is_caught(plan: MakePlan, competition: str) -> None:
+    found = report(plan(competitions=[competition], forecasters=["ewma"]), walk=peeking)
+    expect_leaks(found)
+    assert {leak.mutation for leak in found.leaks} == {"removed", "scaled", "shaken"}
+    assert {(leak.forecaster, leak.competition, leak.asset) for leak in found.leaks} == {("ewma", competition, "BTC")}
+
+
+def test_a_leak_is_reported_where_it_is_and_not_elsewhere(plan: MakePlan) -> None:
+    def peeking_at_eth(forecaster: Any, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        prompts = list(prompts)
+        return (peeking if prompts[0].asset == "ETH" else walk)(forecaster, bars, prompts)
+
+    found = report(plan(assets=["BTC", "ETH"], forecasters=["ewma", "random-walk"]), walk=peeking_at_eth)
+    assert {(leak.forecaster, leak.asset) for leak in found.leaks} == {("ewma", "ETH")}
+
+
+def test_labels_taken_for_closing_times_are_caught(plan: MakePlan) -> None:
+    """A bar labelled t is known at t + 60, not at t."""
+    found = report(
+        plan(forecasters=["ewma"]),
+        walk=handing_out(lambda bars, prompt: int(np.searchsorted(bars.timestamp, prompt.request_time, side="right"))),
+    )
+    expect_leaks(found)
+
+
+def with_forming_bar(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """The state is honest but for the bar of the running minute, which it sees in its final form."""
+    for honest in walk(forecaster, bars, prompts):
+        label = honest.prompt.request_time // MINUTE * MINUTE
+        forming = bars.between(label, label + MINUTE)
+        yield replace(honest, state=forecaster.update(honest.state, forming))
+
+
+@pytest.mark.parametrize("lead", ["30s", "60s", "90s"])
+def test_a_forming_bar_that_is_handed_out_early_is_caught(plan: MakePlan, lead: str) -> None:
+    found = report(
+        plan(flags={"replay.request_lead": lead}, competitions=["1h"], forecasters=["ewma"]), walk=with_forming_bar
+    )
+    expect_leaks(found)
+
+
+def with_future_anchor(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """The anchor is the close that the validator takes for the first point."""
+    for honest in walk(forecaster, bars, prompts):
+        price = float(bars.closes_at([honest.prompt.start_time])[0])
+        yield honest if np.isnan(price) else replace(honest, anchor=price, anchor_time=honest.prompt.start_time)
+
+
+@pytest.mark.parametrize("name", ["ewma", "random-walk"])
+def test_a_future_anchor_is_caught_even_under_a_forecaster_that_learns_nothing(plan: MakePlan, name: str) -> None:
+    expect_leaks(report(plan(competitions=["1h"], forecasters=[name]), walk=with_future_anchor))
+
+
+def test_an_anchor_time_that_knows_the_future_is_caught(plan: MakePlan) -> None:
+    def newest(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        for honest in walk(forecaster, bars, prompts):
+            yield replace(honest, anchor_time=int(bars.timestamp[-1]))
+
+    assert {leak.mutation for leak in report(plan(forecasters=["random-walk"]), walk=newest).leaks} == {"removed"}
+
+
+def normalised(bars: Bars) -> Bars:
+    returns = np.diff(np.log(bars.close), prepend=np.log(bars.close[0]))
+    return flat(bars, np.exp(np.cumsum(returns / returns.std() * 1e-4)))
+
+
+def test_normalising_by_statistics_of_the_whole_sample_is_caught(plan: MakePlan) -> None:
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(normalised)))
+
+
+def winsorised(bars: Bars) -> Bars:
+    returns = np.diff(np.log(bars.close), prepend=np.log(bars.close[0]))
+    low, high = np.quantile(returns, [0.2, 0.8])
+    return flat(bars, np.exp(np.cumsum(np.clip(returns, low, high))))
+
+
+def test_outlier_limits_from_the_whole_sample_are_caught(plan: MakePlan) -> None:
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(winsorised)))
+
+
+def test_a_longer_bar_that_is_finished_before_its_time_is_caught(plan: MakePlan) -> None:
+    """A request at :59 falls into the bar of :55 to :00; resampling all at once completes it."""
+    finished = handing_out(lambda bars, prompt: bars.count_known_at(-(-prompt.request_time // 300) * 300))
+    chosen = plan(competitions=["24h"], forecasters=["ewma"])
+    assert {items[0].prompt.request_time % 300 for items in chosen.groups.values()} == {240}
+    expect_leaks(report(chosen, walk=finished))
+
+
+def centred(bars: Bars) -> Bars:
+    padded = np.concatenate([bars.close[:1], bars.close, bars.close[-1:]])
+    return flat(bars, (padded[:-2] + padded[1:-1] + padded[2:]) / 3)
+
+
+def test_centred_smoothing_is_caught(plan: MakePlan) -> None:
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(centred)))
+
+
+def filled_backwards(bars: Bars) -> Bars:
+    labels = np.arange(bars.timestamp[0], bars.timestamp[-1] + MINUTE, MINUTE)
+    return Bars.from_closes(labels, bars.close[np.searchsorted(bars.timestamp, labels)])
+
+
+def test_gaps_filled_with_the_next_price_are_caught(plan: MakePlan) -> None:
+    flags = {"feeds.simulated.gaps": 0.4}
+    chosen = plan(1.0, flags, competitions=["1h"], forecasters=["ewma"], partial=True)
+    assert report(chosen).leaks == []
+    assert report(chosen, walk=changing(filled_backwards), cuts=20).leaks
+
+
+@dataclass(frozen=True)
+class MeanSquare:
+    """Volatility from the mean squared change between rows in the order they come; it takes any order."""
+
+    asset: str
+
+    def initial_state(self) -> tuple[float, ...]:
+        return ()
+
+    def update(self, state: tuple[float, ...], bars: Bars) -> tuple[float, ...]:
+        return (*state, *bars.close.tolist())
+
+    def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        return paths(float(np.std(np.diff(np.log(state)))), prompt, stream)
+
+    def dump_state(self, state: tuple[float, ...]) -> dict[str, Any]:
+        return {"version": 1, "closes": list(state)}
+
+    def load_state(self, data: Mapping[str, Any]) -> tuple[float, ...]:
+        return tuple(data["closes"])
+
+
+def paths(step: float, prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+    shocks = stream.generator().standard_normal((prompt.steps, prompt.num_simulations)) * step
+    return np.concatenate([np.zeros((1, prompt.num_simulations)), shocks.cumsum(axis=0)]).astype(np.float32)
+
+
+def in_order(order: Callable[[int], npt.NDArray[np.int64]]) -> Callable[..., Iterator[Moment]]:
+    """A walk that hands out as many rows as are known, but of rows in another order."""
+
+    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        columns = {name: column[order(len(bars))] for name, column in bars.columns().items()}
+        mixed = Bars.trusted(columns, bars.resolution)
+        state, seen = forecaster.initial_state(), 0
+        for honest in walk(forecaster, bars, prompts):
+            known = bars.count_known_at(honest.prompt.request_time)
+            state, seen = forecaster.update(state, mixed.rows(seen, known)), known
+            yield replace(honest, state=state)
+
+    return leaky
+
+
+def chunks_swapped(count: int) -> npt.NDArray[np.int64]:
+    """Chunks of an hour, each pair of neighbours swapped: what parallel downloads give without sorting."""
+    at = np.arange(count)
+    return at[np.argsort((at // 60) ^ 1, kind="stable")]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [chunks_swapped, lambda n: np.arange(n)[::-1], lambda n: np.random.default_rng(0).permutation(n)],
+    ids=["chunks swapped", "newest first", "shuffled"],
+)
+@pytest.mark.parametrize("tolerant", [True, False], ids=["any order", "ewma"])
+def test_bars_in_another_order_are_caught(plan: MakePlan, order: Callable[[int], Any], tolerant: bool) -> None:
+    chosen = plan(competitions=["1h"], forecasters=["ewma"])
+
+    def make(name: str, asset: str) -> Any:
+        return MeanSquare(asset) if tolerant else chosen.make(name, asset)
+
+    assert report(chosen, make).leaks == []
+    if tolerant:
+        expect_leaks(report(chosen, make, walk=in_order(order)))
+    else:  # ewma itself refuses such bars, which no check may take for a pass
+        assert not passes(chosen, make, walk=in_order(order))
+
+
+def passes(chosen: BacktestPlan, make: Callable[[str, str], Any], **options: Any) -> bool:
+    try:
+        return not report(chosen, make, **options).leaks
+    except Exception:  # noqa: BLE001 - whatever a forecaster raises
+        return False
+
+
+# ---------------------------------------------------------------------------------------- leaky forecasters
+
+
+@dataclass(frozen=True)
+class Remembering(MeanSquare):
+    """Starts where the last replay of its asset ended, as a module-level cache keyed by asset does."""
+
+    kept: ClassVar[dict[str, tuple[float, ...]]] = {}
+
+    def initial_state(self) -> tuple[float, ...]:
+        return self.kept.get(self.asset, ())[-50:]
+
+    def update(self, state: tuple[float, ...], bars: Bars) -> tuple[float, ...]:
+        self.kept[self.asset] = (*state, *bars.close.tolist())
+        return self.kept[self.asset]
+
+
+def test_a_global_cache_keyed_by_asset_is_caught(plan: MakePlan) -> None:
+    Remembering.kept.clear()
+    chosen = plan(forecasters=["ewma"])
+    assert report(chosen, lambda name, asset: Remembering(asset)).leaks
+
+
+@dataclass(frozen=True)
+class Underneath(MeanSquare):
+    """Reads the array beneath the slice it was given."""
+
+    def update(self, state: tuple[float, ...], bars: Bars) -> tuple[float, ...]:
+        whole = bars.close if bars.close.base is None else bars.close.base
+        return (*state, *bars.close.tolist(), float(whole[-1]))
+
+
+def test_reading_the_array_beneath_a_slice_is_caught(plan: MakePlan) -> None:
+    found = report(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Underneath(asset))
+    assert found.leaks
+
+
+@dataclass(frozen=True)
+class Ahead(MeanSquare):
+    """Was given a table of all prices when it was made."""
+
+    prices: Mapping[int, float]
+
+    def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        drift = np.log(self.prices[prompt.start_time] / self.prices[prompt.request_time - MINUTE])
+        out = paths(1e-4, prompt, stream)
+        out[1:] += np.float32(drift)
+        return out
+
+
+@dataclass
+class InPlace:
+    """Breaks the protocol: `update` changes the state it was given."""
+
+    def initial_state(self) -> npt.NDArray[np.float64]:
+        return np.zeros(2)
+
+    def update(self, state: npt.NDArray[np.float64], bars: Bars) -> npt.NDArray[np.float64]:
+        for close in bars.close.tolist():
+            if state[1]:
+                state[0] = 0.97 * state[0] + 0.03 * np.log(close / state[1]) ** 2
+            state[1] = close
+        return state
+
+    def simulate(self, state: npt.NDArray[np.float64], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        return paths(float(np.sqrt(state[0])), prompt, stream)
+
+    def dump_state(self, state: npt.NDArray[np.float64]) -> dict[str, Any]:
+        return {"version": 1, "state": state.tolist()}
+
+    def load_state(self, data: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        return np.array(data["state"])
+
+
+@dataclass
+class InItself(InPlace):
+    """Breaks the protocol: keeps its volatility in itself instead of in the state."""
+
+    def __post_init__(self) -> None:
+        self.core = np.zeros(2)
+
+    def update(self, state: npt.NDArray[np.float64], bars: Bars) -> npt.NDArray[np.float64]:
+        self.core = InPlace.update(self, self.core, bars)
+        return state
+
+    def simulate(self, state: npt.NDArray[np.float64], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        return InPlace.simulate(self, self.core, prompt, stream)
+
+
+@pytest.mark.parametrize("kind", [InPlace, InItself])
+def test_a_state_that_is_changed_in_place_is_caught_because_the_replay_walks_ahead(
+    plan: MakePlan, kind: type[InPlace]
+) -> None:
+    """In a replay, states of a block of prompts wait for their simulations: all would be the newest one."""
+    chosen = plan(competitions=["1h"], forecasters=["ewma"])
+
+    def scores(groups: Mapping[Any, Any]) -> dict[Prompt, Any]:
+        rows = replay(
+            ["x"], lambda name, asset: kind(), groups, chosen.warmups, chosen.data, seed=1, threads=1
+        )  # fmt: skip
+        return {row.prompt: row.score for row in rows}
+
+    whole, half = scores(chosen.groups), scores({key: items[:10] for key, items in chosen.groups.items()})
+    leaks_in_replay = any(whole[prompt] != score for prompt, score in half.items())
+    assert not leaks_in_replay or not passes(chosen, lambda name, asset: kind())
+
+
+@dataclass(frozen=True)
+class Failing(MeanSquare):
+    """Cannot simulate at all."""
+
+    def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        raise RuntimeError("a bug of the user's")
+
+
+def test_a_forecaster_that_always_fails_does_not_pass(plan: MakePlan) -> None:
+    assert not passes(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Failing(asset))
+
+
+def test_a_forecaster_that_fails_only_without_its_future_is_caught(plan: MakePlan) -> None:
+    chosen = plan(competitions=["1h"], forecasters=["ewma"])
+
+    def needing_the_future(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        for honest in walk(forecaster, bars, prompts):
+            if bars.timestamp[-1] < honest.prompt.request_time:
+                raise IndexError("the next bar is not there")
+            yield honest
+
+    found = report(chosen, walk=needing_the_future)
+    assert {leak.mutation for leak in found.leaks} == {"removed"}
+
+
+def test_a_forecaster_that_draws_from_global_randomness_does_not_pass(plan: MakePlan) -> None:
+    rng = np.random.default_rng(0)
+
+    @dataclass(frozen=True)
+    class Unseeded(MeanSquare):
+        def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+            return paths(1e-3, prompt, RandomStream((int(rng.integers(2**60)), 0)))
+
+    assert not passes(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Unseeded(asset))
+
+
+def test_the_planted_table_of_prices_helps_scores_and_so_needs_more_than_mutated_bars(plan: MakePlan) -> None:
+    """A limit worth knowing: what a forecaster brought along is outside the bars that the check can change."""
+    chosen = plan(0.25, competitions=["1h"], forecasters=["ewma"])
+    bars = chosen.data.realised["BTC"]
+    before = chosen.data.model["BTC"]
+    prices = dict(
+        zip(
+            [*before.timestamp.tolist(), *bars.timestamp.tolist()], [*before.close.tolist(), *bars.close.tolist()],
+            strict=True,
+        )
+    )  # fmt: skip
+    assert report(chosen, lambda name, asset: Ahead(asset, prices)).leaks == []
+
+
+# --------------------------------------------------------------------------------------------------- warm-up
+
+
+def warmup(plan: BacktestPlan, make: Callable[[str, str], Any] | None = None, seed: int = 1) -> list[WarmupRow]:
+    return check_warmup(plan.forecasters, make or plan.make, plan.groups, plan.warmups, plan.data, seed=seed)
+
+
+def worst(rows: list[WarmupRow]) -> float:
+    return max(max(abs(row.half), abs(row.three_quarters)) for row in rows)
+
+
+def test_the_default_warm_up_is_long_enough(plan: MakePlan) -> None:
+    rules = RuleChoice.parse("2026-01-20")
+    rows = warmup(plan(0.1, assets=["BTC", "ETH", "XAU", "SPYX"], rules=rules, forecasters=["ewma"]))
+    assert len(rows) == 7
+    assert worst(rows) < 0.02
+
+
+def test_what_needs_no_warm_up_does_not_depend_on_it(plan: MakePlan) -> None:
+    rows = warmup(plan(0.1, forecasters=["random-walk"]))
+    assert [(row.half, row.three_quarters) for row in rows] == [(0.0, 0.0), (0.0, 0.0)]
+
+
+def test_the_length_of_the_warm_up_is_reported_in_hours(plan: MakePlan) -> None:
+    rows = warmup(plan(0.1, forecasters=["ewma"]))
+    assert {row.competition: row.hours for row in rows} == {"1h": 72.0, "24h": 120.0}
+
+
+@dataclass(frozen=True)
+class Unforgetting(MeanSquare):
+    """Variance that starts far too large and forgets slowly: at `keep` = 1 - 1e-4 with a half-life of five days."""
+
+    keep: float = 1 - 1e-4
+
+    def update(self, state: tuple[float, ...], bars: Bars) -> tuple[float, ...]:
+        variance, last = state or (1e-4, float(bars.close[0]))
+        for close in bars.close.tolist():
+            variance = self.keep * variance + (1 - self.keep) * np.log(close / last) ** 2
+            last = close
+        return (variance, last)
+
+    def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        return paths(float(np.sqrt(state[0])), prompt, stream)
+
+
+@pytest.mark.parametrize(("keep", "enough"), [(1 - 1e-4, False), (1 - 2e-4, False), (0.99, True)])
+def test_an_initial_value_that_outlives_the_warm_up_is_detected(plan: MakePlan, keep: float, enough: bool) -> None:
+    rows = warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: Unforgetting(asset, keep))
+    assert (worst(rows) < 0.02) == enough
+
+
+def test_an_average_over_all_it_ever_saw_is_detected(plan: MakePlan) -> None:
+    assert worst(warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: MeanSquare(asset))) > 0.02
+
+
+@dataclass(frozen=True)
+class FirstHour(MeanSquare):
+    """Infinite memory: the volatility of the first hour it ever saw, for good."""
+
+    def update(self, state: tuple[float, ...], bars: Bars) -> tuple[float, ...]:
+        return (*state, *bars.close.tolist())[:60]
+
+
+def test_a_value_that_is_never_forgotten_is_detected(plan: MakePlan) -> None:
+    assert worst(warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: FirstHour(asset))) > 0.02
+
+
+def test_a_warm_up_that_is_too_short_for_the_half_life_is_detected(plan: MakePlan) -> None:
+    flags = {"replay.warmup_1m_hours": 1, "ewma.half_life_1m": "2h"}
+    short = plan(0.1, flags, competitions=["1h"], forecasters=["ewma"])
+    assert worst(warmup(short)) > 0.02
+
+
+def test_the_predecessors_start_value_is_detected_at_a_long_half_life(plan: MakePlan) -> None:
+    """h0 is far too large: with a long half-life it is still there after the warm-up."""
+    flags = {"ewma.start": "constant", "ewma.half_life_1m": "24h", "ewma.initial_variance": 1e-4}
+    assert worst(warmup(plan(0.1, flags, competitions=["1h"], forecasters=["ewma"]))) > 0.02
+
+
+def test_a_difference_is_the_states_and_not_the_draws(plan: MakePlan) -> None:
+    """The same seed serves all three warm-ups, so the result hardly depends on which seed it is."""
+    chosen = plan(0.1, {"replay.warmup_1m_hours": 1}, competitions=["1h"], forecasters=["ewma"])
+    rows = [warmup(chosen, seed=seed)[0] for seed in (1, 2)]
+    assert rows[0].half == pytest.approx(rows[1].half, abs=0.02)
+    assert abs(rows[0].half) > 1e-4

@@ -1,0 +1,500 @@
+"""Experiment directories are whole or absent, say what made them, and compare only what is comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments.compare import compare
+from ewmalab.experiments.store import (
+    Experiment,
+    content_hash,
+    encode_results,
+    environment_hash,
+    find_experiment,
+    list_experiments,
+    save_experiment,
+    versions,
+)
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.cache import Cache
+from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.settings import load_settings
+
+START = parse_time("2026-01-08")
+NOW = parse_time("2026-03-01")
+SECRET = "sk-do-not-print-me"
+FILES = {"manifest.json", "results.parquet", "summary.json", "summary.txt"}
+
+
+def table(crps: Mapping[tuple[str, str, str, int], float | None], rule: str = "24h") -> pa.Table:
+    """Results by (forecaster, competition, asset, start)."""
+    names, competitions, assets, starts = zip(*crps, strict=True)
+    return pa.table(
+        {
+            "forecaster": names,
+            "competition": competitions,
+            "asset": assets,
+            "start_time": pa.array(starts, pa.int64()),
+            "crps": pa.array(crps.values(), pa.float64()),
+            "rule": [rule] * len(names),
+        }
+    )
+
+
+SOME = table({("ewma", "24h", "BTC", 0): 10.0, ("ewma", "24h", "BTC", 3600): 20.0})
+
+
+def save(root: Path, results: pa.Table = SOME, **changed: Any) -> Experiment:
+    options: dict[str, Any] = {
+        "now": NOW, "inputs": {"x": 1}, "notes": {"threads": 2}, "summary": [{"asset": "BTC"}], "text": "a table\n",
+    }  # fmt: skip
+    name = changed.pop("name", "test")
+    return save_experiment(root, name, results=results, **(options | changed))
+
+
+# ------------------------------------------------------------------------------------------- whole or absent
+
+
+def test_a_directory_holds_its_files_under_a_name_of_time_name_and_hash(tmp_path: Path) -> None:
+    experiment = save(tmp_path)
+    assert experiment.name == f"20260301T000000Z-test-{content_hash({'x': 1})[:8]}"
+    assert {path.name for path in experiment.path.iterdir()} == FILES
+    assert [path.name for path in tmp_path.iterdir()] == [experiment.name]
+    assert (experiment.path / "summary.txt").read_text() == "a table\n"
+    assert experiment.summary == [{"asset": "BTC"}]
+    assert experiment.results.equals(SOME)
+
+
+@pytest.mark.parametrize("failing", ["manifest.json", "results.parquet", "summary.json", "summary.txt", "rename"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_exception_while_writing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, error: type[BaseException]
+) -> None:
+    for method in ("write_bytes", "write_text", "rename"):
+        honest = getattr(Path, method)
+
+        def fail(self: Path, *args: Any, honest: Any = honest, method: str = method, **kwargs: Any) -> Any:
+            if failing in (self.name, method):
+                raise error("planted")
+            return honest(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, method, fail)
+    with pytest.raises(error, match="planted"):
+        save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert save(tmp_path).results.equals(SOME)
+
+
+def test_what_a_killed_writer_left_is_neither_listed_nor_in_the_way(tmp_path: Path, monkeypatch: Any) -> None:
+    def die(self: Path, target: Path) -> None:
+        raise SystemExit  # after all files are there
+
+    monkeypatch.setattr(Path, "rename", die)
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+    with pytest.raises(SystemExit):
+        save(tmp_path)
+    monkeypatch.undo()
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1
+    assert left[0].name.startswith(".")
+    assert list(list_experiments(tmp_path)) == []
+    with pytest.raises(ExperimentError, match="no experiment"):
+        find_experiment(tmp_path, "latest")
+    assert save(tmp_path).results.equals(SOME)
+    assert len(list(list_experiments(tmp_path))) == 1
+
+
+def test_the_same_second_gives_each_run_its_own_directory(tmp_path: Path) -> None:
+    runs = [save(tmp_path) for _ in range(3)]
+    assert len({run.path for run in runs}) == 3
+    assert [run.name for run in runs][1:] == [f"{runs[0].name}-2", f"{runs[0].name}-3"]
+    assert all({path.name for path in run.path.iterdir()} == FILES for run in runs)
+    assert len(list(list_experiments(tmp_path))) == 3
+    assert find_experiment(tmp_path, "latest") == runs[-1]
+    assert find_experiment(tmp_path, runs[0].name) == runs[0]
+
+
+# ---------------------------------------------------------------------------------------- a backtest's manifest
+
+MakePlan = Callable[..., BacktestPlan]
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def plan(cache_dir: Path, tmp_path: Path) -> MakePlan:
+    def make(flags: Mapping[str, Any] | None = None, **options: Any) -> BacktestPlan:
+        settings = load_settings(
+            environ={"PYTH_API_KEY": SECRET},
+            flags={
+                "data.cache_dir": str(cache_dir), "run.experiments_dir": str(tmp_path / "experiments"),
+                "data.feed": "simulated", **(flags or {}),
+            },
+        )  # fmt: skip
+        chosen: dict[str, Any] = {
+            "start": START, "days": 0.1, "num_simulations": 10, "assets": ["BTC"], "competitions": ["1h"], "now": NOW,
+        }  # fmt: skip
+        return plan_backtest(settings, **(chosen | options))
+
+    return make
+
+
+def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache_dir: Path) -> None:
+    chosen = plan({"ewma.nu_1m.BTC": 4.5})
+    experiment = backtest(chosen, now=NOW, name="mine", threads=2)
+    manifest = experiment.manifest
+    inputs = manifest["inputs"]
+    assert inputs["settings"]["ewma"]["nu_1m"]["BTC"] == 4.5
+    assert inputs["settings"]["ewma"]["half_life_1m"]["BTC"] == "30m"
+    assert inputs["settings"]["run"]["seed"] == 20260115
+    assert inputs["forecasters"] == ["ewma", "random-walk"]
+    assert (inputs["start"], inputs["days"], inputs["rules"]) == (START, 0.1, "as-of")
+    assert inputs["options"] == {
+        "competitions": ["1h"], "assets": ["BTC"], "cadence": None, "num_simulations": 10, "partial": False,
+    }  # fmt: skip
+    book = load_rulebook()
+    assert inputs["rulebook"] == {"version": book.version, "sha256": book.digest}
+    assert manifest["versions"] == versions()
+    assert manifest["versions"]["python"] == platform.python_version()
+    assert manifest["versions"]["numpy"] == np.__version__
+    assert manifest["versions"]["ewmalab"] == importlib.metadata.version("ewmalab")
+    assert manifest["environment_sha256"] == environment_hash()
+    assert manifest["created"] == "2026-03-01T00:00:00Z"
+    assert (manifest["name"], manifest["format"]) == ("mine", 1)
+    assert manifest["hash"] == content_hash(inputs)
+    assert manifest["notes"]["threads"] == 2
+    assert any("synthetic" in source for source in manifest["notes"]["sources"])
+    data = (experiment.path / "results.parquet").read_bytes()
+    assert manifest["results_sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_the_fingerprint_is_the_sha256_of_every_partition_that_was_read(plan: MakePlan, cache_dir: Path) -> None:
+    found = plan().inputs()["data"]
+    days = ["2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08"]
+    assert sorted(found) == [f"simulated-7/BTC/{day}" for day in days]
+    for key, sha in found.items():
+        feed, asset, day = key.split("/")
+        assert sha == hashlib.sha256((cache_dir / feed / asset / "1m" / f"{day}.parquet").read_bytes()).hexdigest()
+
+
+def test_no_secret_is_written(plan: MakePlan) -> None:
+    experiment = backtest(plan(), now=NOW)
+    for path in experiment.path.iterdir():
+        assert SECRET.encode() not in path.read_bytes()
+    assert "api_key" not in (experiment.path / "manifest.json").read_text()
+
+
+def test_a_run_can_be_repeated_from_its_manifest(plan: MakePlan, tmp_path: Path) -> None:
+    """The recorded settings are a settings file: with them, results are the same bytes."""
+    first = backtest(plan({"run.seed": 7, "ewma.half_life_1m.BTC": "45m", "ewma.feedback": 0.25}), now=NOW)
+    inputs = first.manifest["inputs"]
+    again = plan(
+        inputs["settings"], start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
+        forecasters=inputs["forecasters"], **inputs["options"],
+    )  # fmt: skip
+    second = backtest(again, now=NOW + 5, threads=2)
+    assert second.manifest["hash"] == first.manifest["hash"]
+    assert second.manifest["results_sha256"] == first.manifest["results_sha256"]
+
+
+def test_equal_inputs_give_equal_hashes_whatever_the_threads_folders_and_time(plan: MakePlan, tmp_path: Path) -> None:
+    one = backtest(plan({"run.threads": 1}), now=NOW, threads=1)
+    other = backtest(
+        plan({"run.threads": 4, "run.experiments_dir": str(tmp_path / "elsewhere")}), now=NOW + 99, threads=4, name="b"
+    )
+    assert other.path.parent.name == "elsewhere"
+    assert one.manifest["hash"] == other.manifest["hash"]
+    assert one.manifest["results_sha256"] == other.manifest["results_sha256"]
+
+
+def test_equal_bars_give_equal_hashes_in_whichever_cache_and_whenever_they_were_fetched(
+    plan: MakePlan, tmp_path: Path
+) -> None:
+    one, other = (
+        plan({"data.cache_dir": str(tmp_path / folder)}, now=now) for folder, now in (("a", NOW), ("b", NOW + 3600))
+    )
+    assert one.data.model["BTC"].digest() == other.data.model["BTC"].digest()
+    assert content_hash(one.inputs()) == content_hash(other.inputs())
+
+
+def test_every_input_changes_the_hash(plan: MakePlan) -> None:
+    base = content_hash(plan().inputs())
+    changed = {
+        "seed": plan({"run.seed": 1}),
+        "setting": plan({"ewma.feedback": 0.123}),
+        "one asset's setting": plan({"ewma.nu_1m.BTC": 9.9}),
+        "preset's content": plan({"presets.ewma.seed.feedback": 0.5}),
+        "plug-in's parameter": plan({"plugin.x": 1}),
+        "rules": plan(rules=RuleChoice.parse("2026-01-08")),
+        "forecasters": plan(forecasters=["ewma"]),
+        "order of forecasters": plan(forecasters=["random-walk", "ewma"]),
+        "preset": plan(forecasters=["ewma@seed", "random-walk"]),
+        "data": plan({"feeds.simulated.seed": 8}),
+        "start": plan(start=START + 3600),
+        "days": plan(days=0.2),
+        "paths": plan(num_simulations=11),
+        "cadence": plan(cadence=1800),
+        "lead": plan({"replay.request_lead": "30s"}),
+        "warm-up": plan({"replay.warmup_1m_hours.BTC": 71}),
+        "assets": plan(assets=["ETH"]),
+        "competitions": plan(competitions=["24h"]),
+        "partial": plan(partial=True),
+    }
+    hashes = {what: content_hash(chosen.inputs()) for what, chosen in changed.items()}
+    assert base not in hashes.values()
+    assert len(set(hashes.values())) == len(hashes)
+
+
+def test_a_bar_that_differs_changes_the_hash(tmp_path: Path) -> None:
+    begin, end = START - 4 * DAY, START + DAY
+    closes = 100 * np.exp(np.cumsum(np.random.default_rng(0).standard_normal((end - begin) // MINUTE) * 1e-4))
+
+    def planned(folder: str, factor: float) -> dict[str, Any]:
+        prices = closes.copy()
+        prices[2000] *= factor
+        bars = Bars.from_closes(np.arange(begin, end, MINUTE), prices)
+        Cache(tmp_path / folder).write("pyth", "BTC", bars, [(begin, end)], source="test", now=NOW)
+        settings = load_settings(environ={}, flags={"data.cache_dir": str(tmp_path / folder)})
+        return plan_backtest(
+            settings, start=START, days=0.1, num_simulations=10, assets=["BTC"], competitions=["1h"]
+        ).inputs()
+
+    one, same, other = planned("a", 1.0), planned("b", 1.0), planned("c", 1.0001)
+    assert content_hash(one) == content_hash(same) != content_hash(other)
+    assert {key for key in one["data"] if one["data"][key] != other["data"][key]} == {"pyth/BTC/2026-01-05"}
+
+
+def test_hashing_ignores_the_order_of_keys() -> None:
+    assert content_hash({"a": 1, "b": {"c": 2, "d": 3}}) == content_hash({"b": {"d": 3, "c": 2}, "a": 1})
+    assert content_hash({"a": [1, 2]}) != content_hash({"a": [2, 1]})
+
+
+def test_equal_tables_give_equal_bytes_and_come_back_as_they_were() -> None:
+    data = encode_results(SOME)
+    assert data == encode_results(table({("ewma", "24h", "BTC", 0): 10.0, ("ewma", "24h", "BTC", 3600): 20.0}))
+    assert pq.read_table(pa.BufferReader(data)).equals(SOME)
+
+
+# --------------------------------------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_a_flipped_bit_in_the_results_is_refused(tmp_path: Path, place: int) -> None:
+    experiment = save(tmp_path)
+    path = experiment.path / "results.parquet"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ExperimentError, match=r"results\.parquet: its bytes are not those that the run wrote"):
+        _ = Experiment(experiment.path).results
+
+
+def test_results_that_are_cut_short_or_gone_are_refused(tmp_path: Path) -> None:
+    experiment = save(tmp_path)
+    path = experiment.path / "results.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ExperimentError, match="sha256"):
+        _ = Experiment(experiment.path).results
+    path.unlink()
+    with pytest.raises(ExperimentError, match=r"results\.parquet: cannot be read: No such file"):
+        _ = Experiment(experiment.path).results
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", r"manifest\.json: damaged"),
+        (b"", r"manifest\.json: damaged"),
+        (b'{"format": 99}', "format 99, this version reads 1"),
+        (b"{}", "format None"),
+        (b"[]", "format|damaged"),
+        (b'{"format": 1}', "results_sha256|damaged"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    experiment = save(tmp_path)
+    (experiment.path / "manifest.json").write_bytes(content)
+    with pytest.raises(ExperimentError, match=words):
+        _ = Experiment(experiment.path).results
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[]"])
+def test_a_summary_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes) -> None:
+    experiment = save(tmp_path)
+    (experiment.path / "summary.json").write_bytes(content)
+    with pytest.raises(ExperimentError, match=r"summary\.json"):
+        _ = Experiment(experiment.path).summary
+
+
+# -------------------------------------------------------------------------------------------------- finding
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Experiment]:
+    return [
+        save(tmp_path, now=NOW, name="alpha", inputs={"x": 1}),
+        save(tmp_path, now=NOW + 60, name="beta", inputs={"x": 2}),
+        save(tmp_path, now=NOW + 120, name="alpha-two", inputs={"x": 3}),
+    ]
+
+
+def test_experiments_are_listed_oldest_first(tmp_path: Path, three: list[Experiment]) -> None:
+    (tmp_path / "notes.txt").write_text("not an experiment")
+    (tmp_path / "a-folder").mkdir()
+    assert list(list_experiments(tmp_path)) == three
+    assert list(list_experiments(tmp_path / "nowhere")) == []
+
+
+def test_an_experiment_is_found_by_path_name_part_or_as_the_latest(
+    tmp_path: Path, three: list[Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = three
+    assert find_experiment(tmp_path / "elsewhere", str(second.path)) == second
+    assert find_experiment(tmp_path, second.name) == second
+    assert find_experiment(tmp_path, "beta") == second
+    assert find_experiment(tmp_path, first.manifest["hash"][:8]) == first
+    assert find_experiment(tmp_path, "latest") == third
+    assert find_experiment(tmp_path, "T000200Z") == third
+    monkeypatch.chdir(tmp_path)
+    assert find_experiment(tmp_path / "elsewhere", second.name).results.equals(SOME)
+
+
+def test_a_whole_name_wins_over_names_that_contain_it(tmp_path: Path) -> None:
+    first, second = save(tmp_path), save(tmp_path)
+    assert first.name in second.name
+    assert find_experiment(tmp_path, first.name) == first
+
+
+def test_a_part_that_fits_several_is_refused_with_their_names(tmp_path: Path, three: list[Experiment]) -> None:
+    with pytest.raises(ExperimentError, match="'alpha' fits 2 experiments") as caught:
+        find_experiment(tmp_path, "alpha")
+    assert three[0].name in str(caught.value)
+    assert three[2].name in str(caught.value)
+    assert three[1].name not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gamma", "latest"])
+def test_an_experiment_that_is_not_there_is_an_error_that_helps(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExperimentError, match=rf"no experiment '{name}' in .*`ewmalab experiments list`"):
+        find_experiment(tmp_path / "empty", name)
+
+
+# ------------------------------------------------------------------------------------------------ comparing
+
+
+def pair(root: Path, a: pa.Table, b: pa.Table) -> tuple[Experiment, Experiment]:
+    return save(root, a, name="a"), save(root, b, name="b", now=NOW + 1)
+
+
+def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
+    keys = [("ewma", "1h", "BTC", 60 * i) for i in range(3)] + [("ewma", "24h", "ETH", 0)]
+    one, other = pair(
+        tmp_path,
+        table(dict(zip(keys, (10.0, 20.0, 30.0, 8.0), strict=True))),
+        table(dict(zip(keys, (9.0, 24.0, 21.0, 8.0), strict=True))),
+    )
+    rows = compare(one, other)
+    assert rows == [
+        {
+            "competition": "1h", "asset": "BTC", "prompts": 3, "mean_a": 20.0, "mean_b": 18.0, "difference": -2.0,
+            "change": pytest.approx(-0.1), "share_b_better": pytest.approx(2 / 3),
+        },
+        {
+            "competition": "24h", "asset": "ETH", "prompts": 1, "mean_a": 8.0, "mean_b": 8.0, "difference": 0.0,
+            "change": 0.0, "share_b_better": 0.0,
+        },
+    ]  # fmt: skip
+    back = compare(other, one)
+    assert [row["difference"] for row in back] == [2.0, 0.0]
+
+
+def test_rows_are_matched_by_prompt_and_not_by_position(tmp_path: Path) -> None:
+    one = {("ewma", "1h", "BTC", 0): 1.0, ("ewma", "1h", "BTC", 60): 2.0, ("ewma", "24h", "BTC", 0): 3.0}
+    other = dict(reversed([(key, value + 0.5) for key, value in one.items()]))
+    assert [row["difference"] for row in compare(*pair(tmp_path, table(one), table(other)))] == [0.5, 0.5]
+
+
+def test_different_prompts_are_refused_unless_the_common_ones_are_asked_for(tmp_path: Path) -> None:
+    one = {("ewma", "1h", "BTC", 0): 10.0, ("ewma", "1h", "BTC", 60): 20.0}
+    other = {("ewma", "1h", "BTC", 60): 30.0, ("ewma", "1h", "BTC", 120): 99.0, ("ewma", "1h", "ETH", 60): 1.0}
+    a, b = pair(tmp_path, table(one), table(other))
+    with pytest.raises(ExperimentError, match=r"scored 2 prompts, .* 3, and they share 1.*--common"):
+        compare(a, b)
+    (row,) = compare(a, b, common=True)
+    assert (row["asset"], row["prompts"], row["mean_a"], row["mean_b"]) == ("BTC", 1, 20.0, 30.0)
+
+
+def test_unscored_prompts_do_not_count_as_prompts(tmp_path: Path) -> None:
+    one = {("ewma", "1h", "BTC", 0): 10.0, ("ewma", "1h", "BTC", 60): None}
+    other = {("ewma", "1h", "BTC", 0): 5.0, ("ewma", "1h", "BTC", 60): 6.0}
+    a, b = pair(tmp_path, table(one), table(other))
+    with pytest.raises(ExperimentError, match="share 1"):
+        compare(a, b)
+    (row,) = compare(a, b, common=True)
+    assert (row["prompts"], row["mean_a"], row["mean_b"]) == (1, 10.0, 5.0)
+    same = {("ewma", "1h", "BTC", 0): 4.0, ("ewma", "1h", "BTC", 60): None}
+    (row,) = compare(*pair(tmp_path / "same", table(one), table(same)))
+    assert row["prompts"] == 1
+    assert math.isfinite(row["mean_b"])
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_prompts_scored_by_different_rules_are_refused(tmp_path: Path, common: bool) -> None:
+    key = {("ewma", "1h", "BTC", 0): 10.0}
+    a, b = pair(tmp_path, table(key, "1h/gaps-as-series"), table(key, "1h/first-gap"))
+    with pytest.raises(ExperimentError, match=r"1 prompts were scored by different rules.*BTC"):
+        compare(a, b, common=common)
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_without_a_common_prompt_there_is_nothing_to_compare(tmp_path: Path, common: bool) -> None:
+    a, b = pair(tmp_path, table({("ewma", "1h", "BTC", 0): 1.0}), table({("ewma", "1h", "BTC", 60): 1.0}))
+    with pytest.raises(ExperimentError, match="no prompt in common" if common else "share 0"):
+        compare(a, b, common=common)
+
+
+def test_the_forecaster_of_each_side_can_be_chosen(tmp_path: Path) -> None:
+    both = table({("ewma", "1h", "BTC", 0): 10.0, ("random-walk", "1h", "BTC", 0): 12.0})
+    a = save(tmp_path, both)
+    (row,) = compare(a, a, forecasters=("ewma", "random-walk"))
+    assert (row["mean_a"], row["mean_b"]) == (10.0, 12.0)
+    (row,) = compare(a, a)
+    assert row["difference"] == 0.0
+    with pytest.raises(ExperimentError, match=r"has no forecaster 'ewna'; it has ewma, random-walk"):
+        compare(a, a, forecasters=("ewna", None))
+
+
+def test_a_damaged_side_is_refused(tmp_path: Path) -> None:
+    a, b = pair(tmp_path, SOME, SOME)
+    (b.path / "results.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ExperimentError, match="bytes"):
+        compare(a, b)
+
+
+def test_two_backtests_that_differ_in_a_setting_compare_prompt_by_prompt(plan: MakePlan) -> None:
+    one, other = (backtest(plan(flags, forecasters=["ewma"]), now=NOW) for flags in ({}, {"ewma.nu_1m.BTC": 3}))
+    (row,) = compare(one, other)
+    x, y = (np.array(e.results["crps"].to_pylist()) for e in (one, other))
+    assert row["prompts"] == len(x) > 5
+    assert row["difference"] == pytest.approx((y - x).mean())
+    assert row["share_b_better"] == (y < x).mean()
+    assert orjson.loads(orjson.dumps(row)) == row

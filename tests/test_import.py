@@ -1,0 +1,467 @@
+"""Importing bar files: what a file says is cached as it says it, and no bad row vanishes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ewmalab.errors import BarsError, DataError, RulebookError
+from ewmalab.market.barfile import SUFFIXES, read_bars, read_columns, split_bars
+from ewmalab.market.bars import COLUMNS, DAY, Bars
+from ewmalab.market.cache import Cache, day_start
+from ewmalab.market.feeds.file import FileFeed
+from ewmalab.market.importer import BarFile, find_files, import_file
+from ewmalab.rulebook import Rulebook, load_rulebook
+
+MONDAY = day_start("2026-01-12")
+LATER = MONDAY + 365 * DAY
+
+
+def market(minutes: int = 200, start: int = MONDAY, *, close_only: bool = False) -> Bars:
+    rng = np.random.default_rng(5)
+    close = 50_000 * np.exp(np.cumsum(rng.normal(0, 1e-3, minutes)))
+    times = start + 60 * np.arange(minutes)
+    if close_only:
+        return Bars.from_closes(times, close)
+    open_ = close * np.exp(rng.normal(0, 1e-4, minutes))
+    return Bars(times, open_, np.maximum(open_, close) * 1.0001, np.minimum(open_, close) * 0.9999, close)
+
+
+def same(one: Bars, other: Bars) -> bool:
+    return one.digest() == other.digest()
+
+
+def rows_of(bars: Bars) -> list[list[Any]]:
+    columns = [column.tolist() for column in bars.columns().values()]
+    return [[None if v != v else v for v in row] for row in zip(*columns, strict=True)]
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rulebook() -> Rulebook:
+    return load_rulebook()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def take(cache: Cache, path: Path, **options: Any) -> dict[str, Any]:
+    return import_file(cache, BarFile(path, "pyth", "BTC"), **({"now": LATER} | options))
+
+
+def cached(cache: Cache, feed: str = "pyth", asset: str = "BTC") -> Bars:
+    return cache.read(feed, asset, 0, LATER)
+
+
+# --- shapes
+
+
+def as_csv(path: Path, bars: Bars) -> Path:
+    return write_csv(path.with_suffix(".csv"), list(COLUMNS), rows_of(bars))
+
+
+def as_csv_nan(path: Path, bars: Bars) -> Path:
+    rows = [["nan" if v is None else v for v in row] for row in rows_of(bars)]
+    return write_csv(path.with_suffix(".csv"), list(COLUMNS), rows)
+
+
+def as_csv_other_order(path: Path, bars: Bars) -> Path:
+    rows = [["x", *row[::-1]] for row in rows_of(bars)]
+    return write_csv(path.with_suffix(".csv"), ["note", *COLUMNS[::-1]], rows)
+
+
+def as_parquet(path: Path, bars: Bars) -> Path:
+    return write_parquet(path.with_suffix(".parquet"), bars.columns())
+
+
+def as_parquet_null(path: Path, bars: Bars) -> Path:
+    columns = {name: pa.array(column, from_pandas=True) for name, column in bars.columns().items()}
+    return write_parquet(path.with_suffix(".parquet"), columns)
+
+
+def as_parquet_typed_time(path: Path, bars: Bars) -> Path:
+    times = pa.array(bars.timestamp * 1000, pa.timestamp("ms", "UTC"))
+    return write_parquet(path.with_suffix(".parquet"), {**bars.columns(), "timestamp": times})
+
+
+def as_json_rows(path: Path, bars: Bars) -> Path:
+    return dump(path, rows_of(bars))
+
+
+def as_json_objects(path: Path, bars: Bars) -> Path:
+    return dump(path, [dict(zip(COLUMNS, row, strict=True)) for row in rows_of(bars)])
+
+
+def as_json_columns(path: Path, bars: Bars) -> Path:
+    rows = rows_of(bars)
+    return dump(path, {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)})
+
+
+def dump(path: Path, data: Any) -> Path:
+    path = path.with_suffix(".json")
+    path.write_text(json.dumps(data))
+    return path
+
+
+SHAPES = [
+    as_csv, as_csv_nan, as_csv_other_order, as_parquet, as_parquet_null, as_parquet_typed_time,
+    as_json_rows, as_json_objects, as_json_columns,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("close_only", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_gives_the_same_bars_bit_for_bit(cache, tmp_path, shape, close_only):
+    bars = market(3000, close_only=close_only)
+    report = take(cache, shape(tmp_path / "BTC", bars))
+    assert same(cached(cache), bars)
+    assert report == {
+        "bars": 3000, "days_written": 3, "gap_minutes": 0, "close_only": 3000 * close_only,
+        "rejected": None, "quarantine": None,
+    }  # fmt: skip
+
+
+def test_a_file_may_hold_times_and_closes_alone(cache, tmp_path):
+    bars = market(close_only=True)
+    pairs = [[row[0], row[4]] for row in rows_of(bars)]
+    files = [
+        write_csv(tmp_path / "a.csv", ["timestamp", "close"], pairs),
+        dump(tmp_path / "a", pairs),
+        write_parquet(tmp_path / "a.parquet", {"timestamp": bars.timestamp, "close": bars.close}),
+    ]
+    for file in files:
+        assert same(read_bars(file), bars)
+
+
+def test_a_file_covers_its_first_to_its_last_bar_and_gaps_inside_are_counted(cache, tmp_path):
+    bars = market(300)
+    bars = Bars.concatenate([bars.rows(10, 50), bars.rows(57, 290)])
+    report = take(cache, as_csv(tmp_path / "BTC", bars))
+    assert report["gap_minutes"] == 7
+    assert cache.covered("pyth", "BTC") == [(MONDAY + 600, MONDAY + 290 * 60)]
+
+
+def test_the_feed_file_reads_every_shape(tmp_path):
+    bars = market(300)
+    for suffix, shape in {".csv": as_csv, ".parquet": as_parquet, ".json": as_json_rows}.items():
+        folder = tmp_path / suffix[1:]
+        folder.mkdir()
+        shape(folder / "BTC", bars)
+        feed = FileFeed(folder)
+        assert same(feed.fetch("BTC", MONDAY, MONDAY + DAY, LATER), bars)
+        assert same(feed.fetch("BTC", MONDAY, MONDAY + DAY, MONDAY + 659), bars.rows(0, 10))
+
+
+BAD_FILES = {
+    "no such column": ("BTC.csv", "time,close\n60,1\n", "no column timestamp"),
+    "empty": ("BTC.csv", "", "no column timestamp or close"),
+    "a word": ("BTC.csv", "timestamp,close\n60,abc\n", "abc"),
+    "no number of seconds": ("BTC.csv", "timestamp,close\n60.5,1\n", "whole seconds"),
+    "no time": ("BTC.csv", "timestamp,close\n,1\n", "whole seconds"),
+    "milliseconds": ("BTC.csv", f"timestamp,close\n{MONDAY * 1000},1\n", "milliseconds"),
+    "not JSON": ("BTC.json", "[[1,", "not a readable bar file"),
+    "a number": ("BTC.json", "7", "list of rows"),
+    "ragged": ("BTC.json", "[[60, 1], [120, 1, 1, 1, 1]]", r"\[timestamp, close\]"),
+    "unequal columns": ("BTC.json", '{"timestamp": [60, 120], "close": [1]}', "differ in length"),
+    "not Parquet": ("BTC.parquet", "PAR1", "not a readable bar file"),
+    "unknown": ("BTC.xls", "x", "unknown kind"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_a_file_that_holds_no_bars_is_refused_by_name(cache, tmp_path, what):
+    name, content, why = BAD_FILES[what]
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(BarsError, match=why) as caught:
+        take(cache, path, quarantine=True)
+    assert str(path) in str(caught.value)
+    assert len(cached(cache)) == 0
+
+
+@pytest.mark.parametrize("shape", [as_csv, as_parquet, as_json_rows])
+def test_milliseconds_are_refused_in_every_shape(cache, tmp_path, shape):
+    path = shape(tmp_path / "BTC", Bars.trusted({**market().columns(), "timestamp": market().timestamp * 1000}, 60))
+    with pytest.raises(BarsError, match="look like milliseconds"):
+        take(cache, path, quarantine=True)
+
+
+def test_a_damaged_parquet_file_is_refused(cache, tmp_path):
+    path = tmp_path / "BTC.parquet"
+    pq.write_table(pa.table(market().columns()), path, write_page_checksum=True)
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BarsError, match="not a readable bar file"):
+        take(cache, path)
+
+
+def test_a_file_without_a_good_row_is_refused(cache, tmp_path):
+    with pytest.raises(BarsError, match="holds no bar"):
+        take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], []), quarantine=True)
+    with pytest.raises(BarsError, match="holds no bar"):
+        take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], [[60, -1]]), quarantine=True)
+
+
+# --- bad rows
+
+GOOD = [100.0, 102.0, 99.0, 101.0]
+
+
+def bad_rows() -> list[list[Any]]:
+    """Return twenty rows of which eleven are bad, each for a reason of its own but the two duplicates."""
+    rows: list[list[Any]] = [[MONDAY + 60 * i, *GOOD] for i in range(20)]
+    rows[2][4] = None
+    rows[3][4] = -5.0
+    rows[4][2] = 98.5  # high < low
+    rows[5][4] = 103.0  # close > high
+    rows[6][1] = 98.0  # open < low
+    rows[7][1] = None  # a part of the range
+    rows[8][0] += 7
+    rows[10][0] = MONDAY + 60 * 9
+    rows[11][0] = MONDAY + 60 * 9
+    rows[13][0] = MONDAY + 60
+    rows[15][2] = "inf"
+    return rows
+
+
+REASONS = {
+    2: "close missing or not finite",
+    3: "price not positive",
+    4: "high below low",
+    5: "close outside low..high",
+    6: "open outside low..high",
+    7: "open, high, low only partly present",
+    8: "timestamp not a multiple of 60 s",
+    10: "duplicate timestamp",
+    11: "duplicate timestamp",
+    13: "out of order",
+    15: "open, high or low not finite",
+}
+
+
+def test_bad_rows_refuse_the_file_with_their_count_by_reason(cache, tmp_path):
+    path = write_csv(tmp_path / "BTC.csv", list(COLUMNS), bad_rows())
+    with pytest.raises(BarsError, match="--quarantine") as caught:
+        take(cache, path)
+    message = str(caught.value)
+    assert str(path) in message
+    for reason in set(REASONS.values()):
+        rows = [row for row, why in REASONS.items() if why == reason]
+        assert f"{len(rows)} x {reason} (first: row {rows[0]})" in message
+    assert len(cached(cache)) == 0
+    assert not list(cache.root.rglob("*.csv"))
+    with pytest.raises(BarsError, match="11 x|1 x"):
+        read_bars(path)
+
+
+def test_quarantine_holds_every_bad_row_its_values_and_the_reason(cache, tmp_path):
+    rows = bad_rows()
+    path = write_csv(tmp_path / "BTC.csv", list(COLUMNS), rows)
+    report = take(cache, path, quarantine=True)
+    assert report["bars"] == 20 - len(REASONS)
+    with Path(report["quarantine"]).open(newline="") as file:
+        aside = list(csv.DictReader(file))
+    assert {int(row["row"]): row["reason"] for row in aside} == REASONS
+    assert report["bars"] + len(aside) == len(rows)  # nothing lost
+    for row in aside:
+        values = [float(row[name]) for name in COLUMNS]
+        expected = [float("nan") if v is None else float(v) for v in rows[int(row["row"])]]
+        np.testing.assert_array_equal(values, expected)
+    good = [row for i, row in enumerate(rows) if i not in REASONS]
+    assert rows_of(cached(cache)) == good
+
+
+def test_files_of_one_name_keep_their_bad_rows_apart(cache, tmp_path):
+    reports = []
+    for i, folder in enumerate("ab"):
+        rows = [[MONDAY + 600 * i, *GOOD], [MONDAY + 600 * i + 60, *GOOD[:3], -1.0 - i]]
+        path = write_csv(tmp_path / folder / "BTC.csv", list(COLUMNS), rows)
+        reports.append(take(cache, path, quarantine=True))
+    texts = [Path(report["quarantine"]).read_text() for report in reports]
+    assert "-1.0" in texts[0]
+    assert "-2.0" in texts[1]
+
+
+def test_a_bar_that_is_not_closed_is_a_bad_row(cache, tmp_path):
+    path = as_csv(tmp_path / "BTC", market(10))
+    with pytest.raises(BarsError, match="3 x not closed yet .first: row 7"):
+        take(cache, path, now=MONDAY + 7 * 60 + 59)
+    assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True)["bars"] == 7
+    assert take(cache, path, now=MONDAY + 600)["bars"] == 10
+
+
+def naive_split(columns: dict[str, Any], now: int) -> tuple[list[int], dict[int, bool]]:
+    """Return the good rows, and of the bad ones whether they are bad by their place only: row after row."""
+    good: list[int] = []
+    bad: dict[int, bool] = {}
+    for i in range(len(columns["timestamp"])):
+        t, o, h, l, c = (float(columns[name][i]) for name in COLUMNS)
+        whole = not any(map(np.isnan, (o, h, l)))
+        alone = all(map(np.isnan, (o, h, l)))
+        sound = t % 60 == 0 and np.isfinite(c) and c > 0 and (whole or alone) and t + 60 <= now
+        if whole:
+            sound = sound and 0 < l <= min(o, c) and max(o, c) <= h < np.inf
+        if sound and (not good or t > columns["timestamp"][good[-1]]):
+            good.append(i)
+        else:
+            bad[i] = bool(sound)
+    return good, bad
+
+
+CELL = st.sampled_from([99.0, 100.0, 101.0, 102.0, float("nan"), float("inf"), -1.0, 0.0])
+ROW = st.one_of(
+    st.tuples(st.integers(-3, 30).map(lambda m: 60 * m), *map(st.just, GOOD)),
+    st.tuples(st.integers(-3, 30).map(lambda m: 30 * m), CELL, CELL, CELL, CELL),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(ROW, max_size=25))
+def test_rows_are_split_as_a_reader_would_row_by_row(rows):
+    columns = {
+        name: np.array([row[i] for row in rows], np.int64 if i == 0 else np.float64) for i, name in enumerate(COLUMNS)
+    }
+    bars, rejected = split_bars(columns, 1500)
+    good, bad = naive_split(columns, 1500)
+    assert bars.timestamp.tolist() == [columns["timestamp"][i] for i in good]
+    assert sorted(i for numbers in rejected.values() for i in numbers) == sorted(bad)  # each bad row once
+    misplaced = {i for reason in ("duplicate timestamp", "out of order") for i in rejected.get(reason, [])}
+    assert misplaced == {i for i, by_place in bad.items() if by_place}
+
+
+def test_a_late_row_at_the_top_of_a_long_file_does_not_take_forever():
+    bars = market(200_000)
+    columns = {name: np.concatenate([column[-1:], column]) for name, column in bars.columns().items()}
+    kept, rejected = split_bars(columns)
+    assert len(kept) == 1
+    assert {reason: len(rows) for reason, rows in rejected.items()} == {
+        "out of order": 199_999, "duplicate timestamp": 1,
+    }  # fmt: skip
+
+
+# --- conflicts
+
+
+def test_bars_that_differ_from_cached_ones_are_refused_unless_replaced(cache, tmp_path):
+    bars = market(200)
+    take(cache, as_csv(tmp_path / "BTC", bars))
+    columns = {name: column.copy() for name, column in bars.columns().items()}
+    columns["close"][[7, 9]] = np.nextafter(columns["close"][[7, 9]], columns["high"][[7, 9]])
+    other = as_parquet(tmp_path / "BTC", Bars.from_columns(columns))
+    with pytest.raises(DataError, match=rf"2 bar\(s\) differ .*timestamp {MONDAY + 420}.*--replace"):
+        take(cache, other)
+    assert same(cached(cache), bars)
+    take(cache, other, replace=True)
+    assert same(cached(cache), Bars.from_columns(columns))
+
+
+def test_importing_the_same_file_again_changes_nothing(cache, tmp_path):
+    path = as_csv(tmp_path / "BTC", market(2000))
+    take(cache, path)
+    assert take(cache, path)["days_written"] == 0
+
+
+# --- what a file is
+
+
+def test_the_folder_names_the_feed_and_the_file_the_asset(tmp_path, rulebook):
+    bars = market(5)
+    for where in ("pyth_1m/BTC", "binance/ETH", "hyperliquid_2026_01/HYPE"):
+        path = tmp_path / where
+        path.parent.mkdir(parents=True)
+        as_csv(path, bars)
+    found, skipped = find_files([tmp_path], feed=None, asset=None, rulebook=rulebook)
+    assert [(f.feed, f.asset) for f in found] == [("binance", "ETH"), ("hyperliquid", "HYPE"), ("pyth", "BTC")]
+    assert skipped == []
+
+
+def test_what_is_no_bar_file_is_passed_over_with_the_reason(tmp_path, rulebook):
+    (tmp_path / "README.md").write_text("x")
+    as_csv(tmp_path / "BTC", market(5))
+    (tmp_path / "pyth").mkdir()
+    as_csv(tmp_path / "pyth" / "prices", market(5))
+    paths = [tmp_path, tmp_path / "gone.csv"]
+    found, skipped = find_files(paths, feed=None, asset=None, rulebook=rulebook)
+    assert found == []
+    assert [(Path(path).name, reason.split(";")[0]) for path, reason in skipped] == [
+        ("BTC.csv", "its folder names no feed"),
+        ("README.md", f"not a bar file ({', '.join(SUFFIXES)})"),
+        ("prices.csv", "no asset in its name"),
+        ("gone.csv", "does not exist"),
+    ]
+    found, _ = find_files([tmp_path], feed="file", asset="btc", rulebook=rulebook)
+    assert {(f.path.name, f.feed, f.asset) for f in found} == {("BTC.csv", "file", "BTC"), ("prices.csv", "file", "BTC")}
+
+
+def test_an_unknown_asset_is_an_error(tmp_path, rulebook):
+    as_csv(tmp_path / "BTC", market(5))
+    with pytest.raises(RulebookError):
+        find_files([tmp_path], feed="pyth", asset="NOSUCH", rulebook=rulebook)
+
+
+def test_partitions_of_another_program_are_imported_by_their_folders(cache, tmp_path, rulebook):
+    bars = market(3 * 1440, close_only=True)
+    for i, date in enumerate(("2026-01-12", "2026-01-13", "2026-01-14")):
+        part = bars.rows(1440 * i, 1440 * (i + 1))
+        n = len(part)
+        write_parquet(
+            tmp_path / f"prices/BTC/1m/date={date}.parquet",
+            {
+                "timestamp": part.timestamp, "close": part.close, "source": ["pyth"] * n,
+                "ingested_at": [1_770_000_000.5] * n, "is_final": [True] * n,
+            },
+        )  # fmt: skip
+    found, skipped = find_files([tmp_path / "prices"], feed="pyth", asset=None, rulebook=rulebook)
+    assert [(f.feed, f.asset) for f in found] == [("pyth", "BTC")] * 3
+    assert skipped == []
+    reports = [import_file(cache, item, now=LATER) for item in found]
+    assert [report["bars"] for report in reports] == [1440] * 3
+    assert same(cached(cache), bars)
+    assert cache.missing("pyth", "BTC", MONDAY, MONDAY + 3 * DAY) == []
+
+
+# --- the real bars
+
+
+def test_all_shared_bars_are_imported_as_they_are(cache, shared_data, rulebook):
+    found, skipped = find_files([shared_data], feed=None, asset=None, rulebook=rulebook)
+    assert [Path(path).name for path, _ in skipped] == ["README.md"]
+    assert len(found) == len(list(shared_data.rglob("*.parquet")))
+    bars = 0
+    for item in found:
+        report = import_file(cache, item, now=LATER)
+        columns = read_columns(item.path)
+        assert report["rejected"] is None
+        assert report["bars"] == len(columns["timestamp"])
+        got = cached(cache, item.feed, item.asset)
+        for name in COLUMNS:
+            assert getattr(got, name).tobytes() == columns[name].tobytes()
+        assert report["gap_minutes"] == sum(b - a for a, b in got.gaps()) // 60
+        bars += report["bars"]
+    findings = list(cache.verify())
+    assert not [finding for finding in findings if finding.problem]
+    print(f"{len(found)} files, {bars} bars, {len(findings)} partitions")

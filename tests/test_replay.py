@@ -1,0 +1,728 @@
+"""A replay is honest, reproducible, and independent of what else is replayed beside it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ewmalab.errors import ConfigError, ForecasterError, MissingDataError
+from ewmalab.experiments.store import encode_results
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.random_walk import RandomWalk
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.cache import Cache
+from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.data import needed
+from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay, simulate
+from ewmalab.replay.results import results_table, summarise
+from ewmalab.replay.walk import walk
+from ewmalab.report.tables import backtest_text
+from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.scoring.crps import score_paths
+from ewmalab.settings import load_settings
+
+START = parse_time("2026-01-08")
+NOW = parse_time("2026-03-01")
+PATHS = 40
+MakePlan = Callable[..., BacktestPlan]
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the module's tests fill with synthetic bars as they need them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def plan(cache_dir: Path, tmp_path: Path) -> MakePlan:
+    def make(days: float = 0.25, flags: Mapping[str, Any] | None = None, **options: Any) -> BacktestPlan:
+        settings = load_settings(
+            environ={},
+            flags={
+                "data.cache_dir": str(cache_dir), "run.experiments_dir": str(tmp_path / "experiments"),
+                "data.feed": "simulated", **(flags or {}),
+            },
+        )  # fmt: skip
+        chosen: dict[str, Any] = {"start": START, "num_simulations": PATHS, "assets": ["BTC"], "now": NOW}
+        return plan_backtest(settings, days=days, **(chosen | options))
+
+    return make
+
+
+def encoded(rows: list[Row]) -> bytes:
+    return encode_results(results_table(rows))
+
+
+def of(rows: list[Row], forecaster: str, competition: str, asset: str) -> list[Row]:
+    wanted = (forecaster, competition, asset)
+    return [r for r in rows if (r.forecaster, r.prompt.competition, r.prompt.asset) == wanted]
+
+
+def chain(closes: npt.NDArray[np.float64], start: int, skip: set[int] = frozenset()) -> Bars:  # type: ignore[assignment]
+    """Bars with a small real range around their closes, without the labels in `skip`."""
+    labels = start + MINUTE * np.arange(len(closes))
+    keep = np.array([int(t) not in skip for t in labels])
+    c = closes[keep]
+    return Bars(labels[keep], c, c * 1.0005, c * 0.9995, c)
+
+
+def wandering(minutes: int, seed: int = 3) -> npt.NDArray[np.float64]:
+    return 100 * np.exp(np.cumsum(np.random.default_rng(seed).standard_normal(minutes) * 5e-4))
+
+
+@dataclass
+class Recorder:
+    """Remembers every bar it was given, and when; its paths are flat."""
+
+    batches: list[Bars] = field(default_factory=list)
+
+    def initial_state(self) -> int:
+        return 0
+
+    def update(self, state: int, bars: Bars) -> int:
+        self.batches.append(bars)
+        return state + len(bars)
+
+    def simulate(self, state: int, prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+        return np.zeros((prompt.steps + 1, prompt.num_simulations), np.float32)
+
+    def dump_state(self, state: int) -> dict[str, Any]:
+        return {"version": 1, "count": state}
+
+    def load_state(self, data: Mapping[str, Any]) -> int:
+        return int(data["count"])
+
+
+def replayed(plan: BacktestPlan, make: Callable[[str, str], Any], **options: Any) -> list[Row]:
+    chosen: dict[str, Any] = {"seed": 1, "threads": 1} | options
+    return replay(plan.forecasters[:1], make, plan.groups, plan.warmups, plan.data, **chosen)
+
+
+# ------------------------------------------------------------------------------------------ reproducible
+
+
+def test_results_are_the_same_bytes_for_any_number_of_threads_and_in_every_run(plan: MakePlan) -> None:
+    once = plan(1.0, assets=["BTC", "SPYX"], rules=RuleChoice.parse("2026-01-20"))
+    assert max(len(items) for items in once.groups.values()) > 3 * 32  # several blocks per group
+    first = encoded(once.run(threads=1))
+    assert encoded(once.run(threads=4)) == first
+    assert encoded(once.run(threads=3)) == first
+    again = plan(1.0, assets=["SPYX", "BTC"], rules=RuleChoice.parse("2026-01-20"))
+    assert encoded(again.run(threads=4)) == first
+
+
+def test_another_seed_gives_other_scores_on_the_same_anchors(plan: MakePlan) -> None:
+    one, other = (plan(flags={"run.seed": seed}).run(threads=1) for seed in (1, 2))
+    assert [r.anchor for r in one] == [r.anchor for r in other]
+    assert all(a.score.total != b.score.total for a, b in zip(one, other, strict=True))  # type: ignore[union-attr]
+
+
+def test_rows_come_by_forecaster_and_then_in_time_order(plan: MakePlan) -> None:
+    rows = plan(forecasters=["random-walk", "ewma"], assets=["ETH", "BTC"]).run(threads=4)
+    keys = [(("random-walk", "ewma").index(r.forecaster), r.prompt) for r in rows]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+
+
+def test_progress_counts_every_prompt_once(plan: MakePlan) -> None:
+    done: list[int] = []
+    chosen = plan()
+    rows = chosen.run(threads=2, progress=done.append)
+    assert sum(done) == len(rows) == chosen.prompts
+
+
+# -------------------------------------------------------------------------------------------- independent
+
+
+def test_results_of_a_competition_do_not_depend_on_what_is_replayed_beside_it(plan: MakePlan) -> None:
+    rules = RuleChoice.parse("2026-01-20")
+    together = plan(
+        1.0, assets=["BTC", "ETH", "SPYX"], rules=rules, forecasters=["ewma", "ewma@seed", "random-walk"]
+    ).run(threads=2)
+    for competition, asset in (("1h", "BTC"), ("24h", "BTC"), ("24h", "SPYX")):
+        alone = plan(1.0, assets=[asset], competitions=[competition], rules=rules, forecasters=["ewma"]).run(threads=1)
+        assert alone == of(together, "ewma", competition, asset)
+
+
+def test_settlement_of_a_prompt_does_not_depend_on_what_is_replayed_beside_it(tmp_path: Path) -> None:
+    """The candle after the last grid point is missing, a later one is there: validators score such a prompt."""
+    begin, end = START - 6 * DAY, START + 2 * DAY
+    last = START + 3600
+    bars = chain(wandering((end - begin) // MINUTE), begin, {last + MINUTE, last + 2 * MINUTE})
+    Cache(tmp_path / "cache").write("binance", "BTC", bars, [(begin, end)], source="test", now=NOW)
+    settings = load_settings(environ={}, flags={"data.cache_dir": str(tmp_path / "cache"), "data.feed": "binance"})
+
+    def reasons(competitions: list[str] | None) -> list[str | None]:
+        chosen = plan_backtest(
+            settings, start=START, days=1 / 24 / 6, assets=["BTC"], competitions=competitions, num_simulations=PATHS,
+            forecasters=["random-walk"],
+        )  # fmt: skip
+        return [r.reason for r in of(chosen.run(threads=1), "random-walk", "1h", "BTC")]
+
+    assert reasons(["1h", "24h"]) == [None]
+    assert reasons(["1h"]) == [None]
+
+
+def test_a_forecast_does_not_depend_on_the_prompts_before_it(plan: MakePlan) -> None:
+    chosen = plan(0.5, forecasters=["ewma"])
+    everything = {row.prompt: row for row in chosen.run(threads=1)}
+    for keep in (slice(None, None, 3), slice(7, None, 5), slice(-1, None)):
+        groups = {key: items[keep] for key, items in chosen.groups.items()}
+        rows = replay(
+            ["ewma"], chosen.make, groups, chosen.warmups, chosen.data,
+            seed=chosen.settings.values.run.seed, threads=1,
+        )  # fmt: skip
+        assert rows
+        for row in rows:
+            assert row == everything[row.prompt]
+
+
+def test_a_prompts_paths_are_its_own_whatever_else_ran(plan: MakePlan) -> None:
+    """No two prompts share a random stream: not those of other times, assets, or competitions."""
+    chosen = plan(0.1, assets=["BTC", "ETH"], forecasters=["random-walk"])
+    seen: set[bytes] = set()
+    count = 0
+    for (_, asset), items in chosen.groups.items():
+        forecaster = chosen.make("random-walk", asset)
+        for moment in walk(forecaster, chosen.data.model[asset], [i.prompt for i in items]):
+            paths = simulate(forecaster, moment, 5)
+            seen.add((paths[1] / paths[1].std()).round(3).tobytes())
+            count += 1
+    assert len(seen) == count > 10
+
+
+# ------------------------------------------------------------------------------------------------ knowledge
+
+
+@pytest.mark.parametrize(("lead", "age"), [(0, 60), (30, 120), (60, 120), (90, 180), (1, 120), (59, 120), (61, 180)])
+def test_the_anchor_is_the_close_of_the_newest_bar_closed_at_the_request(plan: MakePlan, lead: int, age: int) -> None:
+    """By hand: a request `lead` s before a whole minute finds the bar labelled `age` s before that minute."""
+    chosen = plan(flags={"replay.request_lead": f"{lead}s"}, forecasters=["random-walk"])
+    bars = chosen.data.model["BTC"]
+    close = dict(zip(bars.timestamp.tolist(), bars.close.tolist(), strict=True))
+    rows = chosen.run(threads=1)
+    for row in rows:
+        assert row.anchor_time == row.prompt.start_time - age
+        assert row.anchor_time + MINUTE <= row.prompt.request_time < row.anchor_time + 2 * MINUTE
+        assert row.anchor == close[row.anchor_time]
+
+
+def test_with_gaps_the_anchor_is_the_newest_bar_there_is(plan: MakePlan) -> None:
+    chosen = plan(1.0, flags={"feeds.simulated.gaps": 0.3}, forecasters=["random-walk"], partial=True)
+    bars = chosen.data.model["BTC"]
+    ages = set()
+    for row in chosen.run(threads=1):
+        known = [int(t) for t in bars.timestamp if t + MINUTE <= row.prompt.request_time]
+        assert row.anchor_time == known[-1]
+        assert row.anchor == bars.close[len(known) - 1]
+        ages.add(row.prompt.start_time - row.anchor_time)
+    assert len(ages) > 2
+
+
+@pytest.mark.parametrize("lead", [0, 30, 60, 90])
+def test_a_forecaster_sees_every_bar_of_its_warm_up_once_and_none_that_is_not_closed(plan: MakePlan, lead: int) -> None:
+    chosen = plan(flags={"replay.request_lead": f"{lead}s"}, forecasters=["random-walk"])
+    for (competition, asset), items in chosen.groups.items():
+        recorder = Recorder()
+        bars = chosen.data.model[asset]
+        first = chosen.warmups[competition, asset]
+        own = bars.rows(int(np.searchsorted(bars.timestamp, first)), len(bars))
+        for moment in walk(recorder, own, [i.prompt for i in items]):
+            newest = int(recorder.batches[-1].timestamp[-1])
+            assert newest + MINUTE <= moment.prompt.request_time < newest + 2 * MINUTE
+            assert moment.state == sum(len(b) for b in recorder.batches)
+        seen = Bars.concatenate(recorder.batches)
+        last = (items[-1].prompt.request_time // MINUTE - 1) * MINUTE
+        assert seen.timestamp.tolist() == list(range(first, last + 1, MINUTE))
+
+
+@pytest.mark.parametrize(
+    ("asset", "competition", "seconds"),
+    [("BTC", "1h", 72 * 3600), ("BTC", "24h", 5 * DAY), ("SPYX", "24h", 5 * DAY)],
+)
+def test_the_warm_up_begins_its_length_before_the_first_start(
+    plan: MakePlan, asset: str, competition: str, seconds: int
+) -> None:
+    chosen = plan(
+        0.1, assets=[asset], competitions=[competition], rules=RuleChoice.parse("2026-01-20"), forecasters=["ewma"]
+    )
+    assert chosen.warmups == {(competition, asset): START - seconds}
+    recorder = Recorder()
+    replayed(chosen, lambda name, asset: recorder)
+    assert int(recorder.batches[0].timestamp[0]) == START - seconds
+
+
+def test_each_group_begins_its_own_warm_up_even_where_another_needs_more_bars(plan: MakePlan) -> None:
+    chosen = plan(0.1, forecasters=["ewma"])
+    found: dict[int, int] = {}
+
+    @dataclass
+    class Spy(Recorder):
+        def simulate(self, state: int, prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
+            found[prompt.time_increment] = int(self.batches[0].timestamp[0])
+            return Recorder.simulate(self, state, prompt, stream)
+
+    replayed(chosen, lambda name, asset: Spy())
+    assert found == {60: START - 72 * 3600, 300: START - 5 * DAY}
+
+
+def test_warm_up_settings_are_honoured_per_asset(plan: MakePlan) -> None:
+    chosen = plan(
+        0.1, {"replay.warmup_1m_hours.BTC": 1.5, "replay.warmup_5m_days.ETH": 0.25}, assets=["BTC", "ETH"],
+        forecasters=["ewma"],
+    )  # fmt: skip
+    assert chosen.warmups == {
+        ("1h", "BTC"): START - 5400, ("24h", "BTC"): START - 5 * DAY,
+        ("1h", "ETH"): START - 72 * 3600, ("24h", "ETH"): START - DAY // 4,
+    }  # fmt: skip
+
+
+def test_without_a_known_bar_the_walk_says_so(plan: MakePlan) -> None:
+    chosen = plan(0.05, flags={"replay.warmup_1m_hours": 0}, competitions=["1h"], forecasters=["ewma"])
+    with pytest.raises(MissingDataError, match=r"no bar of BTC is known at 2026-01-07T23:59:00Z"):
+        chosen.run(threads=1)
+
+
+# ---------------------------------------------------------------------------------------------- missing data
+
+
+def stored(folder: Path, ranges: list[tuple[int, int]], feed: str = "binance") -> dict[str, Any]:
+    """Write bars over `ranges` and return the flags that point there."""
+    begin, end = min(a for a, _ in ranges), max(b for _, b in ranges)
+    bars = chain(wandering((end - begin) // MINUTE), begin)
+    for a, b in ranges:
+        Cache(folder).write(feed, "BTC", bars.between(a, b), [(a, b)], source="test", now=NOW)
+    return {"data.cache_dir": str(folder), "data.feed": feed}
+
+
+def test_exactly_the_needed_bars_suffice_and_a_minute_less_does_not(plan: MakePlan, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"], "days": 0.5}
+    chosen = plan(**options)
+    known, scored = needed(chosen.groups, chosen.settings.values.replay)["BTC"]
+    assert known == (START - 72 * 3600, START + DAY // 2 - 720 - MINUTE)
+    assert scored == (START, START + DAY // 2 - 720 + 3600 + 2 * MINUTE)
+    begin, end = known[0], scored[1]
+    enough = plan(flags=stored(tmp_path / "enough", [(begin, end)]), **options)
+    assert all(row.reason is None for row in enough.run(threads=1))
+    for name, short in (("early", (begin + MINUTE, end)), ("late", (begin, end - MINUTE))):
+        with pytest.raises(MissingDataError):
+            plan(flags=stored(tmp_path / name, [short]), **options)
+
+
+def test_missing_bars_are_named_by_feed_asset_and_range(plan: MakePlan, tmp_path: Path) -> None:
+    hole = (START - DAY, START - DAY + 3600)
+    flags = stored(tmp_path / "holed", [(START - 4 * DAY, hole[0]), (hole[1], START + DAY)])
+    with pytest.raises(MissingDataError) as caught:
+        plan(0.5, flags, competitions=["1h"])
+    message = str(caught.value)
+    assert re.search(r"binance +BTC +2026-01-07T00:00:00Z to 2026-01-07T01:00:00Z", message)
+    assert "ewmalab data fetch --feed binance --assets BTC --start 2026-01-07 --days 1" in message
+    assert "--partial" in message
+
+
+def proposed(error: MissingDataError) -> list[list[str]]:
+    """The commands of an error's message, as arguments."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("ewmalab data fetch")]
+
+
+def test_the_command_that_is_proposed_for_missing_bars_gets_them(
+    plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from ewmalab.cli import app
+
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    begin, minutes = START - 6 * DAY, 9 * 1440
+    labels, closes = begin + MINUTE * np.arange(minutes), wandering(minutes)
+    rows = [f"{t},{c}" for t, c in zip(labels, closes, strict=True)]
+    (folder / "BTC.csv").write_text("\n".join(["timestamp,close", *rows]) + "\n")
+    flags = {"data.cache_dir": str(tmp_path / "cache"), "data.feed": "file", "feeds.file.folder": str(folder)}
+    with pytest.raises(MissingDataError) as caught:
+        plan(flags=flags)
+    commands = proposed(caught.value)
+    assert commands
+    for command in commands:
+        given = [text for key, value in flags.items() for text in ("--set", f"{key}={value}")]
+        result = CliRunner().invoke(app, [*command, *given])
+        assert result.exit_code == 0, result.output
+    assert all(row.reason is None for row in plan(flags=flags).run(threads=1))
+
+
+def test_the_command_that_is_proposed_names_a_feed_that_exists(plan: MakePlan, tmp_path: Path) -> None:
+    """Also for a synthetic market, whose folder in the cache has a name of its own."""
+    with pytest.raises(MissingDataError) as caught:
+        plan(flags={"data.cache_dir": str(tmp_path / "empty")}, now=None)
+    for command in proposed(caught.value):
+        feed = command[command.index("--feed") + 1]
+        load_settings(environ={}, flags={"data.feed": feed})
+
+
+def test_missing_model_bars_are_an_error_even_when_scores_may_be_partial(plan: MakePlan, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "short", [(START - DAY, START + 2 * DAY)])
+    with pytest.raises(MissingDataError):
+        plan(flags=flags, competitions=["1h"], partial=True)
+
+
+# -------------------------------------------------------------------------------------------- realised prices
+
+
+def prompt_of(increment: int = 60, length: int = 3600) -> Prompt:
+    return Prompt(START, "1h", "BTC", START - 60, increment, length, PATHS)
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        (set(), None),
+        ({0}, None),  # the first price may be missing
+        ({5, 6, 7, 30}, None),
+        (set(range(60)), None),  # all but the last
+        ({60}, LAST_PRICE_MISSING),
+        ({61, 62}, NOT_SETTLED),
+        ({60, 61, 62}, NOT_SETTLED),
+        (set(range(63)), NOT_SETTLED),
+        ({61}, None),  # any later candle is a witness
+        ({62}, None),
+    ],
+)
+def test_a_prompt_is_scored_once_a_later_candle_exists_and_its_last_price_is_there(
+    missing: set[int], reason: str | None
+) -> None:
+    closes = wandering(63)
+    bars = chain(closes, START, {START + MINUTE * m for m in missing})
+    truth, found = realised_path(bars, prompt_of())
+    assert found == reason
+    expected = [np.nan if m in missing else closes[m] for m in range(61)]
+    np.testing.assert_array_equal(truth, expected)
+
+
+def test_realised_prices_are_the_closes_on_the_grid(plan: MakePlan) -> None:
+    closes = wandering(330)
+    truth, reason = realised_path(chain(closes, START), prompt_of(300, 18_000))
+    assert reason is None
+    np.testing.assert_array_equal(truth, closes[:301:5])
+
+
+def test_partial_scores_what_is_settled_and_says_why_the_rest_is_not(plan: MakePlan, tmp_path: Path) -> None:
+    """Bars end 40 minutes into the last hours: requests up to there have their bars, not all have their prices."""
+    end = START + DAY // 2 + 40 * MINUTE
+    flags = stored(tmp_path / "cut", [(START - 4 * DAY, end)])
+    options: dict[str, Any] = {"competitions": ["1h"], "days": 0.5, "flags": flags}
+    with pytest.raises(MissingDataError):
+        plan(**options)
+    chosen = plan(partial=True, **options)
+    rows = of(chosen.run(threads=2), "ewma", "1h", "BTC")
+    for row in rows:
+        settled = row.prompt.start_time + 3600 < end - MINUTE
+        assert (row.score is not None) == settled
+        assert row.reason == (None if settled else NOT_SETTLED)
+    unsettled = [row for row in rows if row.reason]
+    assert unsettled
+    table = results_table(rows)
+    assert table["crps"].null_count == len(unsettled)
+    summary = summarise(table, "ewma")[0]
+    assert (summary["prompts"], summary["scored"]) == (len(rows), len(rows) - len(unsettled))
+    text = backtest_text(summarise(results_table(chosen.run(threads=1)), chosen.forecasters[-1]), chosen.inputs())
+    assert f"{len(rows) - len(unsettled)}/{len(rows)}" in text
+
+
+def test_scores_with_gaps_are_those_of_score_paths_on_prices(plan: MakePlan) -> None:
+    chosen = plan(0.5, {"feeds.simulated.gaps": 0.05}, forecasters=["ewma"], assets=["BTC", "ETH"])
+    checked, reasons = 0, set()
+    for (competition, asset), items in chosen.groups.items():
+        rows = {r.prompt: r for r in of(chosen.run(threads=1), "ewma", competition, asset)}
+        rules = {i.prompt: i.rule for i in items}
+        bars = chosen.data.model[asset]
+        own = bars.rows(int(np.searchsorted(bars.timestamp, chosen.warmups[competition, asset])), len(bars))
+        prices = dict(
+            zip(*(getattr(chosen.data.realised[asset], c).tolist() for c in ("timestamp", "close")), strict=True)
+        )
+        forecaster = chosen.make("ewma", asset)
+        for moment in walk(forecaster, own, [i.prompt for i in items]):
+            prompt = moment.prompt
+            row = rows[prompt]
+            times = range(prompt.start_time, prompt.start_time + prompt.time_length + 1, prompt.time_increment)
+            truth = [prices.get(t, np.nan) for t in times]
+            reasons.add(row.reason)
+            if row.score is None:
+                assert np.isnan(truth[-1]) or row.reason == NOT_SETTLED
+                continue
+            returns = simulate(forecaster, moment, chosen.settings.values.run.seed).astype(np.float64)
+            expected = score_paths((moment.anchor * np.exp(returns)).T, truth, rules[prompt], prompt.time_increment)
+            assert row.score.total == pytest.approx(expected.total, rel=1e-4)
+            assert row.score.changes == expected.changes
+            for name, value in expected.intervals.items():
+                assert row.score.intervals[name] == pytest.approx(value, rel=1e-3, abs=1e-3)
+            checked += bool(np.isnan(truth).any())
+    assert checked > 50
+    assert LAST_PRICE_MISSING in reasons
+
+
+def test_a_scored_feed_of_its_own_changes_scores_and_not_forecasts(plan: MakePlan, tmp_path: Path) -> None:
+    begin, end = START - 4 * DAY, START + DAY
+    minutes = (end - begin) // MINUTE
+    model, scored = chain(wandering(minutes, 1), begin), chain(wandering(minutes, 2), begin)
+    for feed, bars in (("binance", model), ("hyperliquid", scored)):
+        Cache(tmp_path / "cache").write(feed, "BTC", bars, [(begin, end)], source=feed, now=NOW)
+    flags = {"data.cache_dir": str(tmp_path / "cache"), "data.feed": "binance"}
+    options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"]}
+    same = plan(0.25, flags, **options)
+    split = plan(0.25, {**flags, "data.scored_feed": "hyperliquid"}, **options)
+    one, other = same.run(threads=1), split.run(threads=1)
+    assert [(r.anchor, r.anchor_time) for r in one] == [(r.anchor, r.anchor_time) for r in other]
+    assert all(a.score != b.score for a, b in zip(one, other, strict=True))
+    np.testing.assert_array_equal(
+        split.data.realised["BTC"].close, scored.closes_at(split.data.realised["BTC"].timestamp)
+    )
+    forecaster = split.make("ewma", "BTC")
+    items = split.groups["1h", "BTC"]
+    moment = next(iter(walk(forecaster, model.between(split.warmups["1h", "BTC"], end), [items[0].prompt])))
+    paths = moment.anchor * np.exp(simulate(forecaster, moment, split.settings.values.run.seed).astype(np.float64))
+    expected = score_paths(paths.T, scored.closes_at(items[0].prompt.grid()), items[0].rule, 60)
+    assert other[0].score is not None
+    assert other[0].score.total == pytest.approx(expected.total, rel=1e-4)
+    assert {key.split("/")[0] for key in split.data.partitions} == {"binance", "hyperliquid"}
+
+
+def test_each_row_names_the_rule_it_was_scored_by(plan: MakePlan) -> None:
+    when = parse_time("2026-03-10T20:00")
+    chosen = plan(0.5, start=when, competitions=["1h"], forecasters=["random-walk"], now=parse_time("2026-04-01"))
+    fixed = parse_time("2026-03-11")
+    found = {(r.rule, r.prompt.start_time >= fixed) for r in chosen.run(threads=1)}
+    assert found == {("1h/gaps-as-series", False), ("1h/first-gap", True)}
+
+
+# ---------------------------------------------------------------------------------- forecasters that break rules
+
+
+def broken(change: Callable[[npt.NDArray[np.float32]], Any]) -> Callable[[str, str], Any]:
+    """A random walk whose paths are changed before they are handed back."""
+
+    class Broken(RandomWalk):
+        def simulate(self, state: None, prompt: Prompt, stream: RandomStream) -> Any:
+            return change(super().simulate(state, prompt, stream))
+
+    return lambda name, asset: Broken(load_rulebook().asset(asset))
+
+
+def put(row: int, value: float) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    def change(paths: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        paths[row, 3] = value
+        return paths
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.T, r"float32 \(40, 61\).*expected float32 \(61, 40\)"),
+        (lambda p: p[:-1], r"expected float32 \(61, 40\)"),
+        (lambda p: p[:, :-1], r"expected float32 \(61, 40\)"),
+        (lambda p: p[None], r"expected float32 \(61, 40\)"),
+        (lambda p: p.astype(np.float64), "float64"),
+        (lambda p: p.tolist(), "list"),
+        (lambda p: None, "NoneType"),
+        (lambda p: p + np.float32(0.001), "start at 0"),
+        (put(-1, np.nan), "BTC"),
+        (put(-1, np.inf), "BTC"),
+        (put(-1, 31.0), "BTC"),
+        (put(0, np.nan), "start at 0"),
+        (put(30, np.nan), "BTC"),  # only in the middle: not every forecaster sums up increments
+        (put(30, -np.inf), "BTC"),
+        (put(30, 31.0), "BTC"),
+        (put(1, -40.0), "BTC"),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_paths_that_break_the_protocol_are_refused(
+    plan: MakePlan, change: Callable[..., Any], words: str, threads: int
+) -> None:
+    chosen = plan(0.1, competitions=["1h"], forecasters=["random-walk"])
+    assert replayed(chosen, broken(lambda paths: paths), threads=threads)
+    with pytest.raises(ForecasterError, match=words) as caught:
+        replayed(chosen, broken(change), threads=threads)
+    assert "Broken" in str(caught.value)
+
+
+def test_an_error_in_a_forecaster_ends_the_replay_and_is_not_swallowed(plan: MakePlan) -> None:
+    def fail(paths: npt.NDArray[np.float32]) -> Any:
+        raise RuntimeError("a bug of the user's")
+
+    with pytest.raises(RuntimeError, match="a bug of the user's"):
+        replayed(plan(0.1, forecasters=["random-walk"]), broken(fail), threads=2)
+
+
+# --------------------------------------------------------------------------------------------------- plug-ins
+
+PLUGIN = '''
+import numpy as np
+
+class Mine:
+    """Gaussian paths whose volatility is the sample deviation of the minutes seen, times a scale."""
+
+    def __init__(self, asset, *, scale=1.0):
+        self.asset, self.scale = asset, scale
+
+    def initial_state(self):
+        return (0, 0.0, None)
+
+    def update(self, state, bars):
+        count, total, last = state
+        for price in bars.close.tolist():
+            if last is not None:
+                count, total = count + 1, total + np.log(price / last) ** 2
+            last = price
+        return (count, total, last)
+
+    def simulate(self, state, prompt, stream):
+        count, total, _ = state
+        step = self.scale * np.sqrt(total / count * prompt.time_increment / 60)
+        shocks = stream.generator().standard_normal((prompt.steps, prompt.num_simulations)) * step
+        return np.concatenate([np.zeros((1, prompt.num_simulations)), shocks.cumsum(axis=0)]).astype(np.float32)
+
+    def dump_state(self, state):
+        return {"version": 1, "state": list(state)}
+
+    def load_state(self, data):
+        return tuple(data["state"])
+
+
+class Half:
+    def initial_state(self):
+        return None
+
+not_callable = 3
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an importable module with a user's forecasters."""
+    import sys
+
+    name = "a_users_model"
+    (tmp_path / f"{name}.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_a_users_forecaster_is_replayed_like_any_other(plan: MakePlan, plugin: str) -> None:
+    name = f"{plugin}:Mine"
+    chosen = plan(0.25, forecasters=[name, "random-walk"])
+    rows = chosen.run(threads=2)
+    assert {r.forecaster for r in rows} == {name, "random-walk"}
+    assert all(np.isfinite(r.score.total) and r.score.total > 0 for r in rows if r.score)
+    assert of(rows, "random-walk", "1h", "BTC") == of(
+        plan(0.25, forecasters=["random-walk"]).run(threads=1), "random-walk", "1h", "BTC"
+    )
+    experiment = backtest(chosen, now=NOW, threads=1, render=backtest_text)
+    assert experiment.manifest["inputs"]["forecasters"] == [name, "random-walk"]
+    assert "Mine" in (experiment.path / "summary.txt").read_text()
+
+
+def test_parameters_and_presets_reach_a_users_forecaster(plan: MakePlan, plugin: str) -> None:
+    name = f"{plugin}:Mine"
+    flags = {"plugin.scale": 3.0, "presets.plugin.wide.scale": 3.0}
+    plain = plan(0.1, forecasters=[name]).run(threads=1)
+    wide = plan(0.1, {"plugin.scale": 3.0}, forecasters=[name]).run(threads=1)
+    assert all(a.score != b.score for a, b in zip(plain, wide, strict=True))
+    del flags["plugin.scale"]
+    preset = plan(0.1, flags, forecasters=[f"{name}@wide"]).run(threads=1)
+    assert [r.score for r in preset] == [r.score for r in wide]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ewna", r"unknown forecaster 'ewna': choose ewma or random-walk.*package\.module:attribute"),
+        ("no_such_module_anywhere:Mine", "cannot be imported"),
+        ("a_users_model:Nothing", "cannot be imported"),
+        ("a_users_model:Half", "do.* not take these parameters|lacks update, simulate"),
+        ("a_users_model:not_callable", "not take these parameters|not callable"),
+    ],
+)
+def test_a_forecaster_that_cannot_be_made_is_refused_before_bars_are_read(
+    plan: MakePlan, plugin: str, tmp_path: Path, name: str, words: str
+) -> None:
+    with pytest.raises(ForecasterError, match=words):
+        plan(flags={"data.cache_dir": str(tmp_path / "empty"), "data.feed": "pyth"}, forecasters=[name], now=None)
+
+
+def test_a_parameter_that_a_forecaster_does_not_take_is_refused(plan: MakePlan, plugin: str) -> None:
+    with pytest.raises(ForecasterError, match=r"does not take these parameters.*speed"):
+        plan(flags={"plugin.speed": 3}, forecasters=[f"{plugin}:Mine"])
+
+
+def test_an_unknown_preset_is_refused(plan: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=r"'ewma' has no preset 'sead'; known: seed"):
+        plan(forecasters=["ewma@sead"])
+
+
+# ------------------------------------------------------------------------------------------ summary and label
+
+
+def test_synthetic_prices_are_flagged_and_called_so_in_the_first_line(plan: MakePlan, tmp_path: Path) -> None:
+    chosen = plan(0.1)
+    assert chosen.data.synthetic
+    experiment = backtest(chosen, now=NOW, render=backtest_text)
+    assert experiment.manifest["inputs"]["synthetic"] is True
+    assert (experiment.path / "summary.txt").read_text().startswith("SYNTHETIC DATA")
+    real = plan(0.1, stored(tmp_path / "real", [(START - 6 * DAY, START + 2 * DAY)]))
+    assert not real.data.synthetic
+    other = backtest(real, now=NOW, render=backtest_text)
+    assert other.manifest["inputs"]["synthetic"] is False
+    assert "SYNTHETIC" not in (other.path / "summary.txt").read_text()
+
+
+def test_one_synthetic_feed_of_two_makes_the_replay_synthetic(plan: MakePlan, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "mixed", [(START - 6 * DAY, START + 2 * DAY)])
+    chosen = plan(0.1, {**flags, "data.scored_feed": "simulated"})
+    assert chosen.data.synthetic
+
+
+def test_the_summary_holds_the_means_of_the_rows(plan: MakePlan) -> None:
+    chosen = plan(0.5, assets=["BTC", "ETH"])
+    rows = chosen.run(threads=1)
+    for line in summarise(results_table(rows), "random-walk"):
+        own = of(rows, line["forecaster"], line["competition"], line["asset"])
+        totals = [r.score.total for r in own if r.score]
+        assert line["prompts"] == line["scored"] == len(own)
+        assert line["mean_crps"] == pytest.approx(np.mean(totals))
+        assert line["sd_crps"] == pytest.approx(np.std(totals, ddof=1))
+        if line["forecaster"] == "random-walk":
+            assert line["change"] is None
+        else:
+            base = of(rows, "random-walk", line["competition"], line["asset"])
+            mean = np.mean([r.score.total for r in base if r.score])
+            assert line["change"] == pytest.approx(np.mean(totals) / mean - 1)
+
+
+def test_the_change_counts_only_prompts_that_both_have_a_score_for(plan: MakePlan) -> None:
+    rows = plan(0.25, competitions=["1h"]).run(threads=1)
+    first = next(i for i, r in enumerate(rows) if r.forecaster == "ewma")
+    rows[first] = replace(rows[first], score=None, reason="taken out")
+    line = next(s for s in summarise(results_table(rows), "random-walk") if s["forecaster"] == "ewma")
+    ours, base = of(rows, "ewma", "1h", "BTC"), of(rows, "random-walk", "1h", "BTC")
+    pairs = [(a.score.total, b.score.total) for a, b in zip(ours, base, strict=True) if a.score and b.score]
+    assert len(pairs) == len(ours) - 1 == line["scored"]
+    assert line["change"] == pytest.approx(sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1)
+
+
+@pytest.mark.slow
+def test_a_week_of_four_assets_is_the_same_bytes_for_one_and_four_threads(plan: MakePlan) -> None:
+    chosen = plan(7.0, assets=["BTC", "ETH", "XAU", "SOL"], num_simulations=1000)
+    assert encoded(chosen.run(threads=1)) == encoded(chosen.run(threads=4))

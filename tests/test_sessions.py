@@ -1,0 +1,107 @@
+"""The US cash session: New York hours through summer time, holidays and early closes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from ewmalab.market.sessions import in_session
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def at(text: str) -> int:
+    """Seconds since 1970 of a New York wall clock time."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp())
+
+
+def open_minutes(day: str) -> list[str]:
+    """First and last open minute of a New York day, empty if closed."""
+    start = at(f"{day}T00:00")
+    times = start + 60 * np.arange(24 * 60)
+    inside = times[in_session(times)]
+    if not inside.size:
+        return []
+    assert (np.diff(inside) == 60).all()  # one stretch
+    return [f"{datetime.fromtimestamp(t, NEW_YORK):%H:%M}" for t in (inside[0].item(), inside[-1].item())]
+
+
+@pytest.mark.parametrize("day", ["2026-01-15", "2026-07-01", "2025-12-26", "2026-02-13"])
+def test_open_from_half_past_nine_to_four(day):
+    assert open_minutes(day) == ["09:30", "15:59"]
+
+
+def test_the_first_second_is_inside_and_the_closing_second_is_not():
+    times = [at("2026-01-15T09:29:59"), at("2026-01-15T09:30"), at("2026-01-15T15:59:59"), at("2026-01-15T16:00")]
+    assert in_session(times).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        "2026-01-17",  # Saturday
+        "2026-01-18",  # Sunday
+        "2026-01-19",  # Martin Luther King
+        "2026-01-01",
+        "2026-02-16",  # Washington
+        "2026-04-03",  # Good Friday
+        "2026-05-25",  # Memorial Day
+        "2026-06-19",
+        "2026-07-03",  # the 4th is a Saturday
+        "2026-09-07",  # Labor Day
+        "2025-11-27",  # Thanksgiving
+        "2025-12-25",
+        "2025-01-09",  # mourning for a president
+    ],
+)
+def test_closed_on_weekends_and_holidays(day):
+    assert open_minutes(day) == []
+
+
+@pytest.mark.parametrize("day", ["2025-11-28", "2025-12-24", "2025-07-03", "2026-11-27"])
+def test_closes_at_one_on_early_days(day):
+    assert open_minutes(day) == ["09:30", "12:59"]
+
+
+@pytest.mark.parametrize(
+    ("friday", "monday", "utc_before", "utc_after"),
+    [
+        ("2026-03-06", "2026-03-09", "14:30", "13:30"),  # summer time from 8 March on
+        ("2025-10-31", "2025-11-03", "13:30", "14:30"),  # and back on 2 November
+    ],
+)
+def test_sessions_follow_new_york_through_the_change_of_clocks(friday, monday, utc_before, utc_after):
+    for day, utc in ((friday, utc_before), (monday, utc_after)):
+        assert open_minutes(day) == ["09:30", "15:59"]
+        opening = int(datetime.fromisoformat(f"{day}T{utc}+00:00").timestamp())
+        assert in_session([opening - 1, opening]).tolist() == [False, True]
+
+
+def test_weeks_when_only_america_has_changed_its_clocks():
+    # between the American and the European change, a European clock finds the session an hour early
+    assert in_session([int(datetime.fromisoformat("2026-03-16T13:30+00:00").timestamp())]).all()
+
+
+def test_a_year_has_the_exchanges_number_of_sessions():
+    days = [datetime(2025, 1, 1, 12, tzinfo=NEW_YORK) + timedelta(days=i) for i in range(365)]
+    noon = np.array([int(datetime(d.year, d.month, d.day, 12, tzinfo=NEW_YORK).timestamp()) for d in days])
+    assert in_session(noon).sum() == 250
+
+
+def test_shapes_and_empty_input():
+    assert in_session([]).shape == (0,)
+    assert in_session(np.empty(0, np.int64)).dtype == bool
+    assert in_session(np.full((7,), at("2026-01-15T12:00"))).all()
+
+
+@pytest.mark.parametrize("when", ["2019-12-01T12:00", "2033-02-01T12:00", "1970-01-02T00:00"])
+def test_times_outside_the_calendar_are_an_error_and_not_closed(when):
+    with pytest.raises(ValueError, match="session calendar covers 2020-01-01 to 2032-12-31"):
+        in_session([at("2026-01-15T12:00"), at(when)])
+
+
+def test_the_calendars_own_first_and_last_days_are_known():
+    assert in_session([at("2020-01-02T12:00"), at("2032-12-31T12:00")]).tolist() == [True, True]
