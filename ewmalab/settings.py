@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -54,10 +55,8 @@ def parse_duration(value: object) -> int:
     if unit not in _UNITS:
         what = f"unit {unit!r} is not one of s, m, h, d" if unit else "it has no unit"
         raise ValueError(f'{what}; write for example "{number}s" or "{number}m"')
-    seconds = float(number) * _UNITS[unit]
-    if seconds > 1e12:
-        raise ValueError("a duration of more than 30 000 years is none")
-    if seconds != int(seconds):
+    seconds = Fraction(number) * _UNITS[unit]
+    if seconds.denominator != 1:
         raise ValueError("a duration is a whole number of seconds")
     return int(seconds)
 
