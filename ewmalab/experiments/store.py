@@ -49,15 +49,20 @@ class Experiment:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Return settings, data fingerprint, rulebook version, seed and package versions."""
-        data: dict[str, Any] = self._json("manifest.json")
+        data = self._json("manifest.json")
         if data.get("format") != FORMAT:
             raise ExperimentError(f"{self.path}: format {data.get('format')!r}, this version reads {FORMAT}")
+        missing = {"inputs", "notes", "hash", "results_sha256", "versions"} - data.keys()
+        if missing:
+            raise ExperimentError(f"{self.path / 'manifest.json'}: damaged: it lacks {', '.join(sorted(missing))}")
         return data
 
     @cached_property
     def summary(self) -> list[dict[str, Any]]:
         """Return mean CRPS per competition, asset and forecaster."""
-        rows: list[dict[str, Any]] = self._json("summary.json")["rows"]
+        rows: list[dict[str, Any]] | None = self._json("summary.json").get("rows")
+        if not isinstance(rows, list):
+            raise ExperimentError(f"{self.path / 'summary.json'}: damaged: it holds no rows")
         return rows
 
     @cached_property
@@ -72,10 +77,13 @@ class Experiment:
             raise ExperimentError(f"{path}: its bytes are not those that the run wrote (sha256 differs)")
         return pq.read_table(pa.BufferReader(data))
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return orjson.loads(path.read_bytes())
+            data = orjson.loads(path.read_bytes())
+            if not isinstance(data, dict):
+                raise ValueError("not a JSON object")
+            return data
         except OSError as error:
             raise ExperimentError(f"{self.path}: not an experiment: {name}: {error.strerror}") from error
         except ValueError as error:

@@ -133,7 +133,7 @@ class Ewma:
                 f"ewma: bar {int(bars.timestamp[0])} of {self.asset.symbol} is not after the newest seen, {int(seen)}"
             )
         if self.close_only == "synthesise":
-            bars = _with_synthetic_range(bars, state.minute[ek.LAST_CLOSE])
+            bars = _with_synthetic_range(bars, state.minute, spread_gaps=self.gap_policy != "decay")
         minute = self._filter(state.minute, bars, self.half_life_1m)
         longer, forming = resample(bars, FIVE_MINUTES, state.forming)
         five = self._filter(state.five_minute, longer, self.half_life_5m) if len(longer) else state.five_minute
@@ -183,7 +183,7 @@ class Ewma:
             raise ForecasterError(f"state is of {found}, expected {wanted}: rebuild it from the cached bars")
         try:
             parts = [np.array([float.fromhex(x) for x in data[k]]) for k in ("minute", "five_minute", "forming")]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ForecasterError(f"state of {self.asset.symbol} is damaged: {error!r}") from error
         if any(part.shape != (5,) for part in parts):
             raise ForecasterError(f"state of {self.asset.symbol} is damaged: its parts need 5 numbers each")
@@ -216,10 +216,19 @@ class Ewma:
         return np.where(in_session(begin + length // 2), 1.0, self.equity_off_hours_mult)
 
 
-def _with_synthetic_range(bars: Bars, last_close: float) -> Bars:
-    """Give close-only bars an open at the close before, and high and low at the extremes of the two."""
+def _with_synthetic_range(bars: Bars, core: npt.NDArray[np.float64], *, spread_gaps: bool) -> Bars:
+    """Give close-only bars an open at the close before, and high and low at the extremes of the two.
+
+    With `spread_gaps` a range over k bars is narrowed to a k-th of its square, like the return.
+    """
+    last_time, last_close = core[ek.LAST_TIME], core[ek.LAST_CLOSE]
     before = np.concatenate([[last_close], bars.close[:-1]])
-    before = np.where(np.isnan(before), bars.close, before)
+    elapsed = np.diff(bars.timestamp.astype(np.float64), prepend=last_time) / bars.resolution
+    first = np.isnan(before)
+    before[first] = bars.close[first]
+    if spread_gaps:
+        gap = np.flatnonzero(elapsed > 1)  # False for the first bar's NaN
+        before[gap] = bars.close[gap] * (before[gap] / bars.close[gap]) ** (1 / np.sqrt(elapsed[gap]))
     real = bars.has_range
     columns = bars.columns() | {
         "open": np.where(real, bars.open, before),

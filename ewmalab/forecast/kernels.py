@@ -68,6 +68,18 @@ def _next(a, b, c, d):
     return draw, a, b, c, d
 
 
+@njit(nogil=True, cache=True)
+def all_within(paths, limit):
+    """Tell whether every value lies within +-limit; NaN does not."""
+    for t in range(paths.shape[0]):
+        inside = True
+        for j in range(paths.shape[1]):
+            inside &= abs(paths[t, j]) <= limit
+        if not inside:
+            return False
+    return True
+
+
 @njit(nogil=True, cache=True, fastmath=FAST)
 def ewma_paths(lanes, nu, decay, variance, scale, out):
     """Fill `out` with cumulative log-returns of paths with Student-t shocks and EWMA variance.

@@ -59,5 +59,5 @@ def _import(name: str) -> Any:
         )
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ForecasterError(f"forecaster {name!r} cannot be imported: {error}") from error

@@ -107,6 +107,7 @@ class Bars:
         """Wrap slices of columns that were validated before."""
         bars = object.__new__(cls)
         for name in COLUMNS:
+            columns[name].setflags(write=False)
             object.__setattr__(bars, name, columns[name])
         object.__setattr__(bars, "resolution", resolution)
         return bars

@@ -298,7 +298,7 @@ class Cache:
                     return None
         note = {"covered": ranges, "source": source, "fetched_at": now, "synthetic": synthetic}
         data = _encode(fresh, note)
-        entry = Partition.of(day, hashlib.sha256(data).hexdigest(), len(fresh), ranges, source, now, synthetic)
+        entry = Partition.of(day, hashlib.sha256(data).hexdigest(), fresh, ranges, source, now, synthetic)
         return write_temp(folder, data), entry
 
     def _settle(self, folder: Path, manifest: Manifest, new: dict[str, tuple[Path, Partition]]) -> None:
@@ -422,7 +422,7 @@ def _described(path: Path) -> Partition:
     if subtract(covered, [(day, day + DAY)]) or len(bars.between(day, day + DAY)) != len(bars):
         raise CorruptPartitionError("it holds another day")
     sha256 = hashlib.sha256(data).hexdigest()
-    return Partition.of(day, sha256, len(bars), covered, note["source"], note["fetched_at"], note["synthetic"])
+    return Partition.of(day, sha256, bars, covered, note["source"], note["fetched_at"], note["synthetic"])
 
 
 def _decode(data: bytes) -> Bars:

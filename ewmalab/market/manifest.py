@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ewmalab.errors import CorruptPartitionError
-from ewmalab.market.bars import DAY
+from ewmalab.market.bars import DAY, Bars
 from ewmalab.market.files import write_atomic
 from ewmalab.market.ranges import Range, union
 
@@ -27,6 +27,8 @@ class Partition:
     ----------
     sha256 : str
         Of the file's bytes.
+    digest : str
+        Of its bars alone: equal bars have equal digests, whoever fetched them when.
     rows : int
     covered : tuple of ranges
         The label ranges that the source was asked for and answered: inside them a missing minute is a gap of the
@@ -42,6 +44,7 @@ class Partition:
     """
 
     sha256: str
+    digest: str
     rows: int
     covered: tuple[Range, ...]
     source: str
@@ -51,11 +54,12 @@ class Partition:
 
     @classmethod
     def of(
-        cls, day: int, sha256: str, rows: int, covered: list[Range], source: str, now: int, synthetic: bool
+        cls, day: int, sha256: str, bars: Bars, covered: list[Range], source: str, now: int, synthetic: bool
     ) -> Partition:
         """Return an entry whose finality follows from its coverage."""
         joined = tuple(union(covered))
-        return cls(sha256, rows, joined, source, now, joined == ((day, day + DAY),), synthetic)
+        final = joined == ((day, day + DAY),)
+        return cls(sha256, bars.digest(), len(bars), joined, source, now, final, synthetic)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Partition:

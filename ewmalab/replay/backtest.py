@@ -111,7 +111,7 @@ class BacktestPlan:
             "start": self.start,
             "days": self.days,
             "options": self.options,
-            "data": {key: entry.sha256 for key, entry in sorted(self.data.partitions.items())},
+            "data": {key: entry.digest for key, entry in sorted(self.data.partitions.items())},
             "synthetic": self.data.synthetic,
         }
 
@@ -212,6 +212,7 @@ def backtest(
         notes={
             "threads": threads,
             "seconds": round(replayed - began, 3),
+            "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
             "synthetic_parameters": plan.truth(),
             "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
         },

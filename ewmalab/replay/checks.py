@@ -79,9 +79,12 @@ def check_lookahead(
                 chosen = sorted({int(at), *(int(i) for i in rng.integers(0, at + 1, size=_BEFORE - 1))})
                 asked = [prompts[i] for i in chosen]
                 truth = _digests(name, make, bars, asked, seed, walk)
-                cut = prompts[at].request_time
-                for mutation, future in _mutations(bars, cut, rng):
-                    again = _digests(name, make, future, asked, seed, walk)
+                # As in a replay, where the states of a block of prompts wait until their paths are drawn.
+                held = _digests(name, make, bars, asked, seed, lambda *given: iter(list(walk(*given))))
+                others = [("walked over before the paths were drawn", held)]
+                for mutation, future in _mutations(bars, prompts[at].request_time, rng):
+                    others.append((mutation, _digests(name, make, future, asked, seed, walk, failures=True)))
+                for mutation, again in others:
                     forecasts += len(asked)
                     leaks += [
                         Leak(name, competition, asset, prompt.request_time, mutation)
@@ -94,8 +97,19 @@ def check_lookahead(
     return LookaheadReport(tried, forecasts, leaks)
 
 
-def _digests(name: str, make: MakeForecaster, bars: Bars, prompts: list[Prompt], seed: int, walk: Walk) -> list[str]:
-    """Return a hash of each forecast: anchor, its time, and all paths; an error counts as an outcome."""
+def _digests(
+    name: str,
+    make: MakeForecaster,
+    bars: Bars,
+    prompts: list[Prompt],
+    seed: int,
+    walk: Walk,
+    failures: bool = False,
+) -> list[str]:
+    """Return a hash of each forecast: anchor, its time, and all paths.
+
+    With `failures` an error counts as an outcome: another future may well show as one.
+    """
     out: list[str] = []
     forecaster = make(name, prompts[0].asset)
     try:
@@ -103,7 +117,9 @@ def _digests(name: str, make: MakeForecaster, bars: Bars, prompts: list[Prompt],
             sha = hashlib.sha256(np.float64(moment.anchor).tobytes() + moment.anchor_time.to_bytes(8, "little"))
             sha.update(simulate(forecaster, moment, seed).tobytes())
             out.append(sha.hexdigest())
-    except Exception as error:  # noqa: BLE001 - a leak may show as any failure of a user's forecaster
+    except Exception as error:
+        if not failures:
+            raise
         out += [f"{type(error).__name__}: {error}"] * (len(prompts) - len(out))
     return out
 

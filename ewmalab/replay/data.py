@@ -115,7 +115,10 @@ def load_data(
         if progress:
             progress(asset)
         for name, (a, b), into in ((feed, known, model), (scored_feed, scored, realised)):
-            into[asset], entries = cache.read_with_fingerprint(name, asset, a, b)
+            bars, entries = cache.read_with_fingerprint(name, asset, a, b)
+            if into is realised:  # where the next candle is missing, a later one settles the last prompts
+                bars = Bars.concatenate([bars, cache.read(name, asset, b, b + DAY).rows(0, 1)])
+            into[asset] = bars
             partitions |= {f"{name}/{asset}/{day}": entry for day, entry in entries.items()}
     return ReplayData(model, realised, partitions)
 
@@ -131,7 +134,7 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:
         commands.setdefault((feed, day_name(first), days), []).append(asset)
     lines.append("get them with")
     lines += [
-        f"  ewmalab data fetch --feed {feed} --assets {','.join(assets)} --start {day} --days {days}"
+        f"  ewmalab data fetch --feed {feed.partition('-')[0]} --assets {','.join(assets)} --start {day} --days {days}"
         for (feed, day, days), assets in commands.items()
     ]
     lines.append("or import files: ewmalab data import PATH; or score only what can be: --partial")

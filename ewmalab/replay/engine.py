@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
+from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, all_within
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
@@ -167,8 +168,7 @@ def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogRetur
         raise ForecasterError(
             f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
         )
-    # One pass over the last row finds a NaN or infinity anywhere: cumulative sums carry them on.
-    if paths[0].any() or not np.isfinite(paths[-1]).all() or not (np.abs(paths[-1]) <= 30).all():
+    if paths[0].any() or not all_within(paths, np.float32(LOG_RETURN_LIMIT)):
         raise ForecasterError(
             f"{type(forecaster).__name__}.simulate returned log-returns for {prompt.asset} that do not start at 0, or "
             "leave +-30"

@@ -221,8 +221,10 @@ def score_log_returns(
     Score
         Within 1e-6, relative, of ``score_paths(anchor * exp(log_returns).T, ...)``.
     """
-    if log_returns.ndim != 2 or log_returns.shape[1] == 0 or log_returns.shape[0] != len(realised):
-        raise PredictionError(f"paths have shape {log_returns.shape}, expected ({len(realised)}, n) with n >= 1")
+    if log_returns.ndim != 2 or log_returns.shape[1] == 0:
+        raise PredictionError(f"log-returns must be a (steps + 1, n) table with n >= 1; got {log_returns.shape}")
+    if log_returns.shape[0] != len(realised):
+        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
     _check_realised(realised)
     plan = _plan(rule, time_increment, len(realised) - 1)
     observed, scale, rows = _observed(realised, anchor, plan)

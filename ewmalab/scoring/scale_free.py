@@ -92,9 +92,7 @@ def scale_free_crps(
         As relative changes; NaN where not scored.
     """
     out = np.empty(len(observed))
-    _evaluate(
-        table.sorted_returns, table.prefixes, table.constants, volatility, observed, np.log1p(observed), out
-    )
+    _evaluate(table.sorted_returns, table.prefixes, table.constants, volatility, observed, np.log1p(observed), out)
     return out
 
 
