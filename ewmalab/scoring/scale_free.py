@@ -1,12 +1,12 @@
 """CRPS of ensembles that differ by their volatility alone, from one sorted set of normalised returns.
 
-Where a forecaster's log-returns are ``s z`` with z independent of the initial volatility s, one set of z serves every prompt.
-With z_0 <= ... <= z_{N-1}, x_i = expm1(s z_i) and k members at or below the observation y, ::
+Where a forecaster's log-returns are ``s z`` with z independent of the initial volatility s, one set of z serves every
+prompt. With z_0 <= ... <= z_{N-1}, x_i = expm1(s z_i) and k members at or below the observation y, ::
 
     CRPS = y (2 k / N - 1) + (sum_i x_i - 2 sum_{i<k} x_i) / N - sum_i (2 i - N + 1) x_i / N**2
 
-and the exponential's series makes each sum a polynomial in s whose coefficients are prefix sums of z**m / m!. A score then costs
-one binary search and one dot product of 8 terms.
+and the exponential's series makes each sum a polynomial in s whose coefficients are prefix sums of z**m / m!. A score
+then costs one binary search and one dot product of 8 terms.
 """
 
 from __future__ import annotations
