@@ -2,9 +2,9 @@
 
     python benchmarks/honesty.py
 
-Needs the real bars in the cache (``ewmalab data import ../shared/data/*``). Each forecaster is replayed with requests a minute
-before the start time (honest: what a live miner knows), at the start time, and a minute after it: then state and anchor know the
-candle labelled by the start time, as the predecessor's harness let them.
+Needs the real bars in the cache (``ewmalab data import ../shared/data/*``). Each forecaster is replayed with
+requests a minute before the start time (honest: what a live miner knows), at the start time, and a minute after it:
+then state and anchor know the candle labelled by the start time, as the predecessor's harness let them.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> int:
         changes = [f"{100 * (v / walk - 1):+.2f} %" for v in values[:-1]]
         table.append((competition, asset, cells[0], changes[0], cells[1], changes[1], cells[2]))
     print(plain_table(("competition", "asset", "ewma", "change", "ewma@seed", "change", "random-walk"), table))
-    print("\nCost of honesty: mean CRPS with requests 60 s before the start (and at it) against those that know the candle")
-    print("labelled by the start time\n")
+    print("\nCost of honesty: mean CRPS with requests 60 s before the start (and at it)")
+    print("against those that know the candle labelled by the start time\n")
     columns = ["competition", "asset"]
     for name in names:
         columns += [f"{name}, 60 s", "at start"]

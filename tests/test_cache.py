@@ -381,7 +381,7 @@ def test_a_deleted_manifest_is_rebuilt(full):
 def test_a_deleted_partition_is_an_error_once_and_then_missing(full):
     (full.folder(*KEY) / "2026-01-13.parquet").unlink()
     assert [f.day for f in full.verify() if f.problem] == ["2026-01-13"]
-    with pytest.raises(CorruptPartitionError, match="gone.*--start 2026-01-13 --days 1"):
+    with pytest.raises(CorruptPartitionError, match=r"gone.*--start 2026-01-13 --days 1"):
         full.read(*KEY, DAYS[0], DAYS[3])
     assert len(full.read(*KEY, DAYS[0], DAYS[3])) == 1740
     assert full.missing(*KEY, DAYS[1], DAYS[2]) == [(DAYS[1], DAYS[2])]

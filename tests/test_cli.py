@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class Result:
 
 
 @pytest.fixture
-def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[object]:
+def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Run the command line in this process, in a folder of its own."""
     from ewmalab.cli import main
 
@@ -53,7 +53,7 @@ def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    yield run
+    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -96,7 +96,13 @@ def test_json_is_all_that_is_printed(ewmalab) -> None:
     data = json.loads(result.out)
     assert data["synthetic"] is True
     assert {row["forecaster"] for row in data["summary"]} == {"ewma", "random-walk"}
-    for command in (["data", "list"], ["data", "verify"], ["config", "show"], ["rules", "show"], ["experiments", "list"]):
+    for command in (
+        ["data", "list"],
+        ["data", "verify"],
+        ["config", "show"],
+        ["rules", "show"],
+        ["experiments", "list"],
+    ):
         json.loads(ewmalab(*command, "--json").out)
 
 

@@ -166,9 +166,7 @@ def ensembles(seed: int, members: int, rows: int = 40) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     scale = np.exp(rng.uniform(-3, 6, size=(rows, 1)))
     offset = rng.normal(size=(rows, 1)) * scale
-    return (offset + scale * rng.normal(size=(rows, 1)))[:, 0], offset + scale * rng.standard_t(
-        4, size=(rows, members)
-    )
+    return (offset + scale * rng.normal(size=(rows, 1)))[:, 0], offset + scale * rng.standard_t(4, size=(rows, members))
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 10, 127, 128, 129, 1000])
@@ -177,9 +175,7 @@ def test_float64_equals_other_implementations(members: int) -> None:
     ours = crps_ensemble(observed, values)
     assert ours.dtype == np.float64
     np.testing.assert_allclose(ours, properscoring.crps_ensemble(observed, values), rtol=1e-12)
-    np.testing.assert_allclose(
-        ours, scoringrules.crps_ensemble(observed, values, estimator="nrg"), rtol=1e-12
-    )
+    np.testing.assert_allclose(ours, scoringrules.crps_ensemble(observed, values, estimator="nrg"), rtol=1e-12)
 
 
 @pytest.mark.parametrize("members", [2, 3, 10, 127, 128, 129, 1000])
@@ -344,9 +340,7 @@ def test_a_perfect_forecast_scores_zero(scoring: ScoringRule, steps: int, dt: in
 
 
 @pytest.mark.parametrize(("scoring", "steps", "dt"), [(DAILY, 288, 300), (HOURLY, 60, 60)])
-def test_scores_ignore_the_order_of_paths_and_the_unit_of_price(
-    scoring: ScoringRule, steps: int, dt: int
-) -> None:
+def test_scores_ignore_the_order_of_paths_and_the_unit_of_price(scoring: ScoringRule, steps: int, dt: int) -> None:
     paths, realised = walk(4, 30, steps), walk(5, 1, steps)[0]
     score = score_paths(paths, realised, scoring, dt)
     assert score_paths(paths[::-1], realised, scoring, dt).total == close(score.total)
@@ -357,9 +351,7 @@ def test_scores_ignore_the_order_of_paths_and_the_unit_of_price(
 def test_the_true_scale_scores_better_than_half_or_twice_of_it() -> None:
     realised = walk(6, 40, 288)
     mean = {
-        factor: np.mean(
-            [score_paths(walk(7, 200, 288, factor * 1e-3), r, DAILY, 300).total for r in realised]
-        )
+        factor: np.mean([score_paths(walk(7, 200, 288, factor * 1e-3), r, DAILY, 300).total for r in realised])
         for factor in (0.5, 1.0, 2.0)
     }
     assert mean[1.0] < min(mean[0.5], mean[2.0])
@@ -438,8 +430,6 @@ def test_log_returns_need_a_realised_price_each() -> None:
 
 
 def test_an_interval_shorter_than_the_increment_is_refused() -> None:
-    short = ScoringRule(
-        "test", (Interval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=()
-    )
+    short = ScoringRule("test", (Interval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=())
     with pytest.raises(PredictionError, match="'1min'"):
         score_paths(np.ones((2, 61)), np.ones(61), short, 300)

@@ -740,9 +740,7 @@ def test_pyths_no_data_is_empty(answer, make, server):
 
 @pytest.mark.parametrize(("field", "value"), [("s", "@1"), ("s", None), ("i", "5m")])
 def test_hyperliquids_other_coin_or_interval_is_refused(field, value, make, server):
-    server.always = fs.edit(
-        lambda rows: [row | {field: value} if i == 4 else row for i, row in enumerate(rows)]
-    )
+    server.always = fs.edit(lambda rows: [row | {field: value} if i == 4 else row for i, row in enumerate(rows)])
     with pytest.raises(FeedError, match=r"^hyperliquid BTC: row 4 is of .*@107.*1m"):
         get(make("hyperliquid"))
 
@@ -790,9 +788,7 @@ def rows(name: str, change: Callable[[list[Any]], list[Any]]) -> fs.Fault:
 
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("column", ["open", "high", "low", "close"])
-@pytest.mark.parametrize(
-    "value", [None, True, "abc", "", "nan", "inf", "1_000", " 1", "0x1", [], {}, "1e999"]
-)
+@pytest.mark.parametrize("value", [None, True, "abc", "", "nan", "inf", "1_000", " 1", "0x1", [], {}, "1e999"])
 def test_a_price_that_is_no_number_names_its_row(name, column, value, make, server):
     server.always = cell(name, column, 5, lambda _: value)
     at = int(expected().timestamp[5])
@@ -822,9 +818,7 @@ def test_a_label_that_is_no_time_names_its_row(name, value, make, server):
 )
 def test_impossible_prices_name_their_row(name, column, value, rule, make, server):
     server.always = cell(name, column, 5, lambda _: value)
-    with pytest.raises(
-        BarsError, match=rf"^{name} BTC: .*{rule}.*row 5, timestamp {expected().timestamp[5]}"
-    ):
+    with pytest.raises(BarsError, match=rf"^{name} BTC: .*{rule}.*row 5, timestamp {expected().timestamp[5]}"):
         get(make(name))
 
 
@@ -862,9 +856,7 @@ def test_candles_off_the_minute_are_refused(name, make, server):
 
 @pytest.mark.parametrize("name", FEEDS)
 def test_candles_of_a_longer_interval_are_refused(name, make, server):
-    server.bars = dict.fromkeys(
-        server.bars, Bars.from_columns({k: v[40::5] for k, v in BARS["BTC"].columns().items()})
-    )
+    server.bars = dict.fromkeys(server.bars, Bars.from_columns({k: v[40::5] for k, v in BARS["BTC"].columns().items()}))
     with pytest.raises(FeedError, match=f"^{name} BTC: .*candles are 300 s apart"):
         get(make(name), minutes=MINUTES)
 
@@ -909,9 +901,7 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
-CELL = st.none() | st.sampled_from(
-    [START, START + 60, START * 1000, 1.5, "1.5", "x", -1, 0, True, 2**70 * 1.0]
-)
+CELL = st.none() | st.sampled_from([START, START + 60, START * 1000, 1.5, "1.5", "x", -1, 0, True, 2**70 * 1.0])
 TABLE = st.fixed_dictionaries({"s": st.just("ok"), **{c: st.lists(CELL, max_size=3) for c in "tohlc"}})
 
 

@@ -274,7 +274,7 @@ def test_bad_rows_refuse_the_file_with_their_count_by_reason(cache, tmp_path):
         assert f"{len(rows)} x {reason} (first: row {rows[0]})" in message
     assert len(cached(cache)) == 0
     assert not list(cache.root.rglob("*.csv"))
-    with pytest.raises(BarsError, match="11 x|1 x"):
+    with pytest.raises(BarsError, match=r"11 x|1 x"):
         read_bars(path)
 
 
@@ -308,7 +308,7 @@ def test_files_of_one_name_keep_their_bad_rows_apart(cache, tmp_path):
 
 def test_a_bar_that_is_not_closed_is_a_bad_row(cache, tmp_path):
     path = as_csv(tmp_path / "BTC", market(10))
-    with pytest.raises(BarsError, match="3 x not closed yet .first: row 7"):
+    with pytest.raises(BarsError, match=r"3 x not closed yet .first: row 7"):
         take(cache, path, now=MONDAY + 7 * 60 + 59)
     assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True)["bars"] == 7
     assert take(cache, path, now=MONDAY + 600)["bars"] == 10
@@ -414,7 +414,10 @@ def test_what_is_no_bar_file_is_passed_over_with_the_reason(tmp_path, rulebook):
         ("gone.csv", "does not exist"),
     ]
     found, _ = find_files([tmp_path], feed="file", asset="btc", rulebook=rulebook)
-    assert {(f.path.name, f.feed, f.asset) for f in found} == {("BTC.csv", "file", "BTC"), ("prices.csv", "file", "BTC")}
+    assert {(f.path.name, f.feed, f.asset) for f in found} == {
+        ("BTC.csv", "file", "BTC"),
+        ("prices.csv", "file", "BTC"),
+    }
 
 
 def test_an_unknown_asset_is_an_error(tmp_path, rulebook):

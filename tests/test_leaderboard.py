@@ -103,9 +103,7 @@ def test_the_order_of_rows_does_not_matter(golden: list[dict[str, Any]], number:
 
 
 def test_scores_are_averaged_by_the_weight_of_their_asset() -> None:
-    assert averages((10, 1, "BTC", 6.0, 9.0, 0.0), (20, 1, "ETH", 2.0, 9.0, 0.0), ETH=3.0) == {
-        1: (6.0 + 3 * 2.0) / 4
-    }
+    assert averages((10, 1, "BTC", 6.0, 9.0, 0.0), (20, 1, "ETH", 2.0, 9.0, 0.0), ETH=3.0) == {1: (6.0 + 3 * 2.0) / 4}
 
 
 def test_assets_without_a_weight_weigh_one() -> None:

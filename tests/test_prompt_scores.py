@@ -37,9 +37,7 @@ def test_no_golden_case_goes_unchecked(golden: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 @pytest.mark.parametrize("number", range(GOLDEN_CASES))
-def test_prompt_scores_equal_the_validators(
-    golden: list[dict[str, Any]], number: int, transformation: str
-) -> None:
+def test_prompt_scores_equal_the_validators(golden: list[dict[str, Any]], number: int, transformation: str) -> None:
     case = golden[number]
     expected = case[transformation]
     result = prompt_scores(case["crps"], transformation)

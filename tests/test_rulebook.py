@@ -165,9 +165,7 @@ def test_competitions_share_equally(date: str, share: float) -> None:
         ("2026-07-16", "crypto-24h", 720, {"BTC": 240}),
     ],
 )
-def test_prompts_come_at_the_cadence_of_the_date(
-    date: str, name: str, default: int, own: dict[str, int]
-) -> None:
+def test_prompts_come_at_the_cadence_of_the_date(date: str, name: str, default: int, own: dict[str, int]) -> None:
     competition = on(date).competitions[name]
     assert competition.cadence == dict.fromkeys(competition.assets, default) | own
 
@@ -351,9 +349,7 @@ def test_scored_prices_come_from_the_feed_of_the_date(date: str, symbol: str, fe
     assert asset.symbols[feed] == name
 
 
-@pytest.mark.parametrize(
-    ("date", "feeds"), [("2026-07-22", {"pyth"}), ("2026-07-23", {"binance", "hyperliquid"})]
-)
+@pytest.mark.parametrize(("date", "feeds"), [("2026-07-22", {"pyth"}), ("2026-07-23", {"binance", "hyperliquid"})])
 def test_pyth_is_left_by_all_at_once(date: str, feeds: set[str]) -> None:
     rules = on(date)
     prompted = {symbol for c in rules.competitions.values() for symbol in c.assets} - {"WTIOIL", "SPCX"}
@@ -569,9 +565,7 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
         pytest.param("HYPE = 60 }", "DOGE = 60 }", "cadence.*no asset 'DOGE'", id="cadence-asset"),
         pytest.param("HYPE = 60 }", "HYPE = 90 }", "cadence.*whole minutes", id="cadence-seconds"),
         pytest.param('rule = "1h/first-gap+volatility"', 'rule = "2h"', "no scoring rule '2h'", id="rule"),
-        pytest.param(
-            'rule = "1h/first-gap+volatility"', 'rule = "24h"', "another horizon", id="rule-horizon"
-        ),
+        pytest.param('rule = "1h/first-gap+volatility"', 'rule = "24h"', "another horizon", id="rule-horizon"),
         pytest.param(
             "scored = [{ from = 2026-07-23, feed",
             "scored = [{ from = 2026-07-24, feed",
@@ -590,24 +584,16 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
         pytest.param("beta = -0.3", "", "crypto-1h.*'beta' is missing", id="missing-key"),
         pytest.param("beta = -0.3", "beta = -0.3\nbeat = 1", "crypto-1h.*'beat'", id="unknown-key"),
         pytest.param("[netuids]", "[networks]", "'netuids' is missing", id="missing-table"),
-        pytest.param(
-            'share = [{ value = "1/2" }]', 'share = [{ value = "2/3" }]', "more than 1", id="shares-sum"
-        ),
-        pytest.param(
-            'share = [{ value = "1/2" }]', 'share = [{ value = "1/0" }]', "fraction", id="share-text"
-        ),
-        pytest.param(
-            'share = [{ value = "1/2" }]', 'share = [{ value = "3/2" }]', "above 0", id="share-size"
-        ),
+        pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "2/3" }]', "more than 1", id="shares-sum"),
+        pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "1/0" }]', "fraction", id="share-text"),
+        pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "3/2" }]', "above 0", id="share-size"),
         pytest.param('["3hour", 10800]', '["3hour", 10801]', "horizon.24h: 3hour", id="interval-length"),
         pytest.param('["3hour", 10800]', '["3hour"]', "pairs", id="interval-pair"),
         pytest.param("[900, 0.4375]", "[930, 0.4375]", "volatility", id="volatility-block"),
         pytest.param('version = "2026.10"', "version 2026", "line 7", id="not-toml"),
     ],
 )
-def test_a_rulebook_that_contradicts_itself_is_refused(
-    old: str, new: str, message: str, tmp_path: Path
-) -> None:
+def test_a_rulebook_that_contradicts_itself_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
     text = DEFAULT_PATH.read_text()
     assert old in text
     path = tmp_path / "broken.toml"

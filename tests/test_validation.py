@@ -53,9 +53,7 @@ def price_verdict(price: object, response_format: str) -> str:
 
 @pytest.fixture(scope="session")
 def golden(shared_dir: Path) -> dict[str, Any]:
-    cases: dict[str, Any] = json.loads((shared_dir / "golden" / "validator_cases.json").read_text())[
-        "validation"
-    ]
+    cases: dict[str, Any] = json.loads((shared_dir / "golden" / "validator_cases.json").read_text())["validation"]
     return cases
 
 
@@ -124,9 +122,7 @@ def test_every_format_of_the_rulebook_is_known() -> None:
         ),
     ],
 )
-def test_answers_are_judged_in_the_validators_order(
-    response: object, expected: str, response_format: str
-) -> None:
+def test_answers_are_judged_in_the_validators_order(response: object, expected: str, response_format: str) -> None:
     assert verdict(response, response_format) == expected
 
 
@@ -279,9 +275,7 @@ json_values = st.recursive(
         st.text(max_size=5),
         st.sampled_from([START, 60, 10**4000, -(10**4000)]),
     ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
     max_leaves=12,
 )
 answers = st.one_of(
@@ -379,9 +373,7 @@ def test_numbers_stay_as_written(tmp_path: Path) -> None:
         ('{"prediction": null}', "'prediction' must be a list, not null"),
     ],
 )
-def test_files_that_hold_no_prediction_are_refused_by_name(
-    tmp_path: Path, text: str | bytes, message: str
-) -> None:
+def test_files_that_hold_no_prediction_are_refused_by_name(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(PredictionError, match=message) as caught:
         read_prediction(path)
@@ -389,9 +381,7 @@ def test_files_that_hold_no_prediction_are_refused_by_name(
 
 
 @pytest.mark.parametrize("read", [read_prediction, read_realised])
-def test_files_that_cannot_be_read_are_named(
-    tmp_path: Path, read: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PredictionError, match=r"cannot read .*absent\.json: No such file"):
         read(tmp_path / "absent.json")
     with pytest.raises(PredictionError, match="cannot read"):

@@ -102,7 +102,9 @@ def test_a_rendered_answer_is_correct_to_both_validators(anchor: float, shape: t
         )
         assert verdict == "CORRECT"
     prices = anchor * np.exp(paths.T.astype(np.float64))
-    assert np.allclose(np.array(answer[2:]), prices, rtol=6e-8 if anchor > 2 else 6e-4, atol=6e-8 if anchor > 1e-3 else 0)
+    assert np.allclose(
+        np.array(answer[2:]), prices, rtol=6e-8 if anchor > 2 else 6e-4, atol=6e-8 if anchor > 1e-3 else 0
+    )
 
 
 def test_rounding_moves_a_score_by_less_than_its_own_noise() -> None:
