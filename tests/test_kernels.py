@@ -86,6 +86,16 @@ def test_ewma_paths_equal_a_plain_float64_twin(nu, decay):
         np.testing.assert_allclose(out[:, lane], twin, rtol=2e-5, atol=2e-4 * travelled)
 
 
+def test_an_exploding_variance_is_capped_as_in_the_twin():
+    # a tiny scale keeps the paths themselves off their limit
+    scale = np.full(60, 1e-4, np.float32)
+    out = np.empty((61, 40), np.float32)
+    ewma_paths(seed_lanes(np.uint64(3), np.uint64(3), 40), 3.0, 0.5, 9e3, scale, out)
+    for lane in range(40):
+        twin = ewma_path(xoshiro128pp(lane_state((3, 3), lane)), 3.0, 0.5, 9e3, scale.tolist())
+        np.testing.assert_allclose(out[:, lane], twin, rtol=1e-4, atol=5e-4 * np.abs(np.diff(twin)).max())
+
+
 def test_random_walk_paths_equal_a_plain_float64_twin():
     key = (5, 6)
     for sigma in (1e-4, 0.005, 0.03):
