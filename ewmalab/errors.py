@@ -15,7 +15,8 @@
     ├── ForecasterError      a forecaster cannot be loaded or broke its protocol
     ├── FormatError          a price has no form that validators accept
     ├── PredictionError      a prediction file or realised prices that cannot be read
-    └── ExperimentError      an experiment directory that is missing, broken or not comparable
+    ├── ExperimentError      an experiment directory that is missing, broken or not comparable
+    └── EngineError          workers that cannot be reached, or lost a task
 
 Every message names what was found, the limit it broke, and what to do about it.
 """
@@ -77,3 +78,7 @@ class PredictionError(EwmalabError):
 
 class ExperimentError(EwmalabError):
     """An experiment directory is missing, broken or not comparable."""
+
+
+class EngineError(EwmalabError):
+    """A cluster of workers cannot be reached, or lost a task for good."""

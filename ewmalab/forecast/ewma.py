@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from ewmalab.rulebook import Asset
 
 FIVE_MINUTES = 300
 _NO_TRACK = np.empty((0, 1))
+_REFERENCE_VARIANCE = 1e-6  # per step; near real ones, so that the kernels' limits bind as rarely
 _GAP_POLICIES = {"hold": ek.HOLD, "revert": ek.REVERT, "decay": ek.DECAY}
 
 
@@ -101,6 +102,10 @@ class Ewma:
     equity_off_hours_mult: float
 
     STATE_VERSION = 1
+    # Parameters that matter for one increment alone; all others matter for each.
+    INCREMENT_OF: ClassVar[Mapping[str, int]] = {
+        "half_life_1m": MINUTE, "nu_1m": MINUTE, "half_life_5m": FIVE_MINUTES, "nu_5m": FIVE_MINUTES,
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         for name in ("nu_1m", "nu_5m"):
@@ -132,8 +137,7 @@ class Ewma:
             raise ForecasterError(
                 f"ewma: bar {int(bars.timestamp[0])} of {self.asset.symbol} is not after the newest seen, {int(seen)}"
             )
-        if self.close_only == "synthesise":
-            bars = _with_synthetic_range(bars, state.minute, spread_gaps=self.gap_policy != "decay")
+        bars = self._with_ranges(bars, state.minute)
         minute = self._filter(state.minute, bars, self.half_life_1m)
         longer, forming = resample(bars, FIVE_MINUTES, state.forming)
         five = self._filter(state.five_minute, longer, self.half_life_5m) if len(longer) else state.five_minute
@@ -147,15 +151,10 @@ class Ewma:
         ForecasterError
             If the increment is neither 60 nor 300 s, or no bar has been seen.
         """
-        if prompt.time_increment == MINUTE:
-            core, half_life, nu = state.minute, self.half_life_1m, self.nu_1m
-        elif prompt.time_increment == FIVE_MINUTES:
-            core, half_life, nu = state.five_minute, self.half_life_5m, self.nu_5m
-        else:
-            raise ForecasterError(f"ewma simulates increments of 60 and 300 s, not {prompt.time_increment} s")
+        _, nu, keep = self._shocks(prompt.time_increment)
+        core = state.minute if prompt.time_increment == MINUTE else state.five_minute
         if not core[ek.COUNT]:
-            raise ForecasterError(f"ewma has seen no bar of {self.asset.symbol} yet: warm it up first")
-        keep = 1.0 - self.feedback * (1.0 - ek.decay_of(half_life, prompt.time_increment))
+            raise self._unseen()
         # Step i of a path runs from the close of the candle at grid point i to that at i + 1.
         moments = prompt.grid()[:-1] + MINUTE
         scale = self._volatility_scale(moments, prompt.time_increment)
@@ -165,6 +164,49 @@ class Ewma:
         variance = max(core[ek.VARIANCE], self.variance_floor)
         ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, scale.astype(np.float32), out)
         return out
+
+    def shape(self, time_increment: int) -> Hashable | None:
+        """Return what the reference paths depend on; see `ScaleFree.shape`.
+
+        None where the volatility of a step depends on the clock.
+        """
+        if self.asset.sessions and self.off_hours == "session":
+            return None
+        _, nu, keep = self._shocks(time_increment)
+        off_hours = self.equity_off_hours_mult if self.asset.sessions and self.off_hours == "whole_path" else 1.0
+        return time_increment, nu, keep, off_hours
+
+    def reference_state(self) -> EwmaState:
+        """Return the state whose paths are the reference; see `ScaleFree.reference_state`."""
+        core = np.array([_REFERENCE_VARIANCE, _REFERENCE_VARIANCE, 1.0, np.nan, np.nan])
+        return EwmaState(core, core.copy(), no_forming())
+
+    def relative_volatilities(
+        self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the volatility relative to the reference after each number of bars; see `ScaleFree`.
+
+        Raises
+        ------
+        ForecasterError
+            If the increment is neither 60 nor 300 s, or no bar of that length is complete.
+        """
+        half_life, _, _ = self._shocks(time_increment)
+        start = self.initial_state()
+        bars = self._with_ranges(bars, start.minute)
+        complete = known
+        if time_increment != MINUTE:
+            newest = bars.timestamp[known - 1]
+            bars, _ = resample(bars, time_increment, start.forming)
+            complete = np.searchsorted(bars.timestamp, newest + MINUTE - time_increment, side="right")
+        if not len(complete) or complete.min() < 1:
+            raise self._unseen()
+        track = np.empty((len(bars), 1))
+        core = self._filter(start.minute, bars, half_life, track)
+        if not core[ek.COUNT]:
+            raise self._unseen()
+        variances = np.maximum(track[complete - 1, 0], self.variance_floor)
+        return np.sqrt(variances / max(_REFERENCE_VARIANCE, self.variance_floor))
 
     def dump_state(self, state: EwmaState) -> dict[str, Any]:
         """Return the state as a plain dict (floats as hexadecimal text, hence exact)."""
@@ -189,8 +231,33 @@ class Ewma:
             raise ForecasterError(f"state of {self.asset.symbol} is damaged: its parts need 5 numbers each")
         return EwmaState(*parts)
 
-    def _filter(self, core: npt.NDArray[np.float64], bars: Bars, half_life: int) -> npt.NDArray[np.float64]:
-        """Return one resolution's state after `bars`."""
+    def _shocks(self, time_increment: int) -> tuple[int, float, float]:
+        """Return half-life, degrees of freedom and in-path decay of prompts with an increment."""
+        if time_increment == MINUTE:
+            half_life, nu = self.half_life_1m, self.nu_1m
+        elif time_increment == FIVE_MINUTES:
+            half_life, nu = self.half_life_5m, self.nu_5m
+        else:
+            raise ForecasterError(f"ewma simulates increments of 60 and 300 s, not {time_increment} s")
+        return half_life, nu, 1.0 - self.feedback * (1.0 - ek.decay_of(half_life, time_increment))
+
+    def _unseen(self) -> ForecasterError:
+        return ForecasterError(f"ewma has seen no bar of {self.asset.symbol} yet: warm it up first")
+
+    def _with_ranges(self, bars: Bars, minute: npt.NDArray[np.float64]) -> Bars:
+        """Return minute bars with synthetic ranges where the options ask for them."""
+        if self.close_only != "synthesise":
+            return bars
+        return _with_synthetic_range(bars, minute, spread_gaps=self.gap_policy != "decay")
+
+    def _filter(
+        self,
+        core: npt.NDArray[np.float64],
+        bars: Bars,
+        half_life: int,
+        track: npt.NDArray[np.float64] = _NO_TRACK,
+    ) -> npt.NDArray[np.float64]:
+        """Return one resolution's state after `bars`; `track`, if given, receives the variance after each."""
         new = core.copy()
         proxies, elapsed = np.empty(len(bars)), np.empty(len(bars))
         scale = self._volatility_scale(bars.timestamp, bars.resolution)
@@ -203,7 +270,7 @@ class Ewma:
             proxies, elapsed, np.array([ek.decay_of(half_life, bars.resolution)]),
             new[ek.VARIANCE : ek.VARIANCE + 1], new[ek.LONG_RUN : ek.LONG_RUN + 1], core[ek.COUNT],
             ek.decay_of(self.long_run_half_life, bars.resolution), self.start == "expanding_mean",
-            _GAP_POLICIES[self.gap_policy], ek.decay_of(self.gap_half_life, bars.resolution), _NO_TRACK,
+            _GAP_POLICIES[self.gap_policy], ek.decay_of(self.gap_half_life, bars.resolution), track,
         )  # fmt: skip
         new[ek.LAST_TIME] = bars.timestamp[-1]
         new[ek.LAST_CLOSE] = bars.close[-1]

@@ -34,11 +34,8 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     ConfigError
         If the preset is unknown.
     """
-    base, _, preset = name.partition("@")
-    section = base.replace("-", "_") if base in BUILT_IN else "plugin"
-    if preset:
-        settings = settings.with_preset(section, preset)
-    factory = BUILT_IN[base] if base in BUILT_IN else _import(base)
+    base, settings = apply_preset(name, settings)
+    factory, section = factory_of(base)
     parameters = asset_parameters(getattr(settings.values, section), asset.symbol)
     try:
         forecaster = factory(asset, **parameters)
@@ -49,6 +46,36 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
                    if not callable(getattr(forecaster, m, None))]  # fmt: skip
         raise ForecasterError(f"{base} is not a forecaster: it lacks {', '.join(missing)}")
     return forecaster
+
+
+def factory_of(base: str) -> tuple[Any, str]:
+    """Return what makes a forecaster, and the section of the settings that its parameters stand in.
+
+    Parameters
+    ----------
+    base : str
+        Name without a preset.
+
+    Raises
+    ------
+    ForecasterError
+        If the name cannot be imported.
+    """
+    if base in BUILT_IN:
+        return BUILT_IN[base], base.replace("-", "_")
+    return _import(base), "plugin"
+
+
+def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettings]:
+    """Return a forecaster's name without its preset, and settings in which the preset holds.
+
+    Raises
+    ------
+    ConfigError
+        If the preset is unknown.
+    """
+    base, _, preset = name.partition("@")
+    return base, settings.with_preset(factory_of(base)[1], preset) if preset else settings
 
 
 def _import(name: str) -> Any:

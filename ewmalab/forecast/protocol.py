@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -92,5 +92,42 @@ class Forecaster(Protocol[State]):
         ------
         ForecasterError
             If the version or a field is unknown.
+        """
+        ...
+
+
+@runtime_checkable
+class ScaleFree(Protocol[State]):
+    """A forecaster whose paths are those of a reference state times one number, the relative volatility.
+
+    ``simulate(state, prompt, stream)`` equals ``volatility * simulate(reference_state(), prompt, stream)`` up to the
+    rounding of float32, for every prompt and stream. One reference ensemble then scores any number of prompts.
+    """
+
+    def shape(self, time_increment: int) -> Hashable | None:
+        """Return what the reference paths of prompts with this increment depend on, besides stream and size.
+
+        Forecasters of one class with equal shapes share an ensemble. None: these paths do not scale; they are simulated
+        prompt by prompt.
+        """
+        ...
+
+    def reference_state(self) -> State:
+        """Return the state whose paths are the reference."""
+        ...
+
+    def relative_volatilities(
+        self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the volatility relative to the reference after each number of bars: (p,) float64, > 0.
+
+        Parameters
+        ----------
+        bars : Bars
+            From the start of the warm-up on.
+        known : (p,) int64
+            Entry i uses the first ``known[i]`` bars and no other; the state is that of `update` over them, bit for bit.
+        time_increment : int
+            Of the prompts.
         """
         ...

@@ -9,13 +9,14 @@ from pathlib import Path
 TEMP_PREFIX = ".tmp-"
 
 
-def write_temp(folder: Path, data: bytes) -> Path:
-    """Write a uniquely named file, synced to disk, that `replace` or `sweep` will take away."""
+def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
+    """Write a uniquely named file that `replace` or `sweep` will take away; `durable` syncs it to disk."""
     path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     with path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     return path
 
 

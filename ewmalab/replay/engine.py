@@ -135,14 +135,15 @@ def _collect(
 
 def _run(block: _Block, seed: int) -> list[Row]:
     return [
-        _answer(block.name, block.forecaster, moment, rule, block.realised, seed)
+        answer(block.name, block.forecaster, moment, rule, block.realised, seed)
         for moment, rule in zip(block.moments, block.rules, strict=True)
     ]
 
 
-def _answer(
+def answer(
     name: str, forecaster: Forecaster[Any], moment: Moment, rule: ScoringRule, realised: Bars, seed: int
 ) -> Row:
+    """Simulate and score one prompt."""
     prompt = moment.prompt
     truth, reason = realised_path(realised, prompt)
     score = None
@@ -161,7 +162,17 @@ def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogRetur
         If shape, type or values are not what `Forecaster.simulate` promises.
     """
     prompt = moment.prompt
-    paths = forecaster.simulate(moment.state, prompt, prompt.stream(seed))
+    return check_paths(forecaster, forecaster.simulate(moment.state, prompt, prompt.stream(seed)), prompt)
+
+
+def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
+    """Return paths that keep the protocol.
+
+    Raises
+    ------
+    ForecasterError
+        As in `simulate`.
+    """
     wanted = (prompt.steps + 1, prompt.num_simulations)
     if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
         found = f"{getattr(paths, 'dtype', type(paths).__name__)} {getattr(paths, 'shape', '')}"

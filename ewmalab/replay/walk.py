@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.protocol import Forecaster, Prompt
@@ -36,6 +39,21 @@ class Moment:
 Walk = Callable[[Forecaster[Any], Bars, Iterable[Prompt]], Iterator[Moment]]
 
 
+def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]:
+    """Return how many bars are closed at each prompt's request.
+
+    Raises
+    ------
+    MissingDataError
+        If there is a request at which none is.
+    """
+    counts = np.array([bars.count_known_at(prompt.request_time) for prompt in prompts], np.int64)
+    if len(counts) and counts.min() == 0:
+        first = prompts[int(np.argmin(counts))]
+        raise MissingDataError(f"no bar of {first.asset} is known at {iso(first.request_time)}")
+    return counts
+
+
 def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
     """Feed a forecaster with bars as they close and stop at each prompt.
 
@@ -54,10 +72,8 @@ def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> 
     """
     state = forecaster.initial_state()
     seen = 0
-    for prompt in prompts:
-        known = bars.count_known_at(prompt.request_time)
-        if known == 0:
-            raise MissingDataError(f"no bar of {prompt.asset} is known at {iso(prompt.request_time)}")
+    asked = list(prompts)
+    for prompt, known in zip(asked, known_counts(bars, asked).tolist(), strict=True):
         if known > seen:
             state = forecaster.update(state, bars.rows(seen, known))
             seen = known

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ import numpy.typing as npt
 from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring import kernels, lanes
+from ewmalab.scoring.changes import ChangePlan, plan_changes
 
 INVALID = -1.0  # what validators give an ensemble that holds a price of zero
 
@@ -41,63 +40,6 @@ class Score:
     changes: int
     volatility_term: float = 0.0
     volatility: Mapping[int, float] | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """Which pairs of grid points are compared; intervals that compare the same pairs share a series."""
-
-    names: tuple[str, ...]
-    series_of: tuple[int, ...]  # interval -> series
-    begin: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int8]
-    series: npt.NDArray[np.int64]  # change -> series
-    series_count: int
-    blocks: tuple[tuple[int, int, float], ...]  # (seconds, steps, weight)
-
-
-@lru_cache(maxsize=64)
-def _plan(rule: ScoringRule, time_increment: int, steps: int) -> _Plan:
-    """Lay out the changes of `rule` on a grid of `steps` increments (subnet rules, interval by interval)."""
-    found: dict[tuple[int, str], int] = {}
-    begin: list[int] = []
-    end: list[int] = []
-    kind: list[int] = []
-    series: list[int] = []
-    series_of: list[int] = []
-    for interval in rule.intervals:
-        stride = interval.seconds // time_increment
-        if stride < 1:
-            raise PredictionError(
-                f"scoring interval {interval.name!r} ({interval.seconds} s) is shorter than the increment "
-                f"({time_increment} s): the prediction does not belong to this competition"
-            )
-        shape = interval.kind
-        if shape == "gap" and rule.gaps_as_series:
-            shape = "changes"
-        if shape == "abs":
-            stride = min(stride, steps)  # the validator lowers the stride until a second point is left
-        if (stride, shape) not in found:
-            index = found[stride, shape] = len(found)
-            points = range(0, steps + 1, stride)
-            pairs = list(pairwise(points))
-            for a, b in pairs[:1] if shape == "gap" else pairs:
-                begin.append(a)
-                end.append(b)
-                kind.append(kernels.ABSOLUTE if shape == "abs" else kernels.CHANGE)
-                series.append(index)
-        series_of.append(found[stride, shape])
-    return _Plan(
-        names=tuple(interval.name for interval in rule.intervals),
-        series_of=tuple(series_of),
-        begin=np.array(begin, np.int64),
-        end=np.array(end, np.int64),
-        kind=np.array(kind, np.int8),
-        series=np.array(series, np.int64),
-        series_count=len(found),
-        blocks=tuple((seconds, seconds // time_increment, weight) for seconds, weight in rule.volatility_blocks),
-    )
 
 
 def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -177,7 +119,7 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
         If the shapes do not belong together, a simulated price is not finite or negative, or a change overflows.
     """
     prices, truth = _checked(paths, realised)
-    plan = _plan(rule, time_increment, len(truth) - 1)
+    plan = plan_changes(rule, time_increment, len(truth) - 1)
     if (prices == 0).any():
         return Score(INVALID, {}, 0)
     by_time = np.ascontiguousarray(prices.T)
@@ -226,7 +168,7 @@ def score_log_returns(
     if log_returns.shape[0] != len(realised):
         raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
     _check_realised(realised)
-    plan = _plan(rule, time_increment, len(realised) - 1)
+    plan = plan_changes(rule, time_increment, len(realised) - 1)
     observed, scale, rows = _observed(realised, anchor, plan)
     crps = np.empty(len(rows))
     buffer = _workspace(lanes.padded(log_returns.shape[1]) * lanes.LANES)
@@ -274,7 +216,7 @@ def _check_realised(truth: npt.NDArray[np.float64]) -> None:
 
 
 def _observed(
-    realised: npt.NDArray[np.float64], anchor: float, plan: _Plan
+    realised: npt.NDArray[np.float64], anchor: float, plan: ChangePlan
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     count = len(plan.begin)
     observed, scale, rows = np.empty(count), np.empty(count), np.empty(count, np.int64)
@@ -283,7 +225,7 @@ def _observed(
 
 
 def _collect(
-    plan: _Plan,
+    plan: ChangePlan,
     crps: npt.NDArray[np.float64],
     rows: npt.NDArray[np.int64],
     changes: npt.NDArray[np.floating],

@@ -55,6 +55,43 @@ def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out)
         _sum(buffer, n, observed[first : first + count], out[first : first + count])
 
 
+@njit(nogil=True, cache=True, fastmath=FAST)
+def sort_changes(log_returns, begin, end, buffer, out):
+    """Fill out (e, n) float32 with ``L[end] - L[begin]``, each row ascending; e is at most LANES.
+
+    Parameters
+    ----------
+    log_returns, begin, end, buffer
+        As in `crps_of_changes`.
+    """
+    n = log_returns.shape[1]
+    count = begin.shape[0]
+    size = buffer.shape[0] // LANES
+    tile = np.zeros((LANES, _TILE), np.float32)
+    for first in range(0, n, _TILE):
+        m = min(_TILE, n - first)
+        for lane in range(count):
+            a = log_returns[begin[lane], first : first + m]
+            b = log_returns[end[lane], first : first + m]
+            for j in range(m):
+                tile[lane, j] = b[j] - a[j]
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                row[lane] = tile[lane, j]
+    buffer[n * LANES :] = _PAD
+    _sort(buffer, size)
+    for first in range(0, n, _TILE):
+        m = min(_TILE, n - first)
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                tile[lane, j] = row[lane]
+        for lane in range(count):
+            for j in range(m):
+                out[lane, first + j] = tile[lane, j]
+
+
 @njit(nogil=True, fastmath=FAST)
 def _fill(log_returns, begin, end, rows, scale, buffer, tile):
     """Write the members of up to LANES changes side by side; idle lanes get zeros."""

@@ -1,0 +1,1 @@
+"""Comparing and ranking what was replayed or handed in."""

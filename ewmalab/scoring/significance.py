@@ -1,0 +1,230 @@
+"""Is a difference of scores real? Prompts overlap and markets cluster, so neighbouring differences are dependent.
+
+All functions take differences or losses in time order. A *block* is the number of prompts over which dependence is
+allowed for: chosen from the data, but at least twice the number of prompts that share a part of one realised path.
+
+Few blocks fit a short window (a week of 24h prompts holds three or four), where percentile intervals and asymptotic
+tests are far too sure of themselves. Intervals are therefore widened by Student's t with as many degrees of freedom as
+there are blocks less one, and the test takes its null distribution from an orthonormal-series variance, which keeps its
+size in short, dependent samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+REPLICATIONS = 1000
+_LEAST = 8  # differences without which nothing can be said
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean difference and its confidence interval.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        In the unit of the differences; the bounds are infinite where there are too few differences.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """Return -1 or 1 where the whole interval lies below or above zero, else 0."""
+        return -1 if self.high < 0 else 1 if self.low > 0 else 0
+
+
+def block_length(series: Floats, overlap: float = 1.0) -> float:
+    """Return the mean block length of the stationary bootstrap for a dependent series.
+
+    Parameters
+    ----------
+    series : (n,) or (n, k) float64
+        Of several series the longest block counts.
+    overlap : float
+        How many consecutive prompts share a part of their realised paths: horizon over cadence, at least 1.
+
+    Returns
+    -------
+    float
+        The automatic choice, at least twice the overlap, at most a third of the series.
+
+    References
+    ----------
+    Politis and White (2004), doi:10.1081/ETC-120028836, with Patton, Politis and White (2009),
+    doi:10.1080/07474930802459016
+    """
+    from arch.bootstrap import optimal_block_length
+
+    table = series.reshape(len(series), -1)
+    varying = table[:, np.ptp(table, axis=0) > 0]
+    chosen = 1.0
+    if len(table) >= _LEAST and varying.shape[1]:
+        found = optimal_block_length(varying)["stationary"].to_numpy(np.float64)
+        chosen = float(np.nanmax([1.0, *found]))
+    return max(1.0, min(max(chosen, 2.0 * max(overlap, 1.0)), len(table) / 3.0))
+
+
+def mean_intervals(
+    differences: Floats,
+    block: float,
+    rng: np.random.Generator,
+    *,
+    level: float = LEVEL,
+    replications: int = REPLICATIONS,
+) -> list[Interval]:
+    """Return the confidence interval of each column's mean by the stationary block bootstrap.
+
+    Parameters
+    ----------
+    differences : (n, k) float64
+        Paired differences, time along the first axis; all columns share the resampled rows.
+    block : float
+        From `block_length`.
+    rng : numpy Generator
+    level : float
+    replications : int
+
+    Returns
+    -------
+    list of Interval
+        Percentile bounds, their distance from the mean multiplied by ``t / z * sqrt(m / (m - 1))`` with m = n / block and
+        Student's t at m - 1 degrees of freedom.
+
+    References
+    ----------
+    Politis and Romano (1994), The stationary bootstrap, doi:10.1080/01621459.1994.10476870
+    """
+    from arch.bootstrap import StationaryBootstrap
+    from scipy import stats
+
+    n = len(differences)
+    means = differences.mean(axis=0)
+    if n < _LEAST:
+        return [Interval(float(mean), -np.inf, np.inf) for mean in means]
+    bootstrap = StationaryBootstrap(max(1, round(block)), differences, seed=rng)
+    drawn = bootstrap.apply(lambda rows: rows.mean(axis=0), replications)
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
+    blocks = n / block
+    widen = stats.t.isf(tail, blocks - 1.0) / stats.norm.isf(tail) * np.sqrt(blocks / (blocks - 1.0))
+    return [
+        Interval(float(mean), float(mean + (a - mean) * widen), float(mean + (b - mean) * widen))
+        for mean, a, b in zip(means, low, high, strict=True)
+    ]
+
+
+def diebold_mariano(differences: Floats, block: float) -> float:
+    """Return the two-sided p-value that the mean of paired score differences is zero.
+
+    The long-run variance, robust to heteroskedasticity and autocorrelation, is the mean square of the first v cosine
+    coefficients of the series; the statistic then has Student's t distribution with v degrees of freedom. v is the
+    number of blocks, at most 0.4 n**(2/3).
+
+    Parameters
+    ----------
+    differences : (n,) float64
+    block : float
+        From `block_length`.
+
+    Returns
+    -------
+    float
+        1 where there are too few differences, or all are zero.
+
+    References
+    ----------
+    Diebold and Mariano (1995), doi:10.1080/07350015.1995.10524599; Lazarus, Lewis, Stock and Watson (2018), HAR
+    inference: recommendations for practice, doi:10.1080/07350015.2018.1506926
+
+    Examples
+    --------
+    >>> diebold_mariano(np.zeros(50), 1.0)
+    1.0
+    """
+    from scipy import fft, stats
+
+    n = len(differences)
+    mean = float(differences.mean()) if n else 0.0
+    if n < _LEAST or mean == 0.0:
+        return 1.0
+    freedom = max(1, int(min(0.4 * n ** (2 / 3), n / block)))
+    coefficients = fft.dct(differences, norm="ortho")[1 : freedom + 1]
+    variance = float(np.mean(coefficients**2))
+    if variance == 0.0:
+        return 0.0
+    return float(2.0 * stats.t.sf(abs(mean) / np.sqrt(variance / n), freedom))
+
+
+def holm(p_values: Iterable[float]) -> Floats:
+    """Return p-values adjusted for their number (Holm, 1979): their family-wise error rate is held.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.array(list(p_values), np.float64)
+    return cast(Floats, multipletests(p, method="holm")[1]) if len(p) else p
+
+
+def confidence_set(
+    losses: Floats,
+    block: float,
+    rng: np.random.Generator,
+    *,
+    level: float = LEVEL,
+    replications: int = REPLICATIONS,
+) -> npt.NDArray[np.bool_]:
+    """Tell which columns the data cannot tell from the best.
+
+    The model confidence set, joined with every column whose difference from the best sample mean fails
+    `diebold_mariano` at the Holm-adjusted level: with few blocks the former alone drops the truth too often.
+
+    Parameters
+    ----------
+    losses : (n, k) float64
+        Scores of the same prompts, smaller is better; time along the first axis.
+    block, rng, level, replications
+        As in `mean_intervals`.
+
+    Returns
+    -------
+    (k,) bool
+
+    References
+    ----------
+    Hansen, Lunde and Nason (2011), The model confidence set, doi:10.3982/ECTA5771
+    """
+    from arch.bootstrap import MCS
+
+    n, k = losses.shape
+    best = int(np.argmin(losses.mean(axis=0)))
+    if n < _LEAST:
+        return np.ones(k, bool)
+    adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
+    within = np.insert(adjusted > 1.0 - level, best, True)
+    # Equal columns have no variance between them, which the set's statistic divides by: keep one of each.
+    _, first, group = np.unique(losses, axis=1, return_index=True, return_inverse=True)
+    if len(first) > 1:
+        found = MCS(
+            losses[:, np.sort(first)], size=1.0 - level, reps=replications, block_size=max(1, round(block)),
+            method="R", bootstrap="stationary", seed=rng,
+        )  # fmt: skip
+        found.compute()
+        kept = set(np.sort(first)[list(found.included)].tolist())
+        within |= np.array([int(first[g]) in kept for g in group.ravel()])
+    return within

@@ -1,0 +1,1 @@
+"""Sweeps: many values of settings judged on the same prompts."""

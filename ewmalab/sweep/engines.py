@@ -1,0 +1,113 @@
+"""Where tasks run: threads of this process, processes of this machine, or a Dask cluster.
+
+Every task is a pure function of its arguments, so results are the same bits wherever and in whatever order they come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from typing import Any, Literal, TypeVar
+
+from ewmalab.errors import ConfigError, EngineError
+
+Engine = Literal["threads", "processes", "dask"]
+ENGINES: tuple[Engine, ...] = ("threads", "processes", "dask")
+# A task must be long against what it costs to hand it over.
+LEAST_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    engine: Engine = "threads",
+    workers: int = 1,
+    scheduler: str | None = None,
+) -> Iterator[Result]:
+    """Yield the results of tasks as they come.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name, for processes and clusters.
+    tasks : sequence
+    engine : {"threads", "processes", "dask"}
+    workers : int
+        Threads or processes; without `scheduler`, also those of a Dask cluster made for this run.
+    scheduler : str, optional
+        Address of a running Dask scheduler, ``tcp://host:port``.
+
+    Raises
+    ------
+    EngineError
+        If the cluster cannot be reached, or lost a task for good.
+    ConfigError
+        If the engine's library is not installed, or a scheduler is given to another engine.
+    """
+    if scheduler and engine != "dask":
+        raise ConfigError(f"a scheduler belongs to --engine dask, not to {engine}")
+    if engine == "dask":
+        yield from _dask(function, tasks, workers, scheduler)
+    elif engine == "processes":
+        yield from _processes(function, tasks, workers)
+    else:
+        yield from _threads(function, tasks, workers)
+
+
+def _threads(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int) -> Iterator[Any]:
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(function, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int) -> Iterator[Any]:
+    from joblib import Parallel, delayed, parallel_config
+
+    # One thread each: the workers are the parallelism.
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = Parallel(n_jobs=min(workers, max(1, len(tasks))), batch_size=1, return_as="generator_unordered")
+        yield from parallel(delayed(function)(task) for task in tasks)
+
+
+def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, scheduler: str | None) -> Iterator[Any]:
+    try:
+        from distributed import Client, LocalCluster
+        from distributed import as_completed as dask_completed
+    except ImportError as error:
+        raise ConfigError("--engine dask needs an extra: pip install 'ewmalab[dask]'") from error
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__DAEMON", "true")
+    with ExitStack() as stack:
+        if scheduler is None:
+            cluster = stack.enter_context(
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        else:
+            try:
+                client = stack.enter_context(Client(scheduler, timeout="10s", set_as_default=False))
+            except (OSError, TimeoutError, ValueError) as error:
+                raise EngineError(
+                    f"no Dask scheduler answers at {scheduler}: {error}; start one with `dask scheduler`, and workers "
+                    f"with `dask worker {scheduler}`"
+                ) from error
+            if not client.scheduler_info()["workers"]:
+                raise EngineError(f"{scheduler} has no workers; start them with `dask worker {scheduler}`")
+        # Not pure: Dask's own cache of results must not stand in for ours. A worker that dies takes nothing along.
+        futures = client.map(function, tasks, pure=False, retries=3)
+        try:
+            for future in dask_completed(futures):
+                yield future.result()
+        except BaseException:
+            client.cancel(futures, force=True)
+            raise

@@ -1,0 +1,204 @@
+"""Which settings a sweep varies, and over which values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from ewmalab.errors import ConfigError
+from ewmalab.forecast.load import factory_of
+from ewmalab.settings import LoadedSettings, Settings, asset_value, format_duration, parse_duration
+
+HALF_LIVES = ("5m", "10m", "20m", "40m", "80m", "3h", "6h", "12h", "1d", "2d")
+DEGREES_OF_FREEDOM = (2.1, 2.5, 3, 4, 5, 6, 8, 10, 15, 30)
+SHARES = (0, 0.25, 0.5, 0.75, 1)
+_FACTORS = (0.25, 0.5, 1, 2, 4)
+
+# What a sweep may change besides the forecaster: how prompts are replayed. Changing the bars would compare markets.
+_SECTIONS = ("ewma", "random_walk", "plugin", "replay", "run")
+_FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters")
+
+Overrides = tuple[tuple[str, Any], ...]  # dotted key and plain value, in the parameters' order
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A setting that is swept.
+
+    Attributes
+    ----------
+    key : str
+        Dotted, e.g. ``ewma.half_life_1m``.
+    values : tuple
+        Plain values as a settings file could hold them, ascending where they are numbers or durations.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the key without its section."""
+        return self.key.partition(".")[2]
+
+    def configured(self, settings: LoadedSettings, asset: str) -> Any:
+        """Return an asset's present value, plain."""
+        value = _present(settings.values.plain(), self.key)
+        return asset_value(value, asset) if isinstance(value, Mapping) and "default" in value else value
+
+    @property
+    def ordered(self) -> bool:
+        """Return whether values lie on a scale, so that a grid has edges."""
+        return all(magnitude(value) is not None for value in self.values)
+
+
+def magnitude(value: Any) -> float | None:
+    """Return a value's place on its scale: seconds of a duration, a number itself; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return float(parse_duration(value))
+    except ValueError:
+        return None
+
+
+def resolve(
+    name: str,
+    values: Sequence[str] | None,
+    settings: LoadedSettings,
+    forecaster: str,
+) -> Parameter:
+    """Find the setting that a name stands for, and its grid.
+
+    Parameters
+    ----------
+    name : str
+        In any case; with its section (``replay.request_lead``), or without if it is one of the forecaster's own or
+        unique.
+    values : sequence of str, optional
+        Texts as on the command line; by default the grid of the setting's kind.
+    settings : LoadedSettings
+    forecaster : str
+        Name without a preset.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such setting, it cannot be swept, or a value is refused.
+    """
+    key = _find(name.strip().lower(), settings, forecaster)
+    present = _present(settings.values.plain(), key)
+    sample = present["default"] if isinstance(present, Mapping) and "default" in present else present
+    if isinstance(sample, Mapping | list | tuple):
+        raise ConfigError(f"{key} is a {'table' if isinstance(sample, Mapping) else 'list'}: only single values vary")
+    chosen = [_plain(text) for text in values] if values else _grid(key, sample)
+    seen: dict[Any, Any] = {}
+    for value in chosen:
+        # Validated, and written as the settings write it: 90m and 5400s are one value.
+        try:
+            loaded = settings.with_flags({key: value})
+        except ConfigError:
+            if values:
+                raise
+            continue  # a default grid reaches beyond what this setting allows
+        plain = _present(loaded.values.plain(), key)
+        seen[_normal(plain["default"] if isinstance(plain, Mapping) and "default" in plain else plain)] = None
+    ordered = list(seen)
+    if not ordered:
+        raise ConfigError(f"{key} has no default grid: give --values A,B,C")
+    if all(magnitude(v) is not None for v in ordered):
+        ordered.sort(key=lambda v: magnitude(v) or 0.0)
+    return Parameter(key, tuple(ordered))
+
+
+def combinations(parameters: Sequence[Parameter]) -> list[Overrides]:
+    """Return every combination of the parameters' values."""
+    keys = [p.key for p in parameters]
+    return [tuple(zip(keys, combo, strict=True)) for combo in itertools.product(*(p.values for p in parameters))]
+
+
+def label(overrides: Overrides) -> str:
+    """Return a combination for people: ``30m``, or ``half_life_1m 30m, nu_1m 6`` for several."""
+    if len(overrides) == 1:
+        return show(overrides[0][1])
+    return ", ".join(f"{key.partition('.')[2]} {show(value)}" for key, value in overrides)
+
+
+def show(value: Any) -> str:
+    """Return a value as a settings file would write it, without quotes."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
+    own = factory_of(forecaster)[1]
+    tables = {s: dict(getattr(settings.values, s)) for s in _SECTIONS}
+    if "." in name:
+        section, _, key = name.partition(".")
+        section = section.replace("-", "_")
+        if section not in _SECTIONS:
+            raise ConfigError(
+                f"{name}: a sweep varies a forecaster or the replay ({', '.join(_SECTIONS)}), not section {section!r}"
+            )
+        candidates = [section] if key in tables[section] else []
+    else:
+        key = name
+        candidates = [own] if key in tables[own] else [s for s in _SECTIONS if s != "plugin" and key in tables[s]]
+    dotted = [f"{s}.{key}" for s in candidates]
+    if not dotted:
+        known = ", ".join(sorted(tables[own])) or "none: give its parameters in [plugin]"
+        raise ConfigError(f"no setting {name!r} to sweep; those of {forecaster} are {known}")
+    if len(dotted) > 1:
+        raise ConfigError(f"{name!r} may be {' or '.join(dotted)}: name it with its section")
+    section = candidates[0]
+    if dotted[0] in _FIXED:
+        raise ConfigError(f"{dotted[0]} does not change a forecast: there is nothing to sweep")
+    if section in ("ewma", "random_walk", "plugin") and section != own:
+        raise ConfigError(f"{dotted[0]} is not a setting of {forecaster}: choose another --forecaster")
+    return dotted[0]
+
+
+def _present(plain: Mapping[str, Any], key: str) -> Any:
+    section, _, name = key.partition(".")
+    return plain[section][name]
+
+
+def _plain(text: str) -> Any:
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _normal(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _grid(key: str, sample: Any) -> list[Any]:
+    """Return the default grid of a setting, by its kind."""
+    section, _, name = key.partition(".")
+    if isinstance(sample, bool):
+        return [False, True]
+    if name.startswith("nu_") or name == "nu":
+        return list(DEGREES_OF_FREEDOM)
+    if "half_life" in name and magnitude(sample) is not None and isinstance(sample, str):
+        return list(HALF_LIVES)
+    if section in Settings.model_fields and section != "plugin":
+        field = Settings.model_fields[section].annotation.model_fields.get(name)  # type: ignore[union-attr]
+        if field is not None and get_origin(field.annotation) is Literal:
+            return list(get_args(field.annotation))
+    if name in ("variance_mixing_alpha", "feedback"):
+        return list(SHARES)
+    if isinstance(sample, int | float) and sample and key != "run.seed":
+        grid = [sample * factor for factor in _FACTORS]
+        return [round(value) for value in grid] if isinstance(sample, int) else grid
+    seconds = magnitude(sample)
+    if seconds:
+        return [format_duration(max(1, round(seconds * factor))) for factor in _FACTORS]
+    raise ConfigError(f"{key} has no default grid: give --values A,B,C")
