@@ -108,6 +108,14 @@ def _host(value: str) -> str:
 Host = Annotated[str, AfterValidator(_host)]
 
 
+def _location(value: object) -> object:
+    """Leave URLs as they are: a path would lose one of their slashes."""
+    return value if isinstance(value, str) and "://" in value else Path(str(value))
+
+
+Location = Annotated[Path | str, BeforeValidator(_location)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -123,7 +131,7 @@ class RunSettings(_Section):
 class DataSettings(_Section):
     """Where bars are kept and which feed they come from."""
 
-    cache_dir: Path
+    cache_dir: Location
     feed: FeedName
     scored_feed: Literal["pyth", "binance", "hyperliquid", "file", "simulated", ""]
 

@@ -22,22 +22,16 @@ def backtest(
         ),
     ] = None,
     assets: common.AssetsOption = None,
-    competitions: Annotated[str | None, typer.Option(metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")] = None,
-    rules: Annotated[str, typer.Option(help="as-of (each prompt's own date), latest, or a date.")] = "as-of",
+    competitions: common.CompetitionsOption = None,
+    rules: common.RulesOption = "as-of",
     feed: common.FeedOption = None,
-    scored_feed: Annotated[str | None, typer.Option(help="Feed of the realised prices, if another.")] = None,
-    cadence: Annotated[
-        str | None, typer.Option(help="Time between prompts, e.g. 1h, instead of the rulebook's.")
-    ] = None,
+    scored_feed: common.ScoredFeedOption = None,
+    cadence: common.CadenceOption = None,
     request_lead: Annotated[str | None, typer.Option(help="Time between request and start, e.g. 60s.")] = None,
-    simulations: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random streams.")] = None,
+    simulations: common.SimulationsOption = None,
+    seed: common.SeedOption = None,
     threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")
-    ] = False,
+    partial: common.PartialOption = False,
     name: Annotated[str, typer.Option(help="Part of the experiment directory's name.")] = "backtest",
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -57,10 +51,7 @@ def backtest(
 
       ewmalab backtest --start 2026-01-08 --days 7 -f ewma -f ewma@seed
     """
-    import re
-
-    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
-        raise typer.BadParameter("letters, digits, dots, dashes and underscores only", param_hint="--name")
+    common.check_name(name)
     begin = common.when(start)
     loaded = common.settings(
         config,
@@ -77,12 +68,8 @@ def backtest(
     from ewmalab.replay.backtest import plan_backtest
     from ewmalab.report.tables import backtest_text
     from ewmalab.rulebook import RuleChoice
-    from ewmalab.settings import parse_duration
 
-    try:
-        step = parse_duration(cadence) if cadence else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--cadence") from error
+    step = common.duration(cadence, "--cadence")
     now = common.present()
     with common.progress(quiet=json) as bar:
         task = bar.add_task("reading bars", total=None)

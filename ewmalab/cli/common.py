@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,29 @@ FeedOption = Annotated[
 ]
 AssetsOption = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
 
+CompetitionsOption = Annotated[
+    str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
+]
+RulesOption = Annotated[str, typer.Option("--rules", help="as-of (each prompt's own date), latest, or a date.")]
+ScoredFeedOption = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if another.")]
+CadenceOption = Annotated[
+    str | None, typer.Option("--cadence", help="Time between prompts, e.g. 1h, instead of the rulebook's.")
+]
+SimulationsOption = Annotated[
+    int | None, typer.Option("--simulations", min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all random streams.")]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
+]
+
 
 def commas(text: str | None) -> list[str] | None:
     """Return the items of a comma-separated option."""
@@ -61,6 +85,24 @@ def when(text: str, option: str = "--start") -> int:
         return parse_time(text)
     except RulebookError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def duration(text: str | None, option: str) -> int | None:
+    """Return the seconds of a duration given on the command line."""
+    from ewmalab.settings import parse_duration
+
+    try:
+        return parse_duration(text) if text else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be part of a directory's name."""
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+        raise typer.BadParameter("letters, digits, dots, dashes and underscores only", param_hint="--name")
 
 
 def present() -> int:
@@ -120,3 +162,46 @@ def threads(wanted: int) -> int:
     import os
 
     return wanted or os.cpu_count() or 1
+
+
+@contextmanager
+def trials(quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show trials done, trials in all and the time left; yields what a sweep reports to."""
+    with progress(quiet) as bar:
+        task = bar.add_task("reading bars", total=None)
+        yield lambda done, total: bar.update(task, description="trials", completed=done, total=total)
+
+
+@contextmanager
+def unfinished(loaded: LoadedSettings, kind: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Keep a long run's options on disk until it has ended, so that it can go on after whatever stops it."""
+    import hashlib
+
+    import orjson
+
+    from ewmalab.market.files import write_atomic
+
+    data = orjson.dumps(dict(options), option=orjson.OPT_SORT_KEYS)
+    path = _unfinished_folder(loaded, kind) / f"{hashlib.sha256(data).hexdigest()[:16]}.json"
+    write_atomic(path, data)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\nstopped; finished trials are kept: `ewmalab {kind} --resume` goes on")
+        raise typer.Exit(130) from None
+    except Exception:
+        path.unlink(missing_ok=True)  # it did not stop, it failed: going on would fail again
+        raise
+    path.unlink(missing_ok=True)
+
+
+def newest_unfinished(loaded: LoadedSettings, kind: str) -> dict[str, Any] | None:
+    """Return the options of the newest run that was stopped, or None."""
+    import orjson
+
+    paths = sorted(_unfinished_folder(loaded, kind).glob("[0-9a-f]*.json"), key=lambda path: path.stat().st_mtime)
+    return dict(orjson.loads(paths[-1].read_bytes())) if paths else None
+
+
+def _unfinished_folder(loaded: LoadedSettings, kind: str) -> Path:
+    return loaded.values.run.experiments_dir / ".unfinished" / kind

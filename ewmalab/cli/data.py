@@ -22,9 +22,9 @@ app = typer.Typer(
 
 def _cache(loaded: LoadedSettings, *, sweep: bool = False) -> Cache:
     """Return the cache; who is going to write removes what killed writers left."""
-    from ewmalab.market.cache import Cache
+    from ewmalab.market.remote import local_cache
 
-    cache = Cache(loaded.values.data.cache_dir)
+    cache = local_cache(loaded.values.data.cache_dir)
     if sweep:
         cache.sweep()
     return cache

@@ -86,14 +86,14 @@ def score(
     if realised is not None:
         truth = read_realised(realised)
     elif asset:
-        from ewmalab.market.cache import Cache
         from ewmalab.market.feeds.make import cache_name
+        from ewmalab.market.remote import open_cache
 
         loaded = common.settings(config, set_, {"data.feed": feed})
         name = cache_name(loaded.values.data.feed, loaded.values)
         grid = start + chosen.time_increment * np.arange(chosen.steps + 1)
         end = int(grid[-1]) + 60
-        cache = Cache(loaded.values.data.cache_dir)
+        cache = open_cache(loaded.values.data.cache_dir)
         if cache.missing(name, asset.upper(), start, end):
             raise MissingDataError(
                 f"the cache lacks bars of {name} {asset.upper()} between {iso(start)} and {iso(end)}; get them with\n"

@@ -206,7 +206,8 @@ class Ewma:
         if not core[ek.COUNT]:
             raise self._unseen()
         variances = np.maximum(track[complete - 1, 0], self.variance_floor)
-        return np.sqrt(variances / max(_REFERENCE_VARIANCE, self.variance_floor))
+        volatilities: npt.NDArray[np.float64] = np.sqrt(variances / max(_REFERENCE_VARIANCE, self.variance_floor))
+        return volatilities
 
     def dump_state(self, state: EwmaState) -> dict[str, Any]:
         """Return the state as a plain dict (floats as hexadecimal text, hence exact)."""

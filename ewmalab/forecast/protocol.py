@@ -14,6 +14,7 @@ from ewmalab.market.bars import Bars
 
 LogReturns = npt.NDArray[np.float32]
 State = TypeVar("State")
+StateOut = TypeVar("StateOut", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,7 +98,7 @@ class Forecaster(Protocol[State]):
 
 
 @runtime_checkable
-class ScaleFree(Protocol[State]):
+class ScaleFree(Protocol[StateOut]):
     """A forecaster whose paths are those of a reference state times one number, the relative volatility.
 
     ``simulate(state, prompt, stream)`` equals ``volatility * simulate(reference_state(), prompt, stream)`` up to the
@@ -112,7 +113,7 @@ class ScaleFree(Protocol[State]):
         """
         ...
 
-    def reference_state(self) -> State:
+    def reference_state(self) -> StateOut:
         """Return the state whose paths are the reference."""
         ...
 

@@ -341,14 +341,7 @@ class Cache:
             data = path.read_bytes()
         except FileNotFoundError:
             raise CorruptPartitionError(f"{path}: listed in the manifest but gone") from None
-        entry = manifest.match(day, hashlib.sha256(data).hexdigest())
-        if entry is None:
-            raise CorruptPartitionError(f"{path}: its bytes are not those that were written (sha256 differs)")
-        try:
-            bars = _decode(data)
-        except (BarsError, CorruptPartitionError) as error:
-            raise CorruptPartitionError(f"{path}: {error}") from error
-        return entry, bars
+        return checked_partition(data, manifest, day, str(path))
 
     def _move_aside(self, folder: Path, manifest: Manifest, day: str) -> Path:
         """Put a damaged partition where nobody reads it and forget its entry; the lock is held."""
@@ -361,6 +354,22 @@ class Cache:
         manifest.days.pop(day, None)
         manifest.save(folder)
         return target
+
+
+def checked_partition(data: bytes, manifest: Manifest, day: str, where: str) -> tuple[Partition, Bars]:
+    """Return a partition's entry and bars from its bytes, their hash, pages and rows checked.
+
+    Raises
+    ------
+    CorruptPartitionError
+    """
+    entry = manifest.match(day, hashlib.sha256(data).hexdigest())
+    if entry is None:
+        raise CorruptPartitionError(f"{where}: its bytes are not those that were written (sha256 differs)")
+    try:
+        return entry, _decode(data)
+    except (BarsError, CorruptPartitionError) as error:
+        raise CorruptPartitionError(f"{where}: {error}") from error
 
 
 def _free_path(folder: Path, name: str) -> Path:

@@ -96,6 +96,17 @@ class Manifest:
             if next(folder.glob("*.parquet"), None) is None:
                 return cls()
             raise CorruptPartitionError(f"{path}: gone; `ewmalab data repair` rebuilds it") from None
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Manifest:
+        """Read a manifest's bytes.
+
+        Raises
+        ------
+        CorruptPartitionError
+            If they are not those that were written.
+        """
         try:
             outer = orjson.loads(data)
             body = outer["body"]
@@ -105,7 +116,7 @@ class Manifest:
             return cls(parts["days"], parts["pending"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptPartitionError(
-                f"{path}: damaged manifest ({error}); `ewmalab data repair` rebuilds it"
+                f"{where}: damaged manifest ({error}); `ewmalab data repair` rebuilds it"
             ) from error
 
     def save(self, folder: Path) -> None:

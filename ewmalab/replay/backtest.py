@@ -12,9 +12,9 @@ from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.market.bars import DAY
-from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.remote import local_cache, open_cache
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.results import results_table, summarise
@@ -104,6 +104,7 @@ class BacktestPlan:
             del settings[section][key]
         del settings["feeds"]["pyth"]["api_key"]
         return {
+            "kind": "backtest",
             "settings": settings,
             "forecasters": list(self.forecasters),
             "rules": str(self.choice),
@@ -165,15 +166,14 @@ def plan_backtest(
     groups = group_prompts(scheduled)
     for name in names:
         load_forecaster(name, rulebook.asset(scheduled[0].prompt.asset), settings)  # fail before reading bars
-    cache = Cache(values.data.cache_dir)
     feed = cache_name(values.data.feed, values)
     scored = cache_name(values.data.scored_feed or values.data.feed, values)
     needs = needed(groups, values.replay)
     if now is not None and "simulated" in (values.data.feed, values.data.scored_feed):
-        source = make_feed("simulated", values, rulebook)
+        source, cache = make_feed("simulated", values, rulebook), local_cache(values.data.cache_dir)
         for asset, ranges in needs.items():
             fetch_missing(cache, source, asset, min(a for a, _ in ranges), max(b for _, b in ranges), now=now)
-    data = load_data(cache, needs, feed, scored, partial=partial)
+    data = load_data(open_cache(values.data.cache_dir), needs, feed, scored, partial=partial)
     return BacktestPlan(
         settings, rulebook, choice, names, start, days, groups,
         {group: warmup_start(items[0].prompt, values.replay) for group, items in groups.items()},

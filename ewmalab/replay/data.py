@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.market.cache import Cache, day_name
+from ewmalab.market.cache import day_name
 from ewmalab.market.manifest import Partition
 from ewmalab.market.ranges import Range, union
+from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import iso
 from ewmalab.settings import ReplaySettings, asset_value
@@ -80,7 +81,7 @@ def _hull(ranges: Iterable[Range]) -> Range:
 
 
 def load_data(
-    cache: Cache,
+    cache: ReadableCache,
     needs: Mapping[str, tuple[Range, Range]],
     feed: str,
     scored_feed: str,
@@ -121,6 +122,42 @@ def load_data(
             into[asset] = bars
             partitions |= {f"{name}/{asset}/{day}": entry for day, entry in entries.items()}
     return ReplayData(model, realised, partitions)
+
+
+def latest_window(
+    cache: ReadableCache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Return the start of the newest `days` whose prompts the cache can score, and the assets they are of.
+
+    Parameters
+    ----------
+    cache : Cache or RemoteCache
+    feeds : iterable of str
+        Folders of the cache that must all have the bars.
+    days : float
+    assets : sequence of str, optional
+        By default all that the cache has of these feeds.
+
+    Raises
+    ------
+    MissingDataError
+        If it has none of them.
+    """
+    ends: dict[str, list[int]] = {}
+    names = set(feeds)
+    for feed, asset, manifest in cache.entries():
+        covered = union(r for entry in manifest.days.values() for r in entry.covered)
+        if feed in names and covered and (assets is None or asset in assets):
+            ends.setdefault(asset, []).append(covered[-1][1])
+    complete = {asset: min(found) for asset, found in ends.items() if len(found) == len(names)}
+    absent = [asset for asset in assets or () if asset not in complete]
+    if absent or not complete:
+        raise MissingDataError(
+            f"the cache has no bars of {', '.join(absent) or ' and '.join(sorted(names))}; get some with `ewmalab data "
+            "fetch` or `ewmalab data import`, or use the synthetic market: --feed simulated"
+        )
+    last = min(complete.values()) - DAY - 2 * MINUTE  # the longest path, and the candle that settles it
+    return last - last % DAY - round(days * DAY), tuple(assets or sorted(complete))
 
 
 def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:

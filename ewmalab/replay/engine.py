@@ -140,9 +140,7 @@ def _run(block: _Block, seed: int) -> list[Row]:
     ]
 
 
-def answer(
-    name: str, forecaster: Forecaster[Any], moment: Moment, rule: ScoringRule, realised: Bars, seed: int
-) -> Row:
+def answer(name: str, forecaster: Forecaster[Any], moment: Moment, rule: ScoringRule, realised: Bars, seed: int) -> Row:
     """Simulate and score one prompt."""
     prompt = moment.prompt
     truth, reason = realised_path(realised, prompt)

@@ -33,6 +33,11 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     return "\n".join(lines)
 
 
+def percent(value: float | None) -> str:
+    """Return a relative difference for people: -0.0123 -> "-1.23 %"."""
+    return "-" if value is None else f"{100 * value:+.2f} %"
+
+
 def backtest_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
     """Return a backtest's result for people, at most 80 columns wide for two forecasters.
 
@@ -63,7 +68,7 @@ def backtest_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> s
             row = found[name]
             cells.append("-" if row["mean_crps"] is None else f"{row['mean_crps']:.2f}")
             if name != names[-1]:
-                cells.append("-" if row["change"] is None else f"{100 * row['change']:+.2f} %")
+                cells.append(percent(row["change"]))
         lines.append(cells)
     out = []
     if inputs["synthetic"]:

@@ -129,8 +129,8 @@ def scale_free_scores(
     observations : Observations
         Of p prompts.
     members : int, optional
-        Size of the ensembles whose expected score is wanted, at most n: the pair term then has the factor that ensembles
-        of that size have on average. By default n: the score of this very ensemble.
+        Size of the ensembles whose expected score is wanted, at most n: the pair term then has the factor that
+        ensembles of that size have on average. By default n: the score of this very ensemble.
 
     Returns
     -------

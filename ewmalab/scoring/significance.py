@@ -99,8 +99,8 @@ def mean_intervals(
     Returns
     -------
     list of Interval
-        Percentile bounds, their distance from the mean multiplied by ``t / z * sqrt(m / (m - 1))`` with m = n / block and
-        Student's t at m - 1 degrees of freedom.
+        Percentile bounds, their distance from the mean multiplied by ``t / z * sqrt(m / (m - 1))`` with m = n / block
+        and Student's t at m - 1 degrees of freedom.
 
     References
     ----------
@@ -221,10 +221,10 @@ def confidence_set(
     _, first, group = np.unique(losses, axis=1, return_index=True, return_inverse=True)
     if len(first) > 1:
         found = MCS(
-            losses[:, np.sort(first)], size=1.0 - level, reps=replications, block_size=max(1, round(block)),
+            losses[:, np.sort(first)], size=1.0 - level, reps=replications // 2, block_size=max(1, round(block)),
             method="R", bootstrap="stationary", seed=rng,
         )  # fmt: skip
         found.compute()
-        kept = set(np.sort(first)[list(found.included)].tolist())
+        kept = set(np.sort(first)[np.array(list(found.included), np.int64)].tolist())
         within |= np.array([int(first[g]) in kept for g in group.ravel()])
     return within

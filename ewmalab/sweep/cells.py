@@ -21,7 +21,7 @@ from ewmalab.replay.data import Group
 from ewmalab.replay.engine import realised_path
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.replay.walk import known_counts
-from ewmalab.rulebook import RuleChoice, Rulebook, ScoringRule
+from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
 from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweep.parameters import Overrides
@@ -156,9 +156,10 @@ class Cell:
         return known_counts(self.bars, self.prompts)
 
     @cached_property
-    def scorable(self) -> npt.NDArray[np.bool_]:
-        """Return which prompts a validator would have scored: (p,) bool."""
-        return np.array([realised_path(self.realised, prompt)[1] is None for prompt in self.prompts], bool)
+    def _truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return the realised paths, and which of the prompts a validator would have scored."""
+        found = [realised_path(self.realised, prompt) for prompt in self.prompts]
+        return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
 
     @property
     def scales(self) -> bool:
@@ -169,10 +170,10 @@ class Cell:
     def observations(self) -> dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]]:
         """Return, by rule, the scorable prompts (indices) and what they are scored against."""
         anchors = self.bars.close[self.known - 1]
-        paths = np.array([self.realised.closes_at(prompt.grid()) for prompt in self.prompts])
+        paths, scorable = self._truth
         found: dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]] = {}
         for rule in dict.fromkeys(item.rule for item in self.items):
-            at = np.flatnonzero([item.rule == rule for item in self.items] & self.scorable)
+            at = np.flatnonzero([item.rule == rule for item in self.items] & scorable)
             if len(at):
                 found[rule] = at, Observations.of(rule, self.time_increment, anchors[at], paths[at])
         return found

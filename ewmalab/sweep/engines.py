@@ -106,7 +106,7 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
         # Not pure: Dask's own cache of results must not stand in for ours. A worker that dies takes nothing along.
         futures = client.map(function, tasks, pure=False, retries=3)
         try:
-            for future in dask_completed(futures):
+            for future in dask_completed(futures, loop=client.loop):
                 yield future.result()
         except BaseException:
             client.cancel(futures, force=True)

@@ -1,4 +1,4 @@
-"""`sweep`: every value of the chosen settings on the same prompts."""
+"""Every value of the chosen settings on the same prompts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class _Task:
     names: tuple[str, ...]
 
 
-def sweep(
+def run_sweep(
     workload: Workload,
     parameters: Sequence[Parameter],
     *,

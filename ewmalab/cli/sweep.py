@@ -1,0 +1,192 @@
+"""``ewmalab sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ewmalab.cli import common
+
+if TYPE_CHECKING:
+    from ewmalab.settings import LoadedSettings
+
+
+def sweep(
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME", help="Setting to vary, e.g. HALF_LIFE_1M. Repeatable: a grid."),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,C", help="Values of the parameter, e.g. 15m,30m,1h; one list per --param, or one for all."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First start time, e.g. 2026-01-15 (UTC); default: the newest cached days.")
+    ] = None,
+    days: Annotated[float, typer.Option(min=0.01, help="Days of prompts.")] = 7.0,
+    forecaster: Annotated[
+        str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
+    ] = "ewma",
+    assets: common.AssetsOption = None,
+    competitions: common.CompetitionsOption = None,
+    rules: common.RulesOption = "as-of",
+    feed: common.FeedOption = None,
+    scored_feed: common.ScoredFeedOption = None,
+    cadence: common.CadenceOption = None,
+    simulations: common.SimulationsOption = None,
+    seed: common.SeedOption = None,
+    partial: common.PartialOption = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Simulate every prompt by itself, even where one ensemble would do.")
+    ] = False,
+    replicates: Annotated[
+        int, typer.Option(min=1, max=64, help="Independent sets of random numbers, to tell the simulation's noise.")
+    ] = 4,
+    walk_forward: Annotated[
+        str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write values proven better as a settings file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Without --param: go on with the newest sweep that did not end."),
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compute also trials known from earlier runs.")] = False,
+    engine: common.EngineOption = "threads",
+    workers: common.WorkersOption = 0,
+    scheduler: common.SchedulerOption = None,
+    name: Annotated[str, typer.Option(help="Part of the experiment directory's name.")] = "sweep",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Try values of settings on the same prompts and say which is best, and how sure that is.
+
+    Every value meets the same prompts and the same random numbers. Finished
+    trials are kept: an interrupted sweep goes on where it stopped, and a
+    wider grid computes only what is new.
+
+    Examples:
+
+      ewmalab sweep --param HALF_LIFE_1M
+
+      ewmalab sweep --param HALF_LIFE_1M --values 15m,30m,1h --assets BTC --start 2026-01-08
+
+      ewmalab sweep --param NU_5M --param HALF_LIFE_5M --competitions 24h --walk-forward 5d/1d
+
+      ewmalab sweep --param FEEDBACK --engine dask --scheduler tcp://10.0.0.5:8786
+
+      ewmalab sweep --param HALF_LIFE_1M --write-config ewmalab.toml
+    """
+    options = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in locals().items()
+        if key not in ("resume", "json", "fresh", "engine", "workers", "scheduler")
+    }
+    from ewmalab.errors import ConfigError
+
+    loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed})
+    if not param:
+        if not resume:
+            raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
+        options = _unfinished(loaded)
+        loaded = common.settings(
+            Path(options["config"]) if options["config"] else None, options["set_"],
+            {"run.seed": options["seed"], "data.feed": options["feed"], "data.scored_feed": options["scored_feed"]},
+        )  # fmt: skip
+        common.say("going on with " + " ".join(f"--param {p}" for p in options["param"]))
+    if write_config is not None and write_config.exists():
+        raise ConfigError(f"{write_config} exists: name another file, and merge the two by hand")
+    _run(loaded, options, engine, workers, scheduler, fresh, json)
+
+
+def _run(
+    loaded: LoadedSettings, options: dict[str, Any], engine: str, workers: int, scheduler: str | None,
+    fresh: bool, json: bool,
+) -> None:  # fmt: skip
+    from time import perf_counter
+
+    from ewmalab.report.sweep import sweep_text
+    from ewmalab.rulebook import RuleChoice
+    from ewmalab.sweep.api import parse_walk_forward, save_sweep, workload_of
+    from ewmalab.sweep.api import sweep as run
+
+    common.check_name(options["name"])
+    lists = options["values"] or []
+    names = options["param"]
+    if len(lists) > 1 and len(lists) != len(names):
+        raise typer.BadParameter(f"{len(lists)} lists for {len(names)} parameters", param_hint="--values")
+    if options["walk_forward"]:
+        parse_walk_forward(options["walk_forward"])
+    chosen = {n: common.commas(lists[i if len(lists) > 1 else 0]) if lists else None for i, n in enumerate(names)}
+    began = perf_counter()
+    now = common.present()
+    workload = workload_of(
+        loaded, forecaster=options["forecaster"], start=common.when(options["start"]) if options["start"] else None,
+        days=options["days"], rules=RuleChoice.parse(options["rules"]),
+        competitions=common.commas(options["competitions"]), assets=common.upper(options["assets"]),
+        cadence=common.duration(options["cadence"], "--cadence"), num_simulations=options["simulations"],
+        partial=options["partial"], exact=options["exact"],
+    )  # fmt: skip
+    with common.unfinished(loaded, "sweep", options), common.trials(json) as progress:
+        result = run(
+            loaded, chosen, now=now, workload=workload, replicates=options["replicates"],
+            forward=options["walk_forward"], fresh=fresh, engine=engine,  # type: ignore[arg-type]
+            workers=common.threads(workers or loaded.values.run.threads), scheduler=scheduler, progress=progress,
+        )  # fmt: skip
+    text = sweep_text(result.summary, result.inputs)
+    seconds = round(perf_counter() - began, 3)
+    for warning in result.sweep.plan.warnings():
+        common.say(warning)
+    experiment = save_sweep(
+        result,
+        now=now,
+        name=options["name"],
+        text=text,
+        notes={"engine": engine, "workers": workers, "seconds": seconds},
+    )
+    if not json:
+        print(text, end="")
+    refused: list[str] = []
+    if options["write_config"]:
+        from ewmalab.sweep.config_file import write_config
+
+        refused = write_config(Path(options["write_config"]), result, now=now, force=options["force"])
+    if json:
+        common.print_json(
+            {
+                "experiment": str(experiment.path),
+                "result": result.digest(),
+                "synthetic": result.inputs["synthetic"],
+                "trials": result.sweep.trials,
+                "reused": result.sweep.reused,
+                "no_effect": [list(group) for group in result.sweep.untouched],
+                "config": options["write_config"],
+                "summary": result.summary,
+            }
+        )
+        return
+    untouched = list(dict.fromkeys(competition for competition, _ in result.sweep.untouched))
+    if untouched:
+        print(f"left out, since it has no effect there: {', '.join(untouched)}")
+    if options["write_config"]:
+        print(f"written: {options['write_config']}")
+        for line in refused:
+            print(f"  left as it is: {line}")
+    print(f"{result.sweep.trials} trials, {result.sweep.reused} of them known before; {seconds:.1f} s")
+    print(f"result {result.digest()[:16]}; experiment: {experiment.path}")
+
+
+def _unfinished(loaded: LoadedSettings) -> dict[str, Any]:
+    from ewmalab.errors import ConfigError
+
+    found = common.newest_unfinished(loaded, "sweep")
+    if found is None:
+        raise ConfigError("no sweep is unfinished; start one with `ewmalab sweep --param NAME`")
+    return found

@@ -1,0 +1,135 @@
+"""Writing what a sweep chose as a settings file, with the evidence beside each value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ewmalab.errors import ConfigError
+from ewmalab.market.files import write_atomic
+from ewmalab.settings import load_settings
+from ewmalab.sweep.api import SweepResult
+from ewmalab.sweep.parameters import label
+from ewmalab.sweep.select import CellResult
+
+
+def write_config(path: Path, result: SweepResult, *, now: int, force: bool = False) -> list[str]:
+    """Write the chosen values as a settings file.
+
+    Parameters
+    ----------
+    path : Path
+        Must not exist.
+    result : SweepResult
+    now : int
+        Seconds since 1970-01-01 UTC; for the file's head.
+    force : bool
+        Take the best value also where the data cannot tell it from the present one.
+
+    Returns
+    -------
+    list of str
+        What was left out, and why.
+
+    Raises
+    ------
+    ConfigError
+        If the file exists, or no value may be written.
+    """
+    if path.exists():
+        raise ConfigError(f"{path} exists: name another file, and merge the two by hand")
+    chosen: dict[str, dict[str, tuple[Any, list[str]]]] = {}
+    refused: list[str] = []
+    for cell in result.cells:
+        if cell.best == cell.configured or not (cell.verdict == "better" or force):
+            refused.append(f"{cell.competition} {cell.asset}: {cell.words()}")
+            continue
+        for key, value in cell.values[cell.best].value:
+            taken = chosen.setdefault(key, {})
+            evidence = _evidence(cell) + ("" if cell.verdict == "better" else " (forced)")
+            before = taken.get(cell.asset)
+            if before is not None and before[0] != value:
+                raise ConfigError(
+                    f"{key} for {cell.asset}: {cell.competition} chooses {value}, another competition {before[0]}, "
+                    "and the setting is one for both: sweep one of them with --competitions"
+                )
+            taken[cell.asset] = (value, [*(before[1] if before else []), evidence])
+    if not chosen:
+        raise ConfigError(
+            f"{path} is not written: no value is proven better than the present one. --force takes the best all the "
+            "same\n" + "\n".join(f"  {line}" for line in refused)
+        )
+    text = _render(result, chosen, refused, now)
+    write_atomic(path, text.encode())
+    try:
+        load_settings(file=path, environ={})
+    except ConfigError:
+        path.unlink()
+        raise
+    return refused
+
+
+def _render(
+    result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[Any, list[str]]]], refused: list[str], now: int
+) -> str:
+    inputs = result.inputs
+    when = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+    start = datetime.fromtimestamp(inputs["start"], UTC).strftime("%Y-%m-%d")
+    data = "SYNTHETIC DATA, not a market" if inputs["synthetic"] else f"feed {inputs['settings']['data']['feed']}"
+    lines = [
+        f"# Chosen by a sweep of {inputs['forecasters'][0]} on {when}: {start}, {inputs['days']:g} days, {data}, rules "
+        f"{inputs['rules']}, seed {inputs['settings']['run']['seed']}.",
+        f"# Result {result.digest()[:16]}. Changes are of mean CRPS with 95 % intervals; p is corrected for the "
+        "number of values tried.",
+    ]
+    plain = result.sweep.workload.settings.values.plain()
+    sections: dict[str, list[str]] = {}
+    for key, by_asset in chosen.items():
+        section, _, name = key.partition(".")
+        body = sections.setdefault(section, [])
+        present = plain[section].get(name)
+        for asset, (_, evidence) in by_asset.items():
+            body += [f"# {asset}: {line}" for line in evidence]
+        if isinstance(present, Mapping):
+            table = {asset: value for asset, (value, _) in by_asset.items()}
+            if section == "plugin":
+                table = {**present, **table}
+            body.append(f"{name} = {{ {', '.join(f'{k} = {_toml(v)}' for k, v in table.items())} }}")
+            continue
+        values = {value for value, _ in by_asset.values()}
+        judged = {cell.asset for cell in result.cells}
+        if len(values) > 1 or by_asset.keys() != judged:
+            raise ConfigError(
+                f"{key} is one value for all assets, but they do not agree on it: "
+                + "; ".join(f"{asset} {value}" for asset, (value, _) in by_asset.items())
+                + (
+                    f"; not proven for {', '.join(sorted(judged - by_asset.keys()))}"
+                    if judged - by_asset.keys()
+                    else ""
+                )
+            )
+        body.append(f"{name} = {_toml(values.pop())}")
+    for section, body in sections.items():
+        lines += ["", f"[{section}]", *body]
+    if refused:
+        lines += ["", "# Left as they are:", *(f"# {line}" for line in refused)]
+    return "\n".join(lines) + "\n"
+
+
+def _evidence(cell: CellResult) -> str:
+    best, present = cell.values[cell.best], cell.values[cell.configured]
+    low, high = best.difference.low / present.mean_crps, best.difference.high / present.mean_crps
+    return (
+        f"{cell.competition}: {label(best.value)} against {label(present.value)}: CRPS {best.mean_crps:.2f} against "
+        f"{present.mean_crps:.2f} bp, {100 * cell.change:+.2f} % [{100 * low:+.2f}, {100 * high:+.2f}], "
+        f"p {best.p_holm:.3f}, {cell.prompts} prompts"
+    )
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML; JSON's texts, numbers and truth values are TOML's too."""
+    return orjson.dumps(value).decode()
