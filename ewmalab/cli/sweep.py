@@ -24,10 +24,8 @@ def sweep(
             metavar="A,B,C", help="Values of the parameter, e.g. 15m,30m,1h; one list per --param, or one for all."
         ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="First start time, e.g. 2026-01-15 (UTC); default: the newest cached days.")
-    ] = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Days of prompts.")] = 7.0,
+    start: common.StartOption = None,
+    days: common.DaysOption = 7.0,
     forecaster: Annotated[
         str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
     ] = "ewma",

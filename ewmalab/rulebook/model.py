@@ -293,6 +293,19 @@ class Rulebook:
         """Return the times at which anything changes, in order."""
         return tuple(rules.on for rules in self.eras[1:])
 
+    def horizon(self, competition: str) -> int:
+        """Return the seconds from a path's first point to its last in a competition of any date.
+
+        Raises
+        ------
+        RulebookError
+            If no era has one of this name.
+        """
+        for era in self.eras:
+            if competition in era.competitions:
+                return era.competitions[competition].time_length
+        raise RulebookError(f"no competition {competition!r} at any date")
+
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols of all assets of all dates."""

@@ -14,10 +14,8 @@ import pyarrow as pa
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.feeds.make import cache_name
-from ewmalab.market.remote import open_cache
-from ewmalab.replay.data import latest_window
-from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.replay.window import newest_window
+from ewmalab.rulebook import RuleChoice
 from ewmalab.scoring.significance import LEVEL
 from ewmalab.settings import LoadedSettings, parse_duration
 from ewmalab.sweep.cells import Workload
@@ -26,8 +24,6 @@ from ewmalab.sweep.parameters import label, resolve
 from ewmalab.sweep.run import REPLICATES, Sweep, run_sweep
 from ewmalab.sweep.select import CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweep.trials import TrialStore
-
-_SIMULATED_START = parse_time("2026-01-15")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +97,7 @@ def workload_of(
     ConfigError, MissingDataError
     """
     if start is None:
-        data = settings.values.data
-        if data.feed == "simulated":
-            start = _SIMULATED_START
-        else:
-            names = {cache_name(name, settings.values) for name in (data.feed, data.scored_feed or data.feed)}
-            start, found = latest_window(open_cache(data.cache_dir), names, days, assets)
-            if assets is None:
-                competing = {a for c in (rules or RuleChoice()).at(load_rulebook(), start).select(competitions)
-                             for a in c.assets}  # fmt: skip
-                assets = [asset for asset in found if asset in competing] or None
+        start, assets = newest_window(settings.values, days, rules or RuleChoice(), competitions, assets)
     return Workload.of(
         settings, forecaster, start=start, days=days, rules=rules or RuleChoice(),
         competitions=tuple(competitions) if competitions else None, assets=tuple(assets) if assets else None,
