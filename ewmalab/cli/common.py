@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ewmalab.experiments.store import Experiment
     from ewmalab.settings import LoadedSettings
 
 ConfigFile = Annotated[
@@ -211,34 +210,3 @@ def newest_unfinished(loaded: LoadedSettings, kind: str) -> dict[str, Any] | Non
 
 def _unfinished_folder(loaded: LoadedSettings, kind: str) -> Path:
     return loaded.values.run.experiments_dir / ".unfinished" / kind
-
-
-def replay(
-    loaded: LoadedSettings, names: list[str], *, start: str | None, days: float, rules: str, assets: str | None,
-    competitions: str | None, cadence: str | None, name: str, quiet: bool,
-) -> Experiment:  # fmt: skip
-    """Replay forecasters for a command that goes on with their scores."""
-    from ewmalab.replay.backtest import backtest, plan_backtest
-    from ewmalab.replay.window import newest_window
-    from ewmalab.report.tables import backtest_text
-    from ewmalab.rulebook import RuleChoice
-
-    now, choice = present(), RuleChoice.parse(rules)
-    wanted, compete = upper(assets), commas(competitions)
-    if start is None:
-        begin, wanted = newest_window(loaded.values, days, choice, compete, wanted)  # type: ignore[assignment]
-    else:
-        begin = when(start)
-    with progress(quiet) as bar:
-        task = bar.add_task("reading bars", total=None)
-        plan = plan_backtest(
-            loaded, start=begin, days=days, rules=choice, competitions=compete, assets=wanted, forecasters=names,
-            cadence=duration(cadence, "--cadence"), now=now,
-        )  # fmt: skip
-        bar.update(task, description="replaying", total=plan.prompts)
-        for warning in plan.warnings():
-            say(warning)
-        return backtest(
-            plan, now=now, name=name, threads=threads(loaded.values.run.threads),
-            progress=lambda done: bar.advance(task, done), render=backtest_text,
-        )  # fmt: skip

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ewmalab.cli import common
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ewmalab.settings import LoadedSettings
 
 
 def compare(
@@ -53,6 +47,7 @@ def compare(
       ewmalab compare 20260115T101500Z-backtest-1a2b3c4d latest --common
     """
     from ewmalab.analysis.compare import compare as run
+    from ewmalab.cli.contestants import finished, one_kind, replayed
     from ewmalab.report.compare import compare_text
 
     if by not in ("asset", "interval", "hour"):
@@ -60,62 +55,15 @@ def compare(
     if len(contestants) < 2:
         raise typer.BadParameter("name at least two: the first is the reference", param_hint="A B")
     loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed})
-    kinds = {_is_forecaster(text) for text in contestants}
-    if len(kinds) > 1:
-        raise typer.BadParameter(
-            "name forecasters or experiments, not both; replay a forecaster first with `ewmalab backtest`",
-            param_hint="A B",
-        )
-    if kinds == {True}:
-        frames, synthetic = _replayed(
-            loaded, list(dict.fromkeys(contestants)), start, days, rules, assets, competitions, cadence, json
-        )
+    if one_kind(contestants):
+        frames, synthetic = replayed(
+            loaded, contestants, start=start, days=days, rules=rules, assets=assets, competitions=competitions,
+            cadence=cadence, name="compare", quiet=json,
+        )  # fmt: skip
     else:
-        frames, synthetic = _finished(loaded.values.run.experiments_dir, contestants)
+        frames, synthetic = finished(loaded.values.run.experiments_dir, contestants)
     rows = run(frames, common=common_, by=by, seed=loaded.values.run.seed)  # type: ignore[arg-type]
     if json:
         common.print_json({"reference": next(iter(frames)), "by": by, "synthetic": synthetic, "rows": rows})
     else:
         print(compare_text(rows, next(iter(frames)), synthetic), end="")
-
-
-def _is_forecaster(text: str) -> bool:
-    from ewmalab.forecast.load import BUILT_IN
-
-    return text.partition("@")[0] in BUILT_IN or (":" in text and "/" not in text)
-
-
-def _replayed(
-    loaded: LoadedSettings, names: list[str], start: str | None, days: float, rules: str, assets: str | None,
-    competitions: str | None, cadence: str | None, json: bool,
-) -> tuple[dict[str, pd.DataFrame], bool]:  # fmt: skip
-    from ewmalab.analysis.compare import scores_of
-
-    experiment = common.replay(
-        loaded, names, start=start, days=days, rules=rules, assets=assets, competitions=competitions,
-        cadence=cadence, name="compare", quiet=json,
-    )  # fmt: skip
-    common.say(f"experiment: {experiment.path}")
-    return {name: scores_of(experiment, name) for name in names}, bool(experiment.manifest["inputs"]["synthetic"])
-
-
-def _finished(root: Path, names: list[str]) -> tuple[dict[str, Any], bool]:
-    from ewmalab.analysis.compare import scores_of
-    from ewmalab.errors import ExperimentError
-    from ewmalab.experiments.store import find_experiment
-
-    frames: dict[str, Any] = {}
-    synthetic = False
-    for text in names:
-        try:
-            experiment, forecaster = find_experiment(root, text), None
-        except ExperimentError:
-            name, slash, forecaster = text.rpartition("/")
-            if not slash:
-                raise
-            experiment = find_experiment(root, name)
-        if text in frames:
-            raise typer.BadParameter(f"{text} is named twice", param_hint="A B")
-        frames[text] = scores_of(experiment, forecaster)
-        synthetic |= bool(experiment.manifest["inputs"]["synthetic"])
-    return frames, synthetic

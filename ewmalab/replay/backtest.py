@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -129,6 +130,7 @@ def plan_backtest(
     cadence: int | None = None,
     num_simulations: int | None = None,
     partial: bool = False,
+    prompts: Sequence[Scheduled] | None = None,
     now: int | None = None,
 ) -> BacktestPlan:
     """Lay out a backtest and read its bars.
@@ -146,6 +148,8 @@ def plan_backtest(
         Instead of the setting ``replay.forecasters``.
     partial : bool
         Score what can be scored where realised prices are missing.
+    prompts : sequence of Scheduled, optional
+        These very prompts, in time order, instead of those that `schedule` lists.
     now : int, optional
         The present; given it, bars of the synthetic feed that the cache lacks are made.
 
@@ -158,7 +162,7 @@ def plan_backtest(
     values = settings.values
     names = tuple(dict.fromkeys(forecasters or values.replay.forecasters))
     check_settings(values, rulebook)
-    scheduled = schedule(
+    scheduled = list(prompts or ()) or schedule(
         rulebook, choice, start, start + round(days * DAY),
         competitions=competitions, assets=assets, cadence=cadence,
         request_lead=values.replay.request_lead, num_simulations=num_simulations,
@@ -184,6 +188,7 @@ def plan_backtest(
             "cadence": cadence,
             "num_simulations": num_simulations,
             "partial": partial,
+            "prompts": _digest(prompts) if prompts else None,
         },
     )  # fmt: skip
 
@@ -220,6 +225,11 @@ def backtest(
         summary=summary,
         text=render(summary, inputs) if render else "",
     )
+
+
+def _digest(prompts: Sequence[Scheduled]) -> str:
+    """Return what stands for a list of prompts in the record of a run."""
+    return hashlib.sha256(repr([(item.prompt, item.rule.name) for item in prompts]).encode()).hexdigest()
 
 
 def check_settings(settings: Settings, rulebook: Rulebook) -> None:

@@ -32,7 +32,8 @@ def compare_text(rows: list[dict[str, Any]], reference: str, synthetic: bool) ->
                 row["contestant"].rpartition(":")[2], row["prompts"],
                 "100 %" if pooled else f"{row['mean_reference']:.2f}",
                 f"{row['mean']:.2f} %" if pooled else f"{row['mean']:.2f}",
-                percent(row["change"]), bounds, f"{row['p_holm']:.3f}", f"{100 * row['share_better']:.0f} %",
+                percent(row["change"]), bounds, "-" if row["low"] is None else f"{row['p_holm']:.3f}",
+                f"{100 * row['share_better']:.0f} %",
             ]
         )  # fmt: skip
     head = ["SYNTHETIC DATA: simulated prices, not a market.\n"] if synthetic else []

@@ -1,0 +1,159 @@
+"""What a place is worth, and what missed prompts cost: estimates, with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.analysis.field import Board, Field, standings
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.scoring.leaderboard import softmax_weights
+from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length
+
+Floats = npt.NDArray[np.float64]
+CORRECTION = 0.69  # realised emission over the weights' share, July 2026: consensus flattens it
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A miner's estimated earnings.
+
+    Attributes
+    ----------
+    miner : str
+    weight, weight_low, weight_high : float
+        Part of all miners' reward, with a 95 % interval over other draws of the window's prompts.
+    earnings, earnings_low, earnings_high : float
+        Weight times emission times correction, in the unit of the emission.
+    """
+
+    miner: str
+    weight: float
+    weight_low: float
+    weight_high: float
+    earnings: float
+    earnings_low: float
+    earnings_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissingEffect:
+    """What not answering a share of the prompts does to a miner.
+
+    Attributes
+    ----------
+    miner : str
+    share : float
+        Of its prompts, drawn at random.
+    averages : dict of competition to float
+        Rolling average with them missing, less that without.
+    weight, weight_before : float
+    rank, rank_before : int
+    """
+
+    miner: str
+    share: float
+    averages: dict[str, float]
+    weight: float
+    weight_before: float
+    rank: int
+    rank_before: int
+
+
+def estimate_earnings(
+    field: Field, when: int, *, emission: float, correction: float = CORRECTION, seed: int = 0
+) -> list[Estimate]:
+    """Estimate what the miners of a field earn.
+
+    Parameters
+    ----------
+    field : Field
+    when : int
+        End of the rolling windows.
+    emission : float
+        Given to all miners, per day or any other time, in any unit.
+    correction : float
+        Realised part of what the weights promise.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Estimate
+        In the field's order.
+    """
+    final = {s.miner: s.weight for s in standings(field, [when]) if s.competition == ""}
+    drawn = np.zeros((REPLICATIONS, len(field.miners)))
+    for name, board in field.boards.items():
+        drawn += _drawn_weights(field, name, board, when, seed)
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
+    factor = emission * correction
+    out = []
+    for i, miner in enumerate(field.miners):
+        weight = final.get(miner, 0.0)
+        a, b = min(float(low[i]), weight), max(float(high[i]), weight)
+        out.append(Estimate(miner, weight, a, b, weight * factor, a * factor, b * factor))
+    return out
+
+
+def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) -> Floats:
+    """Return weights under resampled prompts of the window, in blocks: (replications, m)."""
+    from arch.bootstrap import StationaryBootstrap
+
+    competition, rules = field.competition(name, when)
+    inside = (board.scored > when - competition.window) & (board.scored <= when)
+    if not inside.any():
+        return np.zeros((REPLICATIONS, len(field.miners)))
+    seen = (~np.isnan(board.scores[inside])).any(axis=0)
+    scores = board.filled()[inside]
+    mass = np.array([rules.weight(asset) for asset in board.assets[inside]])
+    # Prompts that start together move together: they are drawn together.
+    times, group = np.unique(board.starts[inside], return_inverse=True)
+    weighted = np.zeros((len(times), scores.shape[1]))
+    np.add.at(weighted, group, mass[:, None] * scores)
+    masses = np.bincount(group, mass)
+    overlap = board.horizon / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    block = block_length(weighted[:, seen] / masses[:, None], overlap)
+    rng = RandomStream.of(seed, "field", f"earnings/{name}", when).generator()
+    counts = StationaryBootstrap(max(1, round(block)), np.arange(len(times)), seed=rng).apply(
+        lambda index: np.bincount(index, minlength=len(times)), REPLICATIONS
+    )
+    averages = (counts @ weighted) / (counts @ masses)[:, None]
+    averages[:, ~seen] = np.inf
+    return np.array([competition.share * softmax_weights(row, competition.beta) for row in averages])
+
+
+def missing_effects(
+    field: Field, miner: str, when: int, shares: Sequence[float], *, seed: int = 0
+) -> list[MissingEffect]:
+    """Return what it costs a miner not to answer some of its prompts.
+
+    Parameters
+    ----------
+    field : Field
+    miner : str
+    when : int
+        End of the rolling windows.
+    shares : sequence of float
+        Of the prompts, between 0 and 1; larger shares contain the smaller ones' prompts.
+    seed : int
+    """
+    rng = RandomStream.of(seed, "field", f"missing/{miner}", when).generator()
+    draws = rng.random(len(field.crps))
+    before = {s.competition: s for s in standings(field, [when]) if s.miner == miner}
+    out = []
+    for share in shares:
+        after = {s.competition: s for s in standings(field.without(miner, draws < share), [when]) if s.miner == miner}
+        averages = {name: after[name].average - before[name].average for name in before if name and name in after}
+        total = after.get("")
+        out.append(
+            MissingEffect(
+                miner, share, averages, total.weight if total else 0.0, before[""].weight,
+                total.rank if total else len(field.miners), before[""].rank,
+            )
+        )  # fmt: skip
+    return out
