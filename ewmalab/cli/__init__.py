@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ewmalab.cli import backtest, check, compare, config, data, experiments, leaderboard, rules, score, sweep
+from ewmalab.cli import backtest, check, compare, config, data, experiments, leaderboard, rules, score, sweep, tune
 from ewmalab.errors import ConfigError, EwmalabError, RulebookError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def _main(
 
 app.command("backtest")(backtest.backtest)
 app.command("sweep")(sweep.sweep)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(data.app, name="data")

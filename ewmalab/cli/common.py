@@ -60,6 +60,18 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all rand
 PartialOption = Annotated[
     bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")
 ]
+ForecasterOption = Annotated[
+    str,
+    typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute."),
+]
+ExactOption = Annotated[
+    bool, typer.Option("--exact", help="Simulate every prompt by itself, even where one ensemble would do.")
+]
+WriteConfigOption = Annotated[
+    Path | None,
+    typer.Option("--write-config", metavar="FILE", help="Write values proven better as a settings file."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")]
 EngineOption = Annotated[
     str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
 ]
@@ -100,6 +112,14 @@ def duration(text: str | None, option: str) -> int | None:
         return parse_duration(text) if text else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
+    """Return the values of each parameter: one list for each, one for all, or none."""
+    given = lists or []
+    if len(given) > 1 and len(given) != len(names):
+        raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
+    return {name: commas(given[i if len(given) > 1 else 0]) if given else None for i, name in enumerate(names)}
 
 
 def check_name(name: str) -> None:

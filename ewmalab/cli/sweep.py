@@ -26,9 +26,7 @@ def sweep(
     ] = None,
     start: common.StartOption = None,
     days: common.DaysOption = 7.0,
-    forecaster: Annotated[
-        str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
-    ] = "ewma",
+    forecaster: common.ForecasterOption = "ewma",
     assets: common.AssetsOption = None,
     competitions: common.CompetitionsOption = None,
     rules: common.RulesOption = "as-of",
@@ -38,19 +36,15 @@ def sweep(
     simulations: common.SimulationsOption = None,
     seed: common.SeedOption = None,
     partial: common.PartialOption = False,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Simulate every prompt by itself, even where one ensemble would do.")
-    ] = False,
+    exact: common.ExactOption = False,
     replicates: Annotated[
         int, typer.Option(min=1, max=64, help="Independent sets of random numbers, to tell the simulation's noise.")
     ] = 4,
     walk_forward: Annotated[
         str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")
     ] = None,
-    write_config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write values proven better as a settings file.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")] = False,
+    write_config: common.WriteConfigOption = None,
+    force: common.ForceOption = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Without --param: go on with the newest sweep that did not end."),
@@ -87,7 +81,7 @@ def sweep(
         for key, value in locals().items()
         if key not in ("resume", "json", "fresh", "engine", "workers", "scheduler")
     }
-    from ewmalab.errors import ConfigError
+    from ewmalab.sweep.config_file import refuse_existing
 
     loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed})
     if not param:
@@ -99,8 +93,7 @@ def sweep(
             {"run.seed": options["seed"], "data.feed": options["feed"], "data.scored_feed": options["scored_feed"]},
         )  # fmt: skip
         common.say("going on with " + " ".join(f"--param {p}" for p in options["param"]))
-    if write_config is not None and write_config.exists():
-        raise ConfigError(f"{write_config} exists: name another file, and merge the two by hand")
+    refuse_existing(Path(options["write_config"]) if options["write_config"] else None)
     _run(loaded, options, engine, workers, scheduler, fresh, json)
 
 
@@ -116,13 +109,9 @@ def _run(
     from ewmalab.sweep.api import sweep as run
 
     common.check_name(options["name"])
-    lists = options["values"] or []
-    names = options["param"]
-    if len(lists) > 1 and len(lists) != len(names):
-        raise typer.BadParameter(f"{len(lists)} lists for {len(names)} parameters", param_hint="--values")
+    chosen = common.value_lists(options["param"], options["values"])
     if options["walk_forward"]:
         parse_walk_forward(options["walk_forward"])
-    chosen = {n: common.commas(lists[i if len(lists) > 1 else 0]) if lists else None for i, n in enumerate(names)}
     began = perf_counter()
     now = common.present()
     workload = workload_of(

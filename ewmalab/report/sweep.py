@@ -55,6 +55,55 @@ def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
     return "\n\n".join(out) + "\n\n"
 
 
+def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
+    """Return a tuning's result for people: what was chosen, and how it did on days it was not chosen on.
+
+    Parameters
+    ----------
+    chosen : list of dict
+        Of `ewmalab.sweep.tune.TuneResult`.
+    held_out, inputs
+        Of its `held_out`.
+    """
+    settings = inputs["settings"]
+    out = ["SYNTHETIC DATA: simulated prices, not a market."] if inputs["synthetic"] else []
+    out.append(
+        f"Tuned {', '.join(inputs['sweep']['parameters'])} of {inputs['forecasters'][0]} from {iso(inputs['start'])}, "
+        f"{inputs['days']:g} days\nfeed {settings['data']['feed']}, rules {inputs['rules']}, "
+        f"seed {settings['run']['seed']}"
+    )
+    judged = {(row["competition"], row["asset"]): row for row in held_out}
+    rows = []
+    for row in chosen:
+        after = judged[row["competition"], row["asset"]]
+        cells = ["-", "-", "-"]
+        if row["best"] != row["configured"]:
+            base = after["mean_crps_configured"]
+            tuned = next(value for value in after["values"] if value["label"] == row["best"])
+            cells = [
+                percent(tuned["difference"] / base),
+                f"{100 * tuned['low'] / base:+.2f} .. {100 * tuned['high'] / base:+.2f}",
+                f"{tuned['p_value']:.3f}",
+            ]
+        rows.append(
+            (row["competition"], row["asset"], row["trials"], row["prompts"], percent(row["in_sample"]),
+             after["prompts"], *cells)
+        )  # fmt: skip
+    out.append(plain_table(("comp.", "asset", "trials", "n", "promised", "n", "brought", "95 %", "p"), rows))
+    out.append(
+        "promised: change of mean CRPS against now on the prompts of the choice; brought: on later ones, with the\n"
+        "interval of a paired block bootstrap (percent)"
+    )
+    out.append(
+        "\n".join(
+            f"{row['competition']} {row['asset']}: now {row['configured']}; "
+            + ("nothing better was found" if row["best"] == row["configured"] else f"tuned {row['best']}")
+            for row in chosen
+        )
+    )
+    return "\n\n".join(out) + "\n\n"
+
+
 def _forward(rows: list[dict[str, Any]], windows: list[int]) -> str:
     lines = []
     for row in rows:

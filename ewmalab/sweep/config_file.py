@@ -17,6 +17,17 @@ from ewmalab.sweep.parameters import label
 from ewmalab.sweep.select import CellResult
 
 
+def refuse_existing(path: Path | None) -> None:
+    """Refuse to write over a settings file; to be asked before hours of work, not after.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path is not None and path.exists():
+        raise ConfigError(f"{path} exists: name another file, and merge the two by hand")
+
+
 def write_config(path: Path, result: SweepResult, *, now: int, force: bool = False) -> list[str]:
     """Write the chosen values as a settings file.
 
@@ -40,8 +51,7 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
     ConfigError
         If the file exists, or no value may be written.
     """
-    if path.exists():
-        raise ConfigError(f"{path} exists: name another file, and merge the two by hand")
+    refuse_existing(path)
     chosen: dict[str, dict[str, tuple[Any, list[str]]]] = {}
     refused: list[str] = []
     for cell in result.cells:

@@ -207,7 +207,7 @@ def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], re
         values.sort(key=_scale)
     trials = tuple(Trial(cell.competition, cell.asset, v, r) for r in range(replicates) for v in values)
     names = tuple(identity(workload, find_cell(workload, t.group, t.overrides), t) for t in trials)
-    shared = _method(workload, trials[0]).ensemble is not None
+    shared = method_of_trial(workload, trials[0]).ensemble is not None
     return _Layout(cell, mattering, tuple(values), values.index(present), replicates, trials, names, shared)
 
 
@@ -217,7 +217,7 @@ def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
     return tuple((-np.inf if (m := magnitude(value)) is None else m, str(value)) for _, value in overrides)
 
 
-def _method(workload: Workload, trial: Trial) -> Method:
+def method_of_trial(workload: Workload, trial: Trial) -> Method:
     cell = find_cell(workload, trial.group, trial.overrides)
     settings = workload.with_overrides(trial.overrides)
     return method_of(
@@ -230,7 +230,7 @@ def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_T
     groups: dict[object, list[tuple[str, Trial]]] = {}
     costs: dict[object, float] = {}
     for name, trial in pending.items():
-        ensemble = _method(workload, trial).ensemble
+        ensemble = method_of_trial(workload, trial).ensemble
         cell = find_cell(workload, trial.group, trial.overrides)
         first = cell.prompts[0]
         key: object

@@ -1,0 +1,280 @@
+"""`tune`: several settings at once, continuous, chosen by optuna and judged on days they were not chosen on."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import ConfigError
+from ewmalab.settings import format_duration
+from ewmalab.sweep.api import SweepResult, judge_sweep
+from ewmalab.sweep.cells import Cell, Workload, cells_of, keep_cells
+from ewmalab.sweep.parameters import Overrides, Parameter, label, magnitude, resolve
+from ewmalab.sweep.run import Sweep, SweepCell, method_of_trial
+from ewmalab.sweep.trials import Scores, Trial, TrialStore, identity, matters, score_trials
+
+if TYPE_CHECKING:
+    import optuna
+
+REPLICATES = 2
+_STARTUP = 10  # trials drawn blindly before the sampler learns
+
+
+@dataclass(frozen=True, eq=False)
+class TuneResult:
+    """What tuning found.
+
+    Attributes
+    ----------
+    held_out : SweepResult
+        The tuned values against the present ones, on prompts that did not take part in the choice.
+    chosen : list of dict
+        Per cell: ``competition, asset, trials, prompts, configured, best, in_sample`` (relative change on the prompts
+        of the choice).
+    """
+
+    held_out: SweepResult
+    chosen: list[dict[str, Any]]
+
+
+def tune(
+    workload: Workload,
+    parameters: Mapping[str, Sequence[str] | None] | Sequence[str],
+    *,
+    now: int,
+    trials: int = 60,
+    holdout: float = 0.3,
+    study: Path | None = None,
+    store: TrialStore | None = None,
+    replicates: int = REPLICATES,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> TuneResult:
+    """Search several settings at once, one study per competition and asset.
+
+    Parameters
+    ----------
+    workload : Workload
+    parameters : mapping of name to values, or sequence of names
+        The smallest and the largest value (by default those of the default grid) bound the search of ordered settings;
+        of others the values are the choices.
+    now : int
+        The present.
+    trials : int
+        Per study, those of earlier runs and of other processes included.
+    holdout : float
+        Share of the time range, at its end, that is kept for judging. Prompts whose path reaches into it take no part
+        in the choice.
+    study : Path, optional
+        Journal of the studies; several processes may share it. By default in the experiments folder, named by content:
+        the same command goes on where it stopped.
+    store : TrialStore, optional
+    replicates, workers
+        As in a sweep; studies run side by side.
+    progress : callable, optional
+        Called with trials done and trials in all.
+
+    Raises
+    ------
+    ConfigError
+        If no setting matters for any prompt, or the range is too short to keep days for judging.
+    """
+    names = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
+    resolved = [resolve(name, values, workload.settings, workload.forecaster) for name, values in names.items()]
+    plan = workload.plan(workload.settings, workload.assets, now)
+    cells = cells_of(plan)
+    keep_cells(workload, cells)
+    end = workload.start + round(workload.days * 86_400)
+    border = end - round(holdout * workload.days * 86_400)
+    searches: list[_Search] = []
+    untouched = []
+    for group, cell in cells.items():
+        mattering = tuple(p for p in resolved if matters(workload, p.key, cell.time_increment))
+        if mattering:
+            searches.append(_Search(workload, cell, mattering, border, replicates, store))
+        else:
+            untouched.append(group)
+    if not searches:
+        raise ConfigError(f"{', '.join(p.key for p in resolved)}: no effect on these prompts")
+    for search in searches:
+        search.check()
+    storage = _storage(study or _default_study(workload, resolved, holdout, replicates))
+    done = dict.fromkeys((s.name for s in searches), 0)
+    lock = threading.Lock()
+
+    def report(name: str, count: int) -> None:
+        with lock:
+            done[name] = min(count, trials)
+            if progress:
+                progress(sum(done.values()), trials * len(searches))
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(search.run, storage, trials, report) for search in searches]
+        try:
+            found = [future.result() for future in futures]
+        except BaseException:
+            for search in searches:
+                search.stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    judged = [search.judged(best) for search, (best, _) in zip(searches, found, strict=True)]
+    sweep = Sweep(workload, plan, tuple(resolved), judged, untouched, trials * len(searches), 0)
+    held_out = judge_sweep(sweep, replicates=replicates)
+    held_out.inputs["kind"] = "tune"
+    held_out.inputs["tune"] = {"trials": trials, "holdout": holdout}
+    return TuneResult(held_out, [s.row(best, count) for s, (best, count) in zip(searches, found, strict=True)])
+
+
+class _Search:
+    """The search on one cell."""
+
+    def __init__(
+        self, workload: Workload, cell: Cell, parameters: tuple[Parameter, ...], border: int, replicates: int,
+        store: TrialStore | None,
+    ) -> None:  # fmt: skip
+        self.workload, self.cell, self.parameters = workload, cell, parameters
+        self.replicates, self.store = replicates, store
+        self.name = f"{cell.competition}/{cell.asset}"
+        ends = cell.starts + cell.prompts[0].time_length
+        self.choosing = ends <= border
+        self.judging = cell.starts >= border
+        self.configured: Overrides = tuple((p.key, p.configured(workload.settings, cell.asset)) for p in parameters)
+        self.stopped = threading.Event()
+        # A journal may hold studies of other prompts and settings: they do not meet.
+        text = f"{workload.key}\0{cell.identity}\0{[(p.key, p.values) for p in parameters]}\0{border}\0{replicates}"
+        self.study = f"{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def check(self) -> None:
+        if not self.choosing.any() or not self.judging.any():
+            raise ConfigError(
+                f"{self.name}: {int(self.choosing.sum())} prompts to choose on, {int(self.judging.sum())} to judge on: "
+                "replay more days, or change --holdout"
+            )
+
+    def run(
+        self, storage: optuna.storages.BaseStorage, trials: int, report: Callable[[str, int], None]
+    ) -> tuple[Overrides, int]:
+        """Add trials until the study has as many as wanted; return the best and their number."""
+        import optuna
+        from optuna.trial import TrialState
+
+        study = optuna.create_study(study_name=self.study, storage=storage, load_if_exists=True)
+        while not self.stopped.is_set():
+            complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            report(self.name, len(complete))
+            if len(complete) >= trials:
+                break
+            # A sampler made anew for every trial: a study that was interrupted goes on as if it had not been.
+            study.sampler = optuna.samplers.TPESampler(
+                seed=self._seed(len(complete)), n_startup_trials=_STARTUP, multivariate=False
+            )
+            if not complete:
+                study.enqueue_trial(self._encoded(self.configured))
+            trial = study.ask()
+            study.tell(trial, self._loss(tuple((p.key, _suggest(trial, p)) for p in self.parameters)))
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        # Ties go to the earlier one, and the present values are the first.
+        best = min(finished, key=lambda t: (t.value, t.number))
+        return tuple((p.key, _decode(best.params[p.key], p)) for p in self.parameters), len(finished)
+
+    def scores(self, overrides: Overrides) -> npt.NDArray[np.float64]:
+        """Return CRPS by replicate and prompt."""
+        rows: list[Scores] = []
+        for replicate in range(self.replicates):
+            trial = Trial(self.cell.competition, self.cell.asset, overrides, replicate)
+            name = identity(self.workload, self.cell, trial)
+            known = self.store.get(name) if self.store else None
+            if known is None:
+                (known,) = score_trials(self.workload, [trial])
+                if self.store:
+                    self.store.put(name, known)
+            rows.append(known)
+        return np.array(rows)
+
+    def judged(self, best: Overrides) -> SweepCell:
+        """Return the tuned and the present values on the prompts kept for judging."""
+        values = (self.configured, best) if best != self.configured else (self.configured,)
+        scores = np.array([self.scores(value) for value in values]).transpose(1, 0, 2)[:, :, self.judging]
+        shared = (
+            method_of_trial(self.workload, Trial(self.cell.competition, self.cell.asset, best)).ensemble is not None
+        )
+        return SweepCell(
+            self.cell.competition, self.cell.asset, self.parameters, values, 0, self.cell.starts[self.judging],
+            self.cell.overlap, scores, shared,
+        )  # fmt: skip
+
+    def row(self, best: Overrides, count: int) -> dict[str, Any]:
+        before, after = self._loss(self.configured), self._loss(best)
+        return {
+            "competition": self.cell.competition,
+            "asset": self.cell.asset,
+            "trials": count,
+            "prompts": int(self.choosing.sum()),
+            "configured": label(self.configured),
+            "best": label(best),
+            "in_sample": after / before - 1.0,
+        }
+
+    def _loss(self, overrides: Overrides) -> float:
+        return float(np.nanmean(self.scores(overrides)[:, self.choosing]))
+
+    def _encoded(self, overrides: Overrides) -> dict[str, Any]:
+        """Return a combination as the study's numbers, moved to the nearest that the search may take."""
+        out: dict[str, Any] = {}
+        for parameter, (key, value) in zip(self.parameters, overrides, strict=True):
+            if parameter.ordered:
+                low, high = _bounds(parameter)
+                out[key] = min(max(magnitude(value) or 0.0, low), high)
+            else:
+                out[key] = value
+        return out
+
+    def _seed(self, number: int) -> int:
+        text = f"tune\0{self.workload.settings.values.run.seed}\0{self.name}\0{number}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
+
+
+def _bounds(parameter: Parameter) -> tuple[float, float]:
+    numbers = [magnitude(value) or 0.0 for value in parameter.values]
+    return min(numbers), max(numbers)
+
+
+def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+    if not parameter.ordered:
+        return trial.suggest_categorical(parameter.key, list(parameter.values))
+    low, high = _bounds(parameter)
+    return _decode(trial.suggest_float(parameter.key, low, high, log=low > 0 and high > 4 * low), parameter)
+
+
+def _decode(value: Any, parameter: Parameter) -> Any:
+    """Return a study's number as a settings file would hold it, rounded to what the data could ever tell."""
+    if not parameter.ordered:
+        return value
+    if isinstance(parameter.values[0], str):
+        step = 60 if value >= 600 else 1
+        return format_duration(max(step, round(value / step) * step))
+    return float(f"{value:.3g}")
+
+
+def _storage(path: Path) -> optuna.storages.BaseStorage:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _default_study(workload: Workload, parameters: Sequence[Parameter], holdout: float, replicates: int) -> Path:
+    text = f"{workload.key}\0{[(p.key, p.values) for p in parameters]}\0{holdout}\0{replicates}"
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return workload.settings.values.run.experiments_dir / "studies" / f"{name}.journal"
