@@ -25,12 +25,19 @@ _PUBLIC = {
     "RandomStream": "ewmalab.forecast.streams",
     "RandomWalk": "ewmalab.forecast.random_walk",
     "RuleChoice": "ewmalab.rulebook",
+    "ScaleFree": "ewmalab.forecast.protocol",
+    "SweepResult": "ewmalab.sweep.api",
     "backtest": "ewmalab.replay.backtest",
+    "compare": "ewmalab.analysis.compare",
     "crps_ensemble": "ewmalab.scoring.crps",
     "load_rulebook": "ewmalab.rulebook",
     "load_settings": "ewmalab.settings",
     "plan_backtest": "ewmalab.replay.backtest",
     "score_paths": "ewmalab.scoring.crps",
+    "scores_of": "ewmalab.analysis.compare",
+    "sweep": "ewmalab.sweep.api",
+    "tune": "ewmalab.sweep.tune",
+    "workload_of": "ewmalab.sweep.api",
 }
 
 __all__ = list(_PUBLIC)

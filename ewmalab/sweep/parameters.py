@@ -33,10 +33,13 @@ class Parameter:
         Dotted, e.g. ``ewma.half_life_1m``.
     values : tuple
         Plain values as a settings file could hold them, ascending where they are numbers or durations.
+    closed : (bool, bool)
+        Whether the setting allows nothing below the first and above the last value.
     """
 
     key: str
     values: tuple[Any, ...]
+    closed: tuple[bool, bool] = (False, False)
 
     @property
     def name(self) -> str:
@@ -112,7 +115,24 @@ def resolve(
         raise ConfigError(f"{key} has no default grid: give --values A,B,C")
     if all(magnitude(v) is not None for v in ordered):
         ordered.sort(key=lambda v: magnitude(v) or 0.0)
+        return Parameter(
+            key, tuple(ordered), (_closed(key, ordered[0], -1, settings), _closed(key, ordered[-1], 1, settings))
+        )
     return Parameter(key, tuple(ordered))
+
+
+def _closed(key: str, value: Any, side: int, settings: LoadedSettings) -> bool:
+    """Tell whether a setting refuses what lies a little beyond a value."""
+    size = magnitude(value) or 0.0
+    beyond = size + side * max(0.02 * size, 0.0 if size else 0.02)
+    if isinstance(value, int) and not isinstance(value, bool):
+        beyond = value + side
+    plain: Any = beyond if not isinstance(value, str) else f"{max(round(beyond), 0)}s"
+    try:
+        settings.with_flags({key: plain})
+    except ConfigError:
+        return True
+    return False
 
 
 def combinations(parameters: Sequence[Parameter]) -> list[Overrides]:

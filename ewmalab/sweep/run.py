@@ -152,6 +152,8 @@ def run_sweep(
         for trial, name in zip(layout.trials, layout.names, strict=True):
             wanted.setdefault(name, trial)
     found: dict[str, Scores] = {}
+    if store is not None:
+        store.sweep(now)
     if store is not None and not fresh:
         for name in wanted:
             known = store.get(name)

@@ -205,7 +205,8 @@ def _edges(cell: SweepCell, best: int) -> list[str]:
     for i, parameter in enumerate(cell.parameters):
         tried = list(dict.fromkeys(value[i][1] for value in cell.values))
         chosen = cell.values[best][i][1]
-        if parameter.ordered and len(tried) > 2 and chosen in (tried[0], tried[-1]):
+        ends = [tried[side] for side, closed in zip((0, -1), parameter.closed, strict=True) if not closed]
+        if parameter.ordered and len(tried) > 2 and chosen in ends:
             found.append(parameter.name)
     return found
 

@@ -22,6 +22,7 @@ from ewmalab.forecast.load import factory_of, load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import MINUTE
+from ewmalab.market.files import TEMP_PREFIX, write_temp
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import answer, check_paths
 from ewmalab.replay.walk import walk
@@ -219,6 +220,12 @@ class TrialStore:
     def _path(self, name: str) -> Path:
         return self.root / name[:2] / f"{name}.f64"
 
+    def sweep(self, now: int) -> None:
+        """Remove what killed runs left half-written, an hour or longer ago."""
+        for path in self.root.glob(f"*/{TEMP_PREFIX}*"):
+            if path.stat().st_mtime < now - 3600:
+                path.unlink(missing_ok=True)
+
     def get(self, name: str) -> Scores | None:
         """Return a trial's scores, or None."""
         try:
@@ -232,8 +239,6 @@ class TrialStore:
 
     def put(self, name: str, scores: Scores) -> None:
         """Keep a trial's scores; readers see the whole file or none."""
-        from ewmalab.market.files import write_temp
-
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = scores.astype("<f8").tobytes()
