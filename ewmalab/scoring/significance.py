@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
 REPLICATIONS = 1000
 _LEAST = 8  # differences without which nothing can be said
+_LEAST_FOR_BLOCK = 16  # and without which autocorrelations say nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     table = series.reshape(len(series), -1)
     varying = table[:, np.ptp(table, axis=0) > 0]
     chosen = 1.0
-    if len(table) >= _LEAST and varying.shape[1]:
+    if len(table) >= _LEAST_FOR_BLOCK and varying.shape[1]:
         found = optimal_block_length(varying)["stationary"].to_numpy(np.float64)
         chosen = float(np.nanmax([1.0, *found]))
     return max(1.0, min(max(chosen, 2.0 * max(overlap, 1.0)), len(table) / 3.0))
@@ -214,18 +215,24 @@ def confidence_set(
 
     n, k = losses.shape
     best = int(np.argmin(losses.mean(axis=0)))
-    if n < _LEAST:
+    if n < _LEAST or not np.ptp(losses):
         return np.ones(k, bool)
     adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
     within = np.insert(adjusted > 1.0 - level, best, True)
-    # Equal columns have no variance between them, which the set's statistic divides by: keep one of each.
-    _, first, group = np.unique(losses, axis=1, return_index=True, return_inverse=True)
-    if len(first) > 1:
+    # Columns that differ by a constant, or by rounding, have no variance between them, which the set's statistic
+    # divides by: those are judged here, and of equal ones a single column stands for all.
+    relative = np.round((losses - losses[:, [best]]) / np.abs(losses).mean(), 12)
+    constant = np.ptp(relative, axis=0) == 0
+    within[constant] = relative[0, constant] == 0
+    columns, group = np.unique(relative[:, ~constant], axis=1, return_inverse=True)
+    if columns.shape[1]:
+        field = np.column_stack([np.zeros(n), columns])  # the best, then the others
         found = MCS(
-            losses[:, np.sort(first)], size=1.0 - level, reps=replications // 2, block_size=max(1, round(block)),
+            field, size=1.0 - level, reps=replications // 2, block_size=max(1, round(block)),
             method="R", bootstrap="stationary", seed=rng,
         )  # fmt: skip
-        found.compute()
-        kept = set(np.sort(first)[np.array(list(found.included), np.int64)].tolist())
-        within |= np.array([int(first[g]) in kept for g in group.ravel()])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.compute()
+        kept = set(np.array(list(found.included), np.int64).tolist())
+        within[~constant] |= np.array([int(g) + 1 in kept for g in group.ravel()])
     return within
