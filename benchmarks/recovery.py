@@ -21,9 +21,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import RuleChoice, parse_time
-from ewmalab.settings import load_settings
+from ewmalab.settings import load_settings, magnitude
 from ewmalab.sweep.api import SweepResult, sweep, workload_of
-from ewmalab.sweep.parameters import magnitude
 
 START = parse_time("2026-01-08")
 HALF_LIFE, NU = "2h", 6

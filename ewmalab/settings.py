@@ -67,6 +67,18 @@ def format_duration(seconds: int) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
+def magnitude(value: Any) -> float | None:
+    """Return a value's place on its scale: seconds of a duration, a number itself; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return float(parse_duration(value))
+    except ValueError:
+        return None
+
+
 def _number(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z]+\s*", value):
         raise ValueError("this setting is a plain number without a unit")

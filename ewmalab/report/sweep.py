@@ -7,6 +7,7 @@ from typing import Any
 
 from ewmalab.report.tables import percent, plain_table
 from ewmalab.rulebook import iso
+from ewmalab.settings import magnitude
 
 
 def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
@@ -31,22 +32,22 @@ def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
             row["competition"], row["asset"], row["prompts"], row["configured"], _crps(row["mean_crps_configured"]),
             row["best"], _crps(row["mean_crps_best"]),
             *(("-", "-", "-", "-") if row["best"] == row["configured"] or not row["prompts"] else
-              (percent(row["change"]), f"{100 * row['change_low']:+.2f} .. {100 * row['change_high']:+.2f}",
-               f"{row['p_holm']:.3f}", noise(row["monte_carlo"]))),
+              (_signed(row["change"]), _bounds(row["change_low"], row["change_high"]), f"{row['p_holm']:.3f}",
+               _noise(row["monte_carlo"]))),
         )
         for row in summary
     ]  # fmt: skip
-    columns = ("comp.", "asset", "n", "now", "CRPS", "best", "CRPS", "change", "95 %", "p", "MC")
-    out.append(plain_table(columns, rows))
+    out.append(plain_table(("comp.", "asset", "n", "now", "CRPS", "best", "CRPS", "change", "95 %", "p", "MC"), rows))
     out.append(
-        "change: of the best against now, with the interval of a paired block bootstrap (percent);\n"
-        "p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation\n"
+        "change: of the best against now, percent, and its interval by a paired block bootstrap;\n"
+        "p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation,\n"
         + (
-            "(part of the interval where every prompt is simulated by itself)"
+            "percent, part of the interval where prompts are simulated"
             if _exact(summary)
-            else "(beside the interval)"
+            else "percent, beside the interval"
         )
     )
+    out.append(_values(summary))
     width = max(len(f"{row['competition']} {row['asset']}") for row in summary)
     out.append("\n".join(f"{row['competition'] + ' ' + row['asset']:<{width}}  {row['words']}" for row in summary))
     forward = [row for row in summary if "walk_forward" in row]
@@ -82,7 +83,7 @@ def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inpu
             tuned = next(value for value in after["values"] if value["label"] == row["best"])
             cells = [
                 percent(tuned["difference"] / base),
-                f"{100 * tuned['low'] / base:+.2f} .. {100 * tuned['high'] / base:+.2f}",
+                _bounds(tuned["low"] / base, tuned["high"] / base),
                 f"{tuned['p_value']:.3f}",
             ]
         rows.append(
@@ -111,12 +112,51 @@ def _forward(rows: list[dict[str, Any]], windows: list[int]) -> str:
         base = row["mean_crps_configured"]
         lines.append(
             (row["competition"], row["asset"], found["prompts"], len(found["windows"]), percent(found["in_sample"]),
-             percent(found["out_of_sample"]), f"{100 * found['low'] / base:+.2f} .. {100 * found['high'] / base:+.2f}",
+             percent(found["out_of_sample"]), _bounds(found["low"] / base, found["high"] / base),
              percent(found["optimism"]))
         )  # fmt: skip
     columns = ("comp.", "asset", "n", "choices", "promised", "brought", "95 %", "optimism")
     train, test = (f"{seconds / 86_400:g} d" for seconds in windows)
     return f"Walk-forward: chosen on {train}, scored on the next {test}, against now\n\n" + plain_table(columns, lines)
+
+
+def _values(summary: list[dict[str, Any]], most: int = 9, best_only: int = 5) -> str:
+    """Return the change of mean CRPS per value: tables of up to `most` values, or the best of a grid of several."""
+    if any(len(row["values"][0]["value"]) > 1 for row in summary):
+        lines = []
+        for row in summary:
+            base = row["mean_crps_configured"]
+            for value in sorted(row["values"], key=lambda v: v["mean_crps"])[:best_only]:
+                lines.append(
+                    (row["competition"], row["asset"], value["label"], _crps(value["mean_crps"]),
+                     _signed(value["difference"] / base), _bounds(value["low"] / base, value["high"] / base),
+                     "yes" if value["indistinguishable"] else "no")
+                )  # fmt: skip
+        columns = ("comp.", "asset", "value", "CRPS", "change", "95 %", "as good as the best")
+        return plain_table(columns, lines, f"The best {best_only} of each grid, against now, percent")
+    labels: dict[str, float] = {}
+    for row in summary:
+        for value in row["values"]:
+            (plain,) = value["value"].values()
+            labels[value["label"]] = magnitude(plain) or 0.0
+    ordered = sorted(labels, key=lambda label: labels[label])
+    tables = []
+    for first in range(0, len(ordered), most):
+        shown = ordered[first : first + most]
+        lines = []
+        for row in summary:
+            cells = {v["label"]: _cell(v, row) for v in row["values"]}
+            lines.append((row["competition"], row["asset"], *(cells.get(label, "") for label in shown)))
+        tables.append(plain_table(("comp.", "asset", *shown), lines))
+    head = "Change of mean CRPS against now, percent; *: the best, ~: as good as the best, =: now\n\n"
+    return head + "\n\n".join(tables)
+
+
+def _cell(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    mark = "*" if value["label"] == row["best"] else "~" if value["indistinguishable"] else ""
+    if value["label"] == row["configured"]:
+        return "=" + mark
+    return _signed(value["difference"] / row["mean_crps_configured"]) + mark
 
 
 def _exact(summary: list[dict[str, Any]]) -> bool:
@@ -127,6 +167,13 @@ def _crps(value: float) -> str:
     return f"{value:.2f}" if value == value else "-"
 
 
-def noise(value: float) -> str:
-    """Return a relative noise for people."""
-    return f"{100 * value:.3f} %" if value == value else "-"
+def _signed(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{100 * low:+.2f}..{100 * high:+.2f}"
+
+
+def _noise(value: float) -> str:
+    return f"{100 * value:.3f}" if value == value else "-"

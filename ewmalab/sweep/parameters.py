@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import factory_of
-from ewmalab.settings import LoadedSettings, Settings, asset_value, format_duration, parse_duration
+from ewmalab.settings import LoadedSettings, Settings, asset_value, format_duration, magnitude
 
 HALF_LIVES = ("5m", "10m", "20m", "40m", "80m", "3h", "6h", "12h", "1d", "2d")
 DEGREES_OF_FREEDOM = (2.1, 2.5, 3, 4, 5, 6, 8, 10, 15, 30)
@@ -55,18 +55,6 @@ class Parameter:
     def ordered(self) -> bool:
         """Return whether values lie on a scale, so that a grid has edges."""
         return all(magnitude(value) is not None for value in self.values)
-
-
-def magnitude(value: Any) -> float | None:
-    """Return a value's place on its scale: seconds of a duration, a number itself; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    try:
-        return float(parse_duration(value))
-    except ValueError:
-        return None
 
 
 def resolve(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
 from ewmalab.replay.backtest import BacktestPlan
+from ewmalab.settings import magnitude
 from ewmalab.sweep.cells import Cell, Workload, cells_of, find_cell, keep_cells
 from ewmalab.sweep.engines import LEAST_SECONDS, Engine, run_tasks
 from ewmalab.sweep.parameters import Overrides, Parameter, combinations
@@ -214,8 +215,6 @@ def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], re
 
 
 def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
-    from ewmalab.sweep.parameters import magnitude
-
     return tuple((-np.inf if (m := magnitude(value)) is None else m, str(value)) for _, value in overrides)
 
 

@@ -118,7 +118,7 @@ class CellResult:
                 text = f"cannot tell {best} from {present}"
                 others = [v for v in alike if v != present]
         if others:
-            text += f"; as good as the best: {_listed(others)}"
+            text += f"; as good as the best: {_listed(others, single=len(self.parameters) == 1)}"
         for name in self.edges:
             text += f"; the best{f' {name}' if len(self.parameters) > 1 else ''} is on the grid's edge: extend it"
         return text
@@ -211,8 +211,9 @@ def _edges(cell: SweepCell, best: int) -> list[str]:
     return found
 
 
-def _listed(items: Sequence[str], most: int = 6) -> str:
-    shown = ", ".join(items[:most])
+def _listed(items: Sequence[str], *, single: bool) -> str:
+    most = 6 if single else 2
+    shown = (", " if single else "; or ").join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
-from ewmalab.settings import format_duration
+from ewmalab.settings import format_duration, magnitude
 from ewmalab.sweep.api import SweepResult, judge_sweep
 from ewmalab.sweep.cells import Cell, Workload, cells_of, keep_cells
-from ewmalab.sweep.parameters import Overrides, Parameter, label, magnitude, resolve
+from ewmalab.sweep.parameters import Overrides, Parameter, label, resolve
 from ewmalab.sweep.run import Sweep, SweepCell, method_of_trial
 from ewmalab.sweep.trials import Scores, Trial, TrialStore, identity, matters, score_trials
 
