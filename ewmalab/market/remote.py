@@ -91,6 +91,8 @@ class RemoteCache:
         for day in sorted(d for d in manifest.days.keys() | manifest.pending.keys() if first <= d <= last):
             where = f"{feed}/{asset}/1m/{day}.parquet"
             data = self._bytes(where)
+            if data is None and day not in manifest.days:
+                continue  # announced by a writer that was killed before it put the file there
             if data is None:
                 raise CorruptPartitionError(f"{self.url}/{where}: listed in the manifest but gone")
             used[day], bars = checked_partition(data, manifest, day, f"{self.url}/{where}")

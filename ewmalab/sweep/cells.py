@@ -239,3 +239,10 @@ def keep_cells(workload: Workload, cells: Mapping[Group, Cell]) -> None:
     with _lock:
         for asset, found in by_asset.items():
             _cells[workload.key, asset, ()] = found
+
+
+def forget_cells(workload: Workload) -> None:
+    """Let `find_cell` read a workload's bars anew."""
+    with _lock:
+        for key in [key for key in _cells if key[0] == workload.key]:
+            del _cells[key]

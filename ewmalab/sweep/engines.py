@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,19 @@ LEAST_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask":
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def check_engine(engine: str, scheduler: str | None = None) -> None:
+    """Refuse an engine that there is not, and a scheduler for one that has none.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}: choose {', '.join(ENGINES)}")
+    if scheduler and engine != "dask":
+        raise ConfigError(f"a scheduler belongs to --engine dask, not to {engine}")
 
 
 def run_tasks(
@@ -50,8 +64,7 @@ def run_tasks(
     ConfigError
         If the engine's library is not installed, or a scheduler is given to another engine.
     """
-    if scheduler and engine != "dask":
-        raise ConfigError(f"a scheduler belongs to --engine dask, not to {engine}")
+    check_engine(engine, scheduler)
     if engine == "dask":
         yield from _dask(function, tasks, workers, scheduler)
     elif engine == "processes":
@@ -77,12 +90,17 @@ def _processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: in
     # One thread each: the workers are the parallelism.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=min(workers, max(1, len(tasks))), batch_size=1, return_as="generator_unordered")
-        yield from parallel(delayed(function)(task) for task in tasks)
+        try:
+            yield from parallel(delayed(function)(task) for task in tasks)
+        except BrokenProcessPool as error:
+            raise EngineError(
+                f"a worker process ended without a word, as when memory runs out: {error}; try fewer --workers"
+            ) from error
 
 
 def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, scheduler: str | None) -> Iterator[Any]:
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client, KilledWorker, LocalCluster
         from distributed import as_completed as dask_completed
     except ImportError as error:
         raise ConfigError("--engine dask needs an extra: pip install 'ewmalab[dask]'") from error
@@ -107,7 +125,12 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
         futures = client.map(function, tasks, pure=False, retries=3)
         try:
             for future in dask_completed(futures, loop=client.loop):
-                yield future.result()
+                try:
+                    yield future.result()
+                except KilledWorker as error:
+                    raise EngineError(
+                        f"every worker that took up a task ended without a word, as when memory runs out: {error}"
+                    ) from error
         except BaseException:
             client.cancel(futures, force=True)
             raise

@@ -112,15 +112,19 @@ def resolve(
 def _closed(key: str, value: Any, side: int, settings: LoadedSettings) -> bool:
     """Tell whether a setting refuses what lies a little beyond a value."""
     size = magnitude(value) or 0.0
-    beyond = size + side * max(0.02 * size, 0.0 if size else 0.02)
-    if isinstance(value, int) and not isinstance(value, bool):
-        beyond = value + side
-    plain: Any = beyond if not isinstance(value, str) else f"{max(round(beyond), 0)}s"
+    step = 0.02 * size or 0.02
+    beyond: list[Any] = [size + side * step, round(size) + side]  # the latter for settings that are whole numbers
+    if isinstance(value, str):
+        beyond = [f"{round(number)}s" for number in beyond if number >= 0]
+    return not any(_allowed(key, number, settings) for number in beyond)
+
+
+def _allowed(key: str, value: Any, settings: LoadedSettings) -> bool:
     try:
-        settings.with_flags({key: plain})
+        settings.with_flags({key: value})
     except ConfigError:
-        return True
-    return False
+        return False
+    return True
 
 
 def combinations(parameters: Sequence[Parameter]) -> list[Overrides]:

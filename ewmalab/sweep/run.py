@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.errors import ConfigError
+from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.settings import magnitude
-from ewmalab.sweep.cells import Cell, Workload, cells_of, find_cell, keep_cells
-from ewmalab.sweep.engines import LEAST_SECONDS, Engine, run_tasks
+from ewmalab.sweep.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.sweep.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweep.parameters import Overrides, Parameter, combinations
 from ewmalab.sweep.trials import (
     Method,
@@ -133,6 +133,7 @@ def run_sweep(
     ConfigError
         If the parameters have no effect on any of the prompts.
     """
+    check_engine(engine, scheduler)
     plan = workload.plan(workload.settings, workload.assets, now)
     cells = cells_of(plan)
     keep_cells(workload, cells)
@@ -263,4 +264,18 @@ def _task(workload: Workload, block: list[tuple[str, Trial]]) -> _Task:
 
 
 def _run(task: _Task) -> list[tuple[str, Scores]]:
+    """Score a task's trials, wherever this runs; its bars, settings and code must be those of who asks."""
+    if _names(task) != task.names:
+        forget_cells(task.workload)  # a worker that outlived an earlier sweep may hold bars that have changed since
+        if _names(task) != task.names:
+            raise EngineError(
+                "a worker sees other bars, or runs other code, than the process that asks: give all the same "
+                "data.cache_dir (a shared folder or a URL) and the same versions"
+            )
     return list(zip(task.names, score_trials(task.workload, task.trials), strict=True))
+
+
+def _names(task: _Task) -> tuple[str, ...]:
+    return tuple(
+        identity(task.workload, find_cell(task.workload, trial.group, trial.overrides), trial) for trial in task.trials
+    )
