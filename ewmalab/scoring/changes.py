@@ -54,7 +54,7 @@ def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePl
             points = range(0, steps + 1, stride)
             pairs = list(pairwise(points))
             for a, b in pairs[:1] if shape == "gap" else pairs:
-                begin.append(a)
+                begin.append(0 if shape == "abs" else a)  # a price, relative to the start
                 end.append(b)
                 kind.append(kernels.ABSOLUTE if shape == "abs" else kernels.CHANGE)
                 series.append(index)

@@ -143,7 +143,7 @@ def scale_free_scores(
         If `members` is out of range, or the shapes do not belong together.
     """
     n = log_returns.shape[1]
-    size = members or n
+    size = n if members is None else members
     if not 1 <= size <= n:
         raise ValueError(f"members must lie between 1 and {n}, got {size}")
     if observations.change.shape[1] != len(volatility) or observations.end.max() >= len(log_returns):

@@ -67,6 +67,8 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     """
     from arch.bootstrap import optimal_block_length
 
+    if not len(series):
+        return 1.0
     table = series.reshape(len(series), -1)
     varying = table[:, np.ptp(table, axis=0) > 0]
     chosen = 1.0
@@ -227,6 +229,7 @@ def confidence_set(
     columns, group = np.unique(relative[:, ~constant], axis=1, return_inverse=True)
     if columns.shape[1]:
         field = np.column_stack([np.zeros(n), columns])  # the best, then the others
+        field += 1e-13 * np.arange(field.shape[1])  # arch fails where two that differ have equal means
         found = MCS(
             field, size=1.0 - level, reps=replications // 2, block_size=max(1, round(block)),
             method="R", bootstrap="stationary", seed=rng,

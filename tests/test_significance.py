@@ -1,0 +1,315 @@
+"""Intervals cover, tests keep their size and sets keep the best, in dependent series as short as a week of prompts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from arch.bootstrap import MCS
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from ewmalab.scoring.significance import (
+    Interval,
+    block_length,
+    confidence_set,
+    diebold_mariano,
+    holm,
+    mean_intervals,
+)
+
+Floats = npt.NDArray[np.float64]
+
+SERIES = 200
+REPLICATIONS = 300
+
+
+def moving_sum(width: int, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Series of unit variance, each point of which shares noise with its neighbours, like prompts that overlap."""
+    noise = rng.standard_normal((shape[0] + width - 1, *shape[1:]))
+    windows = np.lib.stride_tricks.sliding_window_view(noise, width, axis=0)
+    return np.asarray(windows.sum(axis=-1) / np.sqrt(width))
+
+
+def autoregression(phi: float, n: int, rng: np.random.Generator) -> Floats:
+    return np.asarray(lfilter([1.0], [1.0, -phi], rng.standard_normal(n + 200))[200:])
+
+
+KINDS = {
+    "iid": (lambda rng: rng.standard_normal(168), 1),
+    "autoregressive": (lambda rng: autoregression(0.5, 840, rng), 1),
+    "overlapping by 5": (lambda rng: moving_sum(5, (840,), rng), 5),
+    "overlapping by 24": (lambda rng: moving_sum(24, (168,), rng), 24),  # a week of day-long prompts, one an hour
+}
+
+
+@lru_cache(maxsize=len(KINDS))
+def simulated(kind: str) -> list[tuple[Floats, float]]:
+    """Series whose true mean is zero, with their blocks."""
+    draw, overlap = KINDS[kind]
+    series = [draw(np.random.default_rng([i, len(kind)])) for i in range(SERIES)]
+    return [(x, block_length(x, overlap)) for x in series]
+
+
+def coverage(blocks: list[tuple[Floats, float]]) -> float:
+    """Share of the intervals that hold the true mean, zero."""
+    held = 0
+    for i, (x, block) in enumerate(blocks):
+        interval = mean_intervals(x[:, None], block, np.random.default_rng(i), replications=REPLICATIONS)[0]
+        held += interval.sign == 0
+    return held / len(blocks)
+
+
+def rejected(blocks: list[tuple[Floats, float]], shift: float = 0.0) -> float:
+    """Share of the series whose mean the test finds to differ from zero."""
+    return float(np.mean([diebold_mariano(x + shift, block) < 0.05 for x, block in blocks]))
+
+
+# ------------------------------------------------------------------------------------------------------- blocks
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 10, 15, 16, 30, 168, 840])
+@pytest.mark.parametrize("overlap", [0.5, 1.0, 2.5, 24.0, 1000.0])
+def test_blocks_are_at_least_twice_the_overlap_and_at_most_a_third_of_the_series(n: int, overlap: float) -> None:
+    rng = np.random.default_rng(n)
+    for x in (rng.standard_normal(n), rng.standard_normal(n).cumsum(), np.zeros(n)):
+        block = block_length(x, overlap)
+        most = max(1.0, n / 3)
+        assert min(2 * max(overlap, 1.0), most) <= block <= most
+
+
+def test_blocks_grow_with_autocorrelation() -> None:
+    means = [
+        np.mean([block_length(autoregression(phi, 840, np.random.default_rng(i))) for i in range(20)])
+        for phi in (0.0, 0.3, 0.6, 0.9)
+    ]
+    assert all(longer > 1.3 * shorter for shorter, longer in pairwise(means))
+
+
+def test_of_several_series_the_longest_block_counts() -> None:
+    rng = np.random.default_rng(0)
+    table = np.stack([np.zeros(840), *(autoregression(phi, 840, rng) for phi in (0.2, 0.9, 0.5))], axis=1)
+    blocks = [block_length(column) for column in table.T]
+    assert block_length(table) == max(blocks) == blocks[2] > 1.3 * blocks[3]
+
+
+# ---------------------------------------------------------------------------------------------------- intervals
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_intervals_cover_the_mean_about_as_often_as_they_say(kind: str) -> None:
+    # 95 % nominal; an interval that is never wrong would be of no use either
+    assert 0.88 <= coverage(simulated(kind)) <= 0.99
+
+
+def test_intervals_that_ignored_the_overlap_would_be_noticed() -> None:
+    assert coverage([(x, 1.0) for x, _ in simulated("overlapping by 24")]) < 0.6
+
+
+def test_intervals_move_and_scale_with_the_differences() -> None:
+    x = moving_sum(5, (200, 1), np.random.default_rng(0))
+    plain, moved, mirrored = (
+        mean_intervals(y, 10.0, np.random.default_rng(1), replications=REPLICATIONS)[0] for y in (x, 3.0 * x + 7.0, -x)
+    )
+    assert (moved.mean, moved.low, moved.high) == pytest.approx(
+        [3 * b + 7 for b in (plain.mean, plain.low, plain.high)]
+    )
+    assert (mirrored.low, mirrored.high) == pytest.approx((-plain.high, -plain.low))
+
+
+def test_a_higher_level_gives_a_wider_interval() -> None:
+    x = moving_sum(5, (200, 1), np.random.default_rng(0))
+    narrow, wide = (
+        mean_intervals(x, 10.0, np.random.default_rng(1), level=level, replications=REPLICATIONS)[0]
+        for level in (0.8, 0.99)
+    )
+    assert wide.low < narrow.low < narrow.mean == x.mean() < narrow.high < wide.high
+
+
+def test_columns_share_the_rows_that_are_drawn() -> None:
+    a, b = np.random.default_rng(0).standard_normal((2, 100))
+    first, _, last = mean_intervals(np.stack([a, b, a], axis=1), 2.0, np.random.default_rng(1), replications=50)
+    assert first == last
+
+
+def test_the_same_generator_gives_the_same_interval() -> None:
+    x = np.random.default_rng(0).standard_normal((100, 2))
+    one, same, other = (mean_intervals(x, 2.0, np.random.default_rng(s), replications=50) for s in (1, 1, 2))
+    assert one == same != other
+
+
+def test_too_few_differences_bound_nothing() -> None:
+    interval = mean_intervals(np.arange(7.0)[:, None], 1.0, np.random.default_rng(0))[0]
+    assert interval == Interval(3.0, -np.inf, np.inf)
+    assert interval.sign == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sign"), [(1.0, 2.0, 1), (-2.0, -1.0, -1), (-1.0, 1.0, 0), (0.0, 1.0, 0), (-1.0, 0.0, 0)]
+)
+def test_an_interval_has_a_sign_where_zero_lies_outside(low: float, high: float, sign: int) -> None:
+    assert Interval((low + high) / 2, low, high).sign == sign
+
+
+# ------------------------------------------------------------------------------------------------ Diebold-Mariano
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_difference_of_zero_is_seldom_taken_for_real(kind: str) -> None:
+    assert 0.0 < rejected(simulated(kind)) <= 0.1
+
+
+def test_a_test_that_ignored_the_overlap_would_be_noticed() -> None:
+    assert rejected([(x, 1.0) for x, _ in simulated("overlapping by 24")]) > 0.12
+
+
+def test_a_clear_difference_is_found() -> None:
+    assert rejected(simulated("iid"), shift=0.5) > 0.99
+    assert rejected(simulated("iid"), shift=-0.5) > 0.99
+    assert rejected(simulated("overlapping by 5"), shift=0.5) > 0.95  # 6 standard errors
+
+
+@pytest.mark.parametrize("differences", [np.zeros(0), np.zeros(50), np.full(7, 1.0), np.tile([1.0, -1.0], 20)])
+def test_where_there_is_no_difference_or_too_few_of_them_p_is_one(differences: Floats) -> None:
+    assert diebold_mariano(differences, 1.0) == 1.0
+
+
+def test_a_constant_difference_is_certain() -> None:
+    assert diebold_mariano(np.full(50, 0.1), 2.0) < 1e-9
+
+
+def test_p_depends_neither_on_the_sign_nor_on_the_unit() -> None:
+    x = moving_sum(5, (200,), np.random.default_rng(0)) + 0.3
+    p = diebold_mariano(x, 10.0)
+    assert 0.0 < p < 1.0
+    assert diebold_mariano(-x, 10.0) == pytest.approx(p, rel=1e-9)
+    assert diebold_mariano(1e-6 * x, 10.0) == pytest.approx(p, rel=1e-9)
+    assert diebold_mariano(1e6 * x, 10.0) == pytest.approx(p, rel=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------------- Holm
+
+
+@pytest.mark.parametrize(
+    ("raw", "adjusted"),
+    [
+        ([], []),
+        ([0.2], [0.2]),
+        ([0.01, 0.01], [0.02, 0.02]),
+        ([0.04, 0.001, 0.03, 0.02], [0.06, 0.004, 0.06, 0.06]),  # 4 * 0.001, 3 * 0.02, and never below the one before
+        ([0.5, 0.9, 0.6], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_adjusted_p_values_are_those_of_the_procedure(raw: list[float], adjusted: list[float]) -> None:
+    assert holm(raw).tolist() == pytest.approx(adjusted)
+    assert holm(p for p in raw).tolist() == holm(raw).tolist()
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
+def test_adjustment_keeps_the_order_and_never_makes_a_difference_surer(raw: list[float]) -> None:
+    adjusted = holm(raw)
+    assert (adjusted >= raw).all()
+    assert (adjusted <= np.minimum(1.0, len(raw) * np.array(raw)) * (1 + 1e-12)).all()  # Bonferroni
+    assert (np.diff(adjusted[np.argsort(raw, kind="stable")]) >= 0.0).all()
+
+
+# ------------------------------------------------------------------------------------------------ confidence sets
+
+FIELDS = 60
+
+
+def field(seed: int, width: int, n: int) -> tuple[Floats, float]:
+    """Losses of 6 columns, with their block: the first is best by little, the last is clearly worst."""
+    rng = np.random.default_rng([seed, width])
+    losses = 10.0 + 2.0 * moving_sum(width, (n, 1), rng) + moving_sum(width, (n, 6), rng)
+    losses += [0.0, 0.02, 0.04, 0.06, 0.08, 1.0]
+    return losses, block_length(losses - losses[:, :1], width)
+
+
+def chosen(losses: Floats, block: float = 10.0, seed: int = 0) -> list[bool]:
+    return confidence_set(losses, block, np.random.default_rng(seed), replications=200).tolist()
+
+
+def plain_set(losses: Floats, block: float, seed: int = 0) -> set[int]:
+    """The columns of the model confidence set alone, of the same draws."""
+    found = MCS(losses, size=0.05, reps=100, block_size=round(block), seed=np.random.default_rng(seed))
+    found.compute()
+    return {int(column) for column in found.included}
+
+
+def test_the_best_is_kept_and_the_clearly_worse_is_dropped() -> None:
+    sets = np.array([chosen(*field(seed, 5, 840), seed) for seed in range(FIELDS)])
+    assert sets[:, 0].mean() >= 0.9
+    assert not sets[:, 5].any()
+
+
+def test_the_best_is_kept_where_few_blocks_fit_which_the_model_confidence_set_alone_does_not() -> None:
+    fields = [field(seed, 24, 168) for seed in range(FIELDS)]
+    ours = [chosen(*few, seed)[0] for seed, few in enumerate(fields)]
+    alone = [0 in plain_set(*few, seed) for seed, few in enumerate(fields)]
+    assert np.mean(ours) >= 0.9 > np.mean(alone)
+
+
+@pytest.mark.parametrize("seed", [7, 17])
+def test_what_the_model_confidence_set_holds_is_kept_though_a_test_rejects_it(seed: int) -> None:
+    losses, block = field(seed, 5, 840)
+    best = int(np.argmin(losses.mean(axis=0)))
+    p = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(6) if j != best)
+    assert sum(p > 0.05) + 1 < len(plain_set(losses, block, seed)) <= sum(chosen(losses, block, seed))
+
+
+def test_equal_columns_get_equal_answers() -> None:
+    losses, _ = field(0, 5, 840)
+    near, best, worst = losses[:, 1], losses[:, 0], losses[:, 5]
+    assert chosen(np.stack([worst, near, best, near, best, worst], axis=1)) == [False, True, True, True, True, False]
+    assert chosen(np.stack([best, best, best], axis=1)) == [True, True, True]
+
+
+def test_columns_of_equal_mean_that_differ_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    x = np.tile([2.0, 6.0, 4.0, 4.0], 50)  # of which every sum is exact
+    a, b, c = (rng.permutation(x) for _ in range(3))
+    assert chosen(np.stack([a, b], axis=1)) == [True, True]
+    assert chosen(np.stack([a, c + 4.0, b], axis=1)) == [True, False, True]
+
+
+def test_a_constant_difference_decides_without_a_variance() -> None:
+    x, y = moving_sum(5, (200, 2), np.random.default_rng(0)).T + 10.0
+    assert chosen(np.stack([x + 0.1, x], axis=1)) == [False, True]
+    assert chosen(np.stack([y + 5.0, x, y + 5.1, x + 0.1], axis=1)) == [False, True, False, False]
+    for same in (0.0, 2.5):
+        assert chosen(np.full((200, 3), same)) == [True, True, True]
+
+
+def test_columns_that_differ_by_rounding_are_equal() -> None:
+    losses, _ = field(0, 5, 840)
+    best, worst = losses[:, 0], losses[:, 5]
+    third, next_up = best / 3.0 * 3.0, np.nextafter(best, np.inf)  # one errs either way, the other always upwards
+    assert (third != best).any()
+    for table in ([best, third, next_up, worst], [third, best, next_up, worst], [next_up, third, best, worst]):
+        assert chosen(np.stack(table, axis=1)) == [True, True, True, False]
+
+
+def test_the_order_of_columns_does_not_matter() -> None:
+    losses, _ = field(1, 5, 840)
+    assert chosen(losses[:, ::-1]) == chosen(losses)[::-1]
+
+
+def test_too_few_rows_drop_nothing() -> None:
+    losses = np.arange(7.0)[:, None] + [0.0, 1e6]
+    assert chosen(losses, 1.0) == [True, True]
+
+
+def test_a_column_alone_is_the_best() -> None:
+    assert chosen(np.random.default_rng(0).standard_normal((50, 1))) == [True]
+
+
+def test_the_same_generator_gives_the_same_set() -> None:
+    losses = np.random.default_rng(3).standard_normal((60, 6)) + 0.12 * np.arange(6)
+    sets = [chosen(losses, 2.0, seed) for seed in range(8)]
+    assert sets == [chosen(losses, 2.0, seed) for seed in range(8)]
+    assert any(one != sets[0] for one in sets)  # a column stands so near the edge that the draws decide
