@@ -104,7 +104,7 @@ def _run(
     from time import perf_counter
 
     from ewmalab.report.sweep import sweep_text
-    from ewmalab.rulebook import RuleChoice
+    from ewmalab.rulebook import RuleChoice, iso
     from ewmalab.sweep.api import parse_walk_forward, save_sweep, workload_of
     from ewmalab.sweep.api import sweep as run
 
@@ -121,23 +121,21 @@ def _run(
         cadence=common.duration(options["cadence"], "--cadence"), num_simulations=options["simulations"],
         partial=options["partial"], exact=options["exact"],
     )  # fmt: skip
-    with common.unfinished(loaded, "sweep", options), common.trials(json) as progress:
-        result = run(
-            loaded, chosen, now=now, workload=workload, replicates=options["replicates"],
-            forward=options["walk_forward"], fresh=fresh, engine=engine,  # type: ignore[arg-type]
-            workers=common.threads(workers or loaded.values.run.threads), scheduler=scheduler, progress=progress,
-        )  # fmt: skip
-    text = sweep_text(result.summary, result.inputs)
-    seconds = round(perf_counter() - began, 3)
+    # The newest days of today may not be those of the day on which an interrupted sweep goes on.
+    options |= {"start": iso(workload.start), "assets": ",".join(workload.assets) if workload.assets else None}
+    with common.unfinished(loaded, "sweep", options):
+        with common.trials(json) as progress:
+            result = run(
+                loaded, chosen, now=now, workload=workload, replicates=options["replicates"],
+                forward=options["walk_forward"], fresh=fresh, engine=engine,  # type: ignore[arg-type]
+                workers=common.threads(workers or loaded.values.run.threads), scheduler=scheduler, progress=progress,
+            )  # fmt: skip
+        text = sweep_text(result.summary, result.inputs)
+        seconds = round(perf_counter() - began, 3)
+        notes = {"engine": engine, "workers": workers, "seconds": seconds}
+        experiment = save_sweep(result, now=now, name=options["name"], text=text, notes=notes)
     for warning in result.sweep.plan.warnings():
         common.say(warning)
-    experiment = save_sweep(
-        result,
-        now=now,
-        name=options["name"],
-        text=text,
-        notes={"engine": engine, "workers": workers, "seconds": seconds},
-    )
     if not json:
         print(text, end="")
     refused: list[str] = []
