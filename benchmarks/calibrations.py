@@ -25,7 +25,7 @@ from machine import describe
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import RuleChoice, parse_time
 from ewmalab.settings import format_duration, load_settings
-from ewmalab.sweep.api import sweep, workload_of
+from ewmalab.sweeps.api import sweep, workload_of
 
 GRIDS = {
     "half_life_seconds": (("half_life_1m", "half_life_5m"), ["15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d"]),

@@ -22,7 +22,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import RuleChoice, parse_time
 from ewmalab.settings import load_settings, magnitude
-from ewmalab.sweep.api import SweepResult, sweep, workload_of
+from ewmalab.sweeps.api import SweepResult, sweep, workload_of
 
 START = parse_time("2026-01-08")
 HALF_LIFE, NU = "2h", 6

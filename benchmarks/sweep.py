@@ -28,10 +28,10 @@ from ewmalab.rulebook import Competition, RuleChoice, load_rulebook, parse_time
 from ewmalab.scoring.crps import score_log_returns, score_paths
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import load_settings
-from ewmalab.sweep import cells as sweep_cells
-from ewmalab.sweep.api import judge_sweep, workload_of
-from ewmalab.sweep.parameters import resolve
-from ewmalab.sweep.run import run_sweep
+from ewmalab.sweeps import cells as sweep_cells
+from ewmalab.sweeps.api import judge_sweep, workload_of
+from ewmalab.sweeps.parameters import resolve
+from ewmalab.sweeps.run import run_sweep
 
 VALUES = ["15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d"]
 PUBLISHED_SECONDS = 840.0  # per value, from the predecessor's logs

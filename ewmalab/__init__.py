@@ -26,7 +26,7 @@ _PUBLIC = {
     "RandomWalk": "ewmalab.forecast.random_walk",
     "RuleChoice": "ewmalab.rulebook",
     "ScaleFree": "ewmalab.forecast.protocol",
-    "SweepResult": "ewmalab.sweep.api",
+    "SweepResult": "ewmalab.sweeps.api",
     "backtest": "ewmalab.replay.backtest",
     "compare": "ewmalab.analysis.compare",
     "crps_ensemble": "ewmalab.scoring.crps",
@@ -35,9 +35,9 @@ _PUBLIC = {
     "plan_backtest": "ewmalab.replay.backtest",
     "score_paths": "ewmalab.scoring.crps",
     "scores_of": "ewmalab.analysis.compare",
-    "sweep": "ewmalab.sweep.api",
-    "tune": "ewmalab.sweep.tune",
-    "workload_of": "ewmalab.sweep.api",
+    "sweep": "ewmalab.sweeps.api",
+    "tune": "ewmalab.sweeps.tune",
+    "workload_of": "ewmalab.sweeps.api",
 }
 
 __all__ = list(_PUBLIC)

@@ -32,6 +32,7 @@ from ewmalab.errors import ConfigError
 PREFIX = "EWMALAB__"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "ewmalab.toml"
+PRESET = "preset "  # how the layer of a preset is called
 MASK = "********"
 
 # Variables that other tools of the field read too.
@@ -301,8 +302,19 @@ class LoadedSettings:
         known = self.values.presets.get(section.replace("-", "_"), {})
         if preset not in known:
             raise ConfigError(f"{section!r} has no preset {preset!r}; known: {', '.join(known) or 'none'}")
-        layer = Layer(f"preset {preset}", {section.replace("-", "_"): known[preset]})
+        layer = Layer(f"{PRESET}{preset}", {section.replace("-", "_"): known[preset]})
         return _build((*self.layers[:-1], layer, self.layers[-1]))
+
+    def without_secrets(self) -> LoadedSettings:
+        """Return settings whose layers hold no key: to be sent to other machines, or written down."""
+        layers = []
+        for layer in self.layers:
+            table = _canonical(layer.table)
+            if isinstance(table.get("feeds"), dict) and isinstance(table["feeds"].get("pyth"), dict):
+                table["feeds"]["pyth"].pop("api_key", None)
+            layers.append(Layer(layer.name, table))
+        layers[0] = Layer(layers[0].name, _merge((layers[0], Layer("", {"feeds": {"pyth": {"api_key": ""}}})))[0])
+        return _build(tuple(layers))
 
     def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
         """Return settings with more flags (dotted keys) on top."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ewmalab.analysis.field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.scoring.leaderboard import softmax_weights
-from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length
+from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length, widening
 
 Floats = npt.NDArray[np.float64]
 CORRECTION = 0.69  # realised emission over the weights' share, July 2026: consensus flattens it
@@ -123,6 +123,8 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
         lambda index: np.bincount(index, minlength=len(times)), REPLICATIONS
     )
     averages = (counts @ weighted) / (counts @ masses)[:, None]
+    if block < len(times):
+        averages += (averages - weighted.sum(axis=0) / masses.sum()) * (widening(len(times), block) - 1.0)
     averages[:, ~seen] = np.inf
     return np.array([competition.share * softmax_weights(row, competition.beta) for row in averages])
 
@@ -145,6 +147,8 @@ def missing_effects(
     rng = RandomStream.of(seed, "field", f"missing/{miner}", when).generator()
     draws = rng.random(len(field.crps))
     before = {s.competition: s for s in standings(field, [when]) if s.miner == miner}
+    if "" not in before:
+        return []  # it has no weight yet: nothing to lose
     out = []
     for share in shares:
         after = {s.competition: s for s in standings(field.without(miner, draws < share), [when]) if s.miner == miner}

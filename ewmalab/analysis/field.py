@@ -207,7 +207,7 @@ def standings(field: Field, times: Sequence[int]) -> list[Standing]:
     for when in times:
         total = dict.fromkeys(field.miners, 0.0)
         for name, board in field.boards.items():
-            if board.scored[0] > when:
+            if not len(board.scored) or board.scored[0] > when:
                 continue
             found = board_at(field, name, when)
             ranks = _ranks(found.weights, -found.averages)
@@ -225,8 +225,10 @@ def standings(field: Field, times: Sequence[int]) -> list[Standing]:
 
 def moments(field: Field, every: int = DAY) -> list[int]:
     """Return the times at which standings are worth a look: every so often, and when the last prompt is scored."""
-    first = min(int(board.scored[0]) for board in field.boards.values())
-    last = max(int(board.scored[-1]) for board in field.boards.values())
+    scored = [board.scored for board in field.boards.values() if len(board.scored)]
+    if not scored:
+        raise ExperimentError("no miner has a valid score: there is nothing to rank")
+    first, last = min(int(times[0]) for times in scored), max(int(times[-1]) for times in scored)
     return [*range(first - first % every + every, last, every), last]
 
 

@@ -177,7 +177,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
     columns = {kind: table[name] for kind, name in found.items() if name is not None}
     assets = columns["asset"].astype(str).str.upper()
     if "time_length" in columns:
-        lengths = columns["time_length"].to_numpy(np.int64)
+        lengths = _whole(columns["time_length"], path)
     else:
         lengths = np.array([rulebook.horizon(str(name)) for name in columns["competition"]], np.int64)
     if "start_time" in columns:
@@ -189,7 +189,17 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
         competition_of(rulebook, choice, int(start), asset, int(length), str(path)).name
         for start, asset, length in zip(starts, assets, lengths, strict=True)
     ]
-    crps = pd.to_numeric(columns["crps"], errors="coerce").fillna(INVALID).to_numpy(np.float64)
+    for kind in ("miner", "asset"):
+        if columns[kind].isna().any():
+            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
+    numbers = pd.to_numeric(columns["crps"], errors="coerce")
+    unread = numbers.isna() & columns["crps"].notna()
+    if unread.any():
+        bad = columns["crps"][unread].iloc[0]
+        raise PredictionError(
+            f"{path}: row {_first(unread)}: {bad!r} is no CRPS; leave it empty where there was no answer"
+        )
+    crps = numbers.fillna(INVALID).to_numpy(np.float64)
     if ((crps < 0) & (crps != INVALID)).any() or np.isinf(crps).any():
         raise PredictionError(f"{path}: a CRPS is a number of at least 0, or -1 for an invalid answer")
     index = pd.MultiIndex.from_arrays([names, assets, starts], names=["competition", "asset", "start_time"])
@@ -200,7 +210,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
 
 def _seconds(column: pd.Series, path: Path) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column):
-        seconds = column.to_numpy(np.int64)
+        seconds = _whole(column, path)
         if len(seconds) and seconds.max() > 10**11:
             raise PredictionError(
                 f"{path}: column {column.name} holds {seconds.max()}: times are seconds, not milliseconds"
@@ -210,7 +220,24 @@ def _seconds(column: pd.Series, path: Path) -> np.ndarray:
         times = pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
         raise PredictionError(f"{path}: column {column.name}: {error}") from error
+    if times.isna().any():
+        raise PredictionError(f"{path}: row {_first(times.isna())} has no {column.name}")
     return ((times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(np.int64)
+
+
+def _whole(column: pd.Series, path: Path) -> np.ndarray:
+    """Return a column of whole numbers."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = ~np.isfinite(numbers.to_numpy(np.float64)) | (numbers.to_numpy(np.float64) % 1 != 0)
+    if bad.any():
+        value = column.iloc[int(np.argmax(bad))]
+        raise PredictionError(f"{path}: row {_first(bad)}: {value!r} in column {column.name} is no whole number")
+    return numbers.to_numpy(np.int64)
+
+
+def _first(mask: pd.Series | np.ndarray) -> int:
+    """Return the first marked row as a person counts them."""
+    return int(np.argmax(np.asarray(mask, bool))) + 1
 
 
 def prompts_of(

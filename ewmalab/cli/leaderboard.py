@@ -102,7 +102,7 @@ def leaderboard(
     data: dict[str, Any] = {
         "when": times[-1],
         "rules": str(choice),
-        "synthetic": synthetic,
+        "synthetic": synthetic or (bool(predictions) and _simulated(loaded)),
         "prompts": len(field.crps),
         "miners": field.miners,
         "named": named,
@@ -186,6 +186,12 @@ def _join(into: dict[str, pd.Series], more: dict[str, pd.Series], where: Path) -
     if twice:
         raise PredictionError(f"{where}: miner {sorted(twice)[0]} stands in another file too; give each its own name")
     into.update(more)
+
+
+def _simulated(loaded: LoadedSettings) -> bool:
+    """Tell whether prediction files were scored on simulated prices."""
+    data = loaded.values.data
+    return (data.scored_feed or data.feed) == "simulated"
 
 
 def _window(field: Field, name: str, when: int) -> float:

@@ -81,7 +81,7 @@ def sweep(
         for key, value in locals().items()
         if key not in ("resume", "json", "fresh", "engine", "workers", "scheduler")
     }
-    from ewmalab.sweep.config_file import refuse_existing
+    from ewmalab.sweeps.config_file import refuse_existing
 
     loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed})
     if not param:
@@ -105,8 +105,8 @@ def _run(
 
     from ewmalab.report.sweep import sweep_text
     from ewmalab.rulebook import RuleChoice, iso
-    from ewmalab.sweep.api import parse_walk_forward, save_sweep, workload_of
-    from ewmalab.sweep.api import sweep as run
+    from ewmalab.sweeps.api import parse_walk_forward, save_sweep, workload_of
+    from ewmalab.sweeps.api import sweep as run
 
     common.check_name(options["name"])
     chosen = common.value_lists(options["param"], options["values"])
@@ -122,6 +122,8 @@ def _run(
         partial=options["partial"], exact=options["exact"],
     )  # fmt: skip
     # The newest days of today may not be those of the day on which an interrupted sweep goes on.
+    # A key is never written down.
+    options["set_"] = [item for item in options["set_"] or [] if "api_key" not in item.partition("=")[0].lower()]
     options |= {"start": iso(workload.start), "assets": ",".join(workload.assets) if workload.assets else None}
     with common.unfinished(loaded, "sweep", options):
         with common.trials(json) as progress:
@@ -140,7 +142,7 @@ def _run(
         print(text, end="")
     refused: list[str] = []
     if options["write_config"]:
-        from ewmalab.sweep.config_file import write_config
+        from ewmalab.sweeps.config_file import write_config
 
         refused = write_config(Path(options["write_config"]), result, now=now, force=options["force"])
     if json:

@@ -62,11 +62,11 @@ def tune(
     """
     from ewmalab.report.sweep import tune_text
     from ewmalab.rulebook import RuleChoice
-    from ewmalab.sweep.api import save_sweep, workload_of
-    from ewmalab.sweep.config_file import refuse_existing
-    from ewmalab.sweep.config_file import write_config as write
-    from ewmalab.sweep.trials import TrialStore
-    from ewmalab.sweep.tune import tune as run
+    from ewmalab.sweeps.api import save_sweep, workload_of
+    from ewmalab.sweeps.config_file import refuse_existing
+    from ewmalab.sweeps.config_file import write_config as write
+    from ewmalab.sweeps.trials import TrialStore
+    from ewmalab.sweeps.tune import tune as run
 
     common.check_name(name)
     refuse_existing(write_config)

@@ -16,7 +16,7 @@ def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
     Parameters
     ----------
     summary, inputs
-        Of `ewmalab.sweep.api.SweepResult`.
+        Of `ewmalab.sweeps.api.SweepResult`.
     """
     settings, sweep = inputs["settings"], inputs["sweep"]
     out = []
@@ -62,7 +62,7 @@ def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inpu
     Parameters
     ----------
     chosen : list of dict
-        Of `ewmalab.sweep.tune.TuneResult`.
+        Of `ewmalab.sweeps.tune.TuneResult`.
     held_out, inputs
         Of its `held_out`.
     """
@@ -156,6 +156,8 @@ def _cell(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     mark = "*" if value["label"] == row["best"] else "~" if value["indistinguishable"] else ""
     if value["label"] == row["configured"]:
         return "=" + mark
+    if not row["prompts"]:
+        return "-"
     return _signed(value["difference"] / row["mean_crps_configured"]) + mark
 
 
@@ -176,4 +178,4 @@ def _bounds(low: float, high: float) -> str:
 
 
 def _noise(value: float) -> str:
-    return f"{100 * value:.3f}" if value == value else "-"
+    return f"{100 * value:.2f}" if value == value else "-"

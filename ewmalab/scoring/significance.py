@@ -101,15 +101,13 @@ def mean_intervals(
     Returns
     -------
     list of Interval
-        Percentile bounds, their distance from the mean multiplied by ``t / z * sqrt(m / (m - 1))`` with m = n / block
-        and Student's t at m - 1 degrees of freedom.
+        Percentile bounds, their distance from the mean multiplied by `widening`.
 
     References
     ----------
     Politis and Romano (1994), The stationary bootstrap, doi:10.1080/01621459.1994.10476870
     """
     from arch.bootstrap import StationaryBootstrap
-    from scipy import stats
 
     n = len(differences)
     means = differences.mean(axis=0)
@@ -119,12 +117,23 @@ def mean_intervals(
     drawn = bootstrap.apply(lambda rows: rows.mean(axis=0), replications)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-    blocks = n / block
-    widen = stats.t.isf(tail, blocks - 1.0) / stats.norm.isf(tail) * np.sqrt(blocks / (blocks - 1.0))
+    widen = widening(n, block, level)
     return [
         Interval(float(mean), float(mean + (a - mean) * widen), float(mean + (b - mean) * widen))
         for mean, a, b in zip(means, low, high, strict=True)
     ]
+
+
+def widening(count: int, block: float, level: float = LEVEL) -> float:
+    """Return by how much bootstrap deviations are too small where few blocks fit.
+
+    ``t / z * sqrt(m / (m - 1))`` with m = count / block and Student's t at m - 1 degrees of freedom; 1 for many blocks.
+    """
+    from scipy import stats
+
+    blocks = count / block
+    tail = (1.0 - level) / 2.0
+    return float(stats.t.isf(tail, blocks - 1.0) / stats.norm.isf(tail) * np.sqrt(blocks / (blocks - 1.0)))
 
 
 def diebold_mariano(differences: Floats, block: float) -> float:

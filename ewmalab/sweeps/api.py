@@ -18,12 +18,12 @@ from ewmalab.replay.window import newest_window
 from ewmalab.rulebook import RuleChoice
 from ewmalab.scoring.significance import LEVEL
 from ewmalab.settings import LoadedSettings, parse_duration
-from ewmalab.sweep.cells import Workload
-from ewmalab.sweep.engines import Engine
-from ewmalab.sweep.parameters import label, resolve
-from ewmalab.sweep.run import REPLICATES, Sweep, run_sweep
-from ewmalab.sweep.select import CellResult, WalkForward, judge, walk_forward
-from ewmalab.sweep.trials import TrialStore
+from ewmalab.sweeps.cells import Workload
+from ewmalab.sweeps.engines import Engine
+from ewmalab.sweeps.parameters import label, resolve
+from ewmalab.sweeps.run import REPLICATES, Sweep, run_sweep
+from ewmalab.sweeps.select import CellResult, WalkForward, judge, walk_forward
+from ewmalab.sweeps.trials import TrialStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def sweep(
     ----------
     settings : LoadedSettings
     parameters : mapping of name to values, or sequence of names
-        Names as in `ewmalab.sweep.parameters.resolve`; None takes the default grid. Several make a grid.
+        Names as in `ewmalab.sweeps.parameters.resolve`; None takes the default grid. Several make a grid.
     now : int
         The present, seconds since 1970-01-01 UTC.
     workload : Workload, optional
@@ -157,7 +157,7 @@ def sweep(
     fresh : bool
         Compute also trials that are known from earlier runs.
     engine, workers, scheduler
-        See `ewmalab.sweep.engines.run_tasks`.
+        See `ewmalab.sweeps.engines.run_tasks`.
     progress : callable, optional
         Called with trials done and trials in all.
     **prompts

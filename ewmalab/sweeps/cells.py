@@ -24,7 +24,7 @@ from ewmalab.replay.walk import known_counts
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
 from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
-from ewmalab.sweep.parameters import Overrides
+from ewmalab.sweeps.parameters import Overrides
 
 # Overrides of these sections change prompts or warm-up, not only the forecaster.
 _REPLAY_SECTIONS = ("replay.",)
@@ -65,7 +65,7 @@ class Workload:
     def of(cls, settings: LoadedSettings, forecaster: str, **options: object) -> Workload:
         """Return a workload with the forecaster's preset applied and secrets taken out."""
         base, effective = apply_preset(forecaster, settings)
-        return cls(effective.with_flags({"feeds.pyth.api_key": ""}), base, **options)  # type: ignore[arg-type]
+        return cls(effective.without_secrets(), base, **options)  # type: ignore[arg-type]
 
     @cached_property
     def key(self) -> str:
@@ -114,9 +114,9 @@ class Cell:
     items : sequence of Scheduled
         In time order.
     bars : Bars
-        From the start of the warm-up on.
+        From the start of the warm-up to the newest that a request knows.
     realised : Bars
-    fingerprint : mapping of "feed/asset/date" to digest
+        From the first start time to the candle that settles the last prompt.
     rulebook : Rulebook
     """
 
@@ -125,7 +125,6 @@ class Cell:
     items: Sequence[Scheduled]
     bars: Bars
     realised: Bars
-    fingerprint: Mapping[str, str]
     rulebook: Rulebook
 
     @property
@@ -189,7 +188,8 @@ class Cell:
             "competition": self.competition,
             "asset": self.asset,
             "rulebook": self.rulebook.digest,
-            "bars": [int(self.bars.timestamp[0]), dict(self.fingerprint)],
+            "bars": self.bars.digest(),
+            "realised": self.realised.digest(),
         }  # fmt: skip
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -198,15 +198,17 @@ def cells_of(plan: BacktestPlan) -> dict[Group, Cell]:
     """Return the cells of a plan."""
     cells = {}
     for (competition, asset), items in plan.groups.items():
-        bars = plan.data.model[asset]
-        first = int(np.searchsorted(bars.timestamp, plan.warmups[competition, asset]))
+        first, last = items[0].prompt, items[-1].prompt
+        bars, realised = plan.data.model[asset], plan.data.realised[asset]
+        # Cut to what these prompts need: other competitions of the sweep must not change what a trial is named by.
+        warm = int(np.searchsorted(bars.timestamp, plan.warmups[competition, asset]))
+        end = int(np.searchsorted(realised.timestamp, last.start_time + last.time_length, side="right"))
         cells[competition, asset] = Cell(
             competition,
             asset,
             items,
-            bars.rows(first, len(bars)),
-            plan.data.realised[asset],
-            {key: entry.digest for key, entry in plan.data.partitions.items() if key.split("/")[1] == asset},
+            bars.rows(warm, max(warm, bars.count_known_at(last.request_time))),
+            realised.rows(int(np.searchsorted(realised.timestamp, first.start_time)), end + 1),
             plan.rulebook,
         )
     return cells

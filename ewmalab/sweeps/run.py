@@ -11,10 +11,10 @@ import numpy.typing as npt
 from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.settings import magnitude
-from ewmalab.sweep.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
-from ewmalab.sweep.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
-from ewmalab.sweep.parameters import Overrides, Parameter, combinations
-from ewmalab.sweep.trials import (
+from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.sweeps.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
+from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
+from ewmalab.sweeps.trials import (
     Method,
     Scores,
     Trial,
@@ -124,7 +124,7 @@ def run_sweep(
     fresh : bool
         Compute also what the store has.
     engine, workers, scheduler
-        See `ewmalab.sweep.engines.run_tasks`.
+        See `ewmalab.sweeps.engines.run_tasks`.
     progress : callable, optional
         Called with trials done and trials in all.
 
@@ -136,6 +136,7 @@ def run_sweep(
     check_engine(engine, scheduler)
     plan = workload.plan(workload.settings, workload.assets, now)
     cells = cells_of(plan)
+    forget_cells(workload)  # of an earlier sweep: the cache may have changed
     keep_cells(workload, cells)
     layouts: list[_Layout] = []
     untouched: list[tuple[str, str]] = []

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.market.bars import DAY
+from ewmalab.market.bars import DAY, MINUTE
 from ewmalab.scoring.significance import (
     LEVEL,
     Interval,
@@ -19,8 +19,9 @@ from ewmalab.scoring.significance import (
     holm,
     mean_intervals,
 )
-from ewmalab.sweep.parameters import Overrides, Parameter, label
-from ewmalab.sweep.run import SweepCell
+from ewmalab.settings import magnitude
+from ewmalab.sweeps.parameters import Overrides, Parameter, label
+from ewmalab.sweeps.run import SweepCell
 
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["better", "keep", "cannot tell", "no effect", "too few prompts"]
@@ -203,10 +204,12 @@ def _monte_carlo(scores: Floats, configured: int) -> Floats:
 def _edges(cell: SweepCell, best: int) -> list[str]:
     found = []
     for i, parameter in enumerate(cell.parameters):
-        tried = list(dict.fromkeys(value[i][1] for value in cell.values))
+        if not parameter.ordered:
+            continue
+        tried = sorted({value[i][1] for value in cell.values}, key=lambda value: magnitude(value) or 0.0)
         chosen = cell.values[best][i][1]
         ends = [tried[side] for side, closed in zip((0, -1), parameter.closed, strict=True) if not closed]
-        if parameter.ordered and len(tried) > 2 and chosen in ends:
+        if len(tried) > 2 and chosen in ends:
             found.append(parameter.name)
     return found
 
@@ -275,7 +278,8 @@ def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.r
     after: list[Floats] = []
     origin = first + train
     while origin <= starts[-1]:
-        known = scored & (starts >= origin - train) & (starts + horizon <= origin)
+        # The last price is the close of the candle labelled by the path's end, known a minute later.
+        known = scored & (starts >= origin - train) & (starts + horizon + MINUTE <= origin)
         coming = scored & (starts >= origin) & (starts < origin + test)
         if known.any() and coming.any():
             means = losses[known].mean(axis=0)

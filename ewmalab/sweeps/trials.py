@@ -28,8 +28,8 @@ from ewmalab.replay.engine import answer, check_paths
 from ewmalab.replay.walk import walk
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import LoadedSettings, asset_parameters
-from ewmalab.sweep.cells import Cell, Workload, find_cell
-from ewmalab.sweep.parameters import Overrides
+from ewmalab.sweeps.cells import Cell, Workload, find_cell
+from ewmalab.sweeps.parameters import Overrides
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
 from ewmalab.settings import format_duration, magnitude
-from ewmalab.sweep.api import SweepResult, judge_sweep
-from ewmalab.sweep.cells import Cell, Workload, cells_of, keep_cells
-from ewmalab.sweep.parameters import Overrides, Parameter, label, resolve
-from ewmalab.sweep.run import Sweep, SweepCell, method_of_trial
-from ewmalab.sweep.trials import Scores, Trial, TrialStore, identity, matters, score_trials
+from ewmalab.sweeps.api import SweepResult, judge_sweep
+from ewmalab.sweeps.cells import Cell, Workload, cells_of, forget_cells, keep_cells
+from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve
+from ewmalab.sweeps.run import Sweep, SweepCell, method_of_trial
+from ewmalab.sweeps.trials import Scores, Trial, TrialStore, identity, matters, score_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -91,6 +91,7 @@ def tune(
     resolved = [resolve(name, values, workload.settings, workload.forecaster) for name, values in names.items()]
     plan = workload.plan(workload.settings, workload.assets, now)
     cells = cells_of(plan)
+    forget_cells(workload)
     keep_cells(workload, cells)
     end = workload.start + round(workload.days * 86_400)
     border = end - round(holdout * workload.days * 86_400)

@@ -11,10 +11,10 @@ import orjson
 
 from ewmalab.errors import ConfigError
 from ewmalab.market.files import write_atomic
-from ewmalab.settings import load_settings
-from ewmalab.sweep.api import SweepResult
-from ewmalab.sweep.parameters import label
-from ewmalab.sweep.select import CellResult
+from ewmalab.settings import PRESET, load_settings
+from ewmalab.sweeps.api import SweepResult
+from ewmalab.sweeps.parameters import label
+from ewmalab.sweeps.select import CellResult
 
 
 def refuse_existing(path: Path | None) -> None:
@@ -68,6 +68,7 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
                     "and the setting is one for both: sweep one of them with --competitions"
                 )
             taken[cell.asset] = (value, [*(before[1] if before else []), evidence])
+    _check_shared(result, chosen)
     if not chosen:
         raise ConfigError(
             f"{path} is not written: no value is proven better than the present one. --force takes the best all the "
@@ -83,6 +84,21 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
     return refused
 
 
+def _check_shared(result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[Any, list[str]]]]) -> None:
+    """Refuse a value for a setting that another competition of the asset would be worse off with, or cannot judge."""
+    for cell in result.cells:
+        for i, (key, present) in enumerate(cell.values[cell.configured].value):
+            taken = chosen.get(key, {}).get(cell.asset)
+            if taken is None or taken[0] == present:
+                continue
+            fine = any(v.indistinguishable and v.value[i][1] == taken[0] for v in cell.values)
+            if cell.best == cell.configured or not fine:
+                raise ConfigError(
+                    f"{key} for {cell.asset}: another competition chooses {taken[0]}, {cell.competition} keeps "
+                    f"{present}, and the setting is one for both: sweep one of them with --competitions"
+                )
+
+
 def _render(
     result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[Any, list[str]]]], refused: list[str], now: int
 ) -> str:
@@ -96,11 +112,18 @@ def _render(
         f"# Result {result.digest()[:16]}. Changes are of mean CRPS with 95 % intervals; p is corrected for the "
         "number of values tried.",
     ]
-    plain = result.sweep.workload.settings.values.plain()
+    settings = result.sweep.workload.settings
+    plain = settings.values.plain()
+    presets = {
+        f"{section}.{name}": f"presets.{section}.{layer.name.removeprefix(PRESET)}"
+        for layer in settings.layers if layer.name.startswith(PRESET)
+        for section, table in layer.table.items() for name in table
+    }  # fmt: skip
     sections: dict[str, list[str]] = {}
     for key, by_asset in chosen.items():
         section, _, name = key.partition(".")
-        body = sections.setdefault(section, [])
+        # A preset lies over the file: what it sets is changed where it stands.
+        body = sections.setdefault(presets.get(key, section), [])
         present = plain[section].get(name)
         for asset, (_, evidence) in by_asset.items():
             body += [f"# {asset}: {line}" for line in evidence]
