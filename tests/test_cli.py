@@ -16,7 +16,7 @@ from ewmalab.forecast.wire import render_prices
 COMMANDS = [
     "backtest", "data fetch", "data import", "data list", "data verify", "data repair", "config show",
     "config validate", "rules show", "score", "validate", "check lookahead", "check warmup", "experiments list",
-    "experiments show", "experiments compare",
+    "experiments show", "compare", "leaderboard",
 ]  # fmt: skip
 
 
@@ -87,8 +87,8 @@ def test_a_synthetic_backtest_ends_in_a_table_and_an_experiment(ewmalab, folder:
     assert shown.code == 0
     assert "SYNTHETIC" in shown.out
     assert path.name in ewmalab("experiments", "list").out
-    compared = ewmalab("experiments", "compare", "latest/ewma", "latest/random-walk", "--json")
-    assert {row["asset"] for row in json.loads(compared.out)} == {"BTC"}
+    compared = ewmalab("compare", "latest/ewma", "latest/random-walk", "--json")
+    assert {row["asset"] for row in json.loads(compared.out)["rows"]} == {"BTC"}
 
 
 def test_json_is_all_that_is_printed(ewmalab) -> None:

@@ -1,10 +1,9 @@
-"""Experiment directories are whole or absent, say what made them, and compare only what is comparable."""
+"""Experiment directories are whole or absent, and say what made them."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import math
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ewmalab.errors import ExperimentError
-from ewmalab.experiments.compare import compare
 from ewmalab.experiments.store import (
     Experiment,
     content_hash,
@@ -170,6 +167,7 @@ def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache
     assert (inputs["start"], inputs["days"], inputs["rules"]) == (START, 0.1, "as-of")
     assert inputs["options"] == {
         "competitions": ["1h"], "assets": ["BTC"], "cadence": None, "num_simulations": 10, "partial": False,
+        "prompts": None,
     }  # fmt: skip
     book = load_rulebook()
     assert inputs["rulebook"] == {"version": book.version, "sha256": book.digest}
@@ -260,6 +258,8 @@ def test_every_input_changes_the_hash(plan: MakePlan) -> None:
         "assets": plan(assets=["ETH"]),
         "competitions": plan(competitions=["24h"]),
         "partial": plan(partial=True),
+        "prompts": plan(prompts=plan().groups["1h", "BTC"][1:]),
+        "other prompts": plan(prompts=plan().groups["1h", "BTC"][2:]),
     }
     hashes = {what: content_hash(chosen.inputs()) for what, chosen in changed.items()}
     assert base not in hashes.values()
@@ -398,105 +398,3 @@ def test_a_part_that_fits_several_is_refused_with_their_names(tmp_path: Path, th
 def test_an_experiment_that_is_not_there_is_an_error_that_helps(tmp_path: Path, name: str) -> None:
     with pytest.raises(ExperimentError, match=rf"no experiment '{name}' in .*`ewmalab experiments list`"):
         find_experiment(tmp_path / "empty", name)
-
-
-# ------------------------------------------------------------------------------------------------ comparing
-
-
-def pair(root: Path, a: pa.Table, b: pa.Table) -> tuple[Experiment, Experiment]:
-    return save(root, a, name="a"), save(root, b, name="b", now=NOW + 1)
-
-
-def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
-    keys = [("ewma", "1h", "BTC", 60 * i) for i in range(3)] + [("ewma", "24h", "ETH", 0)]
-    one, other = pair(
-        tmp_path,
-        table(dict(zip(keys, (10.0, 20.0, 30.0, 8.0), strict=True))),
-        table(dict(zip(keys, (9.0, 24.0, 21.0, 8.0), strict=True))),
-    )
-    rows = compare(one, other)
-    assert rows == [
-        {
-            "competition": "1h", "asset": "BTC", "prompts": 3, "mean_a": 20.0, "mean_b": 18.0, "difference": -2.0,
-            "change": pytest.approx(-0.1), "share_b_better": pytest.approx(2 / 3),
-        },
-        {
-            "competition": "24h", "asset": "ETH", "prompts": 1, "mean_a": 8.0, "mean_b": 8.0, "difference": 0.0,
-            "change": 0.0, "share_b_better": 0.0,
-        },
-    ]  # fmt: skip
-    back = compare(other, one)
-    assert [row["difference"] for row in back] == [2.0, 0.0]
-
-
-def test_rows_are_matched_by_prompt_and_not_by_position(tmp_path: Path) -> None:
-    one = {("ewma", "1h", "BTC", 0): 1.0, ("ewma", "1h", "BTC", 60): 2.0, ("ewma", "24h", "BTC", 0): 3.0}
-    other = dict(reversed([(key, value + 0.5) for key, value in one.items()]))
-    assert [row["difference"] for row in compare(*pair(tmp_path, table(one), table(other)))] == [0.5, 0.5]
-
-
-def test_different_prompts_are_refused_unless_the_common_ones_are_asked_for(tmp_path: Path) -> None:
-    one = {("ewma", "1h", "BTC", 0): 10.0, ("ewma", "1h", "BTC", 60): 20.0}
-    other = {("ewma", "1h", "BTC", 60): 30.0, ("ewma", "1h", "BTC", 120): 99.0, ("ewma", "1h", "ETH", 60): 1.0}
-    a, b = pair(tmp_path, table(one), table(other))
-    with pytest.raises(ExperimentError, match=r"scored 2 prompts, .* 3, and they share 1.*--common"):
-        compare(a, b)
-    (row,) = compare(a, b, common=True)
-    assert (row["asset"], row["prompts"], row["mean_a"], row["mean_b"]) == ("BTC", 1, 20.0, 30.0)
-
-
-def test_unscored_prompts_do_not_count_as_prompts(tmp_path: Path) -> None:
-    one = {("ewma", "1h", "BTC", 0): 10.0, ("ewma", "1h", "BTC", 60): None}
-    other = {("ewma", "1h", "BTC", 0): 5.0, ("ewma", "1h", "BTC", 60): 6.0}
-    a, b = pair(tmp_path, table(one), table(other))
-    with pytest.raises(ExperimentError, match="share 1"):
-        compare(a, b)
-    (row,) = compare(a, b, common=True)
-    assert (row["prompts"], row["mean_a"], row["mean_b"]) == (1, 10.0, 5.0)
-    same = {("ewma", "1h", "BTC", 0): 4.0, ("ewma", "1h", "BTC", 60): None}
-    (row,) = compare(*pair(tmp_path / "same", table(one), table(same)))
-    assert row["prompts"] == 1
-    assert math.isfinite(row["mean_b"])
-
-
-@pytest.mark.parametrize("common", [False, True])
-def test_prompts_scored_by_different_rules_are_refused(tmp_path: Path, common: bool) -> None:
-    key = {("ewma", "1h", "BTC", 0): 10.0}
-    a, b = pair(tmp_path, table(key, "1h/gaps-as-series"), table(key, "1h/first-gap"))
-    with pytest.raises(ExperimentError, match=r"1 prompts were scored by different rules.*BTC"):
-        compare(a, b, common=common)
-
-
-@pytest.mark.parametrize("common", [False, True])
-def test_without_a_common_prompt_there_is_nothing_to_compare(tmp_path: Path, common: bool) -> None:
-    a, b = pair(tmp_path, table({("ewma", "1h", "BTC", 0): 1.0}), table({("ewma", "1h", "BTC", 60): 1.0}))
-    with pytest.raises(ExperimentError, match="no prompt in common" if common else "share 0"):
-        compare(a, b, common=common)
-
-
-def test_the_forecaster_of_each_side_can_be_chosen(tmp_path: Path) -> None:
-    both = table({("ewma", "1h", "BTC", 0): 10.0, ("random-walk", "1h", "BTC", 0): 12.0})
-    a = save(tmp_path, both)
-    (row,) = compare(a, a, forecasters=("ewma", "random-walk"))
-    assert (row["mean_a"], row["mean_b"]) == (10.0, 12.0)
-    (row,) = compare(a, a)
-    assert row["difference"] == 0.0
-    with pytest.raises(ExperimentError, match=r"has no forecaster 'ewna'; it has ewma, random-walk"):
-        compare(a, a, forecasters=("ewna", None))
-
-
-def test_a_damaged_side_is_refused(tmp_path: Path) -> None:
-    a, b = pair(tmp_path, SOME, SOME)
-    (b.path / "results.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ExperimentError, match="bytes"):
-        compare(a, b)
-
-
-def test_two_backtests_that_differ_in_a_setting_compare_prompt_by_prompt(plan: MakePlan) -> None:
-    one, other = (backtest(plan(flags, forecasters=["ewma"]), now=NOW) for flags in ({}, {"ewma.nu_1m.BTC": 3}))
-    (row,) = compare(one, other)
-    x, y = (np.array(e.results["crps"].to_pylist()) for e in (one, other))
-    assert row["prompts"] == len(x) > 5
-    assert row["difference"] == pytest.approx((y - x).mean())
-    assert row["share_b_better"] == (y < x).mean()
-    assert orjson.loads(orjson.dumps(row)) == row

@@ -18,7 +18,8 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmala
 def test_the_public_names_are_pinned() -> None:
     assert sorted(ewmalab.__all__) == [
         "Bars", "Cache", "Ewma", "EwmalabError", "Experiment", "Forecaster", "Prompt", "RandomStream", "RandomWalk",
-        "RuleChoice", "backtest", "crps_ensemble", "load_rulebook", "load_settings", "plan_backtest", "score_paths",
+        "RuleChoice", "ScaleFree", "SweepResult", "backtest", "compare", "crps_ensemble", "load_rulebook",
+        "load_settings", "plan_backtest", "score_paths", "scores_of", "sweep", "tune", "workload_of",
     ]  # fmt: skip
 
 
@@ -32,9 +33,28 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = ewmalab.nothing
 
 
+def test_no_package_hides_a_public_name() -> None:
+    for name in MODULES:
+        importlib.import_module(name)
+    assert all(callable(getattr(ewmalab, name)) for name in ewmalab.__all__)
+
+
 @pytest.mark.parametrize("statement", ["import ewmalab", "import ewmalab.cli"])
 def test_importing_loads_nothing_heavy(statement: str) -> None:
-    heavy = ["numpy", "pandas", "pyarrow", "numba", "scipy", "pydantic", "requests", "exchange_calendars"]
+    heavy = [
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "numba",
+        "scipy",
+        "pydantic",
+        "requests",
+        "exchange_calendars",
+        "arch",
+        "optuna",
+        "joblib",
+        "distributed",
+    ]
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,11 +13,11 @@ import pytest
 from ewmalab.cli import app
 from ewmalab.errors import ConfigError
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweep import tune as module
-from ewmalab.sweep.api import workload_of
-from ewmalab.sweep.cells import Workload
-from ewmalab.sweep.trials import TrialStore
-from ewmalab.sweep.tune import TuneResult, tune
+from ewmalab.sweeps import tune as module
+from ewmalab.sweeps.api import workload_of
+from ewmalab.sweeps.cells import Workload
+from ewmalab.sweeps.trials import TrialStore
+from ewmalab.sweeps.tune import TuneResult, tune
 
 NOW = 1_780_000_000
 DAY = 86_400

@@ -1,0 +1,445 @@
+"""Finished trials are never computed twice, and a sweep that was stopped goes on to the same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ewmalab.errors import ConfigError
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.cache import Cache
+from ewmalab.market.files import TEMP_PREFIX
+from ewmalab.rulebook import parse_time
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.sweeps.api import SweepResult, sweep
+from ewmalab.sweeps.engines import LEAST_SECONDS
+from ewmalab.sweeps.trials import TrialStore
+
+ROOT = Path(__file__).resolve().parents[1]
+START = parse_time("2026-01-15")  # of the synthetic market's newest days
+NOW = parse_time("2026-03-01")
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the module's tests fill with synthetic bars as they need them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def loaded(cache: Path, experiments: Path) -> LoadedSettings:
+    flags = {"data.feed": "simulated", "data.cache_dir": str(cache), "run.experiments_dir": str(experiments)}
+    return load_settings(environ={}, flags=flags)
+
+
+@pytest.fixture
+def settings(cache_dir: Path, tmp_path: Path) -> LoadedSettings:
+    return loaded(cache_dir, tmp_path / "experiments")
+
+
+def swept(settings: LoadedSettings, *values: str, **options: Any) -> SweepResult:
+    chosen: dict[str, Any] = {
+        "now": NOW, "start": START, "days": 0.25, "assets": ["BTC"], "competitions": ["1h"], "replicates": 2,
+        "num_simulations": 50,
+    }  # fmt: skip
+    return sweep(settings, {"half_life_1m": values or ("10m", "30m", "2h")}, **(chosen | options))
+
+
+def trial_files(experiments: Path) -> list[Path]:
+    return sorted((experiments / "trials").rglob("*.f64"))
+
+
+def elsewhere(settings: LoadedSettings, tmp_path: Path) -> LoadedSettings:
+    """The same settings with nothing known from before."""
+    return settings.with_flags({"run.experiments_dir": str(tmp_path / "elsewhere")})
+
+
+# ------------------------------------------------------------------------------------------------ known trials
+
+
+def test_a_second_run_computes_nothing_and_says_the_same(settings: LoadedSettings) -> None:
+    first, second = swept(settings), swept(settings)
+    assert (first.sweep.reused, first.sweep.trials) == (0, 6)
+    assert (second.sweep.reused, second.sweep.trials) == (6, 6)
+    assert second.digest() == first.digest()
+
+
+def test_fresh_computes_everything_and_puts_right_what_was_kept(settings: LoadedSettings) -> None:
+    """Wrong scores under a right name show who reads them."""
+    first = swept(settings)
+    store = TrialStore(settings.values.run.experiments_dir / "trials")
+    for path in trial_files(settings.values.run.experiments_dir):
+        store.put(path.stem, np.ones(len(first.sweep.cells[0].starts)))
+    assert swept(settings).digest() != first.digest()
+    fresh = swept(settings, fresh=True)
+    assert fresh.sweep.reused == 0
+    assert fresh.digest() == first.digest()
+    assert swept(settings).digest() == first.digest()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "trials"),
+    [
+        (["10m", "20m", "30m", "1h", "2h"], {}, 10),
+        (["10m", "30m", "2h"], {"replicates": 5}, 15),
+        (["10m", "30m", "2h"], {"assets": ["BTC", "ETH"]}, 12),
+        (["2h", "20m"], {}, 6),  # and 30m, which is configured
+    ],
+)
+def test_a_wider_or_another_grid_computes_only_what_is_new(
+    settings: LoadedSettings, tmp_path: Path, values: list[str], options: dict[str, Any], trials: int
+) -> None:
+    swept(settings)
+    known = 4 if "10m" not in values else 6
+    wider = swept(settings, *values, **options)
+    assert (wider.sweep.reused, wider.sweep.trials) == (known, trials)
+    assert wider.digest() == swept(elsewhere(settings, tmp_path), *values, **options).digest()
+
+
+def test_damaged_trials_are_computed_again(settings: LoadedSettings) -> None:
+    first = swept(settings)
+    cut, flipped, *_ = trial_files(settings.values.run.experiments_dir)
+    cut.write_bytes(cut.read_bytes()[:-40])
+    data = bytearray(flipped.read_bytes())
+    data[9] ^= 1
+    flipped.write_bytes(bytes(data))
+    second = swept(settings)
+    assert (second.sweep.reused, second.sweep.trials) == (4, 6)
+    assert second.digest() == first.digest()
+    assert swept(settings).sweep.reused == 6
+
+
+def test_half_written_trials_are_neither_read_nor_left_for_ever(settings: LoadedSettings) -> None:
+    first = swept(settings)
+    whole = trial_files(settings.values.run.experiments_dir)[0]
+    old, young = (whole.with_name(f"{TEMP_PREFIX}{name}") for name in ("1-a", "2-b"))
+    for path in (old, young):
+        path.write_bytes(whole.read_bytes()[:50])
+    whole.unlink()
+    os.utime(old, (NOW - 7200, NOW - 7200))
+    os.utime(young, (NOW - 60, NOW - 60))  # another run may be writing it
+    second = swept(settings)
+    assert second.sweep.reused == 5
+    assert second.digest() == first.digest()
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+class Stop(BaseException):
+    """Ends a run as an interrupt does."""
+
+
+@pytest.mark.parametrize("engine", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_what_was_done_before_an_interrupt_is_kept(
+    settings: LoadedSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any
+) -> None:
+    monkeypatch.setitem(LEAST_SECONDS, engine, 0.0)  # every ensemble a task of its own
+
+    def stop(done: int, total: int) -> None:
+        if done >= 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        swept(settings, replicates=4, progress=stop, engine=engine, workers=2)
+    kept = len(trial_files(settings.values.run.experiments_dir))
+    again = swept(settings, replicates=4)
+    assert 3 <= kept < 12
+    assert (again.sweep.reused, again.sweep.trials) == (kept, 12)
+    assert again.digest() == swept(elsewhere(settings, tmp_path), replicates=4).digest()
+
+
+# ------------------------------------------------------------------------------------------- the command line
+
+Run = Callable[..., tuple[int, str, str]]
+SWEEP = ["sweep", "--param", "HALF_LIFE_1M", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h"]
+
+
+@pytest.fixture
+def ewmalab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; returns exit code, output and messages."""
+    from ewmalab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [name for name in os.environ if name.startswith("EWMALAB__")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ewmalab", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def where(cache: Path, experiments: Path) -> list[str]:
+    return ["--set", f"data.cache_dir={cache}", "--set", f"run.experiments_dir={experiments}"]
+
+
+def left(experiments: Path) -> list[Path]:
+    return list((experiments / ".unfinished").rglob("*.json"))
+
+
+SHORT = [*SWEEP, "--values", "10m,2h", "--days", "0.1", "--simulations", "20", "--replicates", "2", "--json"]
+
+
+def test_without_an_unfinished_sweep_there_is_nothing_to_resume(ewmalab: Run, cache_dir: Path, tmp_path: Path) -> None:
+    """Nor after one that ended, or one that failed: going on would fail again."""
+    there = where(cache_dir, tmp_path / "e")
+    message = "no sweep is unfinished; start one with `ewmalab sweep --param NAME`"
+    for before, code in (
+        (None, 0),
+        (SHORT, 0),
+        ([*SHORT, "--walk-forward", "5d/1d"], 2),  # longer than the prompts' range
+    ):
+        if before is not None:
+            assert ewmalab(*before, *there)[0] == code
+        code, _, error = ewmalab("sweep", "--resume", *there)
+        assert (code, message in error) == (2, True)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    """Let a function of the sweep's module raise what Ctrl-C raises."""
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"ewmalab.sweeps.{function}", stop)
+
+
+def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path
+) -> None:
+    """`fresh`, engine and workers are not among them: they change no result."""
+    there = where(cache_dir, tmp_path / "e")
+    older = [*SHORT, "--seed", "1"]
+    newer = [
+        *SWEEP, "--param", "NU_1M", "--values", "20m,40m", "--values", "4,8,15", "--days", "0.2", "--simulations", "30",
+        "--replicates", "3", "--seed", "7", "--start", "2026-01-16", "--cadence", "10m", "--rules", "latest", "--exact",
+        "--forecaster", "ewma@seed", "--walk-forward", "2h/1h", "--name", "mine", "--set", "ewma.nu_5m.BTC=3",
+    ]  # fmt: skip
+    newer[newer.index("1h")] = "crypto-1h"
+    for number, arguments in enumerate((older, newer)):
+        with pytest.MonkeyPatch.context() as patch:
+            interrupted(patch, "api.judge_sweep")
+            code, out, error = ewmalab(*arguments, *there)
+        assert (code, out) == (130, "")
+        assert "finished trials are kept: `ewmalab sweep --resume` goes on" in error
+        os.utime(max(left(tmp_path / "e"), key=os.path.getmtime), (NOW + number, NOW + number))
+    code, out, error = ewmalab("sweep", "--resume", "--json", *there)
+    assert code == 0, error
+    assert "going on with --param HALF_LIFE_1M --param NU_1M" in error
+    found = json.loads(out)
+    assert "-mine-" in found["experiment"]
+    assert found["reused"] == found["trials"]
+    straight = json.loads(ewmalab(*newer, "--json", *where(cache_dir, tmp_path / "straight"))[1])
+    assert found["result"] == straight["result"]
+    assert found["experiment"][-8:] == straight["experiment"][-8:]  # the hash of all inputs
+    code, out, error = ewmalab("sweep", "--resume", "--json", *there)  # now the older one
+    assert json.loads(out)["result"] == json.loads(ewmalab(*older, *where(cache_dir, tmp_path / "s"))[1])["result"]
+    assert left(tmp_path / "e") == []
+
+
+def test_a_sweep_stopped_while_its_experiment_is_written_can_be_resumed(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = where(cache_dir, tmp_path / "e")
+    with monkeypatch.context() as patch:
+        interrupted(patch, "api.save_experiment")
+        assert ewmalab(*SHORT, *there)[0] == 130
+    code, out, error = ewmalab("sweep", "--resume", "--json", *there)
+    assert code == 0, error
+    assert json.loads(out)["result"] == json.loads(ewmalab(*SHORT, *there)[1])["result"]
+
+
+def test_resume_keeps_to_the_prompts_it_began_with_also_where_newer_bars_came_since(
+    ewmalab: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a start the newest days are taken: those that were the newest then."""
+    begin, end = START - 6 * DAY, START + 4 * DAY
+    closes = 100 * np.exp(np.cumsum(np.random.default_rng(3).standard_normal((end - begin) // MINUTE) * 5e-4))
+    bars = Bars.from_closes(np.arange(begin, end, MINUTE), closes)
+
+    def fetched(until: int) -> None:
+        span = (begin, until)
+        Cache(tmp_path / "c").write("file", "BTC", bars.between(*span), [span], source="test", now=NOW)
+
+    arguments = ["file" if word == "simulated" else word for word in SHORT]
+    there = where(tmp_path / "c", tmp_path / "e")
+    fetched(START + 2 * DAY)
+    with monkeypatch.context() as patch:
+        interrupted(patch, "api.judge_sweep")
+        assert ewmalab(*arguments, *there)[0] == 130
+    uninterrupted = json.loads(ewmalab(*arguments, *where(tmp_path / "c", tmp_path / "straight"))[1])
+    fetched(end)
+    code, out, error = ewmalab("sweep", "--resume", "--json", *there)
+    assert code == 0, error
+    assert json.loads(out)["result"] == uninterrupted["result"]
+
+
+def test_no_secret_is_written_to_go_on_later(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sk-do-not-write-me"
+    interrupted(monkeypatch, "api.judge_sweep")
+    code, _, error = ewmalab(*SHORT, *where(cache_dir, tmp_path / "e"), "--set", f"feeds.pyth.api_key={secret}")
+    assert (code, len(left(tmp_path / "e"))) == (130, 1)
+    assert secret not in error
+    for path in (tmp_path / "e").rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes(), path
+
+
+# ------------------------------------------------------------------------------------------------------- kills
+
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+LONG = [*SWEEP, "--days", "1", "--simulations", "300", "--exact", "--replicates", "2", "--json"]
+TRIALS = 2 * 11  # ten half-lives of the default grid, and the configured one
+
+
+def command(*arguments: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start the command line in a process of its own."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("EWMALAB__") and k != "PYTH_API_KEY"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-m", "ewmalab", *arguments], cwd=folder, env={**clean, "PYTHONPATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What an uninterrupted run says, and about how long its trials take."""
+
+    result: str
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def truth(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    settings = loaded(cache_dir, tmp_path_factory.mktemp("whole"))
+    began = time.monotonic()
+    result = sweep(
+        settings, ["half_life_1m"], now=NOW, start=START, days=1.0, num_simulations=300, exact=True, replicates=2,
+        assets=["BTC"], competitions=["1h"],
+    )  # fmt: skip
+    assert result.sweep.trials == TRIALS
+    return Truth(result.digest(), time.monotonic() - began)
+
+
+def await_begin(process: subprocess.Popen[bytes], experiments: Path) -> None:
+    """Wait until a sweep has written down what it is about to do."""
+    deadline = time.monotonic() + 60
+    while not left(experiments) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def await_trials(process: subprocess.Popen[bytes], experiments: Path, more_than: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(trial_files(experiments)) <= more_than and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, truth: Truth, *, seed: int, anytime: float) -> int:
+    """Kill sweeps and their resumptions up to three times each; return how many hits were in mid-run.
+
+    A share `anytime` of them at a random moment, the others after a random number of trials.
+    """
+    rng = np.random.default_rng(seed)
+    hits = halfway = done = ended = 0
+    number = 0
+    while done < kills:
+        number += 1
+        experiments = folder / f"run{number}"
+        there = where(cache, experiments)
+        arguments = LONG
+        for _ in range(min(int(rng.integers(1, 4)), kills - done)):
+            known = len(trial_files(experiments))
+            process = command(*arguments, *there, folder=folder)
+            try:
+                if rng.random() < anytime:  # perhaps before the first trial, perhaps after the last
+                    await_begin(process, experiments)
+                    time.sleep(float(rng.random()) * 2 * truth.seconds)
+                else:
+                    await_trials(process, experiments, int(rng.integers(known, max(known, TRIALS - 6) + 1)))
+            finally:
+                process.kill()  # by its own id
+                out, error = process.communicate()
+            if process.returncode == 0:  # it ended before the kill
+                ended += 1
+                assert json.loads(out)["result"] == truth.result
+                break
+            assert process.returncode == -signal.SIGKILL, error.decode()
+            done += 1
+            kept = len(trial_files(experiments))
+            hits += 0 < kept < TRIALS
+            halfway += known < kept < TRIALS
+            arguments = ["sweep", "--resume", "--json"]
+        else:
+            kept = len(trial_files(experiments))
+            code, output, messages = ewmalab(*arguments, *there)
+            assert code == 0, messages
+            found = json.loads(output)
+            assert found["result"] == truth.result
+            assert (found["reused"], found["trials"]) == (kept, TRIALS)
+        assert left(experiments) == []
+    print(f"{done} kills: {hits} in mid-run, {halfway} after trials of their own; {ended} runs ended before theirs")
+    return hits
+
+
+@needs_kill
+def test_a_sweep_killed_at_random_goes_on_to_the_same_result(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+) -> None:
+    assert check_kills(2, ewmalab, cache_dir, tmp_path, truth, seed=3, anytime=0.0) > 0
+
+
+@needs_kill
+@pytest.mark.slow
+def test_a_sweep_killed_fifty_times_goes_on_to_the_same_result(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+) -> None:
+    assert check_kills(50, ewmalab, cache_dir, tmp_path, truth, seed=4, anytime=0.25) >= 25
+
+
+@needs_kill
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+) -> None:
+    experiments = tmp_path / "e"
+    there = where(cache_dir, experiments)
+    process = command(*LONG, *there, folder=tmp_path)
+    try:
+        await_trials(process, experiments, 0)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    kept = len(trial_files(experiments))
+    assert (process.returncode, out) == (130, b"")
+    assert error.decode().strip() == "stopped; finished trials are kept: `ewmalab sweep --resume` goes on"
+    assert 0 < kept < TRIALS
+    code, output, messages = ewmalab("sweep", "--resume", "--json", *there)
+    assert code == 0, messages
+    found = json.loads(output)
+    assert (found["result"], found["reused"]) == (truth.result, kept)
+
+
+def test_windows_longer_than_the_prompts_are_refused(settings: LoadedSettings) -> None:
+    with pytest.raises(ConfigError, match=r"walk-forward: the windows are longer than the prompts' range; replay more"):
+        swept(settings, forward="5d/1d")
