@@ -289,7 +289,8 @@ def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
 ) -> None:
     chosen = workload(**options)
     (cell,) = cells(chosen).values()
-    method = method_of(chosen, cell, forecaster_of(chosen, cell, chosen.settings), 1, 0)
+    trial = Trial(cell.competition, cell.asset, ())
+    method = method_of(chosen, cell, forecaster_of(chosen, cell, chosen.settings), 1, trial)
     assert (method.ensemble is not None) == shares
 
 

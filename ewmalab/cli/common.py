@@ -204,6 +204,7 @@ def unfinished(loaded: LoadedSettings, kind: str, options: Mapping[str, Any]) ->
 
     import orjson
 
+    from ewmalab.errors import EngineError
     from ewmalab.market.files import write_atomic
 
     data = orjson.dumps(dict(options), option=orjson.OPT_SORT_KEYS)
@@ -214,6 +215,9 @@ def unfinished(loaded: LoadedSettings, kind: str, options: Mapping[str, Any]) ->
     except KeyboardInterrupt:
         say(f"\nstopped; finished trials are kept: `ewmalab {kind} --resume` goes on")
         raise typer.Exit(130) from None
+    except EngineError:
+        say(f"finished trials are kept: `ewmalab {kind} --resume` goes on")
+        raise
     except Exception:
         path.unlink(missing_ok=True)  # it did not stop, it failed: going on would fail again
         raise

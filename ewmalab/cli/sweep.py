@@ -38,7 +38,7 @@ def sweep(
     partial: common.PartialOption = False,
     exact: common.ExactOption = False,
     replicates: Annotated[
-        int, typer.Option(min=1, max=64, help="Independent sets of random numbers, to tell the simulation's noise.")
+        int, typer.Option(min=2, max=64, help="Independent sets of random numbers, to tell the simulation's noise.")
     ] = 4,
     walk_forward: Annotated[
         str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")

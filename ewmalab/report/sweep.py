@@ -7,7 +7,7 @@ from typing import Any
 
 from ewmalab.report.tables import percent, plain_table
 from ewmalab.rulebook import iso
-from ewmalab.settings import magnitude
+from ewmalab.settings import format_duration, magnitude
 
 
 def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
@@ -109,14 +109,13 @@ def _forward(rows: list[dict[str, Any]], windows: list[int]) -> str:
     lines = []
     for row in rows:
         found = row["walk_forward"]
-        base = row["mean_crps_configured"]
         lines.append(
             (row["competition"], row["asset"], found["prompts"], len(found["windows"]), percent(found["in_sample"]),
-             percent(found["out_of_sample"]), _bounds(found["low"] / base, found["high"] / base),
+             percent(found["out_of_sample"]), _bounds(found["low"], found["high"]),
              percent(found["optimism"]))
         )  # fmt: skip
     columns = ("comp.", "asset", "n", "choices", "promised", "brought", "95 %", "optimism")
-    train, test = (f"{seconds / 86_400:g} d" for seconds in windows)
+    train, test = (format_duration(seconds) for seconds in windows)
     return f"Walk-forward: chosen on {train}, scored on the next {test}, against now\n\n" + plain_table(columns, lines)
 
 

@@ -277,8 +277,8 @@ def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
             "prompts": forward.prompts,
             "in_sample": forward.in_sample,
             "out_of_sample": forward.out_of_sample,
-            "low": forward.interval.low,
-            "high": forward.interval.high,
+            "low": forward.low,
+            "high": forward.high,
             "optimism": forward.optimism,
         }
     return row

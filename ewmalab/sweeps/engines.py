@@ -6,6 +6,7 @@ Every task is a pure function of its arguments, so results are the same bits whe
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,8 @@ Engine = Literal["threads", "processes", "dask"]
 ENGINES: tuple[Engine, ...] = ("threads", "processes", "dask")
 # A task must be long against what it costs to hand it over.
 LEAST_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
+
+_PATIENCE = 20  # seconds between looks at a cluster that finishes nothing
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -90,25 +93,31 @@ def _processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: in
     # One thread each: the workers are the parallelism.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=min(workers, max(1, len(tasks))), batch_size=1, return_as="generator_unordered")
+        results = parallel(delayed(function)(task) for task in tasks)
         try:
-            yield from parallel(delayed(function)(task) for task in tasks)
+            for result in results:  # not `yield from`: that would close joblib's generator where its warning is heard
+                yield result  # noqa: UP028
         except BrokenProcessPool as error:
             raise EngineError(
                 f"a worker process ended without a word, as when memory runs out: {error}; try fewer --workers"
             ) from error
+        finally:
+            with warnings.catch_warnings():  # joblib warns of what it leaves undone, which is what was asked for
+                warnings.simplefilter("ignore")
+                results.close()
 
 
 def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, scheduler: str | None) -> Iterator[Any]:
     try:
         from distributed import Client, KilledWorker, LocalCluster
-        from distributed import as_completed as dask_completed
+        from distributed.client import FutureCancelledError, FuturesCancelledError
     except ImportError as error:
         raise ConfigError("--engine dask needs an extra: pip install 'ewmalab[dask]'") from error
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__DAEMON", "true")
     with ExitStack() as stack:
         if scheduler is None:
             cluster = stack.enter_context(
-                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
             )
             client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
@@ -124,13 +133,34 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
         # Not pure: Dask's own cache of results must not stand in for ours. A worker that dies takes nothing along.
         futures = client.map(function, tasks, pure=False, retries=3)
         try:
-            for future in dask_completed(futures, loop=client.loop):
-                try:
-                    yield future.result()
-                except KilledWorker as error:
-                    raise EngineError(
-                        f"every worker that took up a task ended without a word, as when memory runs out: {error}"
-                    ) from error
+            yield from _collected(client, futures)
+        except (KilledWorker, FutureCancelledError, FuturesCancelledError) as error:
+            raise EngineError(
+                f"Dask lost a task: {error}. A task that takes down every worker needs more memory; a scheduler that "
+                "is gone must be started again. What was finished is kept"
+            ) from error
         except BaseException:
             client.cancel(futures, force=True)
             raise
+
+
+def _collected(client: Any, futures: Sequence[Any]) -> Iterator[Any]:
+    """Yield results as they come; give up when there has been no worker for a while."""
+    from distributed import wait
+
+    pending, idle = set(futures), 0
+    while pending:
+        try:
+            with client.as_current():
+                done, pending = wait(pending, timeout=_PATIENCE, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            idle = idle + 1 if not client.scheduler_info()["workers"] else 0
+            if idle > 2:
+                raise EngineError(
+                    f"the Dask scheduler has had no worker for {3 * _PATIENCE} s; start some with `dask worker` and "
+                    "go on: what was finished is kept"
+                ) from None
+            continue
+        idle = 0
+        for future in done:
+            yield future.result()

@@ -210,9 +210,11 @@ def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], re
     if present not in values:
         values.append(present)
         values.sort(key=_scale)
-    trials = tuple(Trial(cell.competition, cell.asset, v, r) for r in range(replicates) for v in values)
+    ensembles = [method_of_trial(workload, Trial(cell.competition, cell.asset, v)).ensemble for v in values]
+    shared = None not in ensembles
+    exact = not shared and any(ensembles)  # some could share one: but values are compared on the same random numbers
+    trials = tuple(Trial(cell.competition, cell.asset, v, r, exact) for r in range(replicates) for v in values)
     names = tuple(identity(workload, find_cell(workload, t.group, t.overrides), t) for t in trials)
-    shared = method_of_trial(workload, trials[0]).ensemble is not None
     return _Layout(cell, mattering, tuple(values), values.index(present), replicates, trials, names, shared)
 
 
@@ -223,9 +225,8 @@ def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
 def method_of_trial(workload: Workload, trial: Trial) -> Method:
     cell = find_cell(workload, trial.group, trial.overrides)
     settings = workload.with_overrides(trial.overrides)
-    return method_of(
-        workload, cell, forecaster_of(workload, cell, settings), seed_of(settings, trial.replicate), trial.replicate
-    )
+    forecaster = forecaster_of(workload, cell, settings)
+    return method_of(workload, cell, forecaster, seed_of(settings, trial.replicate), trial)
 
 
 def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_Task]:

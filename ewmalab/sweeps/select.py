@@ -233,6 +233,8 @@ class WalkForward:
     in_sample, out_of_sample : float
         Change of mean CRPS that the choices promised on the windows they were made on, and brought on the next,
         against the configured value.
+    low, high : float
+        Bounds of the 95 % interval of `out_of_sample`.
     """
 
     competition: str
@@ -241,7 +243,8 @@ class WalkForward:
     prompts: int
     in_sample: float
     out_of_sample: float
-    interval: Interval
+    low: float
+    high: float
 
     @property
     def optimism(self) -> float:
@@ -298,5 +301,6 @@ def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.r
     return WalkForward(
         cell.competition, cell.asset, windows, len(table),
         float(promised[:, 0].sum() / promised[:, 1].sum() - 1.0),
-        float(table[:, 0].mean() / table[:, 1].mean() - 1.0), interval,
+        float(table[:, 0].mean() / table[:, 1].mean() - 1.0),
+        interval.low / float(table[:, 1].mean()), interval.high / float(table[:, 1].mean()),
     )  # fmt: skip

@@ -47,12 +47,15 @@ class Trial:
     overrides : tuple of (dotted key, plain value)
     replicate : int
         Which of several independent sets of random numbers; 0 is that of a backtest.
+    exact : bool
+        Simulate prompt by prompt, since other values on this cell must be: all meet the same random numbers.
     """
 
     competition: str
     asset: str
     overrides: Overrides
     replicate: int = 0
+    exact: bool = False
 
     @property
     def group(self) -> Group:
@@ -91,16 +94,16 @@ class Method:
     ensemble: tuple[Any, ...] | None
 
 
-def method_of(workload: Workload, cell: Cell, forecaster: Forecaster[Any], seed: int, replicate: int) -> Method:
+def method_of(workload: Workload, cell: Cell, forecaster: Forecaster[Any], seed: int, trial: Trial) -> Method:
     """Return how a trial is scored."""
-    if workload.exact or not cell.scales or not isinstance(forecaster, ScaleFree):
+    if workload.exact or trial.exact or not cell.scales or not isinstance(forecaster, ScaleFree):
         return Method(None)
     shape = forecaster.shape(cell.time_increment)
     if shape is None:
         return Method(None)
     first = cell.prompts[0]
     size = max(workload.ensemble_size, first.num_simulations)
-    return Method((shape, first.time_increment, first.steps, first.num_simulations, size, seed, replicate))
+    return Method((shape, first.time_increment, first.steps, first.num_simulations, size, seed, trial.replicate))
 
 
 def identity(workload: Workload, cell: Cell, trial: Trial) -> str:
@@ -113,7 +116,7 @@ def identity(workload: Workload, cell: Cell, trial: Trial) -> str:
         "forecaster": workload.forecaster,
         "parameters": parameters,
         "seed": seed_of(settings, trial.replicate),
-        "exact": workload.exact,
+        "exact": workload.exact or trial.exact,
         "ensemble_size": workload.ensemble_size,
         "cell": cell.identity,
         "code": code_version(workload.forecaster),
@@ -148,7 +151,7 @@ def score_trials(workload: Workload, trials: Sequence[Trial]) -> list[Scores]:
         settings = workload.with_overrides(trial.overrides)
         forecaster = forecaster_of(workload, cell, settings)
         seed = seed_of(settings, trial.replicate)
-        ensemble = method_of(workload, cell, forecaster, seed, trial.replicate).ensemble
+        ensemble = method_of(workload, cell, forecaster, seed, trial).ensemble
         if ensemble is None:
             out[index] = _score_each(cell, forecaster, seed)
         else:

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
+from ewmalab.market.bars import MINUTE
 from ewmalab.settings import format_duration, magnitude
 from ewmalab.sweeps.api import SweepResult, judge_sweep
-from ewmalab.sweeps.cells import Cell, Workload, cells_of, forget_cells, keep_cells
+from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
 from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve
 from ewmalab.sweeps.run import Sweep, SweepCell, method_of_trial
 from ewmalab.sweeps.trials import Scores, Trial, TrialStore, identity, matters, score_trials
@@ -144,11 +145,18 @@ class _Search:
         self.workload, self.cell, self.parameters = workload, cell, parameters
         self.replicates, self.store = replicates, store
         self.name = f"{cell.competition}/{cell.asset}"
-        ends = cell.starts + cell.prompts[0].time_length
+        ends = cell.starts + cell.prompts[0].time_length + MINUTE  # when the last price is known
         self.choosing = ends <= border
         self.judging = cell.starts >= border
         self.configured: Overrides = tuple((p.key, p.configured(workload.settings, cell.asset)) for p in parameters)
         self.stopped = threading.Event()
+        # All trials are scored alike: from ensembles, if every value of every setting allows it.
+        alone = [self.configured] + [
+            tuple((key, value if key == p.key else present) for key, present in self.configured)
+            for p in parameters for value in p.values
+        ]  # fmt: skip
+        trials = [Trial(cell.competition, cell.asset, overrides) for overrides in alone]
+        self.shared = all(method_of_trial(workload, trial).ensemble is not None for trial in trials)
         # A journal may hold studies of other prompts and settings: they do not meet.
         text = f"{workload.key}\0{cell.identity}\0{[(p.key, p.values) for p in parameters]}\0{border}\0{replicates}"
         self.study = f"{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -190,8 +198,8 @@ class _Search:
         """Return CRPS by replicate and prompt."""
         rows: list[Scores] = []
         for replicate in range(self.replicates):
-            trial = Trial(self.cell.competition, self.cell.asset, overrides, replicate)
-            name = identity(self.workload, self.cell, trial)
+            trial = Trial(self.cell.competition, self.cell.asset, overrides, replicate, not self.shared)
+            name = identity(self.workload, find_cell(self.workload, trial.group, overrides), trial)
             known = self.store.get(name) if self.store else None
             if known is None:
                 (known,) = score_trials(self.workload, [trial])
@@ -204,12 +212,9 @@ class _Search:
         """Return the tuned and the present values on the prompts kept for judging."""
         values = (self.configured, best) if best != self.configured else (self.configured,)
         scores = np.array([self.scores(value) for value in values]).transpose(1, 0, 2)[:, :, self.judging]
-        shared = (
-            method_of_trial(self.workload, Trial(self.cell.competition, self.cell.asset, best)).ensemble is not None
-        )
         return SweepCell(
             self.cell.competition, self.cell.asset, self.parameters, values, 0, self.cell.starts[self.judging],
-            self.cell.overlap, scores, shared,
+            self.cell.overlap, scores, self.shared,
         )  # fmt: skip
 
     def row(self, best: Overrides, count: int) -> dict[str, Any]:
