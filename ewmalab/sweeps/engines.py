@@ -95,8 +95,9 @@ def _processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: in
         parallel = Parallel(n_jobs=min(workers, max(1, len(tasks))), batch_size=1, return_as="generator_unordered")
         results = parallel(delayed(function)(task) for task in tasks)
         try:
-            for result in results:  # not `yield from`: that would close joblib's generator where its warning is heard
-                yield result  # noqa: UP028
+            # Not `yield from`: that would close joblib's generator where its warning is heard.
+            for result in results:  # noqa: UP028
+                yield result
         except BrokenProcessPool as error:
             raise EngineError(
                 f"a worker process ended without a word, as when memory runs out: {error}; try fewer --workers"
