@@ -486,12 +486,15 @@ def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, fo
     assert data["rows"] == compare(frames, seed=load_settings(environ={}).values.run.seed)
 
 
-@pytest.mark.parametrize("by", ["asset", "interval", "hour"])
-def test_the_commands_text_fits_a_page_and_says_what_is_synthetic(ewmalab, experiment: Experiment, by: str) -> None:
+@pytest.mark.parametrize(("by", "row"), [("asset", "BTC"), ("interval", "60min_abs"), ("hour", "07:00")])
+def test_the_commands_text_fits_a_page_and_says_what_is_synthetic(
+    ewmalab, experiment: Experiment, by: str, row: str
+) -> None:
     result = ewmalab("compare", experiment.name, f"{experiment.name[-8:]}/ewma", "--by", by)
     assert result.code == 0, result.err
     assert "SYNTHETIC" in result.out
     assert f"against {experiment.name}" in result.out
+    assert cells(result.out, row)[0] == "1h"
     assert max(map(len, result.out.splitlines())) <= WIDTH
 
 
