@@ -144,7 +144,11 @@ def score_predictions(
             crps = score_paths(paths, truth, competition.scoring, competition.time_increment).total
         else:
             notes.append(f"{what}: a validator refuses it: {verdict}")
-        scores.setdefault(file.miner, {})[competition.name, file.asset, file.start_time] = crps
+        own = scores.setdefault(file.miner, {})
+        key = (competition.name, file.asset, file.start_time)
+        if key in own:
+            raise PredictionError(f"{what}: a second prediction of {file.miner} for the same prompt: remove one")
+        own[key] = crps
     return {miner: pd.Series(found, dtype=np.float64) for miner, found in scores.items()}, notes
 
 
@@ -175,6 +179,11 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
             f"{path}: it lacks {', '.join(lacking)}; its columns are {', '.join(map(str, table.columns))}"
         )
     columns = {kind: table[name] for kind, name in found.items() if name is not None}
+    for kind in ("miner", "asset"):
+        if columns[kind].isna().any():
+            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
+    if not len(table):
+        raise PredictionError(f"{path}: it holds no scores")
     assets = columns["asset"].astype(str).str.upper()
     if "time_length" in columns:
         lengths = _whole(columns["time_length"], path)
@@ -189,9 +198,6 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
         competition_of(rulebook, choice, int(start), asset, int(length), str(path)).name
         for start, asset, length in zip(starts, assets, lengths, strict=True)
     ]
-    for kind in ("miner", "asset"):
-        if columns[kind].isna().any():
-            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
     numbers = pd.to_numeric(columns["crps"], errors="coerce")
     unread = numbers.isna() & columns["crps"].notna()
     if unread.any():

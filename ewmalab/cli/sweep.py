@@ -38,8 +38,9 @@ def sweep(
     partial: common.PartialOption = False,
     exact: common.ExactOption = False,
     replicates: Annotated[
-        int, typer.Option(min=2, max=64, help="Independent sets of random numbers, to tell the simulation's noise.")
-    ] = 4,
+        int | None,
+        typer.Option(min=2, max=64, help="Independent sets of random numbers; default 4, or 2 prompt by prompt."),
+    ] = None,
     walk_forward: Annotated[
         str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")
     ] = None,

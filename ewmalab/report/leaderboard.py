@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +70,7 @@ def leaderboard_text(data: Mapping[str, Any], most: int = 20) -> str:
             )
             + "\nThe interval is that of other draws of the window's prompts; that other miners change is not in it."
         )  # fmt: skip
-    parts += [f"note: {text}" for text in data["notes"]]
+    parts += [textwrap.fill(f"note: {text}", 100, break_long_words=False) for text in data["notes"]]
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,11 +78,12 @@ def _over_time(data: Mapping[str, Any]) -> str:
     sums = [s for s in data["standings"] if s["competition"] == ""]
     times = sorted({s["when"] for s in sums})
     shown = times[-10:]
+    cut = slice(5, 10) if all(b - a >= 86_400 for a, b in itertools.pairwise(shown[:-1])) else slice(5, 16)
     at = {(s["miner"], s["when"]): s["rank"] for s in sums}
     return plain_table(
-        ("miner", *(iso(when)[5:10] for when in shown)),
+        ("miner", *(iso(when)[cut].replace("T", " ") for when in shown)),
         [(_short(miner), *(at.get((miner, when), "-") for when in shown)) for miner in data["named"]],
-        "rank over all competitions, by day",
+        "rank over all competitions, over time",
     )
 
 

@@ -21,7 +21,7 @@ from ewmalab.settings import LoadedSettings, parse_duration
 from ewmalab.sweeps.cells import Workload
 from ewmalab.sweeps.engines import Engine
 from ewmalab.sweeps.parameters import label, resolve
-from ewmalab.sweeps.run import REPLICATES, Sweep, run_sweep
+from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.select import CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweeps.trials import TrialStore
 
@@ -130,7 +130,7 @@ def sweep(
     *,
     now: int,
     workload: Workload | None = None,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     forward: str | None = None,
     fresh: bool = False,
     engine: Engine = "threads",
@@ -150,8 +150,8 @@ def sweep(
         The present, seconds since 1970-01-01 UTC.
     workload : Workload, optional
         Instead of `prompts`.
-    replicates : int
-        Independent sets of random numbers per trial.
+    replicates : int, optional
+        Independent sets of random numbers per trial; by default 4 ensembles, or 2 simulations of each prompt.
     forward : str, optional
         ``5d/1d``: choose on one window, score on the next.
     fresh : bool
@@ -185,7 +185,7 @@ def sweep(
     return judge_sweep(done, replicates=replicates, windows=windows)
 
 
-def judge_sweep(done: Sweep, *, replicates: int, windows: tuple[int, int] | None = None) -> SweepResult:
+def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[int, int] | None = None) -> SweepResult:
     """Judge the scores of a sweep, cell by cell, each with its own stream of random numbers."""
     seed = done.workload.settings.values.run.seed
     cells, forward = [], []
@@ -219,12 +219,12 @@ def save_sweep(
     )  # fmt: skip
 
 
-def _inputs(done: Sweep, replicates: int, windows: tuple[int, int] | None) -> dict[str, Any]:
+def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> dict[str, Any]:
     inputs = done.plan.inputs()
     inputs["kind"] = "sweep"
     inputs["sweep"] = {
         "parameters": {p.key: list(p.values) for p in done.parameters},
-        "replicates": replicates,
+        "replicates": replicates or {"ensembles": REPLICATES, "prompts": REPLICATES_EXACT},
         "exact": done.workload.exact,
         "ensemble_size": done.workload.ensemble_size,
         "walk_forward": list(windows) if windows else None,
@@ -299,4 +299,4 @@ def _table(done: Sweep) -> pa.Table:
         for r in range(replicates):
             columns[f"crps_{r}"] = cell.scores[r].ravel()
         parts.append(pa.table(columns))
-    return pa.concat_tables(parts).unify_dictionaries()
+    return pa.concat_tables(parts, promote_options="default").unify_dictionaries()

@@ -27,7 +27,8 @@ from ewmalab.sweeps.trials import (
     seed_of,
 )
 
-REPLICATES = 4
+REPLICATES = 4  # of ensembles, whose noise is common to all prompts
+REPLICATES_EXACT = 2  # prompt by prompt: there it is part of the interval, and each costs a replay
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def run_sweep(
     parameters: Sequence[Parameter],
     *,
     now: int,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     store: TrialStore | None = None,
     fresh: bool = False,
     engine: Engine = "threads",
@@ -117,8 +118,9 @@ def run_sweep(
     parameters : sequence of Parameter
     now : int
         The present; bars of the synthetic feed that the cache lacks are made.
-    replicates : int
-        Independent sets of random numbers, to tell Monte Carlo noise.
+    replicates : int, optional
+        Independent sets of random numbers, to tell Monte Carlo noise; by default 4 ensembles, or 2 simulations of each
+        prompt.
     store : TrialStore, optional
         Where finished trials are kept and found again.
     fresh : bool
@@ -201,7 +203,7 @@ class _Layout:
         )  # fmt: skip
 
 
-def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], replicates: int) -> _Layout | None:
+def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], replicates: int | None) -> _Layout | None:
     mattering = tuple(p for p in parameters if matters(workload, p.key, cell.time_increment))
     if not mattering:
         return None
@@ -213,9 +215,10 @@ def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], re
     ensembles = [method_of_trial(workload, Trial(cell.competition, cell.asset, v)).ensemble for v in values]
     shared = None not in ensembles
     exact = not shared and any(ensembles)  # some could share one: but values are compared on the same random numbers
-    trials = tuple(Trial(cell.competition, cell.asset, v, r, exact) for r in range(replicates) for v in values)
+    count = replicates or (REPLICATES if shared else REPLICATES_EXACT)
+    trials = tuple(Trial(cell.competition, cell.asset, v, r, exact) for r in range(count) for v in values)
     names = tuple(identity(workload, find_cell(workload, t.group, t.overrides), t) for t in trials)
-    return _Layout(cell, mattering, tuple(values), values.index(present), replicates, trials, names, shared)
+    return _Layout(cell, mattering, tuple(values), values.index(present), count, trials, names, shared)
 
 
 def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
