@@ -207,6 +207,7 @@ def test_a_run_can_be_repeated_from_its_manifest(plan: MakePlan, tmp_path: Path)
     """The recorded settings are a settings file: with them, results are the same bytes."""
     first = backtest(plan({"run.seed": 7, "ewma.half_life_1m.BTC": "45m", "ewma.feedback": 0.25}), now=NOW)
     inputs = first.manifest["inputs"]
+    inputs["settings"]["run"]["experiments_dir"] = str(tmp_path / "again")  # a folder is no input
     again = plan(
         inputs["settings"], start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
         forecasters=inputs["forecasters"], **inputs["options"],
