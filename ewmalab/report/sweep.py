@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -173,6 +174,9 @@ def _signed(value: float) -> str:
 
 
 def _bounds(low: float, high: float) -> str:
+    """Return an interval; nothing where there are too few prompts for one."""
+    if not math.isfinite(high - low):
+        return "-"
     return f"{100 * low:+.2f}..{100 * high:+.2f}"
 
 
