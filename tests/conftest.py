@@ -1,8 +1,10 @@
-"""Fixtures that reach for material beside the repository, and skip, saying so, where it is absent."""
+"""Fixtures: material beside the repository (tests skip, saying so, where it is absent), and the command line."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,40 @@ def shared_data() -> Path:
     """The folder with real bars: $EWMALAB_SHARED_DATA, or `data` in the shared folder."""
     shared = Path(os.environ.get("EWMALAB_SHARED") or _BESIDE)
     return _folder("EWMALAB_SHARED_DATA", shared / "data", "real bars")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a module's commands run: its cache and experiments lie there."""
+    return tmp_path_factory.mktemp("cli")
+
+
+class Result:
+    """A finished command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in err, err
+
+
+@pytest.fixture
+def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run the command line in this process, in a folder of its own."""
+    from ewmalab.cli import main
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("EWMALAB__DATA__FEED", "PYTH_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ewmalab", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run

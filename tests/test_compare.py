@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -337,12 +336,6 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
 # --------------------------------------------------------------------------------------- real experiments
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the command line finds a cache and experiments."""
-    return tmp_path_factory.mktemp("compare")
-
-
 def plan(folder: Path, experiments: Path, flags: Mapping[str, Any] | None = None, **options: Any) -> BacktestPlan:
     fixed = {
         "data.cache_dir": str(folder / "data_cache"), "run.experiments_dir": str(experiments),
@@ -429,36 +422,6 @@ def test_the_widest_rows_fit_a_page() -> None:
 def experiment(folder: Path) -> Experiment:
     """A backtest that the command line finds as the latest."""
     return backtest(plan(folder, folder / "experiments", forecasters=["random-walk", "ewma"], days=0.3), now=NOW)
-
-
-class Result:
-    """A finished command."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in err, err
-
-
-@pytest.fixture
-def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run the command line in this process, in a folder of its own."""
-    from ewmalab.cli import main
-
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("EWMALAB__DATA__FEED", raising=False)
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["ewmalab", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = int(error.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
 
 
 def test_experiments_are_compared_as_they_are(ewmalab, experiment: Experiment) -> None:
