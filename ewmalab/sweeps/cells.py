@@ -220,8 +220,8 @@ _lock = threading.Lock()
 _MOST = 64  # assets times replay settings that one process keeps
 
 
-def find_cell(workload: Workload, group: Group, overrides: Overrides) -> Cell:
-    """Return a trial's cell, laid out once per process and asset."""
+def find_cell(workload: Workload, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
+    """Return a trial's cell, laid out once per process and asset; given the present, synthetic bars are made."""
     competition, asset = group
     replay = tuple(item for item in overrides if item[0].startswith(_REPLAY_SECTIONS))
     key = (workload.key, asset, replay)
@@ -229,7 +229,7 @@ def find_cell(workload: Workload, group: Group, overrides: Overrides) -> Cell:
         if key not in _cells:
             while len(_cells) >= _MOST:
                 _cells.pop(next(iter(_cells)))
-            _cells[key] = cells_of(workload.plan(workload.with_overrides(replay), [asset]))
+            _cells[key] = cells_of(workload.plan(workload.with_overrides(replay), [asset], now))
         return _cells[key][competition, asset]
 
 

@@ -143,7 +143,7 @@ def run_sweep(
     layouts: list[_Layout] = []
     untouched: list[tuple[str, str]] = []
     for group, cell in cells.items():
-        layout = _lay_out(workload, cell, parameters, replicates)
+        layout = _lay_out(workload, cell, parameters, replicates, now)
         if layout is None:
             untouched.append(group)
         else:
@@ -203,7 +203,9 @@ class _Layout:
         )  # fmt: skip
 
 
-def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], replicates: int | None) -> _Layout | None:
+def _lay_out(
+    workload: Workload, cell: Cell, parameters: Sequence[Parameter], replicates: int | None, now: int
+) -> _Layout | None:
     mattering = tuple(p for p in parameters if matters(workload, p.key, cell.time_increment))
     if not mattering:
         return None
@@ -212,6 +214,8 @@ def _lay_out(workload: Workload, cell: Cell, parameters: Sequence[Parameter], re
     if present not in values:
         values.append(present)
         values.sort(key=_scale)
+    for overrides in values:  # while there is a present: who scores trials later has none
+        find_cell(workload, (cell.competition, cell.asset), overrides, now)
     ensembles = [method_of_trial(workload, Trial(cell.competition, cell.asset, v)).ensemble for v in values]
     shared = None not in ensembles
     exact = not shared and any(ensembles)  # some could share one: but values are compared on the same random numbers
