@@ -242,6 +242,7 @@ def test_a_presets_values_are_the_present_ones_and_leave_the_per_asset_ones_alon
     base, effective = apply_preset("ewma@seed", SETTINGS)
     workload = Workload.of(SETTINGS, "ewma@seed", start=parse_time("2026-01-15"), days=1.0)
     assert base == workload.forecaster == "ewma"
+    assert workload.name == "ewma@seed"
     for settings in (effective, workload.settings):
         present = {
             name: resolve(name, None, settings, "ewma").configured(settings, "BTC")

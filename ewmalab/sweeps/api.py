@@ -222,6 +222,7 @@ def save_sweep(
 def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> dict[str, Any]:
     inputs = done.plan.inputs()
     inputs["kind"] = "sweep"
+    inputs["forecasters"] = [done.workload.name]
     inputs["sweep"] = {
         "parameters": {p.key: list(p.values) for p in done.parameters},
         "replicates": replicates or {"ensembles": REPLICATES, "prompts": REPLICATES_EXACT},

@@ -23,7 +23,7 @@ from ewmalab.replay.schedule import Scheduled
 from ewmalab.replay.walk import known_counts
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
 from ewmalab.scoring.scale_free import Observations
-from ewmalab.settings import LoadedSettings
+from ewmalab.settings import PRESET, LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
 
 # Overrides of these sections change prompts or warm-up, not only the forecaster.
@@ -66,6 +66,12 @@ class Workload:
         """Return a workload with the forecaster's preset applied and secrets taken out."""
         base, effective = apply_preset(forecaster, settings)
         return cls(effective.without_secrets(), base, **options)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> str:
+        """Return the forecaster's name with the preset that holds."""
+        presets = [layer.name.removeprefix(PRESET) for layer in self.settings.layers if layer.name.startswith(PRESET)]
+        return "@".join([self.forecaster, *presets])
 
     @cached_property
     def key(self) -> str:
