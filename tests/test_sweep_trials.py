@@ -28,7 +28,7 @@ from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings
 from ewmalab.sweeps.cells import Cell, Workload, cells_of, keep_cells
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
-from ewmalab.sweeps.trials import Trial, TrialStore, forecaster_of, identity, method_of, score_trials, seed_of
+from ewmalab.sweeps.trials import Trial, TrialStore, ensemble_of, forecaster_of, identity, score_trials, seed_of
 
 START = parse_time("2026-01-15")
 NOW = parse_time("2026-03-01")
@@ -290,8 +290,8 @@ def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
     chosen = workload(**options)
     (cell,) = cells(chosen).values()
     trial = Trial(cell.competition, cell.asset, ())
-    method = method_of(chosen, cell, forecaster_of(chosen, cell, chosen.settings), 1, trial)
-    assert (method.ensemble is not None) == shares
+    ensemble = ensemble_of(chosen, cell, forecaster_of(chosen, cell, chosen.settings), 1, trial)
+    assert (ensemble is not None) == shares
 
 
 @pytest.mark.parametrize("competition", ["1h", "24h"])

@@ -11,8 +11,8 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.rulebook import Rulebook, load_rulebook
-from ewmalab.scoring.significance import Interval, block_length, diebold_mariano, holm, mean_intervals
+from ewmalab.rulebook import load_rulebook
+from ewmalab.scoring.significance import Interval, block_length, diebold_mariano, holm, mean_intervals, overlap_of
 
 By = Literal["asset", "interval", "hour"]
 ALL = "all"
@@ -85,7 +85,7 @@ def compare(
         reference, others = columns[labels[0]], labels[1:]
         rng = RandomStream.of(seed, asset, f"compare/{competition}/{part}", len(starts)).generator()
         relative = np.stack([(columns[label] - reference) for label in others], axis=1)
-        block = block_length(relative, _overlap(book, competition, starts))
+        block = block_length(relative, overlap_of(starts, book.horizon(competition)))
         base = float(reference.mean())
         p_values = [diebold_mariano(relative[:, i], block) for i in range(len(others))]
         adjusted = holm(p_values)
@@ -199,10 +199,3 @@ def _by_time(
     starts, group = np.unique(times[at], return_inverse=True)
     count = np.bincount(group)
     return {label: np.bincount(group, values[at]) / count for label, values in columns.items()}, starts
-
-
-def _overlap(book: Rulebook, competition: str, starts: np.ndarray) -> float:
-    """Return how many consecutive prompts share a part of their realised paths."""
-    if len(starts) < 2:
-        return 1.0
-    return max(1.0, book.horizon(competition) / float(np.median(np.diff(starts))))

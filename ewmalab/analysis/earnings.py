@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ewmalab.analysis.field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.scoring.leaderboard import softmax_weights
-from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length, widening
+from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length, overlap_of, widening
 
 Floats = npt.NDArray[np.float64]
 CORRECTION = 0.69  # realised emission over the weights' share, July 2026: consensus flattens it
@@ -116,8 +116,7 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
     weighted = np.zeros((len(times), scores.shape[1]))
     np.add.at(weighted, group, mass[:, None] * scores)
     masses = np.bincount(group, mass)
-    overlap = board.horizon / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    block = block_length(weighted[:, seen] / masses[:, None], overlap)
+    block = block_length(weighted[:, seen] / masses[:, None], overlap_of(times, board.horizon))
     rng = RandomStream.of(seed, "field", f"earnings/{name}", when).generator()
     counts = StationaryBootstrap(max(1, round(block)), np.arange(len(times)), seed=rng).apply(
         lambda index: np.bincount(index, minlength=len(times)), REPLICATIONS

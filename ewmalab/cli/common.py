@@ -164,6 +164,13 @@ def print_json(data: Any) -> None:
     sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
+def print_written(path: Path, refused: list[str]) -> None:
+    """Print that a settings file was written, and what it leaves alone."""
+    print(f"written: {path}")
+    for line in refused:
+        print(f"  left as it is: {line}")
+
+
 def progress(quiet: bool = False) -> Progress:
     """Return a progress display on standard error; silent where that is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -164,9 +164,7 @@ def _run(
     if untouched:
         print(f"left out, since it has no effect there: {', '.join(untouched)}")
     if options["write_config"]:
-        print(f"written: {options['write_config']}")
-        for line in refused:
-            print(f"  left as it is: {line}")
+        common.print_written(Path(options["write_config"]), refused)
     print(f"{result.sweep.trials} trials, {result.sweep.reused} of them known before; {seconds:.1f} s")
     print(f"result {result.digest()[:16]}; experiment: {experiment.path}")
 

@@ -82,7 +82,7 @@ def tune(
         with common.trials(json) as progress:
             result = run(
                 workload, chosen, now=now, trials=trials, holdout=holdout, study=study,
-                store=TrialStore(loaded.values.run.experiments_dir / "trials"),
+                store=TrialStore.of(loaded),
                 workers=common.threads(workers or loaded.values.run.threads), progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -93,8 +93,7 @@ def tune(
     experiment = save_sweep(held_out, now=now, name=name, text=text, notes={"chosen": result.chosen})
     if not json:
         print(text, end="")
-    if write_config:
-        write(write_config, held_out, now=now, force=force)
+    refused = write(write_config, held_out, now=now, force=force) if write_config else []
     if json:
         common.print_json(
             {
@@ -107,5 +106,5 @@ def tune(
         )
         return
     if write_config:
-        print(f"written: {write_config}")
+        common.print_written(write_config, refused)
     print(f"result {held_out.digest()[:16]}; experiment: {experiment.path}")

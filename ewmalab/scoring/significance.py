@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 REPLICATIONS = 1000
-_LEAST = 8  # differences without which nothing can be said
+LEAST = 8  # differences without which nothing can be said
 _LEAST_FOR_BLOCK = 16  # and without which autocorrelations say nothing
 
 
@@ -43,6 +43,26 @@ class Interval:
     def sign(self) -> int:
         """Return -1 or 1 where the whole interval lies below or above zero, else 0."""
         return -1 if self.high < 0 else 1 if self.low > 0 else 0
+
+
+def overlap_of(starts: npt.NDArray[np.int64], horizon: int) -> float:
+    """Return how many consecutive prompts share a part of their realised paths: horizon over cadence, at least 1.
+
+    Parameters
+    ----------
+    starts : (n,) int64
+        Start times in order, seconds.
+    horizon : int
+        Length of a path, seconds.
+
+    Examples
+    --------
+    >>> overlap_of(np.arange(0, 86_400, 3600), 86_400)
+    24.0
+    """
+    if len(starts) < 2:
+        return 1.0
+    return max(1.0, horizon / float(np.median(np.diff(starts))))
 
 
 def block_length(series: Floats, overlap: float = 1.0) -> float:
@@ -111,7 +131,7 @@ def mean_intervals(
 
     n = len(differences)
     means = differences.mean(axis=0)
-    if n < _LEAST:
+    if n < LEAST:
         return [Interval(float(mean), -np.inf, np.inf) for mean in means]
     bootstrap = StationaryBootstrap(max(1, round(block)), differences, seed=rng)
     drawn = bootstrap.apply(lambda rows: rows.mean(axis=0), replications)
@@ -168,7 +188,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
 
     n = len(differences)
     mean = float(differences.mean()) if n else 0.0
-    if n < _LEAST or mean == 0.0:
+    if n < LEAST or mean == 0.0:
         return 1.0
     freedom = max(1, int(min(0.4 * n ** (2 / 3), n / block)))
     coefficients = fft.dct(differences, norm="ortho")[1 : freedom + 1]
@@ -226,7 +246,7 @@ def confidence_set(
 
     n, k = losses.shape
     best = int(np.argmin(losses.mean(axis=0)))
-    if n < _LEAST or not np.ptp(losses):
+    if n < LEAST or not np.ptp(losses):
         return np.ones(k, bool)
     adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
     within = np.insert(adjusted > 1.0 - level, best, True)

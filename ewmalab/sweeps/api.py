@@ -20,7 +20,7 @@ from ewmalab.scoring.significance import LEVEL
 from ewmalab.settings import LoadedSettings, parse_duration
 from ewmalab.sweeps.cells import Workload
 from ewmalab.sweeps.engines import Engine
-from ewmalab.sweeps.parameters import label, resolve
+from ewmalab.sweeps.parameters import label, resolve_all
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.select import CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweeps.trials import TrialStore
@@ -172,14 +172,10 @@ def sweep(
     ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, EngineError
     """
     workload = workload or workload_of(settings, **prompts)
-    chosen = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
     windows = parse_walk_forward(forward) if forward else None
-    resolved = [resolve(name, values, workload.settings, workload.forecaster) for name, values in chosen.items()]
-    if len({p.key for p in resolved}) < len(resolved):
-        raise ConfigError("a parameter is named twice")
-    store = TrialStore(settings.values.run.experiments_dir / "trials")
     done = run_sweep(
-        workload, resolved, now=now, replicates=replicates, store=store, fresh=fresh,
+        workload, resolve_all(parameters, workload.settings, workload.forecaster), now=now, replicates=replicates,
+        store=TrialStore.of(settings), fresh=fresh,
         engine=engine, workers=workers, scheduler=scheduler, progress=progress,
     )  # fmt: skip
     return judge_sweep(done, replicates=replicates, windows=windows)

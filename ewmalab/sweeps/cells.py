@@ -23,6 +23,7 @@ from ewmalab.replay.schedule import Scheduled
 from ewmalab.replay.walk import known_counts
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
 from ewmalab.scoring.scale_free import Observations
+from ewmalab.scoring.significance import overlap_of
 from ewmalab.settings import PRESET, LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
 
@@ -151,9 +152,7 @@ class Cell:
     @property
     def overlap(self) -> float:
         """Return how many consecutive prompts share a part of their realised paths."""
-        if len(self.starts) < 2:
-            return 1.0
-        return max(1.0, self.prompts[0].time_length / float(np.median(np.diff(self.starts))))
+        return overlap_of(self.starts, self.prompts[0].time_length)
 
     @cached_property
     def known(self) -> npt.NDArray[np.int64]:

@@ -5,7 +5,6 @@ Every task is a pure function of its arguments, so results are the same bits whe
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -114,7 +113,6 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
         from distributed.client import FutureCancelledError, FuturesCancelledError
     except ImportError as error:
         raise ConfigError("--engine dask needs an extra: pip install 'ewmalab[dask]'") from error
-    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__DAEMON", "true")
     with ExitStack() as stack:
         if scheduler is None:
             cluster = stack.enter_context(

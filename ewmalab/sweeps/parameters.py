@@ -109,6 +109,23 @@ def resolve(
     return Parameter(key, tuple(ordered))
 
 
+def resolve_all(
+    parameters: Mapping[str, Sequence[str] | None] | Sequence[str], settings: LoadedSettings, forecaster: str
+) -> list[Parameter]:
+    """Find the settings that names stand for: a mapping gives their values, a sequence takes the default grids.
+
+    Raises
+    ------
+    ConfigError
+        As `resolve`, and if a setting is named twice.
+    """
+    chosen = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
+    resolved = [resolve(name, values, settings, forecaster) for name, values in chosen.items()]
+    if len({parameter.key for parameter in resolved}) < len(resolved):
+        raise ConfigError("a parameter is named twice")
+    return resolved
+
+
 def _closed(key: str, value: Any, side: int, settings: LoadedSettings) -> bool:
     """Tell whether a setting refuses what lies a little beyond a value."""
     size = magnitude(value) or 0.0

@@ -15,14 +15,14 @@ from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cel
 from ewmalab.sweeps.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
 from ewmalab.sweeps.trials import (
-    Method,
+    Ensemble,
     Scores,
     Trial,
     TrialStore,
+    ensemble_of,
     forecaster_of,
     identity,
     matters,
-    method_of,
     score_trials,
     seed_of,
 )
@@ -216,7 +216,7 @@ def _lay_out(
         values.sort(key=_scale)
     for overrides in values:  # while there is a present: who scores trials later has none
         find_cell(workload, (cell.competition, cell.asset), overrides, now)
-    ensembles = [method_of_trial(workload, Trial(cell.competition, cell.asset, v)).ensemble for v in values]
+    ensembles = [ensemble_of_trial(workload, Trial(cell.competition, cell.asset, v)) for v in values]
     shared = None not in ensembles
     exact = not shared and any(ensembles)  # some could share one: but values are compared on the same random numbers
     count = replicates or (REPLICATES if shared else REPLICATES_EXACT)
@@ -229,11 +229,12 @@ def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
     return tuple((-np.inf if (m := magnitude(value)) is None else m, str(value)) for _, value in overrides)
 
 
-def method_of_trial(workload: Workload, trial: Trial) -> Method:
+def ensemble_of_trial(workload: Workload, trial: Trial) -> Ensemble | None:
+    """Return what names the ensemble that serves a trial, if one does."""
     cell = find_cell(workload, trial.group, trial.overrides)
     settings = workload.with_overrides(trial.overrides)
     forecaster = forecaster_of(workload, cell, settings)
-    return method_of(workload, cell, forecaster, seed_of(settings, trial.replicate), trial)
+    return ensemble_of(workload, cell, forecaster, seed_of(settings, trial.replicate), trial)
 
 
 def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_Task]:
@@ -241,7 +242,7 @@ def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_T
     groups: dict[object, list[tuple[str, Trial]]] = {}
     costs: dict[object, float] = {}
     for name, trial in pending.items():
-        ensemble = method_of_trial(workload, trial).ensemble
+        ensemble = ensemble_of_trial(workload, trial)
         cell = find_cell(workload, trial.group, trial.overrides)
         first = cell.prompts[0]
         key: object

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ewmalab.market.bars import DAY, MINUTE
 from ewmalab.scoring.significance import (
+    LEAST,
     LEVEL,
     Interval,
     block_length,
@@ -27,7 +28,6 @@ Floats = npt.NDArray[np.float64]
 Verdict = Literal["better", "keep", "cannot tell", "no effect", "too few prompts"]
 
 _Z = 1.959963984540054
-_LEAST_PROMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     verdict: Verdict
     if not differences.any():
         verdict = "no effect"
-    elif count < _LEAST_PROMPTS:
+    elif count < LEAST:
         verdict = "too few prompts"
     elif best == cell.configured:
         verdict = "keep"

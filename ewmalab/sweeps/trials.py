@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,9 @@ from ewmalab.sweeps.cells import Cell, Workload, find_cell
 from ewmalab.sweeps.parameters import Overrides
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
+
+# shape, increment, steps, paths of an answer, paths of the ensemble, seed
+Ensemble = tuple[Hashable, int, int, int, int, int]
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 _WARMUPS = {"replay.warmup_1m_hours": True, "replay.warmup_5m_days": False}  # whether for increments of a minute
@@ -87,23 +90,18 @@ def seed_of(settings: LoadedSettings, replicate: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """How a trial is scored; trials with an equal `ensemble` share one, None means prompt by prompt."""
-
-    ensemble: tuple[Any, ...] | None
-
-
-def method_of(workload: Workload, cell: Cell, forecaster: Forecaster[Any], seed: int, trial: Trial) -> Method:
-    """Return how a trial is scored."""
+def ensemble_of(
+    workload: Workload, cell: Cell, forecaster: Forecaster[Any], seed: int, trial: Trial
+) -> Ensemble | None:
+    """Return what names the ensemble that serves a trial, and others like it; None where prompts are simulated."""
     if workload.exact or trial.exact or not cell.scales or not isinstance(forecaster, ScaleFree):
-        return Method(None)
+        return None
     shape = forecaster.shape(cell.time_increment)
     if shape is None:
-        return Method(None)
+        return None
     first = cell.prompts[0]
     size = max(workload.ensemble_size, first.num_simulations)
-    return Method((shape, first.time_increment, first.steps, first.num_simulations, size, seed, trial.replicate))
+    return shape, first.time_increment, first.steps, first.num_simulations, size, seed
 
 
 def identity(workload: Workload, cell: Cell, trial: Trial) -> str:
@@ -145,13 +143,13 @@ def score_trials(workload: Workload, trials: Sequence[Trial]) -> list[Scores]:
     A trial's scores do not depend on which others stand beside it.
     """
     out: list[Scores] = [np.empty(0)] * len(trials)
-    shared: dict[tuple[Any, ...], list[tuple[int, Cell, Any]]] = defaultdict(list)
+    shared: dict[Ensemble, list[tuple[int, Cell, Any]]] = defaultdict(list)
     for index, trial in enumerate(trials):
         cell = find_cell(workload, trial.group, trial.overrides)
         settings = workload.with_overrides(trial.overrides)
         forecaster = forecaster_of(workload, cell, settings)
         seed = seed_of(settings, trial.replicate)
-        ensemble = method_of(workload, cell, forecaster, seed, trial).ensemble
+        ensemble = ensemble_of(workload, cell, forecaster, seed, trial)
         if ensemble is None:
             out[index] = _score_each(cell, forecaster, seed)
         else:
@@ -172,9 +170,9 @@ def _score_each(cell: Cell, forecaster: Forecaster[Any], seed: int) -> Scores:
     return out
 
 
-def _score_shared(ensemble: tuple[Any, ...], members: Sequence[tuple[int, Cell, Any]]) -> list[Scores]:
+def _score_shared(ensemble: Ensemble, members: Sequence[tuple[int, Cell, Any]]) -> list[Scores]:
     """Score the trials that share an ensemble, rule by rule."""
-    _, time_increment, steps, num_simulations, size, seed, _ = ensemble
+    _, time_increment, steps, num_simulations, size, seed = ensemble
     out = [np.full(len(cell.items), np.nan) for _, cell, _ in members]
     _, first, forecaster = members[0]
     prompt = Prompt(first.prompts[0].start_time, first.competition, first.asset, first.prompts[0].request_time,
@@ -219,6 +217,11 @@ class TrialStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def of(cls, settings: LoadedSettings) -> TrialStore:
+        """Return the store in the experiments' folder."""
+        return cls(settings.values.run.experiments_dir / "trials")
 
     def _path(self, name: str) -> Path:
         return self.root / name[:2] / f"{name}.f64"

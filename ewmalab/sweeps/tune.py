@@ -18,8 +18,8 @@ from ewmalab.market.bars import MINUTE
 from ewmalab.settings import format_duration, magnitude
 from ewmalab.sweeps.api import SweepResult, judge_sweep
 from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
-from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve
-from ewmalab.sweeps.run import Sweep, SweepCell, method_of_trial
+from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve_all
+from ewmalab.sweeps.run import Sweep, SweepCell, ensemble_of_trial
 from ewmalab.sweeps.trials import Scores, Trial, TrialStore, identity, matters, score_trials
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def tune(
     ConfigError
         If no setting matters for any prompt, or the range is too short to keep days for judging.
     """
-    names = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
-    resolved = [resolve(name, values, workload.settings, workload.forecaster) for name, values in names.items()]
+    resolved = resolve_all(parameters, workload.settings, workload.forecaster)
     plan = workload.plan(workload.settings, workload.assets, now)
     cells = cells_of(plan)
     forget_cells(workload)
@@ -156,7 +155,7 @@ class _Search:
             for p in parameters for value in p.values
         ]  # fmt: skip
         trials = [Trial(cell.competition, cell.asset, overrides) for overrides in alone]
-        self.shared = all(method_of_trial(workload, trial).ensemble is not None for trial in trials)
+        self.shared = all(ensemble_of_trial(workload, trial) is not None for trial in trials)
         # A journal may hold studies of other prompts and settings: they do not meet.
         text = f"{workload.key}\0{cell.identity}\0{[(p.key, p.values) for p in parameters]}\0{border}\0{replicates}"
         self.study = f"{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
