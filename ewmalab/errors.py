@@ -16,7 +16,9 @@
     ├── FormatError          a price has no form that validators accept
     ├── PredictionError      a prediction file or realised prices that cannot be read
     ├── ExperimentError      an experiment directory that is missing, broken or not comparable
-    └── EngineError          workers that cannot be reached, or lost a task
+    ├── EngineError          workers that cannot be reached, or lost a task
+    ├── StateError           a live state that is damaged, absent, or held by another process
+    └── ChainError           the chain cannot be reached, or does not know a key
 
 Every message names what was found, the limit it broke, and what to do about it.
 """
@@ -82,3 +84,11 @@ class ExperimentError(EwmalabError):
 
 class EngineError(EwmalabError):
     """A cluster of workers cannot be reached, or lost a task for good."""
+
+
+class StateError(EwmalabError):
+    """A live state is damaged, absent, or held by another process."""
+
+
+class ChainError(EwmalabError):
+    """The chain cannot be reached, or does not know a key."""

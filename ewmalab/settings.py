@@ -154,6 +154,7 @@ class PythSettings(_Section):
 
     host: Host
     path: str
+    spot_host: Host
     api_key: SecretStr
 
 
@@ -221,6 +222,43 @@ class RandomWalkSettings(_Section):
     sigma_per_hour: PerAsset[Annotated[Number, Field(ge=0, lt=0.1)]]
 
 
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Interval = Annotated[Duration, Field(ge=1, le=3600)]
+
+
+class LiveSettings(_Section):
+    """Updater and miner."""
+
+    forecaster: str
+    assets: tuple[str, ...]
+    feed: Literal["auto", "pyth", "binance", "hyperliquid"]
+    state_dir: Path
+    log_dir: Path
+    keep_paths: bool
+    update_interval: Interval
+    refetch: Annotated[Duration, Field(ge=60, le=86_400)]
+    stale_after: Annotated[Duration, Field(ge=120, le=86_400)]
+    refuse_after: Annotated[Duration, Field(ge=180, le=7 * 86_400)]
+    spot_interval: Interval
+    spot_max_age: Annotated[Duration, Field(ge=1, le=3600)]
+    host: str
+    port: Port
+    external_ip: str
+    monitor_host: str
+    monitor_port: Port
+    network: str
+    netuid: Annotated[int, Field(ge=0)]
+    wallet: str
+    hotkey: str
+    wallet_path: str
+    chain: bool
+    allow: tuple[str, ...]
+    chain_refresh: Annotated[Duration, Field(ge=12, le=86_400)]
+    min_stake: Annotated[Number, Field(ge=-1)]
+    require_permit: bool
+    clock: str
+
+
 class Settings(_Section):
     """All settings, validated and frozen."""
 
@@ -230,6 +268,7 @@ class Settings(_Section):
     replay: ReplaySettings
     ewma: EwmaSettings
     random_walk: RandomWalkSettings
+    live: LiveSettings
     plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
     presets: dict[str, dict[str, dict[str, Any]]]
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.metadata
+import inspect
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import ewmalab
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings, asset_parameters
+
+_LIBRARIES = ("numba", "numpy", "llvmlite")
 
 BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk}
 
@@ -76,6 +84,21 @@ def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettin
     """
     base, _, preset = name.partition("@")
     return base, settings.with_preset(factory_of(base)[1], preset) if preset else settings
+
+
+@cache
+def code_version(forecaster: str) -> str:
+    """Return a digest of this package's source, the forecaster's own, and the libraries that compile them."""
+    sha = hashlib.sha256()
+    root = Path(ewmalab.__file__).parent
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    source = inspect.getsourcefile(factory_of(forecaster)[0])
+    if source is not None and not Path(source).is_relative_to(root):
+        sha.update(Path(source).read_bytes())
+    for name in _LIBRARIES:
+        sha.update(f"{name}=={importlib.metadata.version(name)}".encode())
+    return sha.hexdigest()
 
 
 def _import(name: str) -> Any:

@@ -103,7 +103,7 @@ class BacktestPlan:
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
-        del settings["feeds"]["pyth"]["api_key"]
+        del settings["feeds"]["pyth"]["api_key"], settings["live"]
         return {
             "kind": "backtest",
             "settings": settings,

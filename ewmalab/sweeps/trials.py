@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import inspect
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-import ewmalab
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.load import factory_of, load_forecaster
+from ewmalab.forecast.load import code_version, factory_of, load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import MINUTE
@@ -36,7 +32,6 @@ Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not
 # shape, increment, steps, paths of an answer, paths of the ensemble, seed
 Ensemble = tuple[Hashable, int, int, int, int, int]
 
-_LIBRARIES = ("numba", "numpy", "llvmlite")
 _WARMUPS = {"replay.warmup_1m_hours": True, "replay.warmup_5m_days": False}  # whether for increments of a minute
 
 
@@ -120,21 +115,6 @@ def identity(workload: Workload, cell: Cell, trial: Trial) -> str:
         "code": code_version(workload.forecaster),
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-@cache
-def code_version(forecaster: str) -> str:
-    """Return a digest of this package's source, the forecaster's own, and the libraries that compile them."""
-    sha = hashlib.sha256()
-    root = Path(ewmalab.__file__).parent
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
-        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    source = inspect.getsourcefile(factory_of(forecaster)[0])
-    if source is not None and not Path(source).is_relative_to(root):
-        sha.update(Path(source).read_bytes())
-    for name in _LIBRARIES:
-        sha.update(f"{name}=={importlib.metadata.version(name)}".encode())
-    return sha.hexdigest()
 
 
 def score_trials(workload: Workload, trials: Sequence[Trial]) -> list[Scores]:

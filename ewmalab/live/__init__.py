@@ -1,0 +1,1 @@
+"""Production: an updater that keeps states current, a miner that answers validators, and what watches over both."""
