@@ -39,10 +39,11 @@ class Clock:
     def wait(self, until: float, stop: Event) -> bool:
         """Wait for a market time, or until `stop` is set, which is returned.
 
-        The system's clock may be set while we wait: short naps notice that.
+        The system's clock may be set meanwhile: forwards ends the wait at once, backwards does not prolong it.
         """
+        end = time.monotonic() + (until - self.now()) / self.speed
         while not stop.is_set():
-            left = (until - self.now()) / self.speed
+            left = min(end - time.monotonic(), (until - self.now()) / self.speed)
             if left <= 0:
                 return False
             stop.wait(min(left, 1.0))

@@ -51,7 +51,17 @@ class HttpFeed(ABC):
         if start >= closed:
             return Bars.empty()
         columns = self.candles(asset, symbol, start, closed, now)
+        self.synthetic = self._client.synthetic
+        # Where our clock is ahead, a candle that forms would seem closed: the host must have seen its end as well.
+        host_time = self._client.host_time
+        if host_time is not None:
+            closed = min(closed, int(host_time) // MINUTE * MINUTE)
         return bars_from_columns(columns, feed=self.name, asset=asset, start=start, end=closed)
+
+    def clock_skew(self, now: float) -> float | None:
+        """Return by how many seconds `now` was ahead of the host's clock at its last answer, None if unknown."""
+        host_time = self._client.host_time
+        return None if host_time is None else now - host_time
 
     @abstractmethod
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:

@@ -21,6 +21,9 @@ import urllib3
 
 from ewmalab.errors import ConfigError, FeedAuthError, FeedError, FeedUnavailable
 
+SYNTHETIC_HEADER = "X-Synthetic"
+"""Sent with every answer by servers of simulated prices."""
+
 UNSTATED_SILENCE = 60.0
 """Seconds of silence after a 429 that does not say, in a form we can read, how long to wait."""
 
@@ -196,6 +199,17 @@ class HttpClient:
         self._host_setting = host_setting
         self._silence_on = frozenset(silence_on)
         self._gate = Gate(*rate, sleep=sleep, monotonic=monotonic)
+        self._last_headers: Mapping[str, str] = {}
+
+    @property
+    def host_time(self) -> float | None:
+        """The host's own time at its last answer, seconds since 1970-01-01 UTC; None if it did not tell."""
+        return _http_date(self._last_headers.get("Date", ""))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the host said at its last answer that its prices are simulated."""
+        return SYNTHETIC_HEADER in self._last_headers
 
     def get_json(
         self,
@@ -282,6 +296,7 @@ class HttpClient:
         except requests.RequestException as error:  # its text may quote headers: name only its kind
             raise FeedError(f"{where}: the request cannot be sent ({type(error).__name__})") from None
         with response:
+            self._last_headers = response.headers
             wait = self._silence_wanted(response)
             if wait is not None:
                 self._gate.silence(wait)

@@ -36,6 +36,7 @@ class HyperliquidFeed(HttpFeed):
 
     name = "hyperliquid"
     chunk = REACH
+    reach = REACH
 
     def __init__(
         self,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 from ewmalab.market.feeds.base import Feed
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings import Settings
+
+if TYPE_CHECKING:
+    from ewmalab.market.feeds.http import HttpOptions
 
 
 def cache_name(name: str, settings: Settings) -> str:
@@ -25,8 +29,8 @@ def cache_name(name: str, settings: Settings) -> str:
     return market_name(settings.feeds.simulated.seed, settings.feeds.simulated.gaps)
 
 
-def make_feed(name: str, settings: Settings, rulebook: Rulebook) -> Feed:
-    """Return the feed `name` as the settings describe it.
+def make_feed(name: str, settings: Settings, rulebook: Rulebook, **options: Unpack[HttpOptions]) -> Feed:
+    """Return the feed `name` as the settings describe it; `options` are those of its HTTP client.
 
     Raises
     ------
@@ -46,15 +50,15 @@ def make_feed(name: str, settings: Settings, rulebook: Rulebook) -> Feed:
         from ewmalab.market.feeds.pyth import PythFeed
 
         key = feeds.pyth.api_key.get_secret_value() or None
-        return PythFeed(symbols, host=feeds.pyth.host, path=feeds.pyth.path, api_key=key)
+        return PythFeed(symbols, host=feeds.pyth.host, path=feeds.pyth.path, api_key=key, **options)
     if name == "binance":
         from ewmalab.market.feeds.binance import BinanceFeed
 
-        return BinanceFeed(symbols, host=feeds.binance.host)
+        return BinanceFeed(symbols, host=feeds.binance.host, **options)
     if name == "hyperliquid":
         from ewmalab.market.feeds.hyperliquid import HyperliquidFeed
 
-        return HyperliquidFeed(symbols, host=feeds.hyperliquid.host)
+        return HyperliquidFeed(symbols, host=feeds.hyperliquid.host, **options)
     if name == "file":
         from ewmalab.market.feeds.file import FileFeed
 

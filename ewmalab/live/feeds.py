@@ -1,0 +1,93 @@
+"""Which feed each asset's bars come from in production."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ewmalab.errors import ConfigError
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.feeds.http import HttpOptions
+from ewmalab.market.feeds.make import make_feed
+from ewmalab.rulebook import Rulebook
+from ewmalab.settings import Settings
+
+# A live update that fails is tried again a minute later: it must not hold up the others for long.
+LIVE_HTTP: HttpOptions = {"timeout": (3, 8), "attempts": 2, "max_backoff": 2.0, "max_silence": 5.0, "deadline": 20.0}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedChoice:
+    """The feed of each asset, and what to say about it.
+
+    Attributes
+    ----------
+    feeds : mapping of asset to feed name
+    line : str
+        What was chosen, for the start of a process.
+    warnings : tuple of str
+        Where the forecast rests on another feed than the score.
+    """
+
+    feeds: Mapping[str, str]
+    line: str
+    warnings: tuple[str, ...]
+
+
+def live_assets(settings: Settings, rulebook: Rulebook, now: int) -> tuple[str, ...]:
+    """Return the assets to serve: those of the settings, else all that compete now.
+
+    Raises
+    ------
+    RulebookError
+        If the rulebook does not know one.
+    """
+    chosen = tuple(dict.fromkeys(asset.upper() for asset in settings.live.assets))
+    for asset in chosen:
+        rulebook.asset(asset)
+    return chosen or tuple(dict.fromkeys(a for c in rulebook.at(now).competitions.values() for a in c.assets))
+
+
+def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice:
+    """Return the feed of each asset that is served.
+
+    ``pyth`` (and ``auto`` with a key) takes Pyth wherever it has the asset; ``auto`` without a key takes the feed that
+    validators score. An asset that the wanted feed lacks comes from the scored one.
+
+    Raises
+    ------
+    ConfigError
+        If no feed has an asset.
+    """
+    rules = rulebook.at(now)
+    keyed = bool(settings.feeds.pyth.api_key.get_secret_value())
+    wanted = settings.live.feed
+    if wanted == "auto":
+        wanted_name = "pyth" if keyed else ""
+        why = "PYTH_API_KEY is set" if keyed else "no PYTH_API_KEY: the feeds that validators score"
+    else:
+        wanted_name, why = wanted, "as configured"
+    feeds: dict[str, str] = {}
+    others: dict[tuple[str, str], list[str]] = {}
+    for asset in live_assets(settings, rulebook, now):
+        known = rulebook.asset(asset).symbols
+        scored = rules.assets[asset].scored_feed
+        name = wanted_name if wanted_name in known else scored
+        if name is None or name not in known:
+            raise ConfigError(f"live.assets: no feed has {asset}; it has {', '.join(known) or 'none'}")
+        feeds[asset] = name
+        if scored not in (None, name):
+            others.setdefault((name, str(scored)), []).append(asset)
+    names = dict.fromkeys(feeds.values())
+    listed = "; ".join(f"{name}: {' '.join(a for a in feeds if feeds[a] == name)}" for name in names)
+    warnings = tuple(
+        f"{' '.join(assets)}: the model follows {name}, validators score {scored}"
+        for (name, scored), assets in others.items()
+    )
+    return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings)
+
+
+def make_feeds(choice: FeedChoice, settings: Settings, rulebook: Rulebook) -> dict[str, Feed]:
+    """Return each asset's feed; assets of one feed share it, and its rate limit."""
+    made = {name: make_feed(name, settings, rulebook, **LIVE_HTTP) for name in dict.fromkeys(choice.feeds.values())}
+    return {asset: made[name] for asset, name in choice.feeds.items()}

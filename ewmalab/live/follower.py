@@ -1,0 +1,197 @@
+"""One asset's bars and state, kept current from its feed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError
+from ewmalab.live.history import Amendment, merge
+from ewmalab.live.store import AssetState, SavedState, StateStore
+from ewmalab.live.tracker import Model, Tracker, origin_of
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.cache import Cache
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.fetch import fetch_missing
+
+KEEP = 7 * DAY
+"""Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
+
+_FAR = 3600  # a longer stretch than this is fetched into the cache, chunk by chunk: what arrived is never lost
+
+
+@dataclass
+class Counts:
+    """What happened to one asset since the process began."""
+
+    new: int = 0
+    late: int = 0
+    revised: int = 0
+    feed_errors: int = 0
+    save_errors: int = 0
+    restored: str = ""
+    error: str = ""
+
+
+@dataclass
+class Follower:
+    """Keeps one asset current.
+
+    Parameters
+    ----------
+    asset : str
+    feed : Feed
+    model : Model
+    store : StateStore
+        Written to: its lock is held by the caller.
+    cache : Cache
+    refetch : int
+        Seconds behind the newest bar that are asked for again.
+    """
+
+    asset: str
+    feed: Feed
+    model: Model
+    store: StateStore
+    cache: Cache
+    refetch: int
+    counts: Counts = field(default_factory=Counts)
+    generation: int = 0
+    bars: Bars = field(default_factory=Bars.empty)
+
+    def __post_init__(self) -> None:
+        self._tracker = Tracker(self.model)
+        self._unsaved = False
+        self._amended: list[Amendment] = []
+
+    @property
+    def state(self) -> Any:
+        """Return the forecaster's state after the newest bar."""
+        return self._tracker.state
+
+    @property
+    def newest(self) -> int | None:
+        """Return the label of the newest bar."""
+        return int(self.bars.timestamp[-1]) if len(self.bars) else None
+
+    def restore(self) -> list[str]:
+        """Go on from the saved state; return what a user should know about it."""
+        saved, said = self.store.load(self.asset)
+        if said:
+            said += [f"moved aside: {path}" for path in self.store.set_aside(self.asset)]
+        if saved is not None and saved.feed != self.feed.name:
+            said.append(f"{self.asset}: the saved bars are of {saved.feed}, not {self.feed.name}: begun anew")
+            self.store.set_aside(self.asset, everything=True)
+            saved = None
+        if saved is None:
+            self.counts.restored = "cache" if said else "nothing saved"
+            return said
+        self.bars, self.generation = saved.bars, saved.generation
+        self.counts.restored = "saved state"
+        known = saved.states.get(self.model.name)
+        if known is not None and known.parameters == self.model.parameters:
+            try:
+                self._tracker.adopt(self.model.forecaster.load_state(known.state), saved.newest)
+                return said
+            except ForecasterError as error:
+                said.append(f"{self.asset}: {error}")
+        said.append(f"{self.asset}: parameters or code differ from those of the saved state: made again from its bars")
+        self._tracker.follow(self.bars)
+        self._unsaved = True
+        return said
+
+    def update(self, now: int) -> list[Amendment]:
+        """Fetch what is closed at `now`, follow it, and save; errors are counted and leave everything as it was.
+
+        Returns
+        -------
+        list of Amendment
+            Changes of bars that were known before, part of the generation that was saved.
+        """
+        try:
+            self._take(now)
+            self.counts.error = ""
+        except (FeedError, BarsError, DataError) as error:
+            self.counts.feed_errors += 1
+            self.counts.error = str(error)
+        if not self._unsaved or not len(self.bars):
+            return []
+        try:
+            self._save(now)
+        except OSError as error:
+            self.counts.save_errors += 1
+            self.counts.error = f"the state cannot be saved: {error}"
+            return []
+        amended, self._amended = self._amended, []
+        return amended
+
+    def archive(self, now: int) -> None:
+        """Put into the cache what it lacks of the bars known here.
+
+        Raises
+        ------
+        DataError, OSError
+            Nothing is lost: the bars stay in the state, and are archived the next time.
+        """
+        if not len(self.bars):
+            return
+        first, end = int(self.bars.timestamp[0]), int(self.bars.timestamp[-1]) + MINUTE
+        for a, b in self.cache.missing(self.feed.name, self.asset, first, end):
+            self._into_cache(self.bars.between(a, b), a, b, now)
+
+    def _take(self, now: int) -> None:
+        begin = self._first_wanted(now)
+        if self.newest is None or now - self.newest > _FAR:
+            self.archive(now)
+            try:
+                fetch_missing(self.cache, self.feed, self.asset, begin, now, now=now)
+            finally:  # what arrived before an error counts
+                self._follow(self.cache.read(self.feed.name, self.asset, begin, now))
+            return
+        closed = now - now % MINUTE
+        while begin < closed:
+            stop = min(begin + self.feed.chunk, closed)
+            for change in self._follow(self.feed.fetch(self.asset, begin, stop, now)):
+                label = change.label
+                self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
+            begin = stop
+
+    def _first_wanted(self, now: int) -> int:
+        """Return the first label to ask for: of the warm-up, or a little behind the newest bar."""
+        if self.newest is not None:
+            return max(int(self.bars.timestamp[0]), self.newest + MINUTE - self.refetch)
+        begin = origin_of(now, self.model.warmup)
+        reach = getattr(self.feed, "reach", None)
+        return begin if reach is None else max(begin, now - now % MINUTE - reach + 10 * MINUTE)
+
+    def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
+        merged = merge(self.bars, fresh)
+        if not merged.new and not merged.amended:
+            return ()
+        keep = max(KEEP, self.model.warmup + 2 * DAY)
+        end = int(merged.bars.timestamp[-1]) + MINUTE
+        self.bars = merged.bars.between(end - keep, end)
+        self._tracker.follow(self.bars, amended=bool(merged.amended))
+        self.counts.new += merged.new
+        self.counts.late += sum(change.old is None for change in merged.amended)
+        self.counts.revised += sum(change.old is not None for change in merged.amended)
+        self._unsaved = True
+        self._amended += merged.amended
+        return merged.amended
+
+    def _into_cache(self, bars: Bars, start: int, end: int, now: int) -> None:
+        self.cache.write(
+            self.feed.name, self.asset, bars, [(start, end)],
+            source=self.feed.source, now=now, synthetic=self.feed.synthetic, replace=True,
+        )  # fmt: skip
+
+    def _save(self, now: int) -> None:
+        state = self.model.forecaster.dump_state(self._tracker.state)
+        self.store.save(
+            AssetState(
+                self.asset, self.feed.name, self.feed.synthetic, self.generation + 1, now, self.bars,
+                {self.model.name: SavedState(self.model.parameters, state)},
+            )
+        )  # fmt: skip
+        self.generation += 1
+        self._unsaved = False
