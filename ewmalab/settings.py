@@ -155,6 +155,7 @@ class PythSettings(_Section):
     host: Host
     path: str
     spot_host: Host
+    hermes_host: Host
     api_key: SecretStr
 
 

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import feed_server as fs
 import numpy as np
 import pytest
 import requests
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
 from ewmalab.market.bars import Bars
+from ewmalab.market.feeds import server as fs
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import feed_server as fs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +18,7 @@ import pytest
 
 from ewmalab.market.bars import DAY, Bars
 from ewmalab.market.cache import Cache, day_start
+from ewmalab.market.feeds import server as fs
 from ewmalab.market.files import TEMP_PREFIX
 from ewmalab.market.ranges import Range, subtract
 from ewmalab.rulebook import load_rulebook

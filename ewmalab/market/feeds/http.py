@@ -155,6 +155,11 @@ class HttpClient:
     silence_on : collection of int
         Statuses by which the host demands silence.
 
+    Attributes
+    ----------
+    synthetic : bool
+        Whether the host has said that its prices are simulated.
+
     Raises
     ------
     ConfigError
@@ -199,17 +204,13 @@ class HttpClient:
         self._host_setting = host_setting
         self._silence_on = frozenset(silence_on)
         self._gate = Gate(*rate, sleep=sleep, monotonic=monotonic)
-        self._last_headers: Mapping[str, str] = {}
+        self._date = ""
+        self.synthetic = False
 
     @property
     def host_time(self) -> float | None:
         """The host's own time at its last answer, seconds since 1970-01-01 UTC; None if it did not tell."""
-        return _http_date(self._last_headers.get("Date", ""))
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the host said at its last answer that its prices are simulated."""
-        return SYNTHETIC_HEADER in self._last_headers
+        return _http_date(self._date)
 
     def get_json(
         self,
@@ -296,7 +297,8 @@ class HttpClient:
         except requests.RequestException as error:  # its text may quote headers: name only its kind
             raise FeedError(f"{where}: the request cannot be sent ({type(error).__name__})") from None
         with response:
-            self._last_headers = response.headers
+            self._date = response.headers.get("Date", self._date)
+            self.synthetic |= SYNTHETIC_HEADER in response.headers
             wait = self._silence_wanted(response)
             if wait is not None:
                 self._gate.silence(wait)

@@ -1,7 +1,7 @@
-"""A local HTTP server that speaks the three feeds' shapes, and misbehaves on demand.
+"""A local HTTP server that speaks the feeds' shapes, keeps a time of its own, and misbehaves on demand.
 
-It listens on 127.0.0.1, on a port of the system's choice. Each request takes the next fault of the plan
-(`FeedServer.plan`); when the plan is used up, `FeedServer.always` applies, by default no fault at all.
+It listens on 127.0.0.1. Each request takes the next fault of the plan (`FeedServer.plan`); when the plan is used up,
+`FeedServer.always` applies, by default no fault at all, or a random one now and then.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import struct
 import threading
@@ -16,11 +17,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
+
 from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.feeds.http import SYNTHETIC_HEADER
+
+
+class History(Protocol):
+    """Bars of one symbol: `Bars`, or what makes them when asked."""
+
+    def between(self, start: int, end: int) -> Bars:
+        """Return the bars labelled in ``[start, end)``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ DRIP = Fault("drip")
 HTML = body(b"<!doctype html><html><body>Please enable cookies</body></html>")
 EMPTY = body(b"")
 NOT_JSON = body(b"upstream connect error")
+FAULTS = (status(429, Retry_After="1"), status(500), status(503), RESET, RESET_IN_BODY, TRUNCATE, HTML, EMPTY, NOT_JSON)
 
 
 @dataclass(frozen=True)
@@ -79,24 +93,56 @@ class Seen:
 
 
 class FeedServer:
-    """Serves the bars of each symbol in every shape; use as a context manager.
+    """Serves each symbol's bars, and spot prices, in every feed's shape; use as a context manager.
 
     Parameters
     ----------
-    bars : mapping of str to Bars
+    bars : mapping of str to History
         By the feeds' own symbols.
+    port : int
+        0: of the system's choice.
+    clock : callable, optional
+        Returns the server's time: it then serves what exists by then, the candle that still forms included. By default
+        it serves all there is, and tells no time.
+    speed : float
+        How fast that clock runs against the system's; told at ``/clock``.
+    synthetic : bool
+        Whether to say with every answer that the prices are simulated.
+    fault_rate : float
+        Share of requests that meet a random fault.
+    fault_seed : int
+    ids : mapping of str to str
+        Symbol of each of Pyth's own feed ids, Hermes' and Lazer's.
+    remember : bool
+        Whether to keep the requests in `seen`.
     """
 
-    def __init__(self, bars: Mapping[str, Bars]) -> None:
+    def __init__(
+        self,
+        bars: Mapping[str, History],
+        *,
+        port: int = 0,
+        clock: Callable[[], float] | None = None,
+        speed: float = 1.0,
+        synthetic: bool = False,
+        fault_rate: float = 0.0,
+        fault_seed: int = 0,
+        ids: Mapping[str, str] | None = None,
+        remember: bool = True,
+    ) -> None:
         self.bars = dict(bars)
         self.seen: list[Seen] = []
         self.always: Fault | None = None
         self.generous = False  # send all bars there are, whatever range was asked for
+        self.clock, self.speed, self.synthetic = clock, speed, synthetic
+        self.requests = self.faults = 0
+        self._ids, self._remember = dict(ids or {}), remember
+        self._fault_rate, self._random = fault_rate, random.Random(fault_seed)
         self._plan: deque[Fault | None] = deque()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self.released = threading.Event()
-        self._http = _Server(("127.0.0.1", 0), _Handler)
+        self._http = _Server(("127.0.0.1", port), _Handler)
         self._http.feed_server = self
         self.host = f"127.0.0.1:{self._http.server_address[1]}"
         self.url = f"http://{self.host}"
@@ -121,29 +167,86 @@ class FeedServer:
         self._plan.extend(faults)
 
     def take(self, seen: Seen) -> Fault | None:
+        """Note a request and return the fault it meets."""
         with self._lock:
-            self.seen.append(seen)
-            return self._plan.popleft() if self._plan else self.always
+            self.requests += 1
+            if self._remember:
+                self.seen.append(seen)
+            fault = self._plan.popleft() if self._plan else self.always
+            if fault is None and self._fault_rate and self._random.random() < self._fault_rate:
+                fault = self._random.choice(FAULTS)
+            self.faults += fault is not None
+            return fault
 
     def track(self, connection: socket.socket, *, gone: bool = False) -> None:
+        """Note a connection that came or went."""
         with self._lock:
             (self._connections.discard if gone else self._connections.add)(connection)
 
     def answer(self, seen: Seen) -> Any:
         """Return the decoded JSON of a good answer."""
-        if seen.path == "/api/v3/klines":
-            query = seen.query
-            first, last = int(query["startTime"]) // 1000, int(query["endTime"]) // 1000
-            return binance(self._cut(query["symbol"], first, last + 1))[: int(query["limit"])]
-        if seen.path == "/info":
-            request = seen.body["req"]
-            first, last = request["startTime"] // 1000, request["endTime"] // 1000
-            return hyperliquid(self._cut(request["coin"], first, last + 1), request["coin"])
-        return pyth(self._cut(seen.query["symbol"], int(seen.query["from"]), int(seen.query["to"]) + 1))
+        query = seen.query
+        match seen.path:
+            case "/clock" if self.clock is not None:
+                return {"began": self.clock(), "real": time.time(), "speed": self.speed}  # noqa: TID251
+            case "/api/v3/klines":
+                first, last = int(query["startTime"]) // 1000, int(query["endTime"]) // 1000
+                return binance(self._cut(query["symbol"], first, last + 1))[: int(query["limit"])]
+            case "/api/v3/ticker/price":
+                return [{"symbol": s, "price": str(self.spot(s))} for s in orjson.loads(query["symbols"])]
+            case "/info" if seen.body["type"] == "candleSnapshot":
+                request = seen.body["req"]
+                first, last = request["startTime"] // 1000, request["endTime"] // 1000
+                return hyperliquid(self._cut(request["coin"], first, last + 1), request["coin"])
+            case "/info":
+                dex = seen.body.get("dex", "")
+                coins = [s for s in self.bars if s.startswith(f"{dex}:") or (not dex and s.startswith("@"))]
+                return {coin: str(self.spot(coin)) for coin in coins}
+            case "/v1/latest_price":
+                ids = [i for i in seen.body["priceFeedIds"] if str(i) in self._ids]
+                prices = [(i, round(self.spot(self._ids[str(i)]) * 10**8)) for i in ids]
+                feeds = [{"priceFeedId": i, "price": str(price), "exponent": -8} for i, price in prices]
+                return {"parsed": {"timestampUs": str(int(self._now() * 1e6)), "priceFeeds": feeds}}
+            case "/v2/updates/price/latest":
+                told = [(i, round(self.spot(self._ids[i]) * 10**8)) for i in query["ids[]"].split(",")]
+                at = {"expo": -8, "publish_time": int(self._now())}
+                return {"parsed": [{"id": i, "price": {"price": str(price), **at}} for i, price in told]}
+        return pyth(self._cut(query["symbol"], int(query["from"]), int(query["to"]) + 1))
+
+    def spot(self, symbol: str) -> float:
+        """Return a symbol's price at the server's time: on the line from the open to the close of its minute."""
+        now = self._now()
+        label = int(now) // MINUTE * MINUTE
+        bars = self.bars[symbol].between(label - 60 * MINUTE, label + MINUTE)
+        if not len(bars):
+            return 0.0
+        if bars.timestamp[-1] != label:
+            return float(bars.close[-1])
+        start, end = float(bars.open[-1]), float(bars.close[-1])
+        return float(f"{start + (end - start) * (now - label) / MINUTE:.7g}")
+
+    def _now(self) -> float:
+        return self.clock() if self.clock else float("inf")
+
+    def headers(self) -> dict[str, str]:
+        """Return what every answer says about the server itself."""
+        told = {"Date": formatdate(self.clock(), usegmt=True)} if self.clock else {}
+        return told | ({SYNTHETIC_HEADER: "simulated prices"} if self.synthetic else {})
 
     def _cut(self, symbol: str, start: int, end: int) -> Bars:
-        bars = self.bars[symbol]
-        return bars if self.generous else bars.between(start, end)
+        history = self.bars[symbol]
+        if self.generous and isinstance(history, Bars):
+            return history
+        if self.clock is None:
+            return history.between(start, end)
+        label = int(self.clock()) // MINUTE * MINUTE
+        bars = history.between(start, min(end, label + MINUTE))
+        if not len(bars) or bars.timestamp[-1] != label:
+            return bars
+        price = [self.spot(symbol)]
+        opened = bars.open[-1:]
+        forming = Bars([label], opened, [max(*opened, *price)], [min(*opened, *price)], price)  # type: ignore[arg-type]
+        return Bars.concatenate([bars.rows(0, len(bars) - 1), forming])
 
 
 def pyth(bars: Bars) -> dict[str, Any]:
@@ -198,16 +301,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(None)
 
     def do_POST(self) -> None:
-        self._serve(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self._serve(orjson.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
     def _serve(self, sent: Any) -> None:
         url = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        query = {name: ",".join(values) for name, values in parse_qs(url.query).items()}
         seen = Seen(self.command, url.path, query, sent, dict(self.headers.items()))
         server = self.server.feed_server
         fault = server.take(seen)
         if fault is None:
-            return self._send(200, json.dumps(server.answer(seen)).encode())
+            return self._send(200, orjson.dumps(server.answer(seen)))
         match fault.kind:
             case "status":
                 return self._send(fault.status, fault.body, fault.headers)
@@ -222,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return None
             case "reset":
                 return self._reset()
-        content = json.dumps(server.answer(seen)).encode()
+        content = orjson.dumps(server.answer(seen))
         half = content[: len(content) // 2]
         self.send_response(200)
         self.close_connection = True
@@ -248,7 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, code: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response_only(code)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        own = self.server.feed_server.headers()
+        for name, value in {"Content-Type": "application/json", **own, **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
