@@ -356,6 +356,11 @@ class LoadedSettings:
         layers[0] = Layer(layers[0].name, _merge((layers[0], Layer("", {"feeds": {"pyth": {"api_key": ""}}})))[0])
         return _build(tuple(layers))
 
+    def dump(self) -> bytes:
+        """Return all layers as JSON, without secrets: what `read_settings` turns into equal settings."""
+        layers = [[layer.name, layer.table] for layer in self.without_secrets().layers]
+        return orjson.dumps(layers, option=orjson.OPT_SORT_KEYS, default=str)
+
     def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
         """Return settings with more flags (dotted keys) on top."""
         table = _nest(flags)
@@ -393,6 +398,20 @@ def load_settings(
     layers.append(Layer("environment", _environment(env)))
     layers.append(Layer("flag", _nest(flags or {})))
     return _build(tuple(layers))
+
+
+def read_settings(data: bytes) -> LoadedSettings:
+    """Return the settings that `LoadedSettings.dump` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If they are of another version, or damaged.
+    """
+    try:
+        return _build(tuple(Layer(name, table) for name, table in orjson.loads(data)))
+    except (orjson.JSONDecodeError, TypeError, ValueError) as error:
+        raise ConfigError(f"recorded settings cannot be read: {error}") from error
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

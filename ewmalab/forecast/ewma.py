@@ -143,6 +143,29 @@ class Ewma:
         five = self._filter(state.five_minute, longer, self.half_life_5m) if len(longer) else state.five_minute
         return EwmaState(minute, five, forming)
 
+    def aged(self, state: EwmaState, until: int) -> EwmaState:
+        """Return the state after a silence that lasts until `until`; see `Ageing`.
+
+        It is what the filter makes of the missing bars before it takes the next one: with ``hold`` the variance stays,
+        with ``revert`` it nears the long-run variance, with ``decay`` it shrinks.
+        """
+        five = self._aged(state.five_minute, until, self.half_life_5m, FIVE_MINUTES)
+        return EwmaState(self._aged(state.minute, until, self.half_life_1m, MINUTE), five, state.forming)
+
+    def _aged(
+        self, core: npt.NDArray[np.float64], until: int, half_life: int, resolution: int
+    ) -> npt.NDArray[np.float64]:
+        missing = float((until - core[ek.LAST_TIME]) // resolution - 1) if core[ek.COUNT] else 0.0
+        if missing <= 0 or self.gap_policy == "hold":
+            return core
+        new = core.copy()
+        if self.gap_policy == "decay":
+            new[ek.VARIANCE] *= ek.decay_of(half_life, resolution) ** missing
+        else:
+            weight = ek.decay_of(self.gap_half_life, resolution) ** missing
+            new[ek.VARIANCE] = core[ek.LONG_RUN] + (core[ek.VARIANCE] - core[ek.LONG_RUN]) * weight
+        return new
+
     def simulate(self, state: EwmaState, prompt: Prompt, stream: RandomStream) -> LogReturns:
         """Return cumulative log-returns; see `Forecaster.simulate`.
 

@@ -98,6 +98,15 @@ class Forecaster(Protocol[State]):
 
 
 @runtime_checkable
+class Ageing(Protocol[State]):
+    """A forecaster with a rule for the time after its newest bar, while no other arrives."""
+
+    def aged(self, state: State, until: int) -> State:
+        """Return the state as its gap rule has it at `until`, seconds since 1970-01-01 UTC; `state` stays as it is."""
+        ...
+
+
+@runtime_checkable
 class ScaleFree(Protocol[StateOut]):
     """A forecaster whose paths are those of a reference state times one number, the relative volatility.
 

@@ -175,7 +175,8 @@ def _pyth(assets: tuple[str, ...], settings: Settings, rulebook: Rulebook) -> li
     key = settings.feeds.pyth.api_key.get_secret_value()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     lazer = {i: asset for asset in assets if (i := rulebook.asset(asset).lazer_id) is not None}
-    hermes = {i: a for a in assets if a not in lazer.values() and (i := rulebook.asset(a).hermes_id) is not None}
+    others = {a: rulebook.asset(a).hermes_id for a in assets if a not in lazer.values()}
+    hermes = {feed_id: asset for asset, feed_id in others.items() if feed_id is not None}
     sources = []
     if lazer:
         sources.append(
