@@ -66,15 +66,20 @@ class Neuron:
         In the subnet's own token.
     permit : bool
         Whether it has a validator permit.
-    ip : str
-        Where it serves; empty if nowhere.
+    axon : str
+        Where it serves, as ``ip:port``; empty if nowhere.
     """
 
     hotkey: str
     uid: int
     stake: float
     permit: bool
-    ip: str
+    axon: str
+
+    @property
+    def ip(self) -> str:
+        """Return the address without its port."""
+        return self.axon.rpartition(":")[0].strip("[]")
 
 
 def signed_text(nonce: str, caller: str, axon: str, uuid: str, body_hash: str) -> bytes:

@@ -48,11 +48,16 @@ class AnswerLog:
 
     def start(self, settings: LoadedSettings) -> str:
         """Record the settings and begin; return the settings' digest, which every answer names."""
+        digest = self.record_settings(settings)
+        self._thread = Thread(target=self._run, name="answer-log", daemon=True)
+        self._thread.start()
+        return digest
+
+    def record_settings(self, settings: LoadedSettings) -> str:
+        """Keep settings, without secrets, under the digest that is returned."""
         data = settings.dump()
         digest = hashlib.sha256(data).hexdigest()
         write_atomic(self.folder / "settings" / f"{digest}.json", data)
-        self._thread = Thread(target=self._run, name="answer-log", daemon=True)
-        self._thread.start()
         return digest
 
     def put(self, record: dict[str, Any], paths: LogReturns) -> None:

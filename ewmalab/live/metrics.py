@@ -1,0 +1,39 @@
+"""What can be counted about a miner, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+
+
+class Metrics:
+    """A miner's counters; each has a registry of its own, so that tests do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.prompts = Counter("ewmalab_prompts", "Prompts answered.", ["asset", "competition"], registry=self.registry)
+        self.refused = Counter("ewmalab_refused", "Requests refused.", ["kind"], registry=self.registry)
+        self.latency = Histogram(
+            "ewmalab_answer_seconds", "From the whole request to the last byte handed over.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.simulation = Histogram(
+            "ewmalab_simulation_seconds", "Paths and their bytes.", buckets=_SECONDS, registry=self.registry
+        )
+        self.shared = Counter(
+            "ewmalab_shared", "Prompts answered with paths computed for a concurrent one.", registry=self.registry
+        )
+        self.anchors = Counter("ewmalab_anchors", "Sources of anchor prices.", ["source"], registry=self.registry)
+        self.state_age = Gauge("ewmalab_state_age_seconds", "Age of the newest bar.", ["asset"], registry=self.registry)
+        self.spot_age = Gauge("ewmalab_spot_age_seconds", "Age of the spot price.", ["asset"], registry=self.registry)
+        self.spot_errors = Gauge("ewmalab_spot_errors", "Failed spot requests.", ["source"], registry=self.registry)
+        self.feed_errors = Gauge("ewmalab_feed_errors", "Failed updates.", ["asset"], registry=self.registry)
+        self.updates_missed = Gauge("ewmalab_updates_missed", "Updates skipped.", registry=self.registry)
+        self.chain_age = Gauge("ewmalab_chain_age_seconds", "Since the chain last answered.", registry=self.registry)
+        self.answers_lost = Gauge("ewmalab_answers_unlogged", "Answers not logged.", registry=self.registry)
+        self.connections = Gauge("ewmalab_connections", "Open connections.", registry=self.registry)
+
+    def render(self) -> bytes:
+        """Return the text that Prometheus reads."""
+        return generate_latest(self.registry)

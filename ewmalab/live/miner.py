@@ -1,0 +1,229 @@
+"""The miner process: states, spot prices, chain and server, each on its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ewmalab.errors import ChainError, EwmalabError
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.wire import render
+from ewmalab.live.answers import Answerer
+from ewmalab.live.app import MinerApp
+from ewmalab.live.chain import SNAPSHOT, Chain, Directory, verify
+from ewmalab.live.clock import Clock
+from ewmalab.live.feeds import choose_feeds
+from ewmalab.live.gate import Gate
+from ewmalab.live.health import Health
+from ewmalab.live.metrics import Metrics
+from ewmalab.live.records import AnswerLog
+from ewmalab.live.serve import Server, bound_port, make_server
+from ewmalab.live.spot import Spots, make_spots
+from ewmalab.live.store import StateStore
+from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.settings import LoadedSettings, Settings
+
+log = logging.getLogger("ewmalab.miner")
+
+_LOOK = 0.25  # seconds between two looks at the states on disk
+_SIMULATORS = 2  # threads that compute paths
+
+
+@dataclass
+class Miner:
+    """Everything that a miner process runs; `run` serves until `stop` is set.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    hotkey : str
+        Our own address.
+    chain : Chain
+    clock : Clock
+    load_settings : callable, optional
+        Returns the settings anew when `reconfigure` is asked for.
+    """
+
+    settings: LoadedSettings
+    hotkey: str
+    chain: Chain
+    clock: Clock
+    load_settings: Callable[[], LoadedSettings] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    port: int | None = None
+    monitor_port: int | None = None
+
+    def __post_init__(self) -> None:
+        self.rulebook: Rulebook = load_rulebook()
+        live = self.settings.values.live
+        self.metrics = Metrics()
+        self.records = AnswerLog(live.log_dir, live.keep_paths)
+        self.store = StateStore(live.state_dir)
+        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
+        self.spots, self.answerer = self._components(self.settings)
+        self._reconfigure = threading.Event()
+        self._spots_stop = threading.Event()
+        min_stake, started = min_stake_of(self.settings.values, self.rulebook, self.clock), self.clock.system()
+        self.gate = Gate(
+            self.hotkey, verify, self.directory.neurons, min_stake, live.require_permit, self.clock.system, started
+        )
+
+    def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
+        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
+        log.info(choice.line)
+        for warning in choice.warnings:
+            log.warning(warning)
+        spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
+        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+
+    def reconfigure(self) -> None:
+        """Take up changed settings soon; ports, keys and folders need a restart."""
+        self._reconfigure.set()
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stop` is set; answers under way are finished."""
+        live = self.settings.values.live
+        self.directory.restore()
+        self.answerer.reload()
+        warm_up(self.answerer)
+        self.app = MinerApp(
+            self.gate, self.answerer, self.records, self.metrics,
+            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"), self.records.start(self.settings),
+        )  # fmt: skip
+        threads = [
+            threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
+            threading.Thread(target=self._watch, daemon=True),
+            self._spot_thread(),
+        ]
+        for thread in threads:
+            thread.start()
+        if live.external_ip:
+            threading.Thread(target=self._announce, daemon=True).start()
+        try:
+            asyncio.run(self._serve(on_ready))
+        finally:
+            self.stop.set()
+            self._spots_stop.set()
+            self.app.pool.shutdown()
+            self.records.close()
+
+    def health(self) -> dict[str, Any]:
+        """Return how things stand; see `Health.look`."""
+        return Health(self.answerer, self.directory, self.records, self.hotkey).look()
+
+    async def _serve(self, on_ready: Callable[[], None] | None) -> None:
+        live = self.settings.values.live
+        servers: list[Server] = [
+            make_server(self.app, live.host, live.port, guarded=True),
+            make_server(self._monitor, live.monitor_host, live.monitor_port, guarded=False),
+        ]
+        running = [asyncio.create_task(server.serve()) for server in servers]
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.02)
+            for task in running:
+                if task.done():  # a port is taken: uvicorn ends with SystemExit
+                    task.result()
+        self.port, self.monitor_port = map(bound_port, servers)
+        log.info("serving on %s:%d, monitor on %s:%d", live.host, self.port, live.monitor_host, self.monitor_port)
+        if on_ready:
+            on_ready()
+        while not self.stop.is_set() and not any(task.done() for task in running):
+            await asyncio.sleep(0.1)
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*running)
+
+    async def _monitor(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve ``/health`` and ``/metrics``, on an address of their own: they are nobody else's business."""
+        kind, status, body = b"text/plain; charset=utf-8", 404, b"/health or /metrics\n"
+        health = Health(self.answerer, self.directory, self.records, self.hotkey)
+        if scope["path"] == "/health":
+            found = await asyncio.to_thread(health.look)
+            kind, status = b"application/json", 503 if found["status"] == "failing" else 200
+            body = orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+        elif scope["path"] == "/metrics":
+            await asyncio.to_thread(health.measure, self.metrics)
+            status, body = 200, self.metrics.render()
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _watch(self) -> None:
+        """Take up new states within a second, and new settings when told to."""
+        while not self.stop.wait(_LOOK):
+            if self._reconfigure.is_set():
+                self._reconfigure.clear()
+                self._apply_settings()
+            try:
+                self.answerer.reload()
+            except Exception:  # a plug-in's own error: the states before it stay, and grow old in sight of all
+                log.exception("states cannot be taken up")
+
+    def _apply_settings(self) -> None:
+        if self.load_settings is None:
+            return
+        try:
+            settings = self.load_settings()
+            spots, answerer = self._components(settings)
+            answerer.reload()
+        except EwmalabError as error:
+            log.error("settings stay as they were: %s", error)
+            return
+        self._spots_stop.set()
+        self._spots_stop = threading.Event()
+        self.settings, self.spots, self.answerer = settings, spots, answerer
+        self._spot_thread().start()
+        self.app.settings_digest = self.records.record_settings(settings)
+        self.app.answerer = answerer
+        log.info("settings taken up")
+
+    def _spot_thread(self) -> threading.Thread:
+        interval = self.settings.values.live.spot_interval
+        return threading.Thread(target=self.spots.run, args=(interval, self._spots_stop), daemon=True)
+
+    def _announce(self) -> None:
+        """Tell the chain where we serve, unless it knows."""
+        live = self.settings.values.live
+        while not self.stop.wait(1.0):
+            own = self.directory.neurons().get(self.hotkey)
+            if own is None:
+                continue
+            if own.axon == f"{live.external_ip}:{live.port}":
+                return
+            try:
+                self.chain.announce(live.external_ip, live.port)
+                log.info("announced %s:%d", live.external_ip, live.port)
+                return
+            except ChainError as error:
+                log.warning("%s", error)
+                self.stop.wait(live.chain_refresh)
+
+
+def min_stake_of(values: Settings, rulebook: Rulebook, clock: Clock) -> float:
+    """Return the stake that callers must exceed: the setting, else the rulebook's."""
+    wanted = values.live.min_stake
+    return rulebook.at(int(clock.now())).min_stake if wanted < 0 else wanted
+
+
+def warm_up(answerer: Answerer) -> None:
+    """Compile every kernel that an answer needs, before the first request waits for it."""
+    now = int(answerer.clock.now()) // MINUTE * MINUTE
+    times = now - MINUTE * np.arange(2000, 0, -1)
+    price = 100 * np.exp(0.001 * np.sin(np.arange(2000)))
+    bars = Bars(times, price, price, price, price)
+    asset = answerer.assets[0]
+    model = answerer.models[asset]
+    for competition in answerer.rulebook.at(now).competitions.values():
+        length, step = competition.time_length, competition.time_increment
+        prompt = Prompt(now, competition.name, asset, now, step, length, competition.num_simulations)
+        paths = model.forecaster.simulate(model.state_of(bars), prompt, prompt.stream(0))
+        render(now, step, 100.0, paths)
