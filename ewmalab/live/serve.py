@@ -98,6 +98,7 @@ def make_server(app: Asgi, host: str, port: int, *, guarded: bool) -> Server:
         app,
         host=host,
         port=port,
+        interface="asgi3",
         http=GuardedProtocol if guarded else "h11",
         ws="none",
         lifespan="off",
@@ -109,7 +110,7 @@ def make_server(app: Asgi, host: str, port: int, *, guarded: bool) -> Server:
         timeout_graceful_shutdown=_LAST_ANSWERS,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # strangers could fill the log
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are about strangers: too many
     return Server(config)
 
 
