@@ -232,7 +232,7 @@ class LiveSettings(_Section):
 
     forecaster: str
     assets: tuple[str, ...]
-    feed: Literal["auto", "pyth", "binance", "hyperliquid"]
+    feed: Literal["auto", "pyth", "binance", "hyperliquid", "simulated"]
     state_dir: Path
     log_dir: Path
     keep_paths: bool

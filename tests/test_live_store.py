@@ -299,7 +299,7 @@ def test_no_payload_raises_anything_but_a_state_error(data):
         decode(sealed(msgpack.packb(payload)), "here")
 
 
-@pytest.mark.parametrize("resolution", [0, 2**63, "60", None])
+@pytest.mark.parametrize("resolution", [0, [0], 2**63, "60", None])
 def test_bars_of_no_resolution_are_refused(resolution):
     payload = payload_of(made(count=3)) | {"resolution": resolution}
     with pytest.raises(StateError, match="here: damaged"):

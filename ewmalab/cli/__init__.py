@@ -8,7 +8,24 @@ from typing import Annotated
 
 import typer
 
-from ewmalab.cli import backtest, check, compare, config, data, experiments, leaderboard, rules, score, sweep, tune
+from ewmalab.cli import (
+    backtest,
+    check,
+    compare,
+    config,
+    crps_test,
+    data,
+    experiments,
+    feed,
+    leaderboard,
+    live,
+    probe,
+    rules,
+    score,
+    status,
+    sweep,
+    tune,
+)  # fmt: skip
 from ewmalab.errors import ConfigError, EwmalabError, RulebookError
 
 app = typer.Typer(
@@ -46,6 +63,11 @@ app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.add_typer(live.app, name="live")
+app.command("status")(status.status)
+app.command("probe")(probe.probe)
+app.command("crps-test")(crps_test.crps_test)
+app.add_typer(feed.app, name="feed")
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(rules.app, name="rules")

@@ -146,3 +146,47 @@ def warmup(
             "or replay.warmup_5m_days"
         )
         raise typer.Exit(1)
+
+
+@app.command()
+def parity(
+    log_dir: Annotated[str | None, typer.Option(help="Folder of the log of answers.")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="Folder of the states.")] = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Prove that live answers are what a replay makes of the same bars.
+
+    Every logged answer is made again from the cached bars, with the settings
+    recorded with it: state, paths and bytes must be the same, bit for bit.
+    Exit code 1 if one differs.
+
+    Example:
+
+      ewmalab check parity --log-dir live_log
+    """
+    loaded = common.settings(config, set_, {"live.log_dir": log_dir, "live.state_dir": state_dir})
+    from ewmalab.live.parity import check_parity
+    from ewmalab.live.records import LiveLog
+    from ewmalab.rulebook import iso
+
+    log = LiveLog.read(loaded.values.live.log_dir)
+    with common.progress(quiet=json) as bar:
+        task = bar.add_task("checking", total=len(log.answers))
+        report = check_parity(log, loaded, progress=lambda: bar.advance(task))
+    differing = [
+        {"competition": d.record["competition"], "asset": d.record["asset"],
+         "start": iso(d.record["start_time"]), "what": d.what}
+        for d in report.differences
+    ]  # fmt: skip
+    if json:
+        common.print_json({"answers": report.answers, "identical": report.identical, "differences": differing})
+    else:
+        print(f"{report.answers} answers made again: {report.identical} identical, bit for bit")
+        for row in differing[:10]:
+            print(f"  {row['competition']} {row['asset']} {row['start']}: {row['what']}")
+        if log.torn:
+            print(f"{log.torn} lines of the log were cut by a crash and left out")
+    if report.differences:
+        raise typer.Exit(1)

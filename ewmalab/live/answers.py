@@ -200,6 +200,7 @@ class Answerer:
             "feed": saved.feed,
             "synthetic": saved.synthetic,
             "generation": saved.generation,
+            "saved_at": saved.saved_at,
             "newest": saved.newest,
             "age": round(age, 3),
             "aged": aged,

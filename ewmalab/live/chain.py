@@ -14,7 +14,7 @@ import orjson
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.live.gate import Neuron
 from ewmalab.market.files import write_atomic
-from ewmalab.rulebook import Rulebook
+from ewmalab.rulebook import Rulebook, Rules
 from ewmalab.settings import LiveSettings
 
 log = logging.getLogger("ewmalab.chain")
@@ -181,6 +181,13 @@ def make_chain(live: LiveSettings, rulebook: Rulebook, wallet: Any) -> Chain:
     if not live.allow:
         raise ConfigError("without a chain nobody may call: name hotkeys with --allow HOTKEY (setting live.allow)")
     return AllowList(live.allow)
+
+
+def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
+    """Return the addresses of those who may call, sorted: for a firewall."""
+    least = rules.min_stake if live.min_stake < 0 else live.min_stake
+    may = [n for n in neurons if n.stake > least and (n.permit or not live.require_permit)]
+    return sorted({n.ip for n in may if n.ip})
 
 
 @dataclass

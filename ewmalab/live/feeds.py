@@ -72,6 +72,9 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice
     for asset in live_assets(settings, rulebook, now):
         known = rulebook.asset(asset).symbols
         scored = rules.assets[asset].scored_feed
+        if wanted_name == "simulated":
+            feeds[asset] = wanted_name
+            continue
         name = wanted_name if wanted_name in known else scored
         if name is None or name not in known:
             raise ConfigError(f"live.assets: no feed has {asset}; it has {', '.join(known) or 'none'}")
@@ -84,6 +87,8 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice
         f"{' '.join(assets)}: the model follows {name}, validators score {scored}"
         for (name, scored), assets in others.items()
     )
+    if wanted_name == "simulated":
+        warnings = ("SYNTHETIC prices: not a market",)
     return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings)
 
 

@@ -16,11 +16,12 @@ import orjson
 import requests
 from requests.adapters import HTTPAdapter
 
+from ewmalab.errors import RulebookError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.app import PATH
 from ewmalab.live.chain import Key
 from ewmalab.live.gate import signed_text
-from ewmalab.rulebook import iso, load_rulebook
+from ewmalab.rulebook import Rulebook, iso, load_rulebook
 from ewmalab.scoring.validation import CORRECT, validate_response
 
 NO_BODY = hashlib.sha3_256(b"").hexdigest()
@@ -170,20 +171,47 @@ class Prober:
             return 0, time.perf_counter() - began, type(error).__name__.encode()
         return response.status_code, time.perf_counter() - began, content
 
-    def load(self, prompts: Iterable[Prompt], on_reply: Callable[[Reply], None] | None = None) -> list[Reply]:
+    def load(
+        self, prompts: Iterable[Prompt], on_reply: Callable[[Reply], None] | None = None, *, timeout: float = TIMEOUT
+    ) -> list[Reply]:
         """Send many prompts, as many at once as there may be connections; answers are judged after the last.
 
         Judging takes longer than answering: done at once it would take the processor from the miner.
         """
         asked = list(prompts)
         with ThreadPoolExecutor(self._connections) as pool:
-            came = list(pool.map(self.send, asked))
+            came = list(pool.map(lambda prompt: self.send(prompt, timeout=timeout), asked))
         replies = []
         for prompt, result in zip(asked, came, strict=True):
             replies.append(self.reply(prompt, *result))
             if on_reply:
                 on_reply(replies[-1])
         return replies
+
+
+def next_prompts(rulebook: Rulebook, asset: str, competition: str | None, now: int, count: int) -> list[Prompt]:
+    """Return the prompts for an asset that start in the next minutes: of one competition, or of all in turn.
+
+    Raises
+    ------
+    RulebookError
+        If the asset competes in none of them.
+    """
+    rules = rulebook.at(now)
+    found = [c for c in rules.select([competition] if competition else None) if asset in c.assets]
+    if not found:
+        names = ", ".join(c.name for c in rules.competitions.values() if asset in c.assets)
+        raise RulebookError(
+            f"{asset} is not prompted in {competition or 'any competition'}; it is in {names or 'none'}"
+        )
+    first = now - now % 60 + 120
+    return [
+        Prompt(
+            first + 60 * (i // len(found) % 10), c.name, asset, now, c.time_increment, c.time_length, c.num_simulations
+        )
+        for i in range(count)
+        for c in [found[i % len(found)]]
+    ]
 
 
 def summarise(replies: list[Reply]) -> dict[str, Any]:

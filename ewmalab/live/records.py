@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from ewmalab.errors import StateError
 from ewmalab.forecast.protocol import LogReturns, Prompt
 from ewmalab.live.history import Amendment
-from ewmalab.live.updater import AMENDMENTS
 from ewmalab.market.cache import day_name
 from ewmalab.market.files import write_atomic
 from ewmalab.settings import LoadedSettings, read_settings
 
 log = logging.getLogger("ewmalab.miner")
 
+AMENDMENTS = "amendments.jsonl"
 _WAITING = 4096  # answers that wait to be written: a disk that stands still must not fill the memory
 
 
@@ -147,8 +147,8 @@ class LiveLog:
         Records in the order of their requests.
     torn : int
         Lines that a crash cut: one at most per crash.
-    amendments : mapping of asset to list of (generation, Amendment)
-        Changes of bars that were known before, oldest first, with the first generation that has them.
+    amendments : mapping of asset to list of (market time, Amendment)
+        Changes of bars that were known before, oldest first; states saved from that time on have them.
     """
 
     folder: Path
@@ -180,7 +180,7 @@ class LiveLog:
             if record is not None:
                 old = None if record["old"] is None else tuple(map(_price, record["old"]))
                 change = Amendment(record["label"], old)  # type: ignore[arg-type]
-                amendments.setdefault(record["asset"], []).append((record["generation"], change))
+                amendments.setdefault(record["asset"], []).append((record["at"], change))
         return cls(folder, sorted(answers, key=lambda a: a["received"]), torn, amendments)
 
     def settings(self, digest: str) -> LoadedSettings:

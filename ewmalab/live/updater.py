@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from ewmalab.errors import DataError
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
 from ewmalab.live.follower import Follower
+from ewmalab.live.records import AMENDMENTS
 from ewmalab.live.store import StateStore
 from ewmalab.live.tracker import Model
 from ewmalab.market.bars import MINUTE
@@ -27,7 +28,6 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 
 HEARTBEAT = "updater.json"
-AMENDMENTS = "amendments.jsonl"
 _AFTER_MINUTE = 2.0  # seconds that feeds take to publish a closed candle
 _ARCHIVE_EVERY = 10 * MINUTE
 _AT_ONCE = 4  # requests to feeds
@@ -143,14 +143,12 @@ class Updater:
         except OSError as error:  # the miner notices by its age
             log.error("heartbeat cannot be written: %s", error)
 
-    def run(self, stop: Event, *, on_update: Callable[[], None] | None = None) -> None:
-        """Update until `stop` is set; bars are archived at the end. The store's lock is held."""
+    def run(self, stop: Event, *, reload: Event | None = None) -> None:
+        """Update until `stop` or `reload` is set; bars are archived at the end. The store's lock is held."""
         try:
-            while not stop.is_set():
+            while not stop.is_set() and not (reload is not None and reload.is_set()):
                 now = self.clock.now()
                 self.update(int(now))
-                if on_update:
-                    on_update()
                 due = _next(now, self.interval)
                 late = self.clock.now()
                 if late > due:  # more than a whole interval was spent

@@ -1,0 +1,1 @@
+"""Functions of other programs, served by ours."""

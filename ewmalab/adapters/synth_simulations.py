@@ -1,0 +1,168 @@
+"""Drop-in functions for ``synth.miner.simulations``.
+
+Replace both functions of that module by these, and its miner and its offline tests forecast with ewmalab::
+
+    import synth.miner.simulations as simulations
+    from ewmalab.adapters import synth_simulations
+
+    simulations.generate_simulations = synth_simulations.generate_simulations
+    simulations.get_asset_price = synth_simulations.get_asset_price
+
+They know the bars of the live state folder, if that has any, and else those of the cache; in either case only bars that
+were closed when the prompt was sent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.wire import render
+from ewmalab.live.answers import paths_of
+from ewmalab.live.store import StateStore
+from ewmalab.live.tracker import Model, Tracker, origin_of
+from ewmalab.market.bars import DAY, Bars
+from ewmalab.market.feeds.make import cache_name
+from ewmalab.market.remote import open_cache
+from ewmalab.rulebook import Rulebook, iso, load_rulebook, parse_time
+from ewmalab.settings import LoadedSettings, load_settings
+
+_AHEAD = 2 * DAY  # cached bars are read for so long at once
+
+
+class Simulations:
+    """Forecasts on request, for programs that bring start times of their own.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+        ``live.forecaster`` forecasts; ``live.state_dir``, or ``data.feed`` and ``data.cache_dir``, name the bars.
+    """
+
+    def __init__(self, settings: LoadedSettings) -> None:
+        self._settings = settings
+        self._rulebook: Rulebook = load_rulebook()
+        self._store = StateStore(settings.values.live.state_dir)
+        self._cache = open_cache(settings.values.data.cache_dir)
+        self._trackers: dict[str, Tracker] = {}
+        self._bars: dict[str, tuple[int, int, Bars]] = {}
+        self._now: dict[str, int] = {}
+
+    def generate_simulations(
+        self,
+        asset: str = "BTC",
+        start_time: str | datetime = "",
+        time_increment: int = 300,
+        time_length: int = 86_400,
+        num_simulations: int = 1,
+        **_: Any,
+    ) -> tuple[Any, ...]:
+        """Return simulated paths in the subnet's format: ``(start, increment, [path 1], ...)``.
+
+        Parameters
+        ----------
+        asset : str
+        start_time : str or datetime
+            ISO 8601.
+        time_increment, time_length : int
+            Seconds.
+        num_simulations : int
+
+        Raises
+        ------
+        RulebookError
+            If `start_time` is no time.
+        MissingDataError
+            If no bar is known then.
+        """
+        start = parse_time(start_time.isoformat() if isinstance(start_time, datetime) else start_time)
+        request = start - self._settings.values.replay.request_lead
+        competition = self._competition(asset, start, time_increment, time_length)
+        prompt = Prompt(start, competition, asset, request, time_increment, time_length, num_simulations)
+        bars = self._known(asset, request)
+        tracker = self._trackers.get(asset)
+        if tracker is None:
+            model = Model.of(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
+            tracker = self._trackers[asset] = Tracker(model)
+        state = tracker.follow(bars)
+        anchor, seed = float(bars.close[-1]), self._settings.values.run.seed
+        paths = paths_of(tracker.model.forecaster, state, prompt, anchor, int(bars.timestamp[-1]), seed, False)
+        return tuple(orjson.loads(render(start, time_increment, anchor, paths)))
+
+    def get_asset_price(self, asset: str = "BTC") -> float:
+        """Return the newest close that was known to the last prompt for the asset; before any, the newest of all.
+
+        Raises
+        ------
+        MissingDataError
+            If there is none.
+        """
+        now = self._now.get(asset)
+        if now is None:
+            saved, _ = self._store.load(asset)
+            if saved is None:
+                raise MissingDataError(f"no price of {asset} yet: simulate first, or start `ewmalab live updater`")
+            return float(saved.bars.close[-1])
+        return float(self._known(asset, now).close[-1])
+
+    def _competition(self, asset: str, start: int, increment: int, length: int) -> str:
+        shaped = [c for c in self._rulebook.at(start).competitions.values()
+                  if (c.time_increment, c.time_length) == (increment, length)]  # fmt: skip
+        return next((c.name for c in shaped if asset in c.assets), shaped[0].name if shaped else "")
+
+    def _known(self, asset: str, when: int) -> Bars:
+        """Return the bars of the warm-up and after, closed at `when`."""
+        self._now[asset] = when
+        begin, end, bars = self._bars.get(asset, (0, 0, Bars.empty()))
+        model = self._trackers[asset].model if asset in self._trackers else None
+        warmup = model.warmup if model else 7 * DAY
+        wanted = origin_of(when - 120, warmup)
+        if not (begin <= wanted and when <= end):
+            begin, end = wanted, when + _AHEAD
+            bars = self._read(asset, begin, end)
+            self._bars[asset] = begin, end, bars
+        known = bars.known_at(when)
+        if not len(known):
+            raise MissingDataError(
+                f"no bar of {asset} is known at {iso(when)}: `ewmalab data fetch`, or run `ewmalab live updater`"
+            )
+        return known
+
+    def _read(self, asset: str, begin: int, end: int) -> Bars:
+        values = self._settings.values
+        saved, _ = self._store.load(asset)
+        if saved is not None and saved.bars.timestamp[0] <= begin and end - _AHEAD <= saved.newest + 3600:
+            return saved.bars.between(begin, end)
+        return self._cache.read(cache_name(values.data.feed, values), asset, begin, end)
+
+
+_default: Simulations | None = None
+
+
+def configure(settings: LoadedSettings | None = None) -> Simulations:
+    """Choose the settings that the functions of this module use; by default those of the working directory."""
+    global _default
+    _default = Simulations(settings or load_settings())
+    return _default
+
+
+def generate_simulations(
+    asset: str = "BTC",
+    start_time: str | datetime = "",
+    time_increment: int = 300,
+    time_length: int = 86_400,
+    num_simulations: int = 1,
+    **options: Any,
+) -> tuple[Any, ...]:
+    """Return simulated paths; see `Simulations.generate_simulations`."""
+    made = _default or configure()
+    return made.generate_simulations(asset, start_time, time_increment, time_length, num_simulations, **options)
+
+
+def get_asset_price(asset: str = "BTC") -> float:
+    """Return the anchor price; see `Simulations.get_asset_price`."""
+    return (_default or configure()).get_asset_price(asset)
