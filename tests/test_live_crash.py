@@ -374,7 +374,7 @@ def test_after_a_crash_there_is_the_old_state_or_the_new_whatever_was_unsynced(t
     assert finding.crashes > 50
 
 
-@pytest.mark.parametrize("step", ["write", "sync", "link", "rename", "sync folder"])
+@pytest.mark.parametrize("step", ["write", "sync", "rename", "sync folder"])
 def test_after_a_save_that_failed_and_a_crash_there_is_the_old_state_or_a_newer(tmp_path, step):
     finding = try_saves(tmp_path, 2, 2, StateStore.save, fail_first=step)
     assert finding.faults == set()

@@ -483,7 +483,7 @@ def test_a_file_on_a_bad_sector_is_set_aside(store, monkeypatch):
 
 # --------------------------------------------------------------------------------------------- full and read-only disks
 
-STEPS = ("open", "write", "data sync", "link", "first replace", "second replace", "folder sync")
+STEPS = ("open", "write", "data sync", "first replace", "second replace", "folder sync")
 
 
 class HalfWritten:
@@ -509,7 +509,7 @@ class HalfWritten:
 def break_disk(patch: pytest.MonkeyPatch, step: str, code: int) -> None:
     """Let one step of `StateStore.save` fail."""
     error = OSError(code, os.strerror(code))
-    open_, fsync, link, replace = Path.open, os.fsync, os.link, os.replace
+    open_, fsync, replace = Path.open, os.fsync, os.replace
 
     def broken_open(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
         writes = any(letter in mode for letter in "wxa+")
@@ -523,11 +523,6 @@ def break_disk(patch: pytest.MonkeyPatch, step: str, code: int) -> None:
             raise error
         fsync(handle)
 
-    def broken_link(source: Any, target: Any, **more: Any) -> None:
-        if step == "link":
-            raise error
-        link(source, target, **more)
-
     def broken_replace(source: Any, target: Any, **more: Any) -> None:
         if step == ("first replace" if str(target).endswith(".previous.msgpack") else "second replace"):
             raise error
@@ -535,11 +530,10 @@ def break_disk(patch: pytest.MonkeyPatch, step: str, code: int) -> None:
 
     patch.setattr(Path, "open", broken_open)
     patch.setattr(os, "fsync", broken_fsync)
-    patch.setattr(os, "link", broken_link)
     patch.setattr(os, "replace", broken_replace)
 
 
-FAULTS = [(step, errno.ENOSPC) for step in STEPS] + [(step, errno.EROFS) for step in ("open", "link", "second replace")]
+FAULTS = [(step, errno.ENOSPC) for step in STEPS] + [(step, errno.EROFS) for step in ("open", "second replace")]
 FAULT_NAMES = [f"{step}-{errno.errorcode[code]}" for step, code in FAULTS]
 
 
@@ -562,7 +556,7 @@ def test_a_failed_save_leaves_the_old_state_and_nothing_unfinished(store, earlie
     for i in range(1, earlier + 1):
         store.save(made(i))
     failed = fail_to_save(store, earlier, step, code)
-    assert failed == (earlier > 0 or step not in ("link", "first replace"))
+    assert failed == (earlier > 0 or step != "first replace")
     assert store.load(ASSET)[1] == []
     old, new = earlier or None, earlier + 1
     # A folder sync that failed comes after everything else: the new state is there, but a crash may take it.
@@ -575,13 +569,14 @@ def test_a_failed_save_leaves_the_old_state_and_nothing_unfinished(store, earlie
 
 @pytest.mark.parametrize("earlier", [0, 1, 2])
 @pytest.mark.parametrize(("step", "code"), FAULTS, ids=FAULT_NAMES)
-def test_a_failed_save_leaves_both_files_as_they_were(store, earlier, step, code):
+def test_a_failed_save_leaves_the_newest_generation_as_it_was(store, earlier, step, code):
+    """Where the last rename fails it may have the previous one's name; the one before it is gone then."""
     for i in range(1, earlier + 1):
         store.save(made(i))
     before = contents(store.root)
     if fail_to_save(store, earlier, step, code) and step != "folder sync":
         after = {name: data for name, data in contents(store.root).items() if not name.startswith(TEMP_PREFIX)}
-        assert after == before
+        assert after == before or (step == "second replace" and generation(store) == earlier)
 
 
 def test_saves_on_a_disk_that_stays_full_do_not_fill_it_further(store):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError
+from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
 from ewmalab.live.history import Amendment, merge
 from ewmalab.live.store import AssetState, SavedState, StateStore
 from ewmalab.live.tracker import Model, Tracker, origin_of
@@ -118,7 +118,7 @@ class Follower:
             return []
         try:
             self._save(now)
-        except OSError as error:
+        except (OSError, StateError) as error:
             self.counts.save_errors += 1
             self.counts.error = f"the state cannot be saved: {error}"
             return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from ewmalab.errors import BarsError, StateError
 from ewmalab.market.bars import COLUMNS, Bars
-from ewmalab.market.files import TEMP_PREFIX, sweep, sync_folder, write_atomic, write_temp
+from ewmalab.market.files import sweep, sync_folder, write_atomic, write_temp
 
 FORMAT = "ewmalab-state"
 SCHEMA = 1
@@ -77,7 +76,22 @@ class AssetState:
 
 
 def encode(state: AssetState) -> bytes:
-    """Return a state as bytes that carry their schema and checksum."""
+    """Return a state as bytes that carry their schema and checksum.
+
+    Raises
+    ------
+    StateError
+        If it could not be read back: a forecaster's state holds what no file can.
+    """
+    try:
+        data = _encode(state)
+        decode(data, f"new state of {state.asset}")
+        return data
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StateError(f"state of {state.asset} cannot be written: {error}") from error
+
+
+def _encode(state: AssetState) -> bytes:
     columns = {name: np.ascontiguousarray(getattr(state.bars, name)).tobytes() for name in COLUMNS}
     payload = msgpack.packb(
         {
@@ -117,7 +131,10 @@ def decode(data: bytes, where: str) -> AssetState:
             name: np.frombuffer(parts["bars"][name], np.int64 if name == "timestamp" else np.float64)
             for name in COLUMNS
         }
-        bars = Bars.from_columns(columns, parts["resolution"])
+        resolution = parts["resolution"]
+        if type(resolution) is not int or not 0 < resolution < 2**31:
+            raise ValueError(f"resolution {resolution!r}")
+        bars = Bars.from_columns(columns, resolution)
         if not len(bars):
             raise ValueError("no bars")
         states = {name: SavedState(digest, state) for name, (digest, state) in parts["states"].items()}
@@ -126,7 +143,15 @@ def decode(data: bytes, where: str) -> AssetState:
         )
     except StateError:
         raise
-    except (BarsError, KeyError, TypeError, ValueError, AttributeError, msgpack.UnpackException) as error:
+    except (
+        BarsError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        msgpack.UnpackException,
+    ) as error:
         raise StateError(f"{where}: damaged ({type(error).__name__}: {error})") from error
 
 
@@ -158,7 +183,9 @@ class StateStore:
         StateError
             If another process is it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        if not self.root.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.root.parent)
         lock = FileLock(self.root / _LOCK)
         try:
             lock.acquire(timeout=0)
@@ -178,20 +205,26 @@ class StateStore:
         Raises
         ------
         OSError
-            If the disk is full or read-only: both files are as they were.
+            If the disk is full or read-only: the newest generation is as it was.
+        StateError
+            If the state could not be read back.
         """
-        path = self.path(state.asset)
-        temp = write_temp(self.root, encode(state))
-        spare = self.root / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        data = encode(state)
+        path, previous = self.path(state.asset), self.previous(state.asset)
+        temp = write_temp(self.root, data)
         try:
-            if path.exists():
-                # A second name for the newest generation: no moment is without it.
-                os.link(path, spare)
-                spare.replace(self.previous(state.asset))
-            temp.replace(path)
+            # Between the two renames the newest generation has the previous one's name, where readers look next.
+            known = path.exists()
+            if known:
+                path.replace(previous)
+            try:
+                temp.replace(path)
+            except OSError:
+                if known:
+                    previous.replace(path)
+                raise
         except BaseException:
             temp.unlink(missing_ok=True)
-            spare.unlink(missing_ok=True)
             raise
         sync_folder(self.root)
 
@@ -223,7 +256,7 @@ class StateStore:
                     continue
             except FileNotFoundError:
                 continue
-            except StateError:
+            except (StateError, OSError):
                 pass
             folder = self.root / QUARANTINE
             folder.mkdir(exist_ok=True)
@@ -232,7 +265,7 @@ class StateStore:
 
     def assets(self) -> list[str]:
         """Return the assets that have a state."""
-        return sorted(p.stem for p in self.root.glob("*.msgpack") if not p.stem.endswith(".previous"))
+        return sorted({path.name.partition(".")[0] for path in self.root.glob("*.msgpack")})
 
     def write_note(self, name: str, data: bytes) -> None:
         """Replace a small file beside the states."""

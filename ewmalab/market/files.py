@@ -12,20 +12,23 @@ TEMP_PREFIX = ".tmp-"
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
     """Write a uniquely named file that `replace` or `sweep` will take away; `durable` syncs it to disk."""
     path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
-    with path.open("xb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:  # a full disk must not be left fuller
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable (where the system lets folders be synced)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows
+    """Make renames in a folder durable."""
+    if os.name == "nt":  # folders cannot be opened there
         return
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
