@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo live-demo interop test lint lock clean
 
 demo: .venv/runtime
 	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
+
+# Feed server, updater, miner and a real validator's client, 3 simulated hours in as many minutes.
+live-demo: .venv/runtime interop
+	$(BIN)/python benchmarks/live_demo.py --hours 3 --speed 60
+
+interop: .venv-interop/ready
 
 test: .venv/dev
 	$(BIN)/python -m pytest -q -n auto
@@ -28,12 +34,18 @@ lint: .venv/dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# Validators run bittensor 10, which cannot be installed beside version 11: it gets an environment of its own.
+.venv-interop/ready: requirements-interop.txt
+	$(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install -q --disable-pip-version-check -r requirements-interop.txt
+	@touch $@
+
 # Pins are plain name==version lines; run after changing the dependencies in pyproject.toml.
 PINS := --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-annotate --no-header --allow-unsafe --upgrade
 lock: .venv/dev
-	$(BIN)/pip-compile $(PINS) --extra build --unsafe-package pip -o requirements.txt pyproject.toml
-	$(BIN)/pip-compile $(PINS) --extra build --extra dev --unsafe-package pip -o requirements-dev.txt pyproject.toml
+	$(BIN)/pip-compile $(PINS) --extra build --extra live --unsafe-package pip -o requirements.txt pyproject.toml
+	$(BIN)/pip-compile $(PINS) --extra build --extra live --extra dev --unsafe-package pip -o requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-interop

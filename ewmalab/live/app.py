@@ -85,7 +85,10 @@ class MinerApp:
         caller = self.gate.admit(scope["headers"])  # before the body: nobody else's body is read
         body = await _read_body(scope, receive)
         asked = self.answerer
-        prompt = parse_prompt(body, assets=asked.assets, rulebook=asked.rulebook, now=asked.clock.now())
+        clock = asked.clock
+        prompt = parse_prompt(
+            body, assets=asked.assets, rulebook=asked.rulebook, now=clock.now(), speed=max(1.0, clock.speed)
+        )
         answer, shared = await self._answer(prompt)
         echo = orjson.dumps({name: getattr(prompt, name) for name in _ECHOED} | {"start_time": _start_of(body)})
         head = b'{"simulation_input":' + echo + b',"simulation_output":'
@@ -189,6 +192,8 @@ async def _send(send: Send, status: int, parts: list[bytes], *, close: bool = Fa
     ]
     if close:  # what is left of a refused request is not read
         headers.append((b"connection", b"close"))
+    if status == 200:  # what a stock axon says of itself; some clients look at it
+        headers.append((b"bt_header_axon_status_code", b"200"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for i, part in enumerate(parts):
         await send({"type": "http.response.body", "body": part, "more_body": i + 1 < len(parts)})

@@ -19,7 +19,7 @@ EARLIEST, LATEST = -60.0, 900.0
 _NUMBERS = ("time_increment", "time_length", "num_simulations")
 
 
-def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, now: float) -> Prompt:
+def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, now: float, speed: float = 1.0) -> Prompt:
     """Return the prompt that a request's body asks.
 
     Parameters
@@ -31,6 +31,8 @@ def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, no
     rulebook : Rulebook
     now : float
         Market time.
+    speed : float
+        How fast that runs: a caller's delay is of real seconds.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, no
         start_time = parse_time(start)
     except (RulebookError, OverflowError):
         raise Refusal(400, "start_time", "start_time is not an ISO time in whole seconds") from None
-    if not EARLIEST <= start_time - now <= LATEST:
+    if not EARLIEST * speed <= start_time - now <= LATEST:
         raise Refusal(400, "start_time", "start_time is not in the next minutes")
     increment, length, count = (asked.get(name) for name in _NUMBERS)
     if type(increment) is not int or type(length) is not int or type(count) is not int:

@@ -17,7 +17,7 @@ HEAD_SECONDS = 5.0  # for a caller to send a request's head
 MOST_CONNECTIONS = 1024
 MOST_PER_IP = 512
 LONGEST_HEAD = 16 * 1024
-_KEEP_ALIVE = 5
+_KEEP_ALIVE = 30  # longer than clients keep idle connections: who closes first must not race with a request
 _LAST_ANSWERS = 20  # seconds that running answers get at the end
 
 log = logging.getLogger("ewmalab.miner")

@@ -79,7 +79,7 @@ class Updater:
             log.info(choice.line)
             for warning in choice.warnings:
                 log.warning(warning)
-            feeds = make_feeds(choice, values, rulebook)
+            feeds = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
         followers = {
             asset: Follower(

@@ -1,0 +1,229 @@
+"""The whole live stack, rehearsed without network: feed server, supervised updater and miner, a validator's client.
+
+    make live-demo
+    python benchmarks/live_demo.py --hours 3 --speed 60
+
+Prices are synthetic. The validator is bittensor 10's own dendrite, in the environment that `make interop` makes; it
+asks every prompt of the rulebook. Afterwards the log is checked for parity and scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import requests
+
+from ewmalab.replay.schedule import schedule
+from ewmalab.rulebook import RuleChoice, iso, load_rulebook, parse_time
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = Path("live-demo-synthetic")
+EWMALAB = [sys.executable, "-m", "ewmalab"]
+
+
+def main() -> int:
+    """Run the rehearsal; return 1 unless every prompt was accepted and every answer could be made again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=3.0, help="simulated hours")
+    parser.add_argument("--speed", type=float, default=60.0)
+    parser.add_argument("--start", default="2026-10-03T04:00")
+    parser.add_argument("--faults", type=float, default=0.0, help="share of feed requests that go wrong")
+    parser.add_argument("--interop", type=Path, default=ROOT / ".venv-interop/bin/python")
+    parser.add_argument("--every", type=int, default=1, help="ask only every n-th prompt")
+    parser.add_argument("--soak", action="store_true", help="print memory and file descriptors every minute")
+    options = parser.parse_args()
+    if not options.interop.exists():
+        print(f"{options.interop}: no environment with bittensor 10; `make interop` makes it", file=sys.stderr)
+        return 2
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    keys = make_keys()
+    started: list[subprocess.Popen] = []
+    try:
+        feed, url = start_feed(options.start, options.speed, options.faults)
+        started.append(feed)
+        live = start_live(url, keys["validator"]["address"])
+        started.append(live)
+        replies = ask_all(options, url, keys, live, started)
+        end(live)
+        print(f"feed: {finished(feed)}")
+        later = parse_time(options.start) + round(options.hours * 3600) + 27 * 3600
+        feed, url = start_feed(iso(later).replace("Z", ""), 1.0, 0.0)
+        started.append(feed)
+        return report(replies, url)
+    finally:
+        for process in reversed(started):
+            end(process)
+
+
+def make_keys() -> dict[str, dict[str, str]]:
+    """Make the wallets of a miner and a validator."""
+    import bittensor as bt
+    from bittensor import sp_core
+
+    keys = {}
+    for name in ("miner", "validator"):
+        mnemonic = sp_core.Keypair.generate_mnemonic()
+        wallet = bt.Wallet(name, "default", str(FOLDER / "wallets"))
+        wallet.regenerate_hotkey(mnemonic=mnemonic, suppress=True, overwrite=True)
+        keys[name] = {"mnemonic": mnemonic, "address": wallet.hotkey.ss58_address}
+    return keys
+
+
+def start_feed(start: str, speed: float, faults: float) -> tuple[subprocess.Popen, str]:
+    """Start a feed server; return it and where it listens."""
+    command = [*EWMALAB, "feed", "serve", "--start", start, "--speed", f"{speed:g}x", "--port", "0"]
+    process = subprocess.Popen([*command, "--faults", str(faults)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    url = next(word.rstrip(",") for word in line.split() if word.startswith("http"))
+    return process, url
+
+
+def live_settings(url: str) -> list[str]:
+    """Return the options that let live processes use the feed server and the demo's folder."""
+    given = {
+        "feeds.binance.host": url, "feeds.hyperliquid.host": url, "live.clock": f"{url}/clock",
+        "data.cache_dir": FOLDER / "data_cache", "live.state_dir": FOLDER / "state", "live.log_dir": FOLDER / "log",
+        "live.port": PORT, "live.monitor_port": MONITOR_PORT, "live.host": "127.0.0.1", "live.wallet": "miner",
+        "live.wallet_path": FOLDER / "wallets", "live.spot_interval": "15s",
+    }  # fmt: skip
+    return [item for key, value in given.items() for item in ("--set", f"{key}={json.dumps(str(value))}"
+            if not isinstance(value, int) else f"{key}={value}")]  # fmt: skip
+
+
+PORT, MONITOR_PORT = 8791, 8792
+
+
+def start_live(url: str, caller: str) -> subprocess.Popen:
+    """Start `ewmalab live` and wait until it is well."""
+    command = [*EWMALAB, "live", "--no-chain", "--allow", caller, "--log-level", "WARNING", *live_settings(url)]
+    with (FOLDER / "live.log").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        try:
+            health = requests.get(f"http://127.0.0.1:{MONITOR_PORT}/health", timeout=5).json()
+        except (requests.RequestException, ValueError):
+            continue
+        if health["status"] == "ok":
+            print(f"live and well at {health['market_time']}, market time; {len(health['assets'])} assets")
+            return process
+    end(process)
+    raise SystemExit(f"not well after 120 s; see {FOLDER / 'live.log'}")
+
+
+def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subprocess.Popen]) -> list[dict]:
+    """Let the validator ask every prompt of the rulebook, each at its time."""
+    told = requests.get(f"{url}/clock", timeout=5).json()
+
+    def market() -> float:
+        return told["began"] + (time.time() - told["real"]) * told["speed"]
+
+    client = subprocess.Popen(
+        [str(options.interop), str(ROOT / "tests/interop/validator.py"), "127.0.0.1", str(PORT),
+         keys["miner"]["address"], keys["validator"]["mnemonic"]],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "BT_NO_PARSE_CLI_ARGS": "1"},
+    )  # fmt: skip
+    started.append(client)
+    assert client.stdin is not None
+    assert client.stdout is not None
+    print(f"validator: bittensor {json.loads(client.stdout.readline())['ready']}")
+    replies: queue.Queue[dict] = queue.Queue()
+    reader = threading.Thread(target=lambda: [replies.put(json.loads(line)) for line in client.stdout])
+    reader.start()
+    rulebook = load_rulebook()
+    begin = int(market()) // 60 * 60 + 180
+    stop = begin + round(options.hours * 3600)
+    lead = rulebook.at(begin).request_lead
+    prompts = [item.prompt for item in schedule(rulebook, RuleChoice(), begin, stop, request_lead=lead)]
+    prompts = prompts[:: options.every]
+    print(f"asking {len(prompts)} prompts, start times {iso(begin)} to {iso(stop)}, at {options.speed:g}x")
+    noted = time.monotonic()
+    for prompt in prompts:
+        while market() < prompt.request_time:
+            time.sleep(0.005)
+            if options.soak and time.monotonic() - noted > 60:
+                noted = time.monotonic()
+                note(live)
+        asked = {
+            "competition": prompt.competition, "asset": prompt.asset, "start": prompt.start_time,
+            "start_time": iso(prompt.start_time).replace("Z", "+00:00"), "time_increment": prompt.time_increment,
+            "time_length": prompt.time_length, "num_simulations": prompt.num_simulations,
+        }  # fmt: skip
+        client.stdin.write(json.dumps(asked) + "\n")
+        client.stdin.flush()
+    client.stdin.write("null\n")
+    client.stdin.flush()
+    client.wait(300)
+    reader.join()
+    note(live)
+    return [replies.get() for _ in range(replies.qsize())]
+
+
+def note(live: subprocess.Popen) -> None:
+    """Print memory and open files of the supervised processes, and what the updater missed."""
+    children = Path(f"/proc/{live.pid}/task/{live.pid}/children").read_text().split()
+    parts = []
+    for pid in children:
+        status = Path(f"/proc/{pid}/status").read_text()
+        rss = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        name = next((word.decode() for word in command if word in (b"updater", b"miner")), pid)
+        parts.append(f"{name} {rss:.0f} MiB, {len(list(Path(f'/proc/{pid}/fd').iterdir()))} files")
+    heartbeat = json.loads((FOLDER / "state/updater.json").read_bytes())
+    errors = sum(entry["feed_errors"] for entry in heartbeat["assets"].values())
+    print(f"{'; '.join(parts)}; {heartbeat['updates']} updates, {heartbeat['missed']} missed, {errors} feed errors",
+          flush=True)  # fmt: skip
+
+
+def report(replies: list[dict], url: str) -> int:
+    """Print what came of the prompts; check parity and score."""
+    accepted = [r for r in replies if "error" not in r and set(r["verdicts"].values()) == {"CORRECT"}]
+    print(f"{len(accepted)} of {len(replies)} answers accepted under the format rules of every date")
+    for reply in [r for r in replies if r not in accepted][:5]:
+        print(f"  refused: {reply}")
+    for length, name in ((86_400, "24h"), (3600, "1h")):
+        seconds = [float(r["process_time"]) for r in accepted if r["time_length"] == length]
+        if seconds:
+            p50, p99 = np.percentile(seconds, [50, 99])
+            print(f"  {name}: {len(seconds)} answers, the dendrite's process time: p50 {p50:.3f} s, p99 {p99:.3f} s")
+    settings = live_settings(url)
+    parity = subprocess.run([*EWMALAB, "check", "parity", *settings], check=False)
+    print(flush=True)
+    score = subprocess.run([*EWMALAB, "live", "score", "--fetch", *settings], check=False)
+    return int(len(accepted) < len(replies) or parity.returncode or score.returncode)
+
+
+def finished(process: subprocess.Popen) -> str:
+    """End a process and return its last line."""
+    end(process)
+    assert process.stdout is not None
+    return process.stdout.read().strip().splitlines()[-1]
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process that we started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
