@@ -1,0 +1,16 @@
+// pm2: pm2 start deploy/ecosystem.config.js && pm2 save
+// `ewmalab live` supervises its two processes itself; pm2 only keeps it running.
+module.exports = {
+  apps: [
+    {
+      name: "ewmalab",
+      script: ".venv/bin/ewmalab",
+      args: "live --wallet miner --hotkey default",
+      interpreter: "none",
+      cwd: __dirname + "/..",
+      kill_timeout: 90000, // running answers are finished, bars are archived
+      restart_delay: 5000,
+      autorestart: true,
+    },
+  ],
+};
