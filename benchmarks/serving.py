@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from machine import describe
@@ -50,6 +51,10 @@ def stock_axon(python: Path, port: int, mnemonic: str):
         while "serving" not in process.stdout.readline():
             if process.poll() is not None:
                 raise SystemExit("the stock axon did not start")
+        for _ in range(200):  # its server starts on a thread
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stdin.close()

@@ -29,6 +29,7 @@ NO_BODY = hashlib.sha3_256(b"").hexdigest()
 
 RESPONSE_FORMATS = tuple(dict.fromkeys(rules.response_format for rules in load_rulebook().eras))
 TIMEOUT = 20.0
+_VERSION = "10005000"  # of the client that validators use
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,12 @@ def signed_headers(key: Key, axon: str, nonce: int, process: str, *, timeout: fl
     return {
         "name": PATH.strip("/"),
         "timeout": str(timeout),
+        "total_size": "0",
+        "header_size": "0",
+        "bt_header_input_obj_simulation_input": "e30=",  # the empty object, in base64
         "computed_body_hash": NO_BODY,
+        "bt_header_dendrite_ip": "127.0.0.1",
+        "bt_header_dendrite_version": _VERSION,
         "bt_header_dendrite_hotkey": key.ss58_address,
         "bt_header_dendrite_nonce": str(nonce),
         "bt_header_dendrite_uuid": process,

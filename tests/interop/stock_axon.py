@@ -18,11 +18,11 @@ networking.get_external_ip = lambda: "127.0.0.1"  # the real one asks the intern
 class SimulationInput(BaseModel):
     """What is asked."""
 
-    asset: str
-    start_time: str
-    time_increment: int
-    time_length: int
-    num_simulations: int
+    asset: str = ""  # headers repeat the object without its values
+    start_time: str = ""
+    time_increment: int = 0
+    time_length: int = 0
+    num_simulations: int = 0
 
 
 class Simulation(bt.Synapse):
@@ -50,6 +50,7 @@ def main() -> None:
 
     axon = bt.Axon(wallet=Wallet(), port=port, ip="127.0.0.1", external_ip="127.0.0.1", external_port=port)
     axon.attach(forward_fn=forward)
+    axon.fast_server.config.host = "127.0.0.1"
     axon.start()
     print("serving", flush=True)
     sys.stdin.read()
