@@ -314,6 +314,13 @@ def test_nonces_of_one_process_grow_and_those_of_others_are_their_own() -> None:
     gate.admit(signed(OTHER, nonce=NOW * SECOND, process="a"))
 
 
+def test_requests_of_two_uuids_with_one_nonce_are_two_requests() -> None:
+    """A validator sends one nonce to all miners, and runs several processes under one hotkey."""
+    gate = make()
+    for _ in range(3):
+        gate.admit(signed(process=str(uuid.uuid1())))
+
+
 def test_a_refused_request_uses_up_no_nonce() -> None:
     gate = make()
     for bad in (
@@ -691,6 +698,16 @@ def test_the_window_of_start_times_follows_the_exact_time() -> None:
     bad_request(lambda: ask(now=MARKET - 0.001, start_time=iso(int(MARKET + LATEST))), "start_time")
 
 
+def test_a_clock_that_runs_faster_gives_callers_the_same_delay_and_no_more_future() -> None:
+    def at(offset: float, speed: float) -> Prompt:
+        body = orjson.dumps({"simulation_input": DAILY | {"start_time": iso(int(MARKET + offset))}})
+        return parse_prompt(body, assets=ASSETS, rulebook=BOOK, now=MARKET, speed=speed)
+
+    assert at(60 * EARLIEST, 60.0).start_time == MARKET + 60 * EARLIEST
+    bad_request(lambda: at(60 * EARLIEST - 1, 60.0), "start_time")
+    bad_request(lambda: at(LATEST + 1, 60.0), "start_time")
+
+
 @pytest.mark.parametrize("text", ["2026-10-03T04:02:00Z", "2026-10-03T04:02:00+00:00", "2026-10-03T06:02:00+02:00"])
 def test_a_start_time_may_name_its_offset(text: str) -> None:
     assert ask(start_time=text).start_time == parse_time("2026-10-03T04:02:00")
@@ -848,10 +865,3 @@ def test_a_parser_that_takes_truth_for_one_is_noticed(monkeypatch: pytest.Monkey
     assert ask(num_simulations=True).num_simulations == 1
     monkeypatch.undo()
     bad_request(lambda: ask(num_simulations=True), "fields")
-
-
-def test_requests_of_two_uuids_with_one_nonce_are_two_requests() -> None:
-    """A validator sends one nonce to all miners, and runs several processes under one hotkey."""
-    gate = make()
-    for _ in range(3):
-        gate.admit(signed(process=str(uuid.uuid1())))

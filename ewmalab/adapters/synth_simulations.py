@@ -14,6 +14,7 @@ were closed when the prompt was sent.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +26,24 @@ from ewmalab.forecast.wire import render
 from ewmalab.live.answers import paths_of
 from ewmalab.live.store import StateStore
 from ewmalab.live.tracker import Model, Tracker, origin_of
-from ewmalab.market.bars import DAY, Bars
+from ewmalab.market.bars import DAY, MINUTE, Bars
 from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.remote import open_cache
 from ewmalab.rulebook import Rulebook, iso, load_rulebook, parse_time
 from ewmalab.settings import LoadedSettings, load_settings
 
 _AHEAD = 2 * DAY  # cached bars are read for so long at once
+_STATE_REACH = 3600  # seconds after its newest bar that a live state still counts as that of the time
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Bars in memory: from `begin` on, complete up to `end`."""
+
+    stamp: tuple[int, int]
+    begin: int
+    end: int
+    bars: Bars
 
 
 class Simulations:
@@ -49,7 +61,8 @@ class Simulations:
         self._store = StateStore(settings.values.live.state_dir)
         self._cache = open_cache(settings.values.data.cache_dir)
         self._trackers: dict[str, Tracker] = {}
-        self._bars: dict[str, tuple[int, int, Bars]] = {}
+        self._held: dict[str, _Held] = {}
+        self._followed: dict[str, Bars] = {}
         self._now: dict[str, int] = {}
 
     def generate_simulations(
@@ -84,11 +97,8 @@ class Simulations:
         competition = self._competition(asset, start, time_increment, time_length)
         prompt = Prompt(start, competition, asset, request, time_increment, time_length, num_simulations)
         bars = self._known(asset, request)
-        tracker = self._trackers.get(asset)
-        if tracker is None:
-            model = Model.of(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
-            tracker = self._trackers[asset] = Tracker(model)
-        state = tracker.follow(bars)
+        tracker = self._tracker(asset)
+        state = tracker.follow(bars, amended=self._amended(asset))
         anchor, seed = float(bars.close[-1]), self._settings.values.run.seed
         paths = paths_of(tracker.model.forecaster, state, prompt, anchor, int(bars.timestamp[-1]), seed, False)
         return tuple(orjson.loads(render(start, time_increment, anchor, paths)))
@@ -109,6 +119,11 @@ class Simulations:
             return float(saved.bars.close[-1])
         return float(self._known(asset, now).close[-1])
 
+    def _amended(self, asset: str) -> bool:
+        """Tell whether the bars were read anew since the last forecast: some may have changed."""
+        before, self._followed[asset] = self._followed.get(asset), self._held[asset].bars
+        return before is not self._held[asset].bars
+
     def _competition(self, asset: str, start: int, increment: int, length: int) -> str:
         shaped = [c for c in self._rulebook.at(start).competitions.values()
                   if (c.time_increment, c.time_length) == (increment, length)]  # fmt: skip
@@ -117,27 +132,46 @@ class Simulations:
     def _known(self, asset: str, when: int) -> Bars:
         """Return the bars of the warm-up and after, closed at `when`."""
         self._now[asset] = when
-        begin, end, bars = self._bars.get(asset, (0, 0, Bars.empty()))
-        model = self._trackers[asset].model if asset in self._trackers else None
-        warmup = model.warmup if model else 7 * DAY
-        wanted = origin_of(when - 120, warmup)
-        if not (begin <= wanted and when <= end):
-            begin, end = wanted, when + _AHEAD
-            bars = self._read(asset, begin, end)
-            self._bars[asset] = begin, end, bars
-        known = bars.known_at(when)
+        held = self._held.get(asset)
+        stamp = self._stamp(asset)
+        begin = origin_of(when, self._tracker(asset).model.warmup)
+        if held is None or held.stamp != stamp or held.begin > begin or when > held.end:
+            held = self._read(asset, begin, when, stamp)
+        known = held.bars.known_at(when)
+        if len(known):  # after a gap the state begins before the newest bar's midnight, not ours
+            begin = origin_of(int(known.timestamp[-1]), self._tracker(asset).model.warmup)
+            if begin < held.begin:
+                held = self._read(asset, begin, when, stamp)
+                known = held.bars.known_at(when)
+        self._held[asset] = held
         if not len(known):
             raise MissingDataError(
                 f"no bar of {asset} is known at {iso(when)}: `ewmalab data fetch`, or run `ewmalab live updater`"
             )
         return known
 
-    def _read(self, asset: str, begin: int, end: int) -> Bars:
+    def _tracker(self, asset: str) -> Tracker:
+        if asset not in self._trackers:
+            model = Model.of(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
+            self._trackers[asset] = Tracker(model)
+        return self._trackers[asset]
+
+    def _stamp(self, asset: str) -> tuple[int, int]:
+        """Return what changes with every state of a live updater."""
+        try:
+            stat = self._store.path(asset).stat()
+        except FileNotFoundError:
+            return 0, 0
+        return stat.st_ino, stat.st_mtime_ns
+
+    def _read(self, asset: str, begin: int, when: int, stamp: tuple[int, int]) -> _Held:
+        """Return the bars of the live state, if it is of that time; else those of the cache."""
         values = self._settings.values
         saved, _ = self._store.load(asset)
-        if saved is not None and saved.bars.timestamp[0] <= begin and end - _AHEAD <= saved.newest + 3600:
-            return saved.bars.between(begin, end)
-        return self._cache.read(cache_name(values.data.feed, values), asset, begin, end)
+        if saved is not None and saved.bars.timestamp[0] <= when - DAY and when <= saved.newest + _STATE_REACH:
+            return _Held(stamp, begin, saved.newest + MINUTE, saved.bars)
+        bars = self._cache.read(cache_name(values.data.feed, values), asset, begin, when + _AHEAD)
+        return _Held(stamp, begin, int(bars.timestamp[-1]) + MINUTE if len(bars) else begin, bars)
 
 
 _default: Simulations | None = None

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from ewmalab.analysis.compare import compare
+from ewmalab.forecast.wire import render
 from ewmalab.live.parity import Rebuilder
 from ewmalab.live.records import LiveLog, prompt_of
 from ewmalab.market.bars import DAY, MINUTE, Bars
@@ -19,6 +21,7 @@ from ewmalab.replay.engine import realised_path
 from ewmalab.rulebook import Rulebook, iso, load_rulebook
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.scoring.significance import LEAST
+from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.settings import LoadedSettings
 
 BASELINE = "random-walk"
@@ -115,6 +118,7 @@ def track_record(
     records = sorted(first.values(), key=lambda r: (r["start_time"], r["competition"], r["asset"]))
     if days is not None:
         records = [r for r in records if r["start_time"] > records[-1]["start_time"] - days * DAY]
+    asked = [a for a in log.answers if a["start_time"] >= records[0]["start_time"]]
     own = records[-1]["forecaster"]
     names = list(dict.fromkeys([own, BASELINE, *shadows]))
     truths = _Truths(settings, rulebook, records, now, fetch)
@@ -129,7 +133,7 @@ def track_record(
         else:
             rule = rulebook.at(prompt.start_time).competitions[prompt.competition].scoring
             for name in names:
-                paths = rebuilder.paths(record, record["forecaster"] if name == own else name)
+                paths = rebuilder.paths(record, None if name == own else name)
                 anchor = record["anchor"]["price"]
                 crps = score_log_returns(paths, anchor, truth, rule, prompt.time_increment).total
                 found[name].append((prompt.competition, prompt.asset, prompt.start_time, crps, rule.name))
@@ -142,7 +146,13 @@ def track_record(
         order = [BASELINE, *(name for name in names if name != BASELINE)]
         if len(order) > 1:
             rows = [{**row, "reference": BASELINE} for row in compare({name: scores[name] for name in order})]
-    alarms = [*_missed(records, rulebook), *_late(log.answers), *_drift(scores, own), *_worse(rows, own)]
+    alarms = [
+        *_missed(records, rulebook),
+        *_late(asked),
+        *_format(records, rebuilder),
+        *_drift(scores, own),
+        *_worse(rows, own),
+    ]
     return TrackRecord(scores, rows, len(records), settled, waiting, alarms, any(r["synthetic"] for r in records))
 
 
@@ -219,12 +229,30 @@ def _late(answers: Iterable[dict[str, Any]]) -> list[Alarm]:
     return [Alarm("late", f"{len(slow)} answers took more than 10 s (the slowest {worst:.1f} s)")]
 
 
+def _format(records: Iterable[dict[str, Any]], rebuilder: Rebuilder) -> list[Alarm]:
+    """Judge the newest answer of each competition and asset as a validator does."""
+    newest = {(record["competition"], record["asset"]): record for record in records}
+    alarms = []
+    for (competition, asset), record in newest.items():
+        prompt = prompt_of(record)
+        body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], rebuilder.paths(record))
+        verdict = validate_response(
+            orjson.loads(body), start_time=prompt.start_time, time_increment=prompt.time_increment,
+            time_length=prompt.time_length, num_simulations=prompt.num_simulations,
+            response_format=load_rulebook().at(prompt.start_time).response_format,
+            process_time=record["seconds"]["total"],
+        )  # fmt: skip
+        if verdict != CORRECT:
+            alarms.append(Alarm("format", f"{competition} {asset} at {iso(prompt.start_time)}: {verdict}"))
+    return alarms
+
+
 def _drift(scores: Mapping[str, pd.DataFrame], own: str) -> list[Alarm]:
     """Find assets whose CRPS, relative to the baseline's, is much worse of late than before."""
     alarms = []
     if own == BASELINE:
         return []
-    both = scores[own].join(scores[BASELINE], rsuffix="_baseline")
+    both = scores[own].join(scores[BASELINE]["crps"].rename("crps_baseline"))
     for (competition, asset), frame in both.groupby(level=["competition", "asset"]):
         starts = frame.index.get_level_values("start_time").to_numpy()
         recent = starts > starts[-1] - _RECENT

@@ -18,12 +18,13 @@ from ewmalab.live.records import LiveLog, prompt_of
 from ewmalab.live.store import StateStore
 from ewmalab.live.tracker import Model, origin_of
 from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.market.ranges import subtract
+from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.market.remote import open_cache
-from ewmalab.rulebook import load_rulebook
+from ewmalab.rulebook import iso, load_rulebook
 from ewmalab.settings import LoadedSettings
 
 _STATES = 64  # kept at once, by asset and newest bar
+_LONGEST_WARMUP = 100 * DAY
 
 
 @dataclass
@@ -34,12 +35,12 @@ class Rebuilder:
     ----------
     log : LiveLog
     settings : LoadedSettings
-        Name the cache and the state folder; all that shapes an answer comes from the settings recorded with it.
+        Name the cache and the state folder, and shape other forecasters; what shaped an answer is recorded with it.
     """
 
     log: LiveLog
     settings: LoadedSettings
-    _bars: dict[tuple[str, str], Bars] = field(default_factory=dict, repr=False)
+    _bars: dict[tuple[str, str], tuple[Bars, list[Range]]] = field(default_factory=dict, repr=False)
     _states: OrderedDict[tuple[str, str, str, int, int], Any] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
@@ -48,11 +49,14 @@ class Rebuilder:
         self._undone = lru_cache(maxsize=_STATES)(self._as_known)
 
     def model(self, record: dict[str, Any], name: str | None = None) -> Model:
-        """Return the forecaster that answered, or the one called `name`, under the settings recorded."""
-        return self._model(name or record["forecaster"], record["asset"], record["settings"])
+        """Return the forecaster that answered, under the settings recorded; or another, under the present ones."""
+        if name is None or name == record["forecaster"]:
+            return self._model(record["forecaster"], record["asset"], record["settings"])
+        return self._model(name, record["asset"], None)
 
-    def _make(self, name: str, asset: str, settings: str) -> Model:
-        return Model.of(name, load_rulebook().asset(asset), self._recorded(settings))
+    def _make(self, name: str, asset: str, settings: str | None) -> Model:
+        chosen = self.settings if settings is None else self._recorded(settings)
+        return Model.of(name, load_rulebook().asset(asset), chosen)
 
     def state(self, record: dict[str, Any], model: Model) -> Any:
         """Return a forecaster's state after the bars that were known to the answer.
@@ -82,27 +86,31 @@ class Rebuilder:
 
     def _as_known(self, feed: str, asset: str, origin: int, newest: int, saved_at: int) -> Bars:
         """Return the bars from an origin to the newest, as they were known when a state was saved."""
+        everything, covered = self._all_bars(feed, asset)
+        end = newest + MINUTE
+        holes = subtract([(max(origin, covered[0][0]), end)], covered) if covered else [(origin, end)]
+        if holes:
+            where = ", ".join(f"{iso(a)} to {iso(b)}" for a, b in holes)
+            raise MissingDataError(f"{feed} {asset}: the cache lacks bars that the answer rested on: {where}")
         changes = [change for at, change in self.log.amendments.get(asset, []) if at > saved_at]
-        bars = undo(self._all_bars(feed, asset), changes).between(origin, newest + MINUTE)
-        if not len(bars) or bars.timestamp[-1] != newest:
-            raise MissingDataError(f"{feed} {asset}: the cache lacks bars that the answer rested on")
-        return bars
+        return undo(everything, changes).between(origin, end)
 
-    def _all_bars(self, feed: str, asset: str) -> Bars:
-        """Return the cached bars, and those of the state that were not archived yet."""
+    def _all_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
+        """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
         key = (feed, asset)
         if key not in self._bars:
-            records = [r for r in self.log.answers if (r["feed"], r["asset"]) == key]
-            first = min(r["newest"] for r in records) // DAY * DAY - 100 * DAY
-            last = max(r["newest"] for r in records) + MINUTE
+            newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == key]
+            first, last = min(newest) // DAY * DAY - _LONGEST_WARMUP, max(newest) + MINUTE
             cache = open_cache(self.settings.values.data.cache_dir)
-            covered = subtract([(first, last)], cache.missing(feed, asset, first, last))
-            parts = [cache.read(feed, asset, a, b) for a, b in covered]
+            missing = cache.missing(feed, asset, first, last)
+            parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
             saved, _ = StateStore(self.settings.values.live.state_dir).load(asset)
-            end = covered[-1][1] if covered else first
             if saved is not None and saved.feed == feed:
-                parts.append(saved.bars.between(end, last))
-            self._bars[key] = Bars.concatenate(parts)
+                span = [(int(saved.bars.timestamp[0]), saved.newest + MINUTE)]
+                parts += [(a, b, saved.bars.between(a, b)) for a, b in intersect(missing, span)]
+            parts.sort(key=lambda part: part[0])
+            ranges = union((a, b) for a, b, _ in parts)
+            self._bars[key] = Bars.concatenate([bars for _, _, bars in parts]), ranges
         return self._bars[key]
 
 
