@@ -143,7 +143,13 @@ def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subpr
     assert client.stdout is not None
     print(f"validator: bittensor {json.loads(client.stdout.readline())['ready']}")
     replies: queue.Queue[dict] = queue.Queue()
-    reader = threading.Thread(target=lambda: [replies.put(json.loads(line)) for line in client.stdout])
+
+    def read() -> None:
+        for line in client.stdout:
+            if line.startswith("{"):  # bittensor may have something to say of its own
+                replies.put(json.loads(line))
+
+    reader = threading.Thread(target=read)
     reader.start()
     rulebook = load_rulebook()
     begin = int(market()) // 60 * 60 + 180

@@ -225,9 +225,8 @@ class Bench:
 Make = Callable[..., Bench]
 
 
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make benches, each in a folder of its own unless it is named."""
+def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Yield what makes benches, each in a folder of its own unless it is named."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ExitStack() as stack:
         count = 0
@@ -240,6 +239,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
             return bench.start() if start else bench
 
         yield build
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    yield from benches(tmp_path, monkeypatch)
 
 
 def dumped(follower: Follower) -> dict[str, Any]:
@@ -587,7 +591,7 @@ def test_rows_that_an_answer_leaves_out_are_followed_when_they_come(make: Make):
 
 def test_a_generous_answer_gives_what_was_asked_for_alone(make: Make):
     bench = make("XAU")
-    bench.server.bars["xyz:GOLD"] = final_bars("XAU")  # those of the future included
+    bench.server.bars["xyz:GOLD"] = final_bars("XAU").between(BEGIN - 2 * DAY, BEGIN + HOUR)  # of the future too
     bench.server.generous = True
     for _ in bench.minutes(5):
         assert_final(bench)
@@ -616,6 +620,25 @@ def test_a_first_build_with_a_clock_that_is_ahead_lets_no_forming_candle_in(make
     bench = make("BTC", "XAU")
     bench.at(BEGIN + 30, ahead=HOUR)
     assert_final(bench)
+
+
+def test_an_answer_for_another_asset_does_not_close_a_forming_candle(make: Make, monkeypatch):
+    """Threads share a client: the time that counts is the one that came with the candles themselves."""
+    bench = make("BTC", "ETH")
+    feed = bench.follower("BTC").feed
+    assert isinstance(feed, HttpFeed)
+    plain = feed.candles
+
+    def overtaken(asset: str, symbol: str, start: int, end: int, now: int) -> Any:
+        columns = plain(asset, symbol, start, end, now)
+        bench.host.set(BEGIN + 121)
+        plain("ETH", "ETHUSDT", start, end, now)
+        return columns
+
+    monkeypatch.setattr(feed, "candles", overtaken)
+    bench.host.set(BEGIN + 119)
+    got = feed.fetch("BTC", BEGIN, BEGIN + 120, BEGIN + 121)
+    assert got.digest() == final_bars("BTC").between(BEGIN, BEGIN + 60).digest()
 
 
 @pytest.mark.parametrize("behind", [1, 59, 61, 600, HOUR])
@@ -965,7 +988,7 @@ def test_what_the_cache_lost_is_archived_again(make: Make):
 class Walking(SettableClock):
     """A clock that a wait moves on."""
 
-    def wait(self, until: float, stop: Event) -> bool:
+    def wait(self, until: float, stop: Event, wake: Event | None = None) -> bool:
         self.set(until)
         return stop.is_set()
 

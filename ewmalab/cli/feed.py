@@ -11,7 +11,7 @@ from ewmalab.cli import common
 app = typer.Typer(
     no_args_is_help=True,
     help="Serve prices to live processes on this machine.",
-    epilog="Example:  ewmalab feed serve --speed 60x",
+    epilog="Example:  ewmalab feed serve --start 2026-10-03T04:00 --speed 60x",
 )
 
 

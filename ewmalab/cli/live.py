@@ -127,25 +127,30 @@ def live(
         clock=clock,
     )  # fmt: skip
     loaded = common.settings(config, set_, flags)
-    import orjson
-
-    from ewmalab.live.chain import load_wallet
-    from ewmalab.live.clock import make_clock
-    from ewmalab.live.status import miner_responds, updater_responds
-    from ewmalab.live.supervisor import Child, supervise
-
-    load_wallet(loaded.values.live)  # what cannot work is said once, not by children that start over and over
     from threading import Event
 
-    values = loaded.values.live
-    speed = make_clock(values.clock).speed
-    given = [item for key, value in flags.items() for item in ("--set", f"{key}={orjson.dumps(value).decode()}")]
-    given += [item for text in set_ or [] for item in ("--set", text)]
+    import orjson
+
+    from ewmalab.live.chain import load_wallet, make_chain
+    from ewmalab.live.clock import make_clock
+    from ewmalab.live.feeds import choose_feeds
+    from ewmalab.live.status import miner_responds, updater_responds
+    from ewmalab.live.supervisor import Child, supervise
+    from ewmalab.live.tracker import Model
+    from ewmalab.rulebook import load_rulebook
+
+    values, time = loaded.values.live, make_clock(loaded.values.live.clock)
+    # What cannot work is said once, not by children that start over and over.
+    make_chain(values, load_rulebook(), load_wallet(values))
+    for asset in choose_feeds(loaded.values, load_rulebook(), int(time.now())).feeds:
+        Model.of(values.forecaster, load_rulebook().asset(asset), loaded)
+    given = [item for text in set_ or [] for item in ("--set", text)]
+    given += [item for key, value in flags.items() for item in ("--set", f"{key}={orjson.dumps(value).decode()}")]
     given += ["--config", str(config)] if config else []
     command = [sys.executable, "-m", "ewmalab", "live"]
     children = [
         Child("updater", [*command, "updater", "--log-level", log_level, *given],
-              lambda: updater_responds(values, speed)),
+              lambda: updater_responds(values, time.speed)),
         Child("miner", [*command, "miner", "--log-level", log_level, *given], lambda: miner_responds(values)),
     ]  # fmt: skip
     reload = Event()

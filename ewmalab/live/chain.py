@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Event
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Any, Protocol
 
 import orjson
@@ -20,6 +21,7 @@ from ewmalab.settings import LiveSettings
 log = logging.getLogger("ewmalab.chain")
 
 SNAPSHOT = "neurons.json"
+CHAIN_SECONDS = 60.0  # that a question may take
 _SOON = 10.0  # seconds until the chain is asked again after a failure
 _PROTOCOL = 4  # of the axon that is announced: HTTP
 
@@ -116,14 +118,29 @@ class BittensorChain:
     def _call(self, ask: Callable[[Any], Any]) -> Any:
         import bittensor as bt
 
-        # A new connection each time: they are rare, and one that died in the meantime cannot hang.
+        def run() -> None:
+            # A new connection each time: they are rare, and one that died in the meantime cannot hang.
+            try:
+                client = bt.SyncClient(self._network, substrate=self._substrate)
+                try:
+                    found = ask(client)
+                finally:
+                    client.close()
+            except Exception as error:  # noqa: BLE001  told to who waits
+                outcome.put((False, error))
+            else:
+                outcome.put((True, found))
+
+        # An endpoint may take a question and never answer: whoever waits for it must not wait for ever.
+        outcome: Queue[tuple[bool, Any]] = Queue()
+        Thread(target=run, daemon=True, name="chain").start()
         try:
-            with bt.SyncClient(self._network, substrate=self._substrate) as client:
-                return ask(client)
-        except ChainError:
-            raise
-        except Exception as error:
-            raise ChainError(f"{self._network} cannot be asked: {type(error).__name__}: {error}") from error
+            answered, found = outcome.get(timeout=CHAIN_SECONDS)
+        except Empty:
+            raise ChainError(f"{self._network}: no answer within {CHAIN_SECONDS:.0f} s") from None
+        if not answered:
+            raise ChainError(f"{self._network} cannot be asked: {type(found).__name__}: {found}") from found
+        return found
 
 
 def _served(axon: str | None) -> str:
@@ -223,8 +240,8 @@ class Directory:
         """Begin with the list of the process before, if there is one."""
         try:
             data = orjson.loads(self.path.read_bytes())
-            self._neurons = {n["hotkey"]: Neuron(**{**n, "stake": float(n["stake"])}) for n in data["neurons"]}
-            self.at = float(data["at"])
+            found = {n["hotkey"]: Neuron(**{**n, "stake": float(n["stake"])}) for n in data["neurons"]}
+            self._neurons, self.at = found, float(data["at"])
         except FileNotFoundError:
             return
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:

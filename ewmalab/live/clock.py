@@ -36,15 +36,15 @@ class Clock:
         """Return the system's time, which deadlines, signatures and people live by."""
         return time.time()
 
-    def wait(self, until: float, stop: Event) -> bool:
-        """Wait for a market time, or until `stop` is set, which is returned.
+    def wait(self, until: float, stop: Event, wake: Event | None = None) -> bool:
+        """Wait for a market time, or until `stop` (which is returned) or, a second later at most, `wake` is set.
 
         The system's clock may be set meanwhile: forwards ends the wait at once, backwards does not prolong it.
         """
         end = time.monotonic() + (until - self.now()) / self.speed
         while not stop.is_set():
             left = min(end - time.monotonic(), (until - self.now()) / self.speed)
-            if left <= 0:
+            if left <= 0 or (wake is not None and wake.is_set()):
                 return False
             stop.wait(min(left, 1.0))
         return True
@@ -70,7 +70,9 @@ def make_clock(url: str) -> Clock:
     if urlsplit(url).hostname not in _LOOPBACK:
         raise ConfigError(f"live.clock = {url!r}: only a feed server on this machine may set the clock")
     try:
-        told = requests.get(url, timeout=5).json()
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy leads to this machine
+            told = session.get(url, timeout=5).json()
         return Clock(float(told["began"]), float(told["real"]), float(told["speed"]))
     except (requests.RequestException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(

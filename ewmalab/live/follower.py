@@ -63,6 +63,7 @@ class Follower:
         self._tracker = Tracker(self.model)
         self._unsaved = False
         self._amended: list[Amendment] = []
+        self._uncached: list[int] = []  # labels of changed bars that the cache has as they were before
 
     @property
     def state(self) -> Any:
@@ -86,7 +87,19 @@ class Follower:
         if saved is None:
             self.counts.restored = "cache" if said else "nothing saved"
             return said
-        self.bars, self.generation = saved.bars, saved.generation
+        self.generation = saved.generation
+        if saved.bars.timestamp[0] > origin_of(saved.newest, self.model.warmup):
+            # The warm-up has become longer, or the feed did not reach so far: the cache may have what is missing.
+            self.bars = saved.bars
+            try:
+                self.archive(saved.saved_at)
+            except (DataError, OSError) as error:
+                said.append(f"{self.asset}: the warm-up stays short, bars cannot be archived: {error}")
+            else:
+                self.bars = Bars.empty()
+                self.counts.restored = "cache"
+                return said
+        self.bars = saved.bars
         self.counts.restored = "saved state"
         known = saved.states.get(self.model.name)
         if known is not None and known.parameters == self.model.parameters:
@@ -111,7 +124,7 @@ class Follower:
         try:
             self._take(now)
             self.counts.error = ""
-        except (FeedError, BarsError, DataError) as error:
+        except (FeedError, BarsError, DataError, OSError) as error:
             self.counts.feed_errors += 1
             self.counts.error = str(error)
         if not self._unsaved or not len(self.bars):
@@ -140,29 +153,32 @@ class Follower:
             self._into_cache(self.bars.between(a, b), a, b, now)
 
     def _take(self, now: int) -> None:
-        begin = self._first_wanted(now)
         if self.newest is None or now - self.newest > _FAR:
-            self.archive(now)
-            try:
-                fetch_missing(self.cache, self.feed, self.asset, begin, now, now=now)
-            finally:  # what arrived before an error counts
-                self._follow(self.cache.read(self.feed.name, self.asset, begin, now))
+            self._catch_up(now)
             return
+        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - self.refetch)
         closed = now - now % MINUTE
+        if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
+            self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
-            for change in self._follow(self.feed.fetch(self.asset, begin, stop, now)):
-                label = change.label
-                self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
+            self._uncached += [change.label for change in self._follow(self.feed.fetch(self.asset, begin, stop, now))]
             begin = stop
+        while self._uncached:
+            label = self._uncached[0]
+            self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
+            del self._uncached[0]
 
-    def _first_wanted(self, now: int) -> int:
-        """Return the first label to ask for: of the warm-up, or a little behind the newest bar."""
-        if self.newest is not None:
-            return max(int(self.bars.timestamp[0]), self.newest + MINUTE - self.refetch)
-        begin = origin_of(now, self.model.warmup)
+    def _catch_up(self, now: int) -> None:
+        """Fetch into the cache what it lacks since the newest bar, or of the warm-up, and follow that."""
+        self.archive(now)
+        begin = origin_of(now, self.model.warmup) if self.newest is None else self.newest + MINUTE - self.refetch
         reach = getattr(self.feed, "reach", None)
-        return begin if reach is None else max(begin, now - now % MINUTE - reach + 10 * MINUTE)
+        first = begin if reach is None else max(begin, now - now % MINUTE - reach + 10 * MINUTE)
+        try:
+            fetch_missing(self.cache, self.feed, self.asset, first, now, now=now)
+        finally:  # what arrived before an error counts
+            self._follow(self.cache.read(self.feed.name, self.asset, begin, now))
 
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from ewmalab.live.answers import Answerer
 from ewmalab.live.chain import Directory
 from ewmalab.live.metrics import Metrics
 from ewmalab.live.records import AnswerLog
-from ewmalab.live.updater import HEARTBEAT
+from ewmalab.live.updater import read_heartbeat
 from ewmalab.rulebook import iso
 
 _LEAST_DISK = 100 * 2**20
@@ -72,7 +70,7 @@ class Health:
                 metrics.spot_age.labels(asset).set(now - spot.at)
         for source, count in self.answerer.spots.errors.items():
             metrics.spot_errors.labels(source).set(count)
-        note = self._heartbeat()
+        note = read_heartbeat(self.answerer.store.root)
         if note is not None:
             metrics.updates_missed.set(note["missed"])
             for asset, entry in note["assets"].items():
@@ -109,15 +107,8 @@ class Health:
             problems.append(("degraded", f"states are old, the updater or its feed stands still: {' '.join(stale)}"))
         return found
 
-    def _heartbeat(self) -> dict[str, Any] | None:
-        try:
-            note: dict[str, Any] = orjson.loads((self.answerer.store.root / HEARTBEAT).read_bytes())
-            return note
-        except (OSError, orjson.JSONDecodeError):
-            return None
-
     def _updater(self, problems: list[tuple[str, str]]) -> None:
-        note = self._heartbeat()
+        note = read_heartbeat(self.answerer.store.root)
         if note is None:
             problems.append(("degraded", "no updater has run here: start `ewmalab live updater`"))
             return

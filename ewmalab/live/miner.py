@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ewmalab.errors import ChainError, EwmalabError
+from ewmalab.errors import ChainError, ConfigError, EwmalabError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.wire import render
 from ewmalab.live.answers import Answerer
@@ -110,6 +110,11 @@ class Miner:
             threading.Thread(target=self._announce, daemon=True).start()
         try:
             asyncio.run(self._serve(on_ready))
+        except SystemExit as error:  # how uvicorn says that a port is taken
+            raise ConfigError(
+                f"{live.host}:{live.port} or {live.monitor_host}:{live.monitor_port} cannot be listened on: is another "
+                "miner running? Choose others with --port and --monitor-port"
+            ) from error
         finally:
             self.stop.set()
             self._spots_stop.set()
@@ -130,7 +135,7 @@ class Miner:
         while not all(server.started for server in servers):
             await asyncio.sleep(0.02)
             for task in running:
-                if task.done():  # a port is taken: uvicorn ends with SystemExit
+                if task.done():
                     task.result()
         self.port, self.monitor_port = map(bound_port, servers)
         log.info("serving on %s:%d, monitor on %s:%d", live.host, self.port, live.monitor_host, self.monitor_port)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
 import requests
 
 from ewmalab.errors import StateError
-from ewmalab.live.updater import HEARTBEAT
+from ewmalab.live.updater import read_heartbeat
 from ewmalab.settings import LiveSettings
 
 _PATIENCE = 120.0  # seconds that an updater may work on one update: a long catch-up
@@ -25,7 +24,9 @@ def read_health(live: LiveSettings, timeout: float = 5.0) -> dict[str, Any]:
     """
     url = f"http://{live.monitor_host}:{live.monitor_port}/health"
     try:
-        found: dict[str, Any] = requests.get(url, timeout=timeout).json()
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy leads to this machine
+            found: dict[str, Any] = session.get(url, timeout=timeout).json()
         return found
     except (requests.RequestException, ValueError) as error:
         raise StateError(
@@ -44,9 +45,8 @@ def miner_responds(live: LiveSettings) -> bool:
 
 def updater_responds(live: LiveSettings, speed: float) -> bool:
     """Tell whether the updater has reported lately."""
-    try:
-        note = orjson.loads((live.state_dir / HEARTBEAT).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+    note = read_heartbeat(live.state_dir)
+    if note is None:
         return False
     silent = time.time() - note["system_time"]  # noqa: TID251
     return bool(silent < 3 * note["interval"] / speed + _PATIENCE)

@@ -154,7 +154,7 @@ class Updater:
                 if late > due:  # more than a whole interval was spent
                     self.missed += int((late - due) // self.interval) + 1
                     due = _next(late, self.interval)
-                self.clock.wait(due, stop)
+                self.clock.wait(due, stop, reload)
         finally:
             self.archive(int(self.clock.now()))
 
@@ -172,6 +172,16 @@ class Updater:
                 file.write(orjson.dumps(amendment, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             log.error("amendment cannot be recorded: %s", error)
+
+
+def read_heartbeat(folder: Path) -> dict[str, Any] | None:
+    """Return what an updater last said of itself, None if nothing can be made of it."""
+    try:
+        note = orjson.loads((folder / HEARTBEAT).read_bytes())
+        whole = all(isinstance(note[key], int | float) for key in ("system_time", "interval", "missed", "updates"))
+        return note if whole and isinstance(note["assets"], dict) and "clock_skew" in note else None
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def _next(now: float, interval: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from ewmalab.market.bars import COLUMNS, MINUTE
-from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions
 
 _LIMIT = 1000
@@ -64,6 +64,7 @@ class BinanceFeed(HttpFeed):
         answer = self._client.get_json("/api/v3/klines", query)
         if not isinstance(answer, list):
             raise self.error(asset, f"the answer is {brief(answer)}, not a list of klines")
+        as_of = self._client.host_time
         columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
         for i, row in enumerate(answer):
             if not isinstance(row, list) or len(row) <= _CLOSE_TIME:
@@ -71,4 +72,4 @@ class BinanceFeed(HttpFeed):
             columns["timestamp"].append(self.label(asset, i, row[0], row[_CLOSE_TIME]))
             for name, value in zip(COLUMNS[1:], row[1:5], strict=True):
                 columns[name].append(value)
-        return columns
+        return {**columns, AS_OF: as_of}

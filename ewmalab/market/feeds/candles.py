@@ -15,6 +15,7 @@ from ewmalab.errors import BarsError, FeedError
 from ewmalab.market.bars import COLUMNS, MINUTE, Bars
 from ewmalab.market.feeds.http import HttpClient, printable
 
+AS_OF = "as_of"
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 # With fewer rows a market that traded every other minute by chance would look like 2-minute candles.
 _SPACING_ROWS = 20
@@ -39,6 +40,7 @@ class HttpFeed(ABC):
     def __init__(self, symbols: Mapping[str, str], client: HttpClient) -> None:
         self._symbols = dict(symbols)
         self._client = client
+        self._host_time: float | None = None
         self.source: str = client.host
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
@@ -53,20 +55,21 @@ class HttpFeed(ABC):
         columns = self.candles(asset, symbol, start, closed, now)
         self.synthetic = self._client.synthetic
         # Where our clock is ahead, a candle that forms would seem closed: the host must have seen its end as well.
-        host_time = self._client.host_time
-        if host_time is not None:
+        host_time = columns.get(AS_OF)
+        if isinstance(host_time, float):
+            self._host_time = host_time
             closed = min(closed, int(host_time) // MINUTE * MINUTE)
         return bars_from_columns(columns, feed=self.name, asset=asset, start=start, end=closed)
 
     def clock_skew(self, now: float) -> float | None:
         """Return by how many seconds `now` was ahead of the host's clock at its last answer, None if unknown."""
-        host_time = self._client.host_time
-        return None if host_time is None else now - host_time
+        return None if self._host_time is None else now - self._host_time
 
     @abstractmethod
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
         """Ask for the candles labelled in ``[start, end)``; return their columns, times in seconds.
 
+        Under `AS_OF` stands the host's own time of the answer, if it told one.
         The columns are as in `bars_from_columns`: still unchecked, possibly with rows nobody asked for.
         """
 

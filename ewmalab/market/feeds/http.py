@@ -204,13 +204,13 @@ class HttpClient:
         self._host_setting = host_setting
         self._silence_on = frozenset(silence_on)
         self._gate = Gate(*rate, sleep=sleep, monotonic=monotonic)
-        self._date = ""
+        self._told = threading.local()
         self.synthetic = False
 
     @property
     def host_time(self) -> float | None:
-        """The host's own time at its last answer, seconds since 1970-01-01 UTC; None if it did not tell."""
-        return _http_date(self._date)
+        """The host's own time at its last answer to this thread, seconds since 1970-01-01 UTC; None if untold."""
+        return _http_date(getattr(self._told, "date", ""))
 
     def get_json(
         self,
@@ -297,7 +297,7 @@ class HttpClient:
         except requests.RequestException as error:  # its text may quote headers: name only its kind
             raise FeedError(f"{where}: the request cannot be sent ({type(error).__name__})") from None
         with response:
-            self._date = response.headers.get("Date", self._date)
+            self._told.date = response.headers.get("Date", "")
             self.synthetic |= SYNTHETIC_HEADER in response.headers
             wait = self._silence_wanted(response)
             if wait is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from ewmalab.market.bars import COLUMNS, MINUTE
-from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions
 
 REACH = 5000 * MINUTE
@@ -71,6 +71,7 @@ class HyperliquidFeed(HttpFeed):
                 f"no candles in [{start}, {end}): only about the last 5000 are kept; ask from {oldest} on, "
                 "or import older ones from a file",
             )
+        as_of = self._client.host_time
         columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
         for i, row in enumerate(answer):
             if not isinstance(row, dict):
@@ -81,4 +82,4 @@ class HyperliquidFeed(HttpFeed):
             columns["timestamp"].append(self.label(asset, i, row.get("t"), row.get("T")))
             for name, letter in _LETTERS.items():
                 columns[name].append(row.get(letter))
-        return columns
+        return {**columns, AS_OF: as_of}

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from ewmalab.errors import FeedAuthError
 from ewmalab.market.bars import DAY
-from ewmalab.market.feeds.candles import HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions, printable
 
 KEY_VARIABLE = "PYTH_API_KEY"
@@ -80,13 +80,14 @@ class PythFeed(HttpFeed):
             {"symbol": symbol, "resolution": "1", "from": start, "to": end},
             headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
         )
+        as_of = self._client.host_time
         if not isinstance(answer, dict):
             raise self.error(asset, f"the answer is {brief(answer)}, not an object with s, t, o, h, l, c")
         match answer.get("s"):
             case "ok":
-                return {name: answer.get(letter) for name, letter in _LETTERS.items()}
+                return {name: answer.get(letter) for name, letter in _LETTERS.items()} | {AS_OF: as_of}
             case "no_data" if not answer.get("t"):
-                return {name: [] for name in _LETTERS}
+                return {**{name: [] for name in _LETTERS}, AS_OF: as_of}
             case "error":
                 said = printable(str(answer.get("errmsg")))
                 raise self.error(asset, f"{self.source} answers for {symbol!r}: {said}")

@@ -1,0 +1,534 @@
+"""The chain and the keys: who is registered, who may call, and what happens while nobody answers."""
+
+from __future__ import annotations
+
+import gc
+import ipaddress
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bittensor as bt
+import orjson
+import pytest
+from bittensor import sp_core
+from bittensor.result import ChainError as NoSymbols
+from live_rig import MINER, STRANGER, VALIDATOR
+from websockets.sync.server import serve
+
+from ewmalab.errors import ChainError, ConfigError
+from ewmalab.live.chain import (
+    AllowList,
+    BittensorChain,
+    Directory,
+    allowed_ips,
+    load_wallet,
+    make_chain,
+    netuid_of,
+    verify,
+)
+from ewmalab.live.gate import Neuron
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LiveSettings, load_settings
+
+# The client closes neither its event loops nor the sockets of a failed connection: they go with the garbage.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+RULEBOOK = load_rulebook()
+NETUID = 50
+REFUSED = "ws://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy() -> Iterator[None]:
+    """Leave the client's garbage to no other module's tests."""
+    yield
+    gc.collect()
+
+
+def live(**values: Any) -> LiveSettings:
+    return load_settings(environ={}, flags={f"live.{key}": value for key, value in values.items()}).values.live
+
+
+def axon(ip: str, port: int) -> dict[str, int]:
+    address = ipaddress.ip_address(ip)
+    return {"ip": int(address), "port": port, "ip_type": address.version, "protocol": 4}
+
+
+class FakeSubstrate:
+    """A chain with one subnet of four keys."""
+
+    def __init__(self) -> None:
+        self.token_symbols: dict[int, str] = {}
+        self.open = 0
+        self.asked: list[tuple[str, str, list[Any]]] = []
+
+    def balance(self, rao: int, netuid: int = 0) -> Any:
+        return bt.Balance.from_rao(rao, netuid)
+
+    async def connect(self) -> None:
+        self.open += 1
+
+    async def close(self) -> None:
+        self.open -= 1
+
+    async def block_number(self) -> int:
+        return 1000
+
+    async def block_hash(self, block: int | None = None) -> str:
+        return f"0x{block or 1000:064x}"
+
+    async def query_map(self, *_: Any, **__: Any) -> Any:
+        raise NoSymbols("no symbols")  # so that none are cached for real networks
+
+    async def runtime_call(self, api: str, method: str, params: list[Any], block_hash: str | None = None) -> Any:
+        self.asked.append((api, method, params))
+        if params != [NETUID]:
+            return None
+        keys = [VALIDATOR.ss58_address, MINER.ss58_address, STRANGER.ss58_address, "5" + "A" * 47]
+        return {
+            "hotkeys": keys, "coldkeys": keys, "validator_permit": [True, False, True, False],
+            "total_stake": [65_000_500_000_000, 0, 10**9, 1],
+            "axons": [axon("203.0.113.7", 8091), axon("2001:db8::1", 80), axon("0.0.0.0", 0), None],
+            "block": 1000, "tempo": 360, "last_step": 900, "blocks_since_last_step": 100, "owner_hotkey": keys[0],
+            "owner_coldkey": keys[0], "network_registered_at": 1, "symbol": [], "name": [],
+        }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- bittensor
+
+
+def test_neurons_have_the_stake_permit_and_axon_of_the_chain() -> None:
+    substrate = FakeSubstrate()
+    found = BittensorChain("test", NETUID, substrate=substrate).neurons()
+    assert found == [
+        Neuron(VALIDATOR.ss58_address, 0, 65_000.5, True, "203.0.113.7:8091"),
+        Neuron(MINER.ss58_address, 1, 0.0, False, "[2001:db8::1]:80"),
+        Neuron(STRANGER.ss58_address, 2, 1.0, True, ""),
+        Neuron("5" + "A" * 47, 3, 1e-9, False, ""),
+    ]
+    assert [neuron.ip for neuron in found] == ["203.0.113.7", "2001:db8::1", "", ""]
+    assert [type(neuron.stake) for neuron in found] == [float] * 4
+    assert substrate.open == 0  # closed again
+
+
+def test_metagraph_is_the_only_question_asked() -> None:
+    substrate = FakeSubstrate()
+    BittensorChain("test", NETUID, substrate=substrate).neurons()
+    assert substrate.asked == [("SubnetInfoRuntimeApi", "get_metagraph", [NETUID])]
+
+
+@pytest.mark.parametrize("port", [8091, 1])
+@pytest.mark.parametrize("nowhere", ["0.0.0.0", "::"])
+def test_axon_of_nowhere_is_none(nowhere: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    substrate = FakeSubstrate()
+    monkeypatch.setattr("test_live_chain.axon", lambda *_: {"ip": int(ipaddress.ip_address(nowhere)), "port": port})
+    assert {n.axon for n in BittensorChain("test", NETUID, substrate=substrate).neurons()} == {""}
+
+
+def test_missing_subnet_is_named() -> None:
+    with pytest.raises(ChainError, match=r"test: there is no subnet 51"):
+        BittensorChain("test", 51, substrate=FakeSubstrate()).neurons()
+
+
+def test_any_failure_of_the_client_is_a_chain_error() -> None:
+    substrate = FakeSubstrate()
+    substrate.runtime_call = lambda *_, **__: (_ for _ in ()).throw(KeyError("surprise"))  # type: ignore[method-assign]
+    with pytest.raises(ChainError, match=r"test cannot be asked: KeyError: 'surprise'"):
+        BittensorChain("test", NETUID, substrate=substrate).neurons()
+    assert substrate.open == 0
+
+
+def test_unreachable_endpoint_is_a_chain_error_within_seconds() -> None:
+    began = time.monotonic()
+    for ask in (
+        BittensorChain(REFUSED, NETUID).neurons,
+        lambda: BittensorChain(REFUSED, NETUID, bt.Wallet()).announce("203.0.113.7", 8091),
+    ):
+        with pytest.raises(ChainError, match=r"ws://127.0.0.1:1 cannot be asked: RpcConnectionError"):
+            ask()
+    assert time.monotonic() - began < 15  # measured: 0.4 s each
+
+
+def test_network_that_is_no_address_is_a_chain_error() -> None:
+    with pytest.raises(ChainError, match="nonsense"):
+        BittensorChain("nonsense", NETUID).neurons()
+
+
+@pytest.mark.slow
+def test_endpoint_that_never_shakes_hands_is_a_chain_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        began = time.monotonic()
+        with pytest.raises(ChainError, match="handshake"):
+            BittensorChain(f"ws://127.0.0.1:{server.getsockname()[1]}", NETUID).neurons()
+        assert time.monotonic() - began < 30  # measured: 10.4 s
+
+
+@pytest.mark.slow
+def test_endpoint_that_takes_questions_and_never_answers_is_a_chain_error() -> None:
+    came: list[str] = []
+
+    def ask(url: str) -> None:
+        try:
+            BittensorChain(url, NETUID).neurons()
+        except ChainError as error:
+            came.append(str(error))
+
+    with serve(lambda connection: [None for _ in connection], "127.0.0.1", 0) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        asking = threading.Thread(target=ask, args=(f"ws://127.0.0.1:{server.socket.getsockname()[1]}",), daemon=True)
+        asking.start()
+        asking.join(60)
+        bounded = not asking.is_alive()
+        server.shutdown()
+    serving.join()
+    assert bounded, "still waiting after a minute: who is registered would never be refreshed"
+    assert came
+
+
+class RecordingClient:
+    """Stands in for the client: keeps what is executed."""
+
+    done: list[Any] = []  # noqa: RUF012
+    success = True
+
+    def __init__(self, network: str, substrate: Any) -> None:
+        self.network = network
+
+    def __enter__(self) -> RecordingClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, intent: Any, wallet: Any) -> Any:
+        self.done.append((intent, wallet))
+        return SimpleNamespace(success=self.success)
+
+
+def test_announcement_is_an_http_axon_signed_by_the_wallet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bt, "SyncClient", RecordingClient)
+    monkeypatch.setattr(RecordingClient, "done", [])
+    BittensorChain("test", NETUID, "wallet").announce("203.0.113.7", 8091)
+    [(intent, wallet)] = RecordingClient.done
+    assert isinstance(intent, bt.ServeAxon)
+    assert (intent.netuid, intent.ip, intent.port, intent.protocol) == (NETUID, "203.0.113.7", 8091, 4)
+    assert wallet == "wallet"
+
+
+def test_refused_announcement_is_a_chain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bt, "SyncClient", RecordingClient)
+    monkeypatch.setattr(RecordingClient, "success", False)
+    with pytest.raises(ChainError, match="not announced"):
+        BittensorChain("test", NETUID, "wallet").announce("203.0.113.7", 8091)
+
+
+# ------------------------------------------------------------------------------------------- without a chain
+
+
+def test_listed_keys_may_call_whatever_the_least_stake() -> None:
+    found = AllowList(["A", "B"]).neurons()
+    assert [(n.hotkey, n.uid, n.permit, n.axon) for n in found] == [("A", 0, True, ""), ("B", 1, True, "")]
+    assert all(n.stake > 1e30 for n in found)
+
+
+def test_allow_list_cannot_be_changed_through_its_answer() -> None:
+    chain = AllowList(["A"])
+    chain.neurons().clear()
+    assert len(chain.neurons()) == 1
+
+
+def test_settings_choose_between_chain_and_allow_list() -> None:
+    assert isinstance(make_chain(live(network="test"), RULEBOOK, None), BittensorChain)
+    assert isinstance(make_chain(live(chain=False, allow=["A"]), RULEBOOK, None), AllowList)
+    with pytest.raises(ConfigError, match="--allow HOTKEY"):
+        make_chain(live(chain=False), RULEBOOK, None)
+
+
+def test_netuid_is_the_setting_else_the_rulebooks() -> None:
+    assert [netuid_of(live(network=name), RULEBOOK) for name in RULEBOOK.netuids] == [*RULEBOOK.netuids.values()]
+    assert netuid_of(live(network="finney", netuid=7), RULEBOOK) == 7
+    assert netuid_of(live(network=REFUSED, netuid=7), RULEBOOK) == 7
+    with pytest.raises(ConfigError, match=r"live\.netuid"):
+        netuid_of(live(network=REFUSED), RULEBOOK)
+
+
+def test_firewall_lets_in_whom_the_gate_would() -> None:
+    rules = RULEBOOK.at(1_790_000_000)
+    enough = rules.min_stake + 1
+    neurons = [
+        Neuron("a", 0, enough, True, "203.0.113.9:1"),
+        Neuron("b", 1, enough, True, "203.0.113.9:2"),  # the same address
+        Neuron("c", 2, enough, True, "[2001:db8::1]:3"),
+        Neuron("d", 3, enough, False, "203.0.113.1:4"),
+        Neuron("e", 4, rules.min_stake, True, "203.0.113.2:5"),  # must exceed it
+        Neuron("f", 5, enough, True, ""),
+    ]
+    assert allowed_ips(neurons, live(), rules) == ["2001:db8::1", "203.0.113.9"]
+    assert allowed_ips(neurons, live(require_permit=False), rules) == ["2001:db8::1", "203.0.113.1", "203.0.113.9"]
+    assert "203.0.113.2" in allowed_ips(neurons, live(min_stake=0), rules)
+    assert allowed_ips(neurons, live(min_stake=enough), rules) == []
+
+
+# -------------------------------------------------------------------------------------------------- directory
+
+ONE = [Neuron("A", 0, 1.5, True, "203.0.113.7:8091")]
+TWO = [*ONE, Neuron("B", 1, 0.0, False, "")]
+
+
+class Chains:
+    """Answers in turn; None is a failure."""
+
+    def __init__(self, *answers: list[Neuron] | None) -> None:
+        self.answers = list(answers)
+
+    def neurons(self) -> list[Neuron]:
+        found = self.answers.pop(0)
+        if found is None:
+            raise ChainError("the chain is away")
+        return found
+
+    def announce(self, ip: str, port: int) -> None: ...
+
+
+class Times:
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_directory_knows_nobody_before_the_chain_answered(tmp_path: Path) -> None:
+    directory = Directory(Chains(None), tmp_path / "n.json", Times())
+    directory.restore()
+    assert (directory.neurons(), directory.age()) == ({}, None)
+    assert not directory.refresh()
+    assert (directory.neurons(), directory.age(), directory.errors) == ({}, None, 1)
+    assert not (tmp_path / "n.json").exists()
+
+
+def test_failed_refresh_keeps_the_list_and_its_age(tmp_path: Path) -> None:
+    times = Times()
+    directory = Directory(Chains(TWO, None, None, ONE), tmp_path / "n.json", times)
+    assert directory.refresh()
+    assert directory.neurons() == {n.hotkey: n for n in TWO}
+    for failures in (1, 2):
+        times.now += 60
+        assert not directory.refresh()
+        assert directory.neurons() == {n.hotkey: n for n in TWO}
+        assert (directory.age(), directory.errors, directory.error) == (60 * failures, failures, "the chain is away")
+    assert directory.refresh()
+    assert (directory.neurons(), directory.age(), directory.error) == ({"A": ONE[0]}, 0, "")
+
+
+def test_saved_list_and_its_age_survive_a_restart(tmp_path: Path) -> None:
+    Directory(Chains(TWO), tmp_path / "n.json", Times(1000)).refresh()
+    after = Directory(Chains(None), tmp_path / "n.json", Times(1100))
+    after.restore()
+    assert not after.refresh()
+    assert after.neurons() == {n.hotkey: n for n in TWO}
+    assert after.age() == 100
+
+
+GOOD = {"hotkey": "A", "uid": 0, "stake": 1.5, "permit": True, "axon": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b"null", b"[]", b"7", b"{}", b'{"at": 1}',
+        orjson.dumps({"neurons": [GOOD]}), orjson.dumps({"neurons": [GOOD], "at": None}),
+        orjson.dumps({"neurons": [GOOD, {}], "at": 1}), orjson.dumps({"neurons": [GOOD | {"extra": 1}], "at": 1}),
+        orjson.dumps({"neurons": [GOOD | {"stake": None}], "at": 1}), b"\xff\xfe",
+        orjson.dumps({"neurons": {"A": GOOD}, "at": 1}),
+    ],
+)  # fmt: skip
+def test_damaged_list_is_ignored_as_a_whole(text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "n.json"
+    path.write_bytes(text)
+    directory = Directory(Chains(ONE), path, Times())
+    directory.restore()
+    assert (directory.neurons(), directory.age()) == ({}, None)
+    assert str(path) in caplog.text
+    assert directory.refresh()
+    assert directory.neurons() == {"A": ONE[0]}
+
+
+def test_unwritable_folder_does_not_keep_the_list_from_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    directory = Directory(Chains(ONE), tmp_path / "file" / "n.json", Times())
+    directory.restore()
+    assert directory.refresh()
+    assert directory.neurons() == {"A": ONE[0]}
+    assert "cannot be written" in caplog.text
+
+
+def test_allow_list_is_never_saved(tmp_path: Path) -> None:
+    directory = Directory(AllowList(["A"]), tmp_path / "n.json", Times())
+    assert directory.refresh()
+    assert not any(tmp_path.iterdir())
+
+
+class Stop:
+    """Records the waits; set after so many."""
+
+    def __init__(self, most: int) -> None:
+        self.waits: list[float] = []
+        self.most = most
+
+    def is_set(self) -> bool:
+        return len(self.waits) >= self.most
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return self.is_set()
+
+
+def test_chain_is_asked_again_soon_after_a_failure(tmp_path: Path) -> None:
+    stop: Any = Stop(4)
+    Directory(Chains(None, ONE, None, ONE), tmp_path / "n.json", Times()).run(300, stop)
+    assert stop.waits == [10, 300, 10, 300]
+
+
+# ------------------------------------------------------------------------------------------------------- keys
+
+
+def test_signature_counts_for_its_message_and_its_key_alone() -> None:
+    signature = VALIDATOR.sign(b"message")
+    assert verify(b"message", signature, VALIDATOR.ss58_address)
+    assert not verify(b"massage", signature, VALIDATOR.ss58_address)
+    assert not verify(b"message", signature, STRANGER.ss58_address)
+    assert not verify(b"message", signature[:-1] + bytes([signature[-1] ^ 1]), VALIDATOR.ss58_address)
+    other = sp_core.Keypair.create_from_uri("//Validator", crypto_type=sp_core.CRYPTO_ED25519)
+    assert not verify(b"message", other.sign(b"message"), VALIDATOR.ss58_address)
+
+
+@pytest.mark.parametrize("signature", [b"", b"\0" * 63, b"\0" * 64, b"\xff" * 64, b"\0" * 65, b"x" * 1000])
+def test_garbage_is_no_signature(signature: bytes) -> None:
+    try:
+        accepted = verify(b"message", signature, VALIDATOR.ss58_address)
+    except ValueError:  # which the gate refuses as well
+        accepted = False
+    assert not accepted
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "1" * 48, VALIDATOR.ss58_address[:-1] + "1"])
+def test_garbage_is_no_address(address: str) -> None:
+    try:
+        accepted = verify(b"message", VALIDATOR.sign(b"message"), address)
+    except ValueError:
+        accepted = False
+    assert not accepted
+
+
+def test_hotkey_of_a_wallet_signs_what_verifies(tmp_path: Path) -> None:
+    bt.Wallet("mine", "default", str(tmp_path)).create_new_hotkey(suppress=True)
+    own = load_wallet(live(wallet="mine", wallet_path=str(tmp_path))).hotkey
+    assert verify(b"message", own.sign(b"message"), own.ss58_address)
+
+
+def test_missing_wallet_names_the_options(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_wallet(live(wallet="none", hotkey="such", wallet_path=str(tmp_path)))
+    for text in ("'none'", "'such'", str(tmp_path), "--wallet,", "--hotkey", "--wallet-path"):
+        assert text in str(caught.value)
+
+
+def test_damaged_hotkey_file_names_the_options(tmp_path: Path) -> None:
+    bt.Wallet("mine", "default", str(tmp_path)).create_new_hotkey(suppress=True)
+    path = tmp_path / "mine" / "hotkeys" / "default"
+    path.write_bytes(b"\0garbage")
+    with pytest.raises(ConfigError, match="--hotkey"):
+        load_wallet(live(wallet="mine", wallet_path=str(tmp_path)))
+
+
+# -------------------------------------------------------------------------------------------------- allowlist
+
+
+@pytest.fixture
+def chained(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Give the command a chain that answers in turn; the signal that a service manager sends comes with the last."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def use(*answers: list[Neuron] | None, stop: bool = False) -> None:
+        chain = Chains(*answers)
+        ask = chain.neurons
+
+        def neurons() -> list[Neuron]:
+            if stop and len(chain.answers) == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return ask()
+
+        chain.neurons = neurons  # type: ignore[method-assign]
+        monkeypatch.setattr("ewmalab.live.chain.make_chain", lambda *_: chain)
+
+    yield use
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def validator(ip: str) -> Neuron:
+    return Neuron(ip, 0, 1e9, True, f"{ip}:8091")
+
+
+def test_allowlist_prints_an_address_a_line(chained: Callable[..., None], ewmalab: Callable[..., Any]) -> None:
+    chained([validator("203.0.113.9"), validator("203.0.113.10"), *TWO])
+    result = ewmalab("live", "allowlist")
+    assert (result.code, result.out) == (0, "203.0.113.10\n203.0.113.9\n")
+
+
+def test_allowlist_fails_if_the_chain_does(
+    chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "list").write_text("203.0.113.1\n")
+    chained(None)
+    result = ewmalab("live", "allowlist", "--output", str(tmp_path / "list"))
+    assert (result.code, result.out) == (1, "")
+    assert "the chain is away" in result.err
+    assert (tmp_path / "list").read_text() == "203.0.113.1\n"
+
+
+def test_watched_list_is_written_when_it_changed_and_only_then(
+    chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr("ewmalab.market.files.write_atomic", lambda path, data: written.append(data))
+    a, b = validator("203.0.113.1"), validator("203.0.113.2")
+    chained([a], [a], [a, b], [b], stop=True)
+    monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: self.is_set())
+    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))
+    assert (result.code, result.out) == (0, "")
+    assert written == [b"203.0.113.1\n", b"203.0.113.1\n203.0.113.2\n", b"203.0.113.2\n"]
+
+
+def test_watched_list_stays_while_the_chain_is_away_and_a_stop_ends_the_watch(
+    chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "list").write_text("203.0.113.1\n")
+    chained(None, stop=True)
+    began = time.monotonic()
+    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))
+    assert time.monotonic() - began < 10
+    assert result.code == 0
+    assert "the list stays as it is" in result.err
+    assert (tmp_path / "list").read_text() == "203.0.113.1\n"
+
+
+def test_stop_ends_a_watch_that_waits_for_its_next_look(
+    chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path
+) -> None:
+    chained([validator("203.0.113.1")])
+    timer = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
+    timer.start()
+    began = time.monotonic()
+    assert ewmalab("live", "allowlist", "--watch", "--every", "1h", "-o", str(tmp_path / "list")).code == 0
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert (tmp_path / "list").read_text() == "203.0.113.1\n"
