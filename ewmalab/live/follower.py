@@ -17,8 +17,6 @@ from ewmalab.market.fetch import fetch_missing
 KEEP = 7 * DAY
 """Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
 
-_FAR = 3600  # a longer stretch than this is fetched into the cache, chunk by chunk: what arrived is never lost
-
 
 @dataclass
 class Counts:
@@ -153,32 +151,40 @@ class Follower:
             self._into_cache(self.bars.between(a, b), a, b, now)
 
     def _take(self, now: int) -> None:
-        if self.newest is None or now - self.newest > _FAR:
-            self._catch_up(now)
+        if self.newest is None:
+            self._begin(now)
             return
-        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - self.refetch)
         closed = now - now % MINUTE
         if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
             self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
+        # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
+        back = min(self.refetch, self.feed.chunk // 2)
+        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back)
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
-            self._uncached += [change.label for change in self._follow(self.feed.fetch(self.asset, begin, stop, now))]
-            begin = stop
+            fresh = self.feed.fetch(self.asset, begin, stop, now)
+            if not len(fresh) and stop < closed:  # a whole chunk without a bar: asked for a second time
+                fresh = self.feed.fetch(self.asset, begin, stop, now)
+            self._uncached += [change.label for change in self._follow(fresh)]
+            if stop < closed and self._unsaved:  # a long catch-up goes on where it was, whatever ends it
+                self._save(now)
+            begin = closed if stop == closed else stop - back
         while self._uncached:
             label = self._uncached[0]
             self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
             del self._uncached[0]
 
-    def _catch_up(self, now: int) -> None:
-        """Fetch into the cache what it lacks since the newest bar, or of the warm-up, and follow that."""
-        self.archive(now)
-        begin = origin_of(now, self.model.warmup) if self.newest is None else self.newest + MINUTE - self.refetch
+    def _begin(self, now: int) -> None:
+        """Fetch into the cache what it lacks of the warm-up, and follow that as far as it has no hole."""
+        closed = now - now % MINUTE
+        begin = origin_of(closed - MINUTE, self.model.warmup)
         reach = getattr(self.feed, "reach", None)
-        first = begin if reach is None else max(begin, now - now % MINUTE - reach + 10 * MINUTE)
+        first = begin if reach is None else max(begin, closed - reach + 10 * MINUTE)
         try:
             fetch_missing(self.cache, self.feed, self.asset, first, now, now=now)
         finally:  # what arrived before an error counts
-            self._follow(self.cache.read(self.feed.name, self.asset, begin, now))
+            holes = self.cache.missing(self.feed.name, self.asset, first, closed)
+            self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
 
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)

@@ -105,7 +105,7 @@ class Spots:
         found = {
             asset: Spot(price, min(now, at) if at is not None else now, source.name)
             for asset, (price, at) in told.items()
-            if math.isfinite(price) and price > 0
+            if math.isfinite(price) and price > 0 and (at is None or math.isfinite(at))
         }
         with self._lock:
             self._latest |= found
@@ -130,7 +130,11 @@ def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_
     >>> choose_anchor(Spot(101.0, 900.0, "binance"), 100.0, 900, 1000.0, 30.0)
     (100.0, 960.0, 'close')
     """
-    if spot is not None and 0 <= now - spot.at <= max_age and abs(math.log(spot.price / close)) <= IMPLAUSIBLE:
+    if (
+        spot is not None
+        and 0 <= now - spot.at <= max_age
+        and math.exp(-IMPLAUSIBLE) <= spot.price / close <= math.exp(IMPLAUSIBLE)
+    ):
         return spot.price, spot.at, spot.source
     return close, newest + 60.0, "close"
 
@@ -139,6 +143,8 @@ def make_spots(feeds: Mapping[str, str], settings: Settings, rulebook: Rulebook,
     """Return the spot prices of assets, each from the feed that its bars come from."""
     sources: list[SpotSource] = []
     for name in dict.fromkeys(feeds.values()):
+        if name == "simulated":
+            continue  # its bars are all there is
         symbols = {asset: rulebook.asset(asset).symbols[name] for asset in feeds if feeds[asset] == name}
         if name == "pyth":
             sources += _pyth(tuple(symbols), settings, rulebook)

@@ -52,6 +52,7 @@ class HttpFeed(ABC):
         closed = min(end, now // MINUTE * MINUTE)
         if start >= closed:
             return Bars.empty()
+        self._host_time = None  # untold, if the request fails
         columns = self.candles(asset, symbol, start, closed, now)
         self.synthetic = self._client.synthetic
         # Where our clock is ahead, a candle that forms would seem closed: the host must have seen its end as well.
