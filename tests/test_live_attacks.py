@@ -98,7 +98,7 @@ class Target:
 
     def honest(self) -> Reply:
         """Ask as a validator does."""
-        return self.validator.ask(self.rig.prompt(paths=HONEST, minutes=3))
+        return self.validator.ask(self.rig.prompt(horizon="1h", paths=HONEST, minutes=3))
 
     def nonce(self) -> int:
         """Return a nonce larger than all before it."""
@@ -777,7 +777,7 @@ def test_five_hundred_idle_connections_delay_nobody(target: Target, monkeypatch:
         )
         assert took > serve_module.HEAD_SECONDS or held > 500
         assert statistics.median(during) < 3 * statistics.median(before) + 0.01
-        assert max(during) < max(before) + 0.25
+        assert max(during) < max(before) + 1.0
         assert until(lambda: connections() <= 2, 2 * serve_module.HEAD_SECONDS), "idle connections are not closed"
 
 

@@ -33,6 +33,7 @@ from ewmalab.live.feeds import LIVE_HTTP
 from ewmalab.market.bars import DAY, MINUTE, Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds import server as fs
+from ewmalab.market.feeds.hyperliquid import REACH
 
 OUTAGES = {"1 min": MINUTE, "10 min": 10 * MINUTE, "2 h": 2 * HOUR, "12 h": 12 * HOUR, "72 h": 72 * HOUR}
 SOME = ("10 min", "2 h", "72 h")
@@ -356,6 +357,47 @@ def test_hyperliquids_candles_of_another_coin_are_refused(make: Make):
     assert_final(bench)
 
 
+class Reaching(Market):
+    """A market of which only the last candles exist, as on Hyperliquid."""
+
+    def between(self, start: int, end: int) -> Bars:
+        return super().between(max(start, int(self._now()) // MINUTE * MINUTE - REACH), end)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["suspended", "killed"])
+@pytest.mark.parametrize("days", [3, 4, 6, 9])
+def test_after_an_outage_beyond_a_feeds_reach_the_asset_is_current_again(days: int, killed: bool, make: Make):
+    """What is gone is gone; the warm-up's bars are there, and with them the state."""
+    begin = BEGIN - 5 * DAY
+    bench = make("XAU", begin=begin + 2)
+    market = bench.markets["XAU"] = Reaching(final_bars("XAU"), bench.host.now)
+    bench.server.bars["xyz:GOLD"] = market
+    bench.at(begin + 2)
+    if killed:
+        bench.restart()
+    bench.at(begin + days * DAY + 2)
+    bench.run(1)
+    follower, closed = bench.follower("XAU"), market.final.known_at(int(bench.host.now()))
+    assert bench.heartbeat()["assets"]["XAU"]["error"] == ""
+    assert follower.newest == closed.timestamp[-1]
+    assert dumped(follower) == follower.model.forecaster.dump_state(follower.model.state_of(closed))
+
+
+@pytest.mark.parametrize("refetch", ["60s", "10m", "1d"])
+def test_another_symbols_bars_are_refused_however_much_is_asked_again(refetch: str, make: Make):
+    bench = make(live__refetch=refetch)
+    bench.at(BEGIN + 2)
+    before = bench.dumped()
+    begin(bench, "BTC", "another symbol")
+    for minutes in (1, 5, 120):
+        bench.at(bench.host.now() + minutes * MINUTE)
+        assert CAUSES["another symbol"] in bench.heartbeat()["assets"]["BTC"]["error"]
+        assert bench.dumped() == before
+    end(bench)
+    bench.run(1)
+    assert_final(bench)
+
+
 @pytest.mark.parametrize("outage", SOME)
 @pytest.mark.parametrize("asset", ASSETS)
 def test_another_symbols_bars_after_an_outage_are_refused(asset: str, outage: str, make: Make):
@@ -526,10 +568,8 @@ def test_a_long_catch_up_asks_for_no_more_than_a_call_may(make: Make):
 
 
 def test_a_killed_catch_up_goes_on_where_it_was(make: Make, monkeypatch):
-    """A process killed between two chunks has saved no state: what it fetched lies in the cache."""
     bench = make(begun=True)
-    bench.restart()
-    follower, plain, calls = bench.follower(), bench.follower().feed.fetch, []
+    plain, calls = bench.follower().feed.fetch, []
 
     class Killed(BaseException):
         pass
@@ -540,8 +580,7 @@ def test_a_killed_catch_up_goes_on_where_it_was(make: Make, monkeypatch):
             raise Killed
         return plain(*arguments)
 
-    monkeypatch.setattr(follower.feed, "fetch", fetch)
-    monkeypatch.setattr(follower, "_follow", lambda *_: ())
+    monkeypatch.setattr(bench.follower().feed, "fetch", fetch)
     with pytest.raises(Killed):
         bench.at(BEGIN + 72 * HOUR + 2)
     bench.restart()

@@ -628,9 +628,16 @@ def test_a_clock_that_is_ahead_lets_no_forming_candle_in(ahead: int, feed: str, 
     assert bench.amendments() == []
 
 
-def test_a_first_build_with_a_clock_that_is_ahead_lets_no_forming_candle_in(make: Make):
-    bench = make("BTC", "XAU")
-    bench.at(BEGIN + 30, ahead=HOUR)
+@pytest.mark.parametrize("skew", [-HOUR, HOUR])
+@pytest.mark.parametrize("before", [20 * HOUR, 10 * MINUTE, -10 * MINUTE], ids=["day", "evening", "night"])
+def test_a_first_build_with_a_wrong_clock_gives_the_state_once_it_is_set_right(before: int, skew: int, make: Make):
+    """Where it is already tomorrow for our clock alone, the warm-up would begin a day late."""
+    begin = BEGIN - BEGIN % DAY + DAY - before
+    bench = make("BTC", "XAU", begin=begin + 2)
+    bench.at(begin + 30, ahead=skew)
+    if skew > 0 and before > skew:
+        assert_final(bench)
+    bench.run(2)
     assert_final(bench)
 
 
@@ -904,7 +911,8 @@ def test_a_second_updater_of_a_state_folder_is_refused(make: Make):
 
 
 def test_the_heartbeat_says_how_things_stand(make: Make):
-    bench = make("BTC", "XAU", begun=True)
+    bench = make("BTC", "XAU")
+    bench.at(BEGIN + 2)
     note = bench.heartbeat()
     assert {k: note[k] for k in ("pid", "at", "interval", "updates", "missed", "clock_skew")} == {
         "pid": os.getpid(), "at": BEGIN + 2, "interval": 60, "updates": 1, "missed": 0, "clock_skew": 0.0,
@@ -958,7 +966,8 @@ def test_the_key_is_in_no_file_and_no_line(make: Make, caplog):
 
 
 def test_every_ten_minutes_the_cache_has_the_bars_of_the_state(make: Make):
-    bench = make("BTC", "XAU", begun=True)
+    bench = make("BTC", "XAU")
+    bench.at(BEGIN + 2)
     for asset in bench.markets:
         plant(bench, asset, 20, 8)
     archived = 0
@@ -972,7 +981,8 @@ def test_every_ten_minutes_the_cache_has_the_bars_of_the_state(make: Make):
 
 
 def test_what_the_cache_lost_is_archived_again(make: Make):
-    bench = make(begun=True)
+    bench = make()
+    bench.at(BEGIN + 2)
     for path in (bench.folder / "cache").rglob("*.json"):
         path.unlink()
     for path in (bench.folder / "cache").rglob("*.parquet"):
@@ -1088,7 +1098,8 @@ def test_a_log_folder_that_cannot_be_written_stops_nothing(make: Make, caplog):
 
 
 def test_a_full_disk_while_archiving_stops_nothing(make: Make, monkeypatch, caplog):
-    bench = make(begun=True)
+    bench = make()
+    bench.at(BEGIN + 2)
     with monkeypatch.context() as patch:
         patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
         for _ in bench.minutes(11):
@@ -1099,13 +1110,16 @@ def test_a_full_disk_while_archiving_stops_nothing(make: Make, monkeypatch, capl
 
 
 def test_a_full_disk_under_the_cache_does_not_stop_a_catch_up(make: Make, monkeypatch):
-    """States lie on another disk than the cache, perhaps; and the updater must outlive either."""
+    """The cache may lie on another disk than the states; the updater must outlive either."""
     bench = make("BTC", "XAU", begun=True)
     with monkeypatch.context() as patch:
         patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
-        bench.at(BEGIN + 3 * HOUR + 2)
+        bench.at(BEGIN + 30 * HOUR + 2)
+        assert_final(bench)
     bench.run(1)
     assert_final(bench)
+    bench.updater.archive(int(bench.host.now()))
+    assert all(bench.cached(a).digest() == f.bars.digest() for a, f in bench.updater.followers.items())
 
 
 def test_a_full_disk_under_the_cache_does_not_stop_a_first_build(make: Make, monkeypatch):
@@ -1129,8 +1143,9 @@ def test_a_full_disk_under_the_cache_loses_no_revision(make: Make, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
         bench.run(2)
-    bench.run(12)
+    bench.run(2)
     assert_final(bench)
+    bench.updater.archive(int(bench.host.now()))
     assert bench.cached().digest() == bench.follower().bars.digest()
 
 

@@ -150,7 +150,7 @@ class Gate:
         for name, value in headers:
             if name.startswith(_PREFIX) or name == _WANTED["body_hash"]:
                 if name in found:
-                    raise Refusal(401, "headers", f"header {name.decode('ascii', 'replace')} is sent twice")
+                    raise Refusal(401, "headers", f"header {name[:40].decode('ascii', 'replace')} is sent twice")
                 found[name] = value
         sent = {}
         for key, name in _WANTED.items():
@@ -166,7 +166,7 @@ class Gate:
         neuron = neurons.get(caller)
         if neuron is None:
             raise Refusal(403, "stranger", "not registered" if neurons else "callers are not known yet")
-        if neuron.stake <= self.min_stake:
+        if not neuron.stake > self.min_stake:  # nor is a stake that is no number enough
             raise Refusal(403, "stake", f"stake is not above {self.min_stake:g}")
         if self.require_permit and not neuron.permit:
             raise Refusal(403, "permit", "no validator permit")

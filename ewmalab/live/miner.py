@@ -165,10 +165,10 @@ class Miner:
     def _watch(self) -> None:
         """Take up new states within a second, and new settings when told to."""
         while not self.stop.wait(_LOOK):
-            if self._reconfigure.is_set():
-                self._reconfigure.clear()
-                self._apply_settings()
             try:
+                if self._reconfigure.is_set():
+                    self._reconfigure.clear()
+                    self._apply_settings()
                 self.answerer.reload()
             except Exception:  # a plug-in's own error: the states before it stay, and grow old in sight of all
                 log.exception("states cannot be taken up")
