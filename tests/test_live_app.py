@@ -24,6 +24,7 @@ from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live import chain as chain_module
+from ewmalab.live import miner as miner_module
 from ewmalab.live import serve as serve_module
 from ewmalab.live.answers import paths_digest, paths_of, state_digest
 from ewmalab.live.chain import SNAPSHOT, AllowList, Chain
@@ -193,8 +194,9 @@ def stack(
     updated: bool = True,
     spots: bool = True,
     flags: Mapping[str, Any] | None = None,
+    look: float = 0.05,
 ) -> Iterator[Stack]:
-    """Run a miner; unless told otherwise its assets are up to date."""
+    """Run a miner; unless told otherwise its assets are up to date, and it looks for new states rather often."""
     for asset in assets:
         Simulated(asset).between(START - 7 * DAY, START + DAY)
     clock = SettableClock(START)
@@ -215,8 +217,9 @@ def stack(
             )  # fmt: skip
             ready = threading.Event()
             thread = threading.Thread(target=miner.run, args=(ready.set,))
+            made, patch = None, pytest.MonkeyPatch()
+            patch.setattr(miner_module, "_LOOK", look)
             thread.start()
-            made = None
             try:
                 assert ready.wait(60)
                 made = Stack(feed, updater, miner, clock, folder, thread, settings)
@@ -226,6 +229,7 @@ def stack(
                     assert until(lambda: all(miner.spots.latest(asset) for asset in assets))
                 yield made
             finally:
+                patch.undo()
                 miner.stop.set()
                 thread.join(60)
                 assert not thread.is_alive()
@@ -555,7 +559,7 @@ def test_a_spot_price_that_is_too_old_gives_way_to_the_last_close(old: Stack) ->
 
 
 def test_a_new_state_is_taken_up_within_a_second_while_prompts_go_on(tmp_path: Path) -> None:
-    with stack(tmp_path) as made:
+    with stack(tmp_path, look=miner_module._LOOK) as made:
         stop = threading.Event()
 
         def keep_asking() -> set[int]:
@@ -596,7 +600,7 @@ def test_before_the_first_state_prompts_are_refused_and_from_it_on_answered(tmp_
 # ----------------------------------------------------------------------------------------- damaged states
 
 
-@pytest.mark.parametrize("saves", [1, 2, 3])
+@pytest.mark.parametrize("saves", [1, 3])
 def test_a_damaged_state_on_disk_leaves_the_one_in_memory(tmp_path: Path, saves: int) -> None:
     """Also where the generation before is still there: it is older than what the miner knows."""
     with stack(tmp_path) as made:
@@ -621,7 +625,7 @@ def test_a_damaged_state_on_disk_leaves_the_one_in_memory(tmp_path: Path, saves:
 
 def test_no_bytes_in_place_of_a_state_harm_a_miner(tmp_path: Path) -> None:
     with stack(tmp_path) as made:
-        for content in (b"", b"\x00" * 1000, b"not a state", b"\xc1", b"\x81" * 5000):
+        for content in (b"", b"\x00" * 1000, b"\xc1", b"\x81" * 5000):
             made.miner.answerer.problems.clear()
             made.store.path("BTC").write_bytes(content)
             assert until(lambda: "BTC" in made.miner.answerer.problems, 2.0)
@@ -931,13 +935,13 @@ def test_a_silent_updater_and_a_wrong_clock_are_told(tmp_path: Path) -> None:
         assert any("no updater has run here" in problem for problem in made.health("degraded"))
 
 
-@pytest.mark.parametrize("note", [b"{}", b"[]", b"null", b'{"system_time": "x"}'])
-def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path, note: bytes) -> None:
+def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> None:
     """Whoever watches `/health` takes silence for a hanging miner, and would start it again and again."""
     with stack(tmp_path, spots=False) as made:
-        (made.miner.store.root / "updater.json").write_bytes(note)
-        assert any("updater" in problem for problem in made.health("degraded"))
-        assert made.get("/metrics").status_code == 200
+        for note in (b"{}", b"[]", b"null", b'{"system_time": "x"}', b"\xff"):
+            (made.miner.store.root / "updater.json").write_bytes(note)
+            assert any("updater" in problem for problem in made.health("degraded")), note
+            assert made.get("/metrics").status_code == 200
 
 
 # ---------------------------------------------------------------------------------------------- the chain
@@ -985,7 +989,7 @@ def test_with_a_saved_list_a_miner_answers_before_the_chain_does(tmp_path: Path)
         assert "gone fishing" in problem
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"at": 1, "neurons": [{"hotkey": "x"}]}'])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"at": 1, "neurons": [{"hotkey": "x"}]}'])
 @pytest.mark.usefixtures("soon")
 def test_a_damaged_list_is_no_list(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state").mkdir()

@@ -50,7 +50,7 @@ ROWS = [
 ]
 
 HONEST, ATTACK = 17, 1000  # paths: they tell whose prompt was computed
-HURRY = 0.4  # seconds that a head or a body may take in most of these tests
+HURRY = 0.3  # seconds that a head or a body may take in most of these tests
 PATIENCE = 5.0  # seconds until a connection counts as hanging
 MOST_GROWTH = 50.0  # MB
 FILES = 2048  # that this process needs
@@ -758,7 +758,7 @@ def latencies(target: Target, count: int = 40) -> list[float]:
 
 
 def test_five_hundred_idle_connections_delay_nobody(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_module, "HEAD_SECONDS", 2.0)
+    monkeypatch.setattr(serve_module, "HEAD_SECONDS", 1.5)
     before = latencies(target)
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
@@ -797,7 +797,7 @@ def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
 
 @pytest.mark.usefixtures("hurried")
 def test_bodies_that_never_come_delay_nobody(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODY_SECONDS", 2.0)
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 1.5)
     before = latencies(target)
     with contextlib.ExitStack() as stack:
         for i in range(200):

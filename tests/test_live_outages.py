@@ -486,7 +486,7 @@ def soak(minutes: int, seed: int, make: Make) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_after_faults_late_bars_and_restarts_the_state_is_that_of_the_final_bars(seed: int, make: Make):
-    soak(60, seed, make)
+    soak(40, seed, make)
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ class Follower:
             self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
         # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
         back = min(self.refetch, self.feed.chunk // 2)
-        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back)
+        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
             fresh = self.feed.fetch(self.asset, begin, stop, now)
@@ -178,13 +178,17 @@ class Follower:
         """Fetch into the cache what it lacks of the warm-up, and follow that as far as it has no hole."""
         closed = now - now % MINUTE
         begin = origin_of(closed - MINUTE, self.model.warmup)
-        reach = getattr(self.feed, "reach", None)
-        first = begin if reach is None else max(begin, closed - reach + 10 * MINUTE)
+        first = max(begin, self._oldest(closed))
         try:
             fetch_missing(self.cache, self.feed, self.asset, first, now, now=now)
         finally:  # what arrived before an error counts
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
             self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
+
+    def _oldest(self, closed: int) -> int:
+        """Return the first label that the feed still has."""
+        reach = getattr(self.feed, "reach", None)
+        return 0 if reach is None else int(closed - reach + 10 * MINUTE)
 
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)
