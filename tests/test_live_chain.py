@@ -207,6 +207,9 @@ class RecordingClient:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def execute(self, intent: Any, wallet: Any) -> Any:
         self.done.append((intent, wallet))
         return SimpleNamespace(success=self.success)

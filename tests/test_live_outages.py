@@ -322,7 +322,7 @@ def check_faults(what: str, count: int, make: Make) -> None:
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_fault_is_named_and_leaves_no_trace(what: str, make: Make, monkeypatch):
     be_impatient(monkeypatch, what)
-    check_faults(what, 4 if what == "hang" else 8, make)
+    check_faults(what, 2 if what == "hang" else 6, make)
 
 
 @pytest.mark.slow
@@ -364,8 +364,7 @@ class Reaching(Market):
         return super().between(max(start, int(self._now()) // MINUTE * MINUTE - REACH), end)
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["suspended", "killed"])
-@pytest.mark.parametrize("days", [3, 4, 6, 9])
+@pytest.mark.parametrize(("days", "killed"), [(3, True), (4, False), (6, True), (9, False), (9, True)])
 def test_after_an_outage_beyond_a_feeds_reach_the_asset_is_current_again(days: int, killed: bool, make: Make):
     """What is gone is gone; the warm-up's bars are there, and with them the state."""
     begin = BEGIN - 5 * DAY
@@ -497,7 +496,7 @@ def test_after_a_day_of_faults_late_bars_and_restarts_the_state_is_that_of_the_f
 # --------------------------------------------------------------------------------------------- amid a long catch-up
 
 
-@pytest.mark.parametrize("what", ["429", "429 without a time", "503", "reset in the body", "truncated", "HTML", "404"])
+@pytest.mark.parametrize("what", ["429 without a time", "503", "truncated", "404"])
 def test_what_came_before_a_fault_in_a_long_catch_up_is_kept(what: str, make: Make):
     bench = make(begun=True)
     bench.run(1)
@@ -522,7 +521,7 @@ def test_what_came_before_a_fault_in_a_long_catch_up_is_kept(what: str, make: Ma
     assert_archived(bench)
 
 
-@pytest.mark.parametrize("part", range(1, 6))
+@pytest.mark.parametrize("part", [1, 3, 5])
 def test_a_fault_in_any_part_of_the_first_build_is_made_up_for(part: int, make: Make):
     bench = make(replay__warmup_1m_hours=72, replay__warmup_5m_days=4)
     bench.server.planned["BTCUSDT"] = deque([*[None] * (part - 1), fs.status(503), fs.status(503)])

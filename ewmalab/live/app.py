@@ -75,6 +75,10 @@ class MinerApp:
             await _respond(send, refusal.status, orjson.dumps({"message": refusal.reason}))
         except (_Gone, TimeoutError):
             self.metrics.refused.labels("gone").inc()
+            abort = scope.get("state", {}).get("abort")
+            if abort is not None:
+                abort()
+                await asyncio.sleep(0)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
         if scope["path"] != PATH:

@@ -146,6 +146,10 @@ class Miner:
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
+        for server in servers:  # who still does not read
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+        await asyncio.sleep(0)
 
     async def _monitor(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve ``/health`` and ``/metrics``, on an address of their own: they are nobody else's business."""

@@ -37,6 +37,7 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room for it."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}  # close() would wait for who does not read
         ip = self.client[0] if self.client else ""
         self._ip = ip
         self.per_ip[ip] += 1
