@@ -72,12 +72,3 @@ def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Result(code, captured.out, captured.err)
 
     return run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the failures that are known and not mended yet."""
-    lines = Path(__file__).with_name("known_failures.txt").read_text(encoding="utf-8").splitlines()
-    known = {line for line in lines if line and not line.startswith("#")}
-    for item in items:
-        if f"tests/{item.nodeid.removeprefix('tests/')}" in known:
-            item.add_marker(pytest.mark.xfail(reason="known and not mended yet", strict=False))

@@ -113,6 +113,7 @@ class Answerer:
         self.store, self.spots, self.clock = store, spots, clock
         live = settings.values.live
         self.models = {asset: Model.of(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        self.settings_digest = hashlib.sha256(settings.dump()).hexdigest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
         self._seen: dict[str, tuple[int, int]] = {}
@@ -140,6 +141,9 @@ class Answerer:
                 self.problems[asset] = problems[0]
             else:
                 self.problems.pop(asset, None)
+            known = self._known.get(asset)
+            if problems and saved is not None and known is not None and saved.generation < known.saved.generation:
+                continue  # the newest file is damaged, but we have read it
             if saved is not None:
                 self._known[asset] = self._take_up(saved)
                 changed.append(asset)
@@ -196,6 +200,7 @@ class Answerer:
             **asdict(prompt),
             "forecaster": known.model.name,
             "parameters": known.model.parameters,
+            "settings": self.settings_digest,
             "seed": seed,
             "feed": saved.feed,
             "synthetic": saved.synthetic,

@@ -49,8 +49,6 @@ class MinerApp:
     metrics : Metrics
     pool : Executor
         Where paths are computed; its threads share nothing with the event loop.
-    settings_digest : str
-        Of the recorded settings.
     """
 
     gate: Gate
@@ -58,7 +56,6 @@ class MinerApp:
     records: AnswerLog
     metrics: Metrics
     pool: Executor
-    settings_digest: str = ""
     _at_work: dict[Key, asyncio.Future[Answer]] = field(default_factory=dict, repr=False)
     _logged_at: float = field(default=0.0, repr=False)
 
@@ -105,7 +102,6 @@ class MinerApp:
             "caller": caller,
             "ip": (scope.get("client") or ("",))[0],
             "shared": shared,
-            "settings": self.settings_digest,
         }
         record["seconds"] = answer.record["seconds"] | {"total": round(seconds, 6)}
         self.records.put(record, answer.paths)
@@ -152,6 +148,7 @@ _ECHOED = ("asset", "time_increment", "time_length", "num_simulations")
 
 
 def _start_of(body: bytes) -> str:
+    """Return a start time as it was asked: clients may compare."""
     return str(orjson.loads(body)["simulation_input"]["start_time"])
 
 

@@ -200,9 +200,14 @@ def make_chain(live: LiveSettings, rulebook: Rulebook, wallet: Any) -> Chain:
     return AllowList(live.allow)
 
 
+def min_stake_of(live: LiveSettings, rules: Rules) -> float:
+    """Return the stake that callers must exceed: the setting, else the rulebook's."""
+    return rules.min_stake if live.min_stake < 0 else live.min_stake
+
+
 def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
     """Return the addresses of those who may call, sorted: for a firewall."""
-    least = rules.min_stake if live.min_stake < 0 else live.min_stake
+    least = min_stake_of(live, rules)
     may = [n for n in neurons if n.stake > least and (n.permit or not live.require_permit)]
     return sorted({n.ip for n in may if n.ip})
 

@@ -17,6 +17,8 @@ from ewmalab.market.fetch import fetch_missing
 KEEP = 7 * DAY
 """Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
 
+_LEAST_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
+
 
 @dataclass
 class Counts:
@@ -158,7 +160,7 @@ class Follower:
         if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
             self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
         # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
-        back = min(self.refetch, self.feed.chunk // 2)
+        back = min(max(self.refetch, _LEAST_BACK), self.feed.chunk // 2)
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
@@ -184,6 +186,10 @@ class Follower:
         finally:  # what arrived before an error counts
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
             self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
+        if self.newest is not None and max(origin_of(self.newest, self.model.warmup), self._oldest(closed)) < first:
+            # Our clock is ahead, into the next day: the warm-up begins a day earlier.
+            end, self.bars, self._tracker = self.newest + MINUTE, Bars.empty(), Tracker(self.model)
+            self._begin(end)
 
     def _oldest(self, closed: int) -> int:
         """Return the first label that the feed still has."""

@@ -77,6 +77,7 @@ class Health:
                 metrics.feed_errors.labels(asset).set(entry["feed_errors"])
         age = self.directory.age()
         metrics.chain_age.set(float("inf") if age is None else age)
+        metrics.chain_errors.set(self.directory.errors)
         metrics.answers_lost.set(self.records.lost)
 
     def _assets(self, problems: list[tuple[str, str]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Metrics:
         self.feed_errors = Gauge("ewmalab_feed_errors", "Failed updates.", ["asset"], registry=self.registry)
         self.updates_missed = Gauge("ewmalab_updates_missed", "Updates skipped.", registry=self.registry)
         self.chain_age = Gauge("ewmalab_chain_age_seconds", "Since the chain last answered.", registry=self.registry)
+        self.chain_errors = Gauge("ewmalab_chain_errors", "Failed questions to the chain.", registry=self.registry)
         self.answers_lost = Gauge("ewmalab_answers_unlogged", "Answers not logged.", registry=self.registry)
         self.connections = Gauge("ewmalab_connections", "Open connections.", registry=self.registry)
 

@@ -18,19 +18,19 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.wire import render
 from ewmalab.live.answers import Answerer
 from ewmalab.live.app import MinerApp
-from ewmalab.live.chain import SNAPSHOT, Chain, Directory, verify
+from ewmalab.live.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.gate import Gate
 from ewmalab.live.health import Health
 from ewmalab.live.metrics import Metrics
 from ewmalab.live.records import AnswerLog
-from ewmalab.live.serve import Server, bound_port, make_server
+from ewmalab.live.serve import GuardedProtocol, Server, bound_port, make_server
 from ewmalab.live.spot import Spots, make_spots
 from ewmalab.live.store import StateStore
 from ewmalab.market.bars import MINUTE, Bars
 from ewmalab.rulebook import Rulebook, load_rulebook
-from ewmalab.settings import LoadedSettings, Settings
+from ewmalab.settings import LoadedSettings
 
 log = logging.getLogger("ewmalab.miner")
 
@@ -72,10 +72,11 @@ class Miner:
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
         self._spots_stop = threading.Event()
-        min_stake, started = min_stake_of(self.settings.values, self.rulebook, self.clock), self.clock.system()
         self.gate = Gate(
-            self.hotkey, verify, self.directory.neurons, min_stake, live.require_permit, self.clock.system, started
-        )
+            self.hotkey, verify, self.directory.neurons,
+            min_stake_of(live, self.rulebook.at(int(self.clock.now()))), live.require_permit,
+            self.clock.system, self.clock.system(),
+        )  # fmt: skip
 
     def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
         choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
@@ -86,7 +87,7 @@ class Miner:
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
 
     def reconfigure(self) -> None:
-        """Take up changed settings soon; ports, keys and folders need a restart."""
+        """Take up changed settings soon; ports, keys, folders and the chain need a restart."""
         self._reconfigure.set()
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
@@ -97,8 +98,9 @@ class Miner:
         warm_up(self.answerer)
         self.app = MinerApp(
             self.gate, self.answerer, self.records, self.metrics,
-            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"), self.records.start(self.settings),
+            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
         )  # fmt: skip
+        self.records.start(self.settings)
         threads = [
             threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
             threading.Thread(target=self._watch, daemon=True),
@@ -123,7 +125,11 @@ class Miner:
 
     def health(self) -> dict[str, Any]:
         """Return how things stand; see `Health.look`."""
-        return Health(self.answerer, self.directory, self.records, self.hotkey).look()
+        return self._health.look()
+
+    @property
+    def _health(self) -> Health:
+        return Health(self.answerer, self.directory, self.records, self.hotkey)
 
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live
@@ -154,13 +160,13 @@ class Miner:
     async def _monitor(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve ``/health`` and ``/metrics``, on an address of their own: they are nobody else's business."""
         kind, status, body = b"text/plain; charset=utf-8", 404, b"/health or /metrics\n"
-        health = Health(self.answerer, self.directory, self.records, self.hotkey)
         if scope["path"] == "/health":
-            found = await asyncio.to_thread(health.look)
+            found = await asyncio.to_thread(self.health)
             kind, status = b"application/json", 503 if found["status"] == "failing" else 200
             body = orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
         elif scope["path"] == "/metrics":
-            await asyncio.to_thread(health.measure, self.metrics)
+            self.metrics.connections.set(sum(GuardedProtocol.per_ip.values()))
+            await asyncio.to_thread(self._health.measure, self.metrics)
             status, body = 200, self.metrics.render()
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -182,17 +188,22 @@ class Miner:
             return
         try:
             settings = self.load_settings()
+            self.records.record_settings(settings)  # first: no answer may name settings that nobody can read
             spots, answerer = self._components(settings)
+            spots.adopt(self.spots)
             answerer.reload()
-        except EwmalabError as error:
+        except (EwmalabError, OSError) as error:
             log.error("settings stay as they were: %s", error)
             return
         self._spots_stop.set()
         self._spots_stop = threading.Event()
         self.settings, self.spots, self.answerer = settings, spots, answerer
         self._spot_thread().start()
-        self.app.settings_digest = self.records.record_settings(settings)
         self.app.answerer = answerer
+        live = settings.values.live
+        self.records.keep_paths = live.keep_paths
+        self.gate.require_permit = live.require_permit
+        self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
         log.info("settings taken up")
 
     def _spot_thread(self) -> threading.Thread:
@@ -215,12 +226,6 @@ class Miner:
             except ChainError as error:
                 log.warning("%s", error)
                 self.stop.wait(live.chain_refresh)
-
-
-def min_stake_of(values: Settings, rulebook: Rulebook, clock: Clock) -> float:
-    """Return the stake that callers must exceed: the setting, else the rulebook's."""
-    wanted = values.live.min_stake
-    return rulebook.at(int(clock.now())).min_stake if wanted < 0 else wanted
 
 
 def warm_up(answerer: Answerer) -> None:

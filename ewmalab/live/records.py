@@ -46,19 +46,16 @@ class AnswerLog:
     _queue: Queue[tuple[dict[str, Any], LogReturns] | None] = field(default_factory=lambda: Queue(_WAITING), repr=False)
     _thread: Thread | None = field(default=None, repr=False)
 
-    def start(self, settings: LoadedSettings) -> str:
-        """Record the settings and begin; return the settings' digest, which every answer names."""
-        digest = self.record_settings(settings)
+    def start(self, settings: LoadedSettings) -> None:
+        """Record the settings and begin."""
+        self.record_settings(settings)
         self._thread = Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()
-        return digest
 
-    def record_settings(self, settings: LoadedSettings) -> str:
-        """Keep settings, without secrets, under the digest that is returned."""
+    def record_settings(self, settings: LoadedSettings) -> None:
+        """Keep settings, without secrets, under the digest that answers name."""
         data = settings.dump()
-        digest = hashlib.sha256(data).hexdigest()
-        write_atomic(self.folder / "settings" / f"{digest}.json", data)
-        return digest
+        write_atomic(self.folder / "settings" / f"{hashlib.sha256(data).hexdigest()}.json", data)
 
     def put(self, record: dict[str, Any], paths: LogReturns) -> None:
         """Hand over a record; where the disk cannot keep up it is counted as lost, never waited for."""

@@ -81,6 +81,14 @@ class Spots:
         with self._lock:
             return self._latest.get(asset)
 
+    def adopt(self, before: Spots) -> None:
+        """Begin with the prices of others, where they are from a source of ours."""
+        ours = {(source.name, asset) for source in self.sources for asset in source.assets}
+        with before._lock:
+            found = {asset: spot for asset, spot in before._latest.items() if (spot.source, asset) in ours}
+        with self._lock:
+            self._latest = found | self._latest
+
     def refresh(self) -> None:
         """Ask every source once; one that fails leaves the prices before it."""
         if self.sources:
