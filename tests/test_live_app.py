@@ -1088,7 +1088,7 @@ def test_a_stop_waits_only_so_long_for_those_who_do_not_read(tmp_path: Path, mon
 
 def left_open() -> int:
     """Close the connections that a miner which has ended did not, and return how many those were."""
-    protocols = [thing for thing in gc.get_objects() if isinstance(thing, GuardedProtocol) and thing.loop.is_closed()]
+    protocols = [thing for thing in gc.get_objects() if type(thing) is GuardedProtocol and thing.loop.is_closed()]
     transports: list[Any] = [p.transport for p in protocols if getattr(p.transport, "_sock", None) is not None]
     for transport in transports:
         transport._sock.close()
@@ -1105,3 +1105,15 @@ def test_a_miner_that_is_started_again_goes_on_with_its_log_and_states(tmp_path:
     same = ("generation", "newest", "state_sha256", "paths_sha256", "parameters")
     assert {name: second[name] for name in same} == {name: first[name] for name in same}
     assert len(list((tmp_path / "log" / "settings").iterdir())) == 2  # the feed server's port is among them
+
+
+def test_a_miner_remembers_over_a_restart_which_nonces_were_ahead(tmp_path: Path) -> None:
+    with stack(tmp_path) as made:
+        ahead = time.time() + 8
+        headers = signed_headers(VALIDATOR, MINER.ss58_address, int(ahead * 1e9), "ahead")
+        answer = requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=headers, timeout=20)
+        assert answer.status_code == 200
+        again = Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock)
+        assert again.gate.started == pytest.approx(ahead, abs=1e-6)
+        (made.miner.store.root / "newest-nonce").write_text("9e99")  # a damaged file locks nobody out
+        assert Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock).gate.started < ahead

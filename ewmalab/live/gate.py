@@ -6,6 +6,7 @@ the body asks for is bounded elsewhere (`ewmalab.live.prompts`).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -106,6 +107,9 @@ class Gate:
         The system's time, seconds.
     started : float
         Nonces from before are refused: what was answered then is forgotten.
+    remember : callable, optional
+        Told, before a request is answered whose nonce is ahead of our clock, from when on nonces are newer: the next
+        process must not count as started before that.
     """
 
     hotkey: str
@@ -115,6 +119,7 @@ class Gate:
     require_permit: bool
     now: Callable[[], float]
     started: float
+    remember: Callable[[float], None] = lambda _: None
     _seen: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -189,3 +194,5 @@ class Gate:
             if len(seen) >= _MOST_PROCESSES:
                 raise Refusal(429, "processes", "too many processes of one hotkey")
         seen[uuid] = nonce
+        if nonce / 1e9 > now:
+            self.remember(math.nextafter(nonce / 1e9, math.inf))

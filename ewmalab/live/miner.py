@@ -21,7 +21,7 @@ from ewmalab.live.app import MinerApp
 from ewmalab.live.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
-from ewmalab.live.gate import Gate
+from ewmalab.live.gate import NONCE_FUTURE, Gate
 from ewmalab.live.health import Health
 from ewmalab.live.metrics import Metrics
 from ewmalab.live.records import AnswerLog
@@ -29,11 +29,13 @@ from ewmalab.live.serve import GuardedProtocol, Server, bound_port, make_server
 from ewmalab.live.spot import Spots, make_spots
 from ewmalab.live.store import StateStore
 from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.files import write_atomic
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 
 log = logging.getLogger("ewmalab.miner")
 
+_NONCE = "newest-nonce"  # file beside the states
 _LOOK = 0.25  # seconds between two looks at the states on disk
 _SIMULATORS = 2  # threads that compute paths
 
@@ -75,7 +77,7 @@ class Miner:
         self.gate = Gate(
             self.hotkey, verify, self.directory.neurons,
             min_stake_of(live, self.rulebook.at(int(self.clock.now()))), live.require_permit,
-            self.clock.system, self.clock.system(),
+            self.clock.system, max(self.clock.system(), self._newest_ahead()), self._remember_ahead,
         )  # fmt: skip
 
     def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
@@ -85,6 +87,20 @@ class Miner:
             log.warning(warning)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+
+    def _newest_ahead(self) -> float:
+        """Return the newest nonce that was ahead of the clock of a process before this one."""
+        try:
+            told = float((self.store.root / _NONCE).read_text())
+        except (OSError, ValueError):
+            return 0.0
+        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # no damaged file may lock callers out
+
+    def _remember_ahead(self, nonce: float) -> None:
+        try:
+            write_atomic(self.store.root / _NONCE, repr(nonce).encode())
+        except OSError as error:
+            log.error("a nonce ahead of our clock cannot be remembered: %s", error)
 
     def reconfigure(self) -> None:
         """Take up changed settings soon; ports, keys, folders and the chain need a restart."""
