@@ -361,6 +361,10 @@ class LoadedSettings:
         layers = [[layer.name, layer.table] for layer in self.without_secrets().layers]
         return orjson.dumps(layers, option=orjson.OPT_SORT_KEYS, default=str)
 
+    def dump_digest(self) -> str:
+        """Return the sha256 of what `dump` writes."""
+        return hashlib.sha256(self.dump()).hexdigest()
+
     def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
         """Return settings with more flags (dotted keys) on top."""
         table = _nest(flags)

@@ -43,7 +43,7 @@ class FakeFeed:
     from the good answer to the one given.
     """
 
-    name, source, synthetic = "pyth", "a fake host", False
+    name, source, synthetic, reach = "pyth", "a fake host", False, None
 
     def __init__(self, bars: Bars, chunk: int = DAY, *, complete: bool = False) -> None:
         self.bars = bars

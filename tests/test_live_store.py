@@ -27,7 +27,7 @@ from twins import random_bars
 from ewmalab.errors import StateError
 from ewmalab.live.store import FORMAT, QUARANTINE, SCHEMA, AssetState, SavedState, StateStore, decode, encode
 from ewmalab.market.bars import COLUMNS, Bars
-from ewmalab.market.files import TEMP_PREFIX
+from ewmalab.market.files import TEMP_PREFIX, write_atomic
 
 ASSET = "BTC"
 DIGEST = "5e" * 32
@@ -348,7 +348,6 @@ def test_a_file_that_holds_another_asset_is_not_taken_for_this_one(store):
 def test_nothing_saved_is_none_without_a_problem(store):
     assert store.load(ASSET) == (None, [])
     assert StateStore(store.root / "absent").load(ASSET) == (None, [])
-    assert StateStore(store.root / "absent").assets() == []
 
 
 def test_the_newest_generation_is_loaded_and_the_one_before_kept(store):
@@ -376,23 +375,7 @@ def test_assets_do_not_touch_each_other(store):
         for i in (1, 2):
             store.save(made(i, asset=asset))
     store.path("ETH").write_bytes(b"")
-    assert {asset: generation(store, asset) for asset in store.assets()} == {"BTC": 2, "ETH": 1, "SPYX": 2}
-
-
-def test_each_asset_that_can_be_loaded_is_listed(store):
-    for i in (1, 2):
-        store.save(made(i))
-    store.path(ASSET).write_bytes(b"")
-    store.set_aside(ASSET)
-    assert generation(store) == 1
-    assert store.assets() == [ASSET]
-
-
-def test_a_note_is_not_an_asset(store):
-    store.save(made())
-    store.write_note("updater.json", b"{}")
-    assert store.assets() == [ASSET]
-    assert contents(store.root)["updater.json"] == b"{}"
+    assert {asset: generation(store, asset) for asset in ("BTC", "ETH", "SPYX")} == {"BTC": 2, "ETH": 1, "SPYX": 2}
 
 
 # --------------------------------------------------------------------------------------------- set aside
@@ -615,12 +598,12 @@ def test_a_folder_that_may_not_be_written_can_be_read(store):
 
 
 def test_a_note_that_cannot_be_written_leaves_the_old_one(store):
-    store.write_note("updater.json", b"old")
+    write_atomic(store.root / "updater.json", b"old")
     for step in ("open", "write", "data sync", "second replace"):
         with pytest.MonkeyPatch.context() as patch:
             break_disk(patch, step, errno.ENOSPC)
             with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-                store.write_note("updater.json", b"new" * 100)
+                write_atomic(store.root / "updater.json", b"new" * 100)
         assert contents(store.root) == {"updater.json": b"old"}, step
 
 
@@ -804,5 +787,4 @@ def test_a_reader_leaves_nothing_behind(store):
     before = sorted(path.name for path in store.root.iterdir())
     store.load(ASSET)
     store.load("ETH")
-    store.assets()
     assert sorted(path.name for path in store.root.iterdir()) == before

@@ -94,7 +94,8 @@ class Simulations:
         """
         start = parse_time(start_time.isoformat() if isinstance(start_time, datetime) else start_time)
         request = start - self._settings.values.replay.request_lead
-        competition = self._competition(asset, start, time_increment, time_length)
+        found = self._rulebook.at(start).competition_of(asset, time_increment, time_length)
+        competition = found.name if found else ""
         prompt = Prompt(start, competition, asset, request, time_increment, time_length, num_simulations)
         bars = self._known(asset, request)
         tracker = self._tracker(asset)
@@ -123,11 +124,6 @@ class Simulations:
         """Tell whether the bars were read anew since the last forecast: some may have changed."""
         before, self._followed[asset] = self._followed.get(asset), self._held[asset].bars
         return before is not self._held[asset].bars
-
-    def _competition(self, asset: str, start: int, increment: int, length: int) -> str:
-        shaped = [c for c in self._rulebook.at(start).competitions.values()
-                  if (c.time_increment, c.time_length) == (increment, length)]  # fmt: skip
-        return next((c.name for c in shaped if asset in c.assets), shaped[0].name if shaped else "")
 
     def _known(self, asset: str, when: int) -> Bars:
         """Return the bars of the warm-up and after, closed at `when`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,19 @@ class TrackRecord:
     waiting: Mapping[str, int]
     alarms: list[Alarm]
     synthetic: bool
+
+    def plain(self) -> dict[str, Any]:
+        """Return the record without its prompts, as plain data; the running CRPS included."""
+        return {
+            "synthetic": self.synthetic,
+            "answered": self.answered,
+            "settled": self.settled,
+            "waiting": dict(self.waiting),
+            "baseline": BASELINE,
+            "rows": self.rows,
+            "alarms": [asdict(alarm) for alarm in self.alarms],
+            "running": self.running().reset_index().to_dict("list") if self.settled else {},
+        }
 
     def running(self) -> pd.DataFrame:
         """Return the running mean CRPS of each forecaster, per competition and asset, by start time."""
@@ -144,8 +157,7 @@ def track_record(
     rows: list[dict[str, Any]] = []
     if settled:
         order = [BASELINE, *(name for name in names if name != BASELINE)]
-        if len(order) > 1:
-            rows = [{**row, "reference": BASELINE} for row in compare({name: scores[name] for name in order})]
+        rows = compare({name: scores[name] for name in order}) if len(order) > 1 else []
     alarms = [
         *_missed(records, rulebook),
         *_late(asked),

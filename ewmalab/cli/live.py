@@ -381,7 +381,7 @@ def score(
     from ewmalab.analysis.track import track_record
     from ewmalab.live.clock import make_clock
     from ewmalab.live.records import LiveLog
-    from ewmalab.report.track import track_json, track_text
+    from ewmalab.report.track import track_text
 
     log = LiveLog.read(loaded.values.live.log_dir)
     with common.trials(json) as progress:
@@ -390,8 +390,8 @@ def score(
             fetch=fetch, progress=progress,
         )  # fmt: skip
     if json:
-        common.print_json(track_json(record))
+        common.print_json(record.plain())
     else:
-        print(track_text(record), end="")
+        print(track_text(record.plain()), end="")
     if fail_on_alarm and record.alarms:
         raise typer.Exit(1)

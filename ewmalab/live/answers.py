@@ -113,7 +113,7 @@ class Answerer:
         self.store, self.spots, self.clock = store, spots, clock
         live = settings.values.live
         self.models = {asset: Model.of(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
-        self.settings_digest = hashlib.sha256(settings.dump()).hexdigest()
+        self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
         self._seen: dict[str, tuple[int, int]] = {}

@@ -193,8 +193,8 @@ class Follower:
 
     def _oldest(self, closed: int) -> int:
         """Return the first label that the feed still has."""
-        reach = getattr(self.feed, "reach", None)
-        return 0 if reach is None else int(closed - reach + 10 * MINUTE)
+        reach = self.feed.reach
+        return 0 if reach is None else closed - reach + 10 * MINUTE
 
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)

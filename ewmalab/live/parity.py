@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -40,13 +39,13 @@ class Rebuilder:
 
     log: LiveLog
     settings: LoadedSettings
-    _bars: dict[tuple[str, str], tuple[Bars, list[Range]]] = field(default_factory=dict, repr=False)
-    _states: OrderedDict[tuple[str, str, str, int, int], Any] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
         self._recorded = lru_cache(maxsize=None)(self.log.settings)
         self._model = lru_cache(maxsize=None)(self._make)
-        self._undone = lru_cache(maxsize=_STATES)(self._as_known)
+        self._all_bars = lru_cache(maxsize=None)(self._read_bars)
+        self._bars = lru_cache(maxsize=_STATES)(self._as_known)
+        self._state = lru_cache(maxsize=_STATES)(self._make_state)
 
     def model(self, record: dict[str, Any], name: str | None = None) -> Model:
         """Return the forecaster that answered, under the settings recorded; or another, under the present ones."""
@@ -58,7 +57,7 @@ class Rebuilder:
         chosen = self.settings if settings is None else self._recorded(settings)
         return Model.of(name, load_rulebook().asset(asset), chosen)
 
-    def state(self, record: dict[str, Any], model: Model) -> Any:
+    def state(self, record: dict[str, Any], name: str | None = None) -> Any:
         """Return a forecaster's state after the bars that were known to the answer.
 
         Raises
@@ -66,21 +65,18 @@ class Rebuilder:
         MissingDataError
             If the cache lacks some of them.
         """
-        key = (model.name, model.parameters, record["asset"], record["newest"], record["saved_at"])
-        if key not in self._states:
-            origin = origin_of(record["newest"], model.warmup)
-            bars = self._undone(record["feed"], record["asset"], origin, record["newest"], record["saved_at"])
-            self._states[key] = model.state_of(bars)
-            if len(self._states) > _STATES:
-                self._states.popitem(last=False)
-        return self._states[key]
+        known = (record[key] for key in ("feed", "asset", "newest", "saved_at"))
+        return self._state(self.model(record, name), *known)
+
+    def _make_state(self, model: Model, feed: str, asset: str, newest: int, saved_at: int) -> Any:
+        return model.state_of(self._bars(feed, asset, origin_of(newest, model.warmup), newest, saved_at))
 
     def paths(self, record: dict[str, Any], name: str | None = None) -> LogReturns:
         """Return the paths of an answer, or those that the forecaster `name` would have answered with."""
         model = self.model(record, name)
         anchor = record["anchor"]
         return paths_of(
-            model.forecaster, self.state(record, model), prompt_of(record), anchor["price"], int(anchor["at"]),
+            model.forecaster, self.state(record, name), prompt_of(record), anchor["price"], int(anchor["at"]),
             record["seed"], record["aged"],
         )  # fmt: skip
 
@@ -95,23 +91,19 @@ class Rebuilder:
         changes = [change for at, change in self.log.amendments.get(asset, []) if at > saved_at]
         return undo(everything, changes).between(origin, end)
 
-    def _all_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
+    def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
         """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
-        key = (feed, asset)
-        if key not in self._bars:
-            newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == key]
-            first, last = min(newest) // DAY * DAY - _LONGEST_WARMUP, max(newest) + MINUTE
-            cache = open_cache(self.settings.values.data.cache_dir)
-            missing = cache.missing(feed, asset, first, last)
-            parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
-            saved, _ = StateStore(self.settings.values.live.state_dir).load(asset)
-            if saved is not None and saved.feed == feed:
-                span = [(int(saved.bars.timestamp[0]), saved.newest + MINUTE)]
-                parts += [(a, b, saved.bars.between(a, b)) for a, b in intersect(missing, span)]
-            parts.sort(key=lambda part: part[0])
-            ranges = union((a, b) for a, b, _ in parts)
-            self._bars[key] = Bars.concatenate([bars for _, _, bars in parts]), ranges
-        return self._bars[key]
+        newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
+        first, last = min(newest) // DAY * DAY - _LONGEST_WARMUP, max(newest) + MINUTE
+        cache = open_cache(self.settings.values.data.cache_dir)
+        missing = cache.missing(feed, asset, first, last)
+        parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
+        saved, _ = StateStore(self.settings.values.live.state_dir).load(asset)
+        if saved is not None and saved.feed == feed:
+            span = [(int(saved.bars.timestamp[0]), saved.newest + MINUTE)]
+            parts += [(a, b, saved.bars.between(a, b)) for a, b in intersect(missing, span)]
+        parts.sort(key=lambda part: part[0])
+        return Bars.concatenate([bars for _, _, bars in parts]), union((a, b) for a, b, _ in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +156,7 @@ def check_parity(log: LiveLog, settings: LoadedSettings, *, progress: Callable[[
 def _differing(rebuilder: Rebuilder, record: dict[str, Any]) -> str:
     """Return the first thing that differs, or nothing."""
     model = rebuilder.model(record)
-    if state_digest(model.forecaster, rebuilder.state(record, model)) != record["state_sha256"]:
+    if state_digest(model.forecaster, rebuilder.state(record)) != record["state_sha256"]:
         return "state"
     paths = rebuilder.paths(record)
     if paths_digest(paths) != record["paths_sha256"]:

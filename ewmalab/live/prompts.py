@@ -53,15 +53,9 @@ def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, no
     increment, length, count = (asked.get(name) for name in _NUMBERS)
     if type(increment) is not int or type(length) is not int or type(count) is not int:
         raise Refusal(400, "fields", f"{', '.join(_NUMBERS)} must be integers")
-    shaped = [
-        c
-        for c in rulebook.at(start_time).competitions.values()
-        if (c.time_increment, c.time_length) == (increment, length)
-    ]
-    if not shaped:
+    competition = rulebook.at(start_time).competition_of(asset, increment, length)
+    if competition is None:
         raise Refusal(400, "shape", "no competition has this time_increment and time_length")
-    # An asset may be asked before the rulebook knows of it: the competition of its shape is the next best name.
-    competition = next((c for c in shaped if asset in c.assets), shaped[0])
     if not 1 <= count <= competition.num_simulations:
         raise Refusal(400, "num_simulations", f"num_simulations must be 1 to {competition.num_simulations}")
     return Prompt(start_time, competition.name, asset, int(now), increment, length, count)

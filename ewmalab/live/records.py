@@ -52,10 +52,11 @@ class AnswerLog:
         self._thread = Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()
 
-    def record_settings(self, settings: LoadedSettings) -> None:
-        """Keep settings, without secrets, under the digest that answers name."""
-        data = settings.dump()
-        write_atomic(self.folder / "settings" / f"{hashlib.sha256(data).hexdigest()}.json", data)
+    def record_settings(self, settings: LoadedSettings) -> str:
+        """Keep settings, without secrets, under the digest that answers name, and return that."""
+        digest = settings.dump_digest()
+        write_atomic(self.folder / "settings" / f"{digest}.json", settings.dump())
+        return digest
 
     def put(self, record: dict[str, Any], paths: LogReturns) -> None:
         """Hand over a record; where the disk cannot keep up it is counted as lost, never waited for."""

@@ -17,12 +17,13 @@ from filelock import FileLock, Timeout
 
 from ewmalab.errors import BarsError, StateError
 from ewmalab.market.bars import COLUMNS, Bars
-from ewmalab.market.files import sweep, sync_folder, write_atomic, write_temp
+from ewmalab.market.files import sweep, sync_folder, write_temp
 
 FORMAT = "ewmalab-state"
 SCHEMA = 1
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
+_DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # by any payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +144,7 @@ def decode(data: bytes, where: str) -> AssetState:
         )
     except StateError:
         raise
-    except (
-        BarsError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OverflowError,
-        AttributeError,
-        msgpack.UnpackException,
-    ) as error:
+    except (*_DAMAGED, msgpack.UnpackException) as error:
         raise StateError(f"{where}: damaged ({type(error).__name__}: {error})") from error
 
 
@@ -262,11 +255,3 @@ class StateStore:
             folder.mkdir(exist_ok=True)
             moved.append(path.replace(folder / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
         return moved
-
-    def assets(self) -> list[str]:
-        """Return the assets that have a state."""
-        return sorted({path.name.partition(".")[0] for path in self.root.glob("*.msgpack")})
-
-    def write_note(self, name: str, data: bytes) -> None:
-        """Replace a small file beside the states."""
-        write_atomic(self.root / name, data)

@@ -22,7 +22,7 @@ from ewmalab.live.store import StateStore
 from ewmalab.live.tracker import Model
 from ewmalab.market.bars import MINUTE
 from ewmalab.market.feeds.base import Feed
-from ewmalab.market.files import TEMP_PREFIX
+from ewmalab.market.files import write_atomic
 from ewmalab.market.remote import local_cache
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -137,9 +137,7 @@ class Updater:
             },
         }  # fmt: skip
         try:
-            temp = self.store.root / f"{TEMP_PREFIX}{HEARTBEAT}"
-            temp.write_bytes(orjson.dumps(note))
-            temp.replace(self.store.root / HEARTBEAT)
+            write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
         except OSError as error:  # the miner notices by its age
             log.error("heartbeat cannot be written: %s", error)
 

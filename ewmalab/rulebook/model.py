@@ -230,6 +230,16 @@ class Rules:
         """Return the reference miner's volatility: the standard deviation of an hour's relative change."""
         return self.sigma.get(asset, self.sigma_default)
 
+    def competition_of(self, asset: str, time_increment: int, time_length: int) -> Competition | None:
+        """Return the competition that a prompt belongs to; None if no competition has paths of that shape.
+
+        An asset that is in none of that shape may be prompted before the rulebook knows: the first of the shape counts.
+        """
+        shaped = [
+            c for c in self.competitions.values() if (c.time_increment, c.time_length) == (time_increment, time_length)
+        ]
+        return next((c for c in shaped if asset in c.assets), shaped[0] if shaped else None)
+
     def select(self, names: Iterable[str] | None = None) -> tuple[Competition, ...]:
         """Return the competitions that are named, each once, in the rulebook's order.
 

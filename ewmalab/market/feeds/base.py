@@ -19,6 +19,8 @@ class Feed(Protocol):
         Where bars come from, for the manifest: a host, a file, "synthetic ..."; never a key.
     chunk : int
         The longest range, in seconds, that one `fetch` may ask for.
+    reach : int or None
+        How far back bars exist, in seconds; None: as far as the market goes.
     synthetic : bool
         Whether the prices are simulated.
     complete : bool
@@ -28,6 +30,7 @@ class Feed(Protocol):
     name: str
     source: str
     chunk: int
+    reach: int | None
     synthetic: bool
     complete: bool
 

@@ -34,6 +34,7 @@ class HttpFeed(ABC):
 
     name: str
     chunk: int
+    reach: int | None = None
     synthetic: bool = False
     complete: bool = False
 

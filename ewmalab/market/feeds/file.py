@@ -26,6 +26,7 @@ class FileFeed:
     name = "file"
     synthetic = False
     complete = False  # the file may grow
+    reach: int | None = None
     chunk = 31 * DAY
 
     def __init__(self, folder: Path) -> None:

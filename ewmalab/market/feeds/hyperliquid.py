@@ -36,7 +36,7 @@ class HyperliquidFeed(HttpFeed):
 
     name = "hyperliquid"
     chunk = REACH
-    reach = REACH
+    reach: int | None = REACH
 
     def __init__(
         self,

@@ -79,6 +79,7 @@ class SimulatedFeed:
 
     synthetic = True
     complete = True
+    reach: int | None = None
     chunk = 31 * DAY
 
     def __init__(self, rulebook: Rulebook, *, seed: int, gaps: float = 0.0) -> None:
