@@ -24,7 +24,8 @@ from machine import describe
 
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import RuleChoice, parse_time
-from ewmalab.settings import format_duration, load_settings
+from ewmalab.sections import format_duration
+from ewmalab.settings import load_settings
 from ewmalab.sweeps.api import sweep, workload_of
 
 GRIDS = {

@@ -21,7 +21,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import RuleChoice, parse_time
-from ewmalab.settings import load_settings, magnitude
+from ewmalab.sections import magnitude
+from ewmalab.settings import load_settings
 from ewmalab.sweeps.api import SweepResult, sweep, workload_of
 
 START = parse_time("2026-01-08")

@@ -22,7 +22,8 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import COLUMNS, MINUTE, Bars
 from ewmalab.market.sessions import in_session
 from ewmalab.rulebook import Asset, load_rulebook
-from ewmalab.settings import DEFAULTS, asset_parameters, load_settings
+from ewmalab.sections import asset_parameters
+from ewmalab.settings import DEFAULTS, load_settings
 
 Floats = npt.NDArray[np.float64]
 BOOK = load_rulebook()

@@ -34,7 +34,8 @@ from ewmalab.live.chain import (
 )
 from ewmalab.live.gate import Neuron
 from ewmalab.rulebook import load_rulebook
-from ewmalab.settings import LiveSettings, load_settings
+from ewmalab.sections import LiveSettings
+from ewmalab.settings import load_settings
 
 # The client closes neither its event loops nor the sockets of a failed connection: they go with the garbage.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

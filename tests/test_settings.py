@@ -19,17 +19,8 @@ from pydantic import ValidationError
 from ewmalab.errors import ConfigError
 from ewmalab.replay.backtest import check_settings
 from ewmalab.rulebook import load_rulebook
-from ewmalab.settings import (
-    DEFAULTS,
-    MASK,
-    LoadedSettings,
-    asset_parameters,
-    asset_value,
-    format_duration,
-    load_settings,
-    parse_assignments,
-    parse_duration,
-)
+from ewmalab.sections import MASK, asset_parameters, asset_value, format_duration, parse_duration
+from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings, parse_assignments
 
 SECRET = "sk-do-not-print-me"
 DEFAULT_FEEDBACK = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))["ewma"]["feedback"]

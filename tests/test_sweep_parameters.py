@@ -11,7 +11,8 @@ import pytest
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import apply_preset
 from ewmalab.rulebook import parse_time
-from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings, magnitude, parse_duration
+from ewmalab.sections import magnitude, parse_duration
+from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings
 from ewmalab.sweeps.cells import Workload
 from ewmalab.sweeps.parameters import Parameter, combinations, label, resolve
 

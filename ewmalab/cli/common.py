@@ -106,7 +106,7 @@ def when(text: str, option: str = "--start") -> int:
 
 def duration(text: str | None, option: str) -> int | None:
     """Return the seconds of a duration given on the command line."""
-    from ewmalab.settings import parse_duration
+    from ewmalab.sections import parse_duration
 
     try:
         return parse_duration(text) if text else None

@@ -28,7 +28,7 @@ def show(
       ewmalab rules show --on 2026-01-15 --json
     """
     from ewmalab.rulebook import RuleChoice, iso, load_rulebook
-    from ewmalab.settings import format_duration
+    from ewmalab.sections import format_duration
 
     rulebook = load_rulebook()
     moment = rulebook.breakpoints()[-1] if on == "latest" else common.when(on, "--on")

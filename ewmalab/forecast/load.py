@@ -16,7 +16,8 @@ from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.rulebook import Asset
-from ewmalab.settings import LoadedSettings, asset_parameters
+from ewmalab.sections import asset_parameters
+from ewmalab.settings import LoadedSettings
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 

@@ -16,7 +16,7 @@ from ewmalab.errors import ChainError, ConfigError
 from ewmalab.live.gate import Neuron
 from ewmalab.market.files import write_atomic
 from ewmalab.rulebook import Rulebook, Rules
-from ewmalab.settings import LiveSettings
+from ewmalab.sections import LiveSettings
 
 log = logging.getLogger("ewmalab.chain")
 

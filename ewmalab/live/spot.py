@@ -16,7 +16,7 @@ from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.rulebook import Rulebook
-from ewmalab.settings import Settings
+from ewmalab.sections import Settings
 
 log = logging.getLogger("ewmalab.spot")
 

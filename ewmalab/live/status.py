@@ -9,7 +9,7 @@ import requests
 
 from ewmalab.errors import StateError
 from ewmalab.live.updater import read_heartbeat
-from ewmalab.settings import LiveSettings
+from ewmalab.sections import LiveSettings
 
 _PATIENCE = 120.0  # seconds that an updater may work on one update: a long catch-up
 

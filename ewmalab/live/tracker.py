@@ -12,7 +12,8 @@ from ewmalab.forecast.load import apply_preset, code_version, factory_of, load_f
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.market.bars import DAY, Bars
 from ewmalab.rulebook import Asset
-from ewmalab.settings import LoadedSettings, ReplaySettings, asset_parameters, asset_value
+from ewmalab.sections import ReplaySettings, asset_parameters, asset_value
+from ewmalab.settings import LoadedSettings
 
 
 def warmup_of(asset: str, settings: ReplaySettings) -> int:

@@ -14,7 +14,7 @@ from ewmalab.market.barfile import SUFFIXES, describe_rejects, read_columns, spl
 from ewmalab.market.bars import COLUMNS, MINUTE
 from ewmalab.market.cache import Cache
 from ewmalab.rulebook import Rulebook
-from ewmalab.settings import FeedName
+from ewmalab.sections import FeedName
 
 
 @dataclass(frozen=True, slots=True)

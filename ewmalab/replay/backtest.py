@@ -21,7 +21,8 @@ from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
-from ewmalab.settings import LoadedSettings, Settings
+from ewmalab.sections import Settings
+from ewmalab.settings import LoadedSettings
 
 
 @dataclass(frozen=True)

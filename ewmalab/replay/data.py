@@ -14,7 +14,7 @@ from ewmalab.market.ranges import Range, union
 from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import iso
-from ewmalab.settings import ReplaySettings, asset_value
+from ewmalab.sections import ReplaySettings, asset_value
 
 Group = tuple[str, str]  # competition, asset
 

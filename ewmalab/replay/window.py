@@ -8,7 +8,7 @@ from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.remote import open_cache
 from ewmalab.replay.data import latest_window
 from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
-from ewmalab.settings import Settings
+from ewmalab.sections import Settings
 
 _SIMULATED_START = parse_time("2026-01-15")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ewmalab.report.tables import percent, plain_table
 from ewmalab.rulebook import iso
-from ewmalab.settings import format_duration, magnitude
+from ewmalab.sections import format_duration, magnitude
 
 
 def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:

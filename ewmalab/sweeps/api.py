@@ -17,7 +17,8 @@ from ewmalab.forecast.streams import RandomStream
 from ewmalab.replay.window import newest_window
 from ewmalab.rulebook import RuleChoice
 from ewmalab.scoring.significance import LEVEL
-from ewmalab.settings import LoadedSettings, parse_duration
+from ewmalab.sections import parse_duration
+from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.cells import Workload
 from ewmalab.sweeps.engines import Engine
 from ewmalab.sweeps.parameters import label, resolve_all

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
-from ewmalab.settings import magnitude
+from ewmalab.sections import magnitude
 from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
 from ewmalab.sweeps.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations

@@ -20,7 +20,7 @@ from ewmalab.scoring.significance import (
     holm,
     mean_intervals,
 )
-from ewmalab.settings import magnitude
+from ewmalab.sections import magnitude
 from ewmalab.sweeps.parameters import Overrides, Parameter, label
 from ewmalab.sweeps.run import SweepCell
 

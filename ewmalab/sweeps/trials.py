@@ -23,7 +23,8 @@ from ewmalab.replay.data import Group
 from ewmalab.replay.engine import answer, check_paths
 from ewmalab.replay.walk import walk
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
-from ewmalab.settings import LoadedSettings, asset_parameters
+from ewmalab.sections import asset_parameters
+from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.cells import Cell, Workload, find_cell
 from ewmalab.sweeps.parameters import Overrides
 

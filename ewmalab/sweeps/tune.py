@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
 from ewmalab.market.bars import MINUTE
-from ewmalab.settings import format_duration, magnitude
+from ewmalab.sections import format_duration, magnitude
 from ewmalab.sweeps.api import SweepResult, judge_sweep
 from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
 from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve_all

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from ewmalab.market.feeds.base import Feed
 from ewmalab.rulebook import Rulebook
-from ewmalab.settings import Settings
+from ewmalab.sections import Settings
 
 if TYPE_CHECKING:
     from ewmalab.market.feeds.http import HttpOptions
