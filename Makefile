@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/runtime
 	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
 
-# Feed server, updater, miner and a real validator's client, 3 simulated hours in as many minutes.
+# Feed server, updater, miner and a real validator's client: 3 simulated hours at 60 times the speed.
 live-demo: .venv/runtime interop
 	$(BIN)/python benchmarks/live_demo.py --hours 3 --speed 60
 

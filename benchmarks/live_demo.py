@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
@@ -40,6 +39,7 @@ def main() -> int:
     parser.add_argument("--start", default="2026-10-03T04:00")
     parser.add_argument("--faults", type=float, default=0.0, help="share of feed requests that go wrong")
     parser.add_argument("--interop", type=Path, default=ROOT / ".venv-interop/bin/python")
+    parser.add_argument("--validators", type=int, default=2, help="processes that ask: one cannot read so much")
     parser.add_argument("--every", type=int, default=1, help="ask only every n-th prompt")
     parser.add_argument("--soak", action="store_true", help="print memory and file descriptors every minute")
     options = parser.parse_args()
@@ -125,32 +125,54 @@ def start_live(url: str, caller: str) -> subprocess.Popen:
     raise SystemExit(f"not well after 120 s; see {FOLDER / 'live.log'}")
 
 
+class Validator:
+    """One process of a validator: bittensor 10's dendrite in its own environment."""
+
+    def __init__(self, python: Path, keys: dict[str, dict[str, str]]) -> None:
+        command = [str(python), str(ROOT / "tests/interop/validator.py"), "127.0.0.1", str(PORT)]
+        command += [keys["miner"]["address"], keys["validator"]["mnemonic"]]
+        quiet = {**os.environ, "BT_NO_PARSE_CLI_ARGS": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet
+        )  # fmt: skip
+        self.replies: list[dict] = []
+        self.version = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            if line.startswith("{"):  # bittensor may have something to say of its own
+                reply = json.loads(line)
+                if "ready" in reply:
+                    print(f"validator: bittensor {reply['ready']}")
+                    self.version.set()
+                else:
+                    self.replies.append(reply)
+
+    def tell(self, prompt: dict | None) -> None:
+        """Hand over a prompt; None ends the process once all are judged."""
+        self.process.stdin.write(json.dumps(prompt) + "\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> list[dict]:
+        """Return all replies with their verdicts."""
+        self.process.wait(600)
+        self._reader.join()
+        return self.replies
+
+
 def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subprocess.Popen]) -> list[dict]:
-    """Let the validator ask every prompt of the rulebook, each at its time."""
+    """Let the validators ask every prompt of the rulebook, each at its time."""
     told = requests.get(f"{url}/clock", timeout=5).json()
 
     def market() -> float:
         return told["began"] + (time.time() - told["real"]) * told["speed"]
 
-    client = subprocess.Popen(
-        [str(options.interop), str(ROOT / "tests/interop/validator.py"), "127.0.0.1", str(PORT),
-         keys["miner"]["address"], keys["validator"]["mnemonic"]],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "BT_NO_PARSE_CLI_ARGS": "1"},
-    )  # fmt: skip
-    started.append(client)
-    assert client.stdin is not None
-    assert client.stdout is not None
-    print(f"validator: bittensor {json.loads(client.stdout.readline())['ready']}")
-    replies: queue.Queue[dict] = queue.Queue()
-
-    def read() -> None:
-        for line in client.stdout:
-            if line.startswith("{"):  # bittensor may have something to say of its own
-                replies.put(json.loads(line))
-
-    reader = threading.Thread(target=read)
-    reader.start()
+    validators = [Validator(options.interop, keys) for _ in range(options.validators)]
+    started += [validator.process for validator in validators]
+    for validator in validators:
+        validator.version.wait(60)
     rulebook = load_rulebook()
     begin = int(market()) // 60 * 60 + 180
     stop = begin + round(options.hours * 3600)
@@ -159,7 +181,7 @@ def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subpr
     prompts = prompts[:: options.every]
     print(f"asking {len(prompts)} prompts, start times {iso(begin)} to {iso(stop)}, at {options.speed:g}x")
     noted = time.monotonic()
-    for prompt in prompts:
+    for number, prompt in enumerate(prompts):
         while market() < prompt.request_time:
             time.sleep(0.005)
             if options.soak and time.monotonic() - noted > 60:
@@ -170,14 +192,11 @@ def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subpr
             "start_time": iso(prompt.start_time).replace("Z", "+00:00"), "time_increment": prompt.time_increment,
             "time_length": prompt.time_length, "num_simulations": prompt.num_simulations,
         }  # fmt: skip
-        client.stdin.write(json.dumps(asked) + "\n")
-        client.stdin.flush()
-    client.stdin.write("null\n")
-    client.stdin.flush()
-    client.wait(300)
-    reader.join()
+        validators[number % len(validators)].tell(asked)
+    for validator in validators:
+        validator.tell(None)
     note(live)
-    return [replies.get() for _ in range(replies.qsize())]
+    return [reply for validator in validators for reply in validator.finish()]
 
 
 def note(live: subprocess.Popen) -> None:
@@ -207,6 +226,12 @@ def report(replies: list[dict], url: str) -> int:
         if seconds:
             p50, p99 = np.percentile(seconds, [50, 99])
             print(f"  {name}: {len(seconds)} answers, the dendrite's process time: p50 {p50:.3f} s, p99 {p99:.3f} s")
+    answers = [json.loads(line) for path in FOLDER.glob("log/answers-*.jsonl") for line in path.open("rb")]
+    for length, name in ((86_400, "24h"), (3600, "1h")):
+        seconds = [a["seconds"]["total"] for a in answers if a["time_length"] == length]
+        if seconds:
+            p50, p99 = np.percentile(seconds, [50, 99])
+            print(f"  {name}: from the whole request to the last byte handed over: p50 {p50:.3f} s, p99 {p99:.3f} s")
     settings = live_settings(url)
     parity = subprocess.run([*EWMALAB, "check", "parity", *settings], check=False)
     print(flush=True)

@@ -1233,4 +1233,7 @@ def test_assets_of_one_feed_share_its_rate_limit(make: Make):
 
 def test_states_are_where_the_settings_say(make: Make):
     bench = make("BTC", "XAU", begun=True)
-    assert StateStore(bench.folder / "state").assets() == ["BTC", "XAU"]
+    store = StateStore(bench.folder / "state")
+    for asset in ("BTC", "XAU"):
+        state, troubles = store.load(asset)
+        assert state is not None and state.asset == asset and troubles == []
