@@ -1236,4 +1236,6 @@ def test_states_are_where_the_settings_say(make: Make):
     store = StateStore(bench.folder / "state")
     for asset in ("BTC", "XAU"):
         state, troubles = store.load(asset)
-        assert state is not None and state.asset == asset and troubles == []
+        assert troubles == []
+        assert state is not None
+        assert state.asset == asset
