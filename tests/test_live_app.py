@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 import pytest
 import requests
-from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated, histories, live_settings
+from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated, histories, live_settings, until
 
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.forecast.protocol import Prompt
@@ -162,16 +162,6 @@ class Stack:
         """Return a figure of the metrics, 0 if it is not there yet."""
         lines = self.get("/metrics").text.splitlines()
         return next((float(text.rpartition(" ")[2]) for text in lines if text.startswith(line + " ")), 0.0)
-
-
-def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Tell whether something comes true in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 _SEEDS: dict[tuple[str, ...], dict[str, bytes]] = {}

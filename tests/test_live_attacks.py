@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 import pytest
 from bittensor import sp_core
-from live_rig import MINER, STRANGER, VALIDATOR, Rig, rig
+from live_rig import MINER, STRANGER, VALIDATOR, Rig, rig, until
 
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live import app as app_module
@@ -248,16 +248,6 @@ def rss(*, collect: bool = True) -> float:
             trim(0)
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
-def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Tell whether something comes true in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def connections() -> int:
@@ -755,6 +745,19 @@ def latencies(target: Target, count: int = 40) -> list[float]:
         assert reply.accepted, reply.verdicts
         seconds.append(reply.seconds)
     return seconds
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(4096, False), (1024, True)])
+def test_the_limit_of_open_files_is_raised_for_the_connections(
+    hard: int, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = [(256, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    for _ in range(2):
+        serve_module.allow_connections()
+    assert limits[-1] == (min(hard, serve_module.MOST_CONNECTIONS + 256), hard)
+    assert ("ulimit -n" in caplog.text) == warned
 
 
 def test_five_hundred_idle_connections_delay_nobody(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:

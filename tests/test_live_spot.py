@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_rig import SettableClock, live_settings
+from live_rig import SettableClock, live_settings, until
 
+from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
-from ewmalab.live.spot import IMPLAUSIBLE, Spot, Spots, choose_anchor, make_spots
+from ewmalab.live.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
 from ewmalab.market.bars import MINUTE, Bars
 from ewmalab.market.feeds import server as fs
 from ewmalab.market.feeds.http import HttpClient
@@ -211,20 +214,40 @@ class Walking(SettableClock):
 def test_prices_are_looked_up_at_each_interval_until_the_stop(make: Make, server: Server):
     spots, clock, stop, seen = one(make, "binance"), Walking(NOW), Event(), []
     server.clock, spots.clock = clock.now, clock
-    refresh = spots.refresh
+    (source,) = spots.sources
 
-    def noted() -> None:
-        refresh()
+    def noted() -> Any:
+        told = source.ask()
         seen.append(clock.now() - NOW)
         if len(seen) == 4:
             stop.set()
+        return told
 
-    spots.refresh = noted  # type: ignore[method-assign]
-    spots.run(5, stop)
+    spots.sources = [replace(source, ask=noted)]
+    spots.follow(5, stop)
+    assert until(lambda: (spot := spots.latest("BTC")) is not None and spot.at == NOW + 15)
     assert seen == [0, 5, 10, 15]
-    spot = spots.latest("BTC")
-    assert spot is not None
-    assert spot.at == NOW + 15
+
+
+def test_a_source_that_does_not_answer_delays_no_other_nor_the_end(make: Make):
+    held, stop = Event(), Event()
+
+    def late() -> dict[str, tuple[float, None]]:
+        held.wait(30)
+        return {}
+
+    slow = SpotSource("slow", ("XAU",), late)
+    quick = SpotSource("quick", ("BTC",), lambda: {"BTC": (100.0, None)})
+    spots = Spots([slow, quick], Clock())
+    spots.follow(60, stop)
+    try:
+        assert until(lambda: spots.latest("BTC") is not None)
+        followers = [thread for thread in threading.enumerate() if "_follow" in thread.name]
+        assert len(followers) >= 2
+        assert all(thread.daemon for thread in followers)
+    finally:
+        stop.set()
+        held.set()
 
 
 # --------------------------------------------------------------------------------------------- keys

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pytest
-from live_rig import SettableClock, live_settings
+from live_rig import SettableClock, live_settings, until
 
 from ewmalab.errors import ConfigError, StateError
 from ewmalab.live.clock import Clock
@@ -931,6 +932,46 @@ def test_the_heartbeat_says_how_things_stand(make: Make):
             "new": len(follower.bars), "late": 0, "revised": 0, "feed_errors": 0, "save_errors": 0,
             "restored": "nothing saved", "error": "",
         }  # fmt: skip
+
+
+def test_a_long_first_build_says_that_it_gets_on(make: Make, monkeypatch):
+    bench = make(start=False)
+    bench.start().updater.beat = 0.0
+    notes: list[dict[str, Any]] = [{"steps": 0}]
+    fetch = bench.follower().feed.fetch
+
+    def slowly(*span: Any) -> Bars:
+        bars = fetch(*span)
+        assert until(lambda: bench.follower().steps == 0 or notes[-1]["steps"] == bench.follower().steps)
+        return bars
+
+    heartbeat = bench.updater.heartbeat
+
+    def noted(now: int) -> None:
+        heartbeat(now)
+        notes.append(bench.heartbeat() | {"steps": bench.follower().steps})
+
+    monkeypatch.setattr(bench.follower().feed, "fetch", slowly)
+    monkeypatch.setattr(bench.updater, "heartbeat", noted)
+    bench.at(BEGIN + 2)
+    assert len(notes) > 3
+    assert [note["updates"] for note in notes[1:]] == [0] * (len(notes) - 2) + [1]
+
+
+def test_an_update_that_hangs_says_nothing(make: Make, monkeypatch):
+    bench = make(begun=True)
+    bench.updater.beat = 0.01
+    before, during = bench.heartbeat(), []
+    fetch = bench.follower().feed.fetch
+
+    def hangs(*span: Any) -> Bars:
+        time.sleep(0.2)
+        during.append(bench.heartbeat())
+        return fetch(*span)
+
+    monkeypatch.setattr(bench.follower().feed, "fetch", hangs)
+    bench.at(BEGIN + 62)
+    assert during == [before]
 
 
 def test_synthetic_prices_are_told(make: Make):

@@ -47,6 +47,11 @@ class Follower:
     cache : Cache
     refetch : int
         Seconds behind the newest bar that are asked for again.
+
+    Attributes
+    ----------
+    steps : int
+        Answers of the feed dealt with: one that works on a long catch-up differs in it from one that hangs.
     """
 
     asset: str
@@ -57,6 +62,7 @@ class Follower:
     refetch: int
     counts: Counts = field(default_factory=Counts)
     generation: int = 0
+    steps: int = 0
     bars: Bars = field(default_factory=Bars.empty)
 
     def __post_init__(self) -> None:
@@ -167,6 +173,7 @@ class Follower:
             fresh = self.feed.fetch(self.asset, begin, stop, now)
             if not len(fresh) and stop < closed:  # a whole chunk without a bar: asked for a second time
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
+            self.steps += 1
             self._uncached += [change.label for change in self._follow(fresh)]
             if stop < closed and self._unsaved:  # a long catch-up goes on where it was, whatever ends it
                 self._save(now)
@@ -182,7 +189,7 @@ class Follower:
         begin = origin_of(closed - MINUTE, self.model.warmup)
         first = max(begin, self._oldest(closed))
         try:
-            fetch_missing(self.cache, self.feed, self.asset, first, now, now=now)
+            fetch_missing(self.cache, self.feed, self.asset, first, now, now=now, progress=self._step)
         finally:  # what arrived before an error counts
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
             self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
@@ -190,6 +197,9 @@ class Follower:
             # Our clock is ahead, into the next day: the warm-up begins a day earlier.
             end, self.bars, self._tracker = self.newest + MINUTE, Bars.empty(), Tracker(self.model)
             self._begin(end)
+
+    def _step(self, done: int, total: int) -> None:
+        self.steps += 1
 
     def _oldest(self, closed: int) -> int:
         """Return the first label that the feed still has."""

@@ -25,7 +25,7 @@ from ewmalab.live.gate import NONCE_FUTURE, Gate
 from ewmalab.live.health import Health
 from ewmalab.live.metrics import Metrics
 from ewmalab.live.records import AnswerLog
-from ewmalab.live.serve import GuardedProtocol, Server, bound_port, make_server
+from ewmalab.live.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.spot import Spots, make_spots
 from ewmalab.live.store import StateStore
 from ewmalab.market.bars import MINUTE, Bars
@@ -109,6 +109,7 @@ class Miner:
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop` is set; answers under way are finished."""
         live = self.settings.values.live
+        allow_connections()
         self.directory.restore()
         self.answerer.reload()
         warm_up(self.answerer)
@@ -120,10 +121,10 @@ class Miner:
         threads = [
             threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
             threading.Thread(target=self._watch, daemon=True),
-            self._spot_thread(),
         ]
         for thread in threads:
             thread.start()
+        self.spots.follow(live.spot_interval, self._spots_stop)
         if live.external_ip:
             threading.Thread(target=self._announce, daemon=True).start()
         try:
@@ -214,17 +215,13 @@ class Miner:
         self._spots_stop.set()
         self._spots_stop = threading.Event()
         self.settings, self.spots, self.answerer = settings, spots, answerer
-        self._spot_thread().start()
+        spots.follow(settings.values.live.spot_interval, self._spots_stop)
         self.app.answerer = answerer
         live = settings.values.live
         self.records.keep_paths = live.keep_paths
         self.gate.require_permit = live.require_permit
         self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
         log.info("settings taken up")
-
-    def _spot_thread(self) -> threading.Thread:
-        interval = self.settings.values.live.spot_interval
-        return threading.Thread(target=self.spots.run, args=(interval, self._spots_stop), daemon=True)
 
     def _announce(self) -> None:
         """Tell the chain where we serve, unless it knows."""

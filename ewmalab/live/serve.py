@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,21 @@ MOST_CONNECTIONS = 1024
 MOST_PER_IP = 512
 LONGEST_HEAD = 16 * 1024
 _KEEP_ALIVE = 30  # longer than clients keep idle connections: who closes first must not race with a request
+_OTHER_FILES = 256  # logs, states, feeds, libraries
 _LAST_ANSWERS = 20  # seconds that running answers get at the end
 
 log = logging.getLogger("ewmalab.miner")
+
+
+def allow_connections() -> None:
+    """Raise this process's limit of open files to what the most connections need, as far as it may."""
+    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if hard < wanted:
+        log.warning("%d open files are allowed, %d connections need %d: ulimit -n", hard, MOST_CONNECTIONS, wanted)
 
 
 class GuardedProtocol(H11Protocol):

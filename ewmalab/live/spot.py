@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 
 import orjson
 
@@ -91,15 +90,18 @@ class Spots:
 
     def refresh(self) -> None:
         """Ask every source once; one that fails leaves the prices before it."""
-        if self.sources:
-            with ThreadPoolExecutor(len(self.sources)) as pool:
-                list(pool.map(self._ask, self.sources))
+        for source in self.sources:
+            self._ask(source)
 
-    def run(self, interval: float, stop: Event) -> None:
-        """Refresh until `stop` is set."""
+    def follow(self, interval: float, stop: Event) -> None:
+        """Ask every source again and again until `stop` is set; a slow one delays no other, nor the end."""
+        for source in self.sources:
+            Thread(target=self._follow, args=(source, interval, stop), daemon=True).start()
+
+    def _follow(self, source: SpotSource, interval: float, stop: Event) -> None:
         while not stop.is_set():
             due = self.clock.now() + interval
-            self.refresh()
+            self._ask(source)
             self.clock.wait(due, stop)
 
     def _ask(self, source: SpotSource) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
@@ -48,6 +48,8 @@ class Updater:
     clock : Clock
     interval : int
         Seconds between updates, market time.
+    beat : float
+        Seconds after which an update that is still at work, and gets on, says so.
     """
 
     followers: Mapping[str, Follower]
@@ -55,6 +57,7 @@ class Updater:
     log_dir: Path
     clock: Clock
     interval: int
+    beat: float = 15.0
     missed: int = 0
     updates: int = 0
     _archived: float = field(default=0.0, repr=False)
@@ -98,8 +101,13 @@ class Updater:
     def update(self, now: int) -> None:
         """Bring every asset up to `now`, several at a time."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.followers))) as pool:
-            done = list(pool.map(lambda follower: follower.update(now), self.followers.values()))
-        for follower, amended in zip(self.followers.values(), done, strict=True):
+            done = [pool.submit(follower.update, now) for follower in self.followers.values()]
+            steps = self._steps()
+            while wait(done, timeout=self.beat).not_done:
+                if steps != self._steps():
+                    steps = self._steps()
+                    self.heartbeat(now)
+        for follower, amended in zip(self.followers.values(), (future.result() for future in done), strict=True):
             if follower.counts.error:
                 log.warning("%s: %s", follower.asset, follower.counts.error)
             for change in amended:
@@ -155,6 +163,9 @@ class Updater:
                 self.clock.wait(due, stop, reload)
         finally:
             self.archive(int(self.clock.now()))
+
+    def _steps(self) -> int:
+        return sum(follower.steps for follower in self.followers.values())
 
     def _skew(self, now: float) -> float | None:
         """Return by how much our clock is ahead of the feeds' own: of the one that differs most."""
