@@ -169,6 +169,17 @@ def test_by_hour_start_times_are_grouped_by_the_hour_of_the_day_in_utc() -> None
     assert [row["change"] for row in rows] == pytest.approx([0.0, (0.2 + 0.1) / 2, 0.0])
 
 
+def test_by_weekday_start_times_are_grouped_by_the_day_in_utc() -> None:
+    a = frame({"BTC": np.full(16, 10.0)}, step=12 * HOUR)
+    starts = a.index.get_level_values("start_time")
+    days = pd.to_datetime(starts, unit="s").day_name().str[:3].to_numpy()
+    b = a.assign(crps=np.where(days == "Sun", 12.0, 10.0))
+    rows = compare({"a": a, "b": b}, by="weekday")
+    assert {row["part"]: row["prompts"] for row in rows} == dict(zip(*np.unique(days, return_counts=True), strict=True))
+    assert {row["part"] for row in rows if row["difference"] > 1e-9} == {"Sun"}
+    assert [row["part"] for row in rows] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
 # ------------------------------------------------------------------------------------- what is comparable
 
 
@@ -475,7 +486,7 @@ def test_the_text_fits_a_page_where_experiments_are_named_in_full(ewmalab, exper
         (["latest", "my.module:forecaster"], 2, "forecasters or experiments, not both"),
         (["ewma"], 2, "at least two"),
         (["latest", "latest"], 2, "twice"),
-        (["latest/ewma", "latest/random-walk", "--by", "week"], 2, "none of asset, interval, hour"),
+        (["latest/ewma", "latest/random-walk", "--by", "week"], 2, "none of asset, interval, hour, weekday"),
         (["latest/ewma", "latest/ewna"], 1, "no forecaster 'ewna'; it has random-walk, ewma"),
         (["latest", "nothing-like-it"], 1, "experiments list"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ from ewmalab.forecast.streams import RandomStream
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.significance import Interval, block_length, diebold_mariano, holm, mean_intervals, overlap_of
 
-By = Literal["asset", "interval", "hour"]
+By = Literal["asset", "interval", "hour", "weekday"]
+PARTS = get_args(By)
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ALL = "all"
 _KEY = ["competition", "asset", "start_time"]
 _PREFIX = "crps_"
@@ -58,9 +60,9 @@ def compare(
         From `scores_of`; at least two.
     common : bool
         Compare the prompts that all have, instead of refusing different sets.
-    by : {"asset", "interval", "hour"}
+    by : {"asset", "interval", "hour", "weekday"}
         One row per asset (and one for all of a competition: the mean of relative differences), per asset and scoring
-        interval, or per competition and hour of day (UTC).
+        interval, or per competition and hour of day or weekday (of the start time, UTC).
     seed : int
         Of the bootstrap.
 
@@ -156,13 +158,13 @@ def _parts(frames: Mapping[str, pd.DataFrame], by: By) -> Iterator[_Part]:
     first = next(iter(frames.values()))
     keys = first.index.to_frame(index=False)
     for competition, inside in keys.groupby("competition", sort=True):
-        if by == "hour":
-            relative = _relative(frames, inside.index)
-            hours = (inside["start_time"].to_numpy() % 86_400) // 3600
-            for hour in np.unique(hours):
-                at = np.flatnonzero(hours == hour)
-                columns, starts = _by_time(relative, inside["start_time"].to_numpy(), at)
-                yield str(competition), ALL, f"{hour:02d}:00", columns, starts
+        if by in ("hour", "weekday"):
+            relative, times = _relative(frames, inside.index), inside["start_time"].to_numpy()
+            # 1970-01-01 was a Thursday
+            parts = times % 86_400 // 3600 if by == "hour" else (times // 86_400 + 3) % 7
+            for part in np.unique(parts):
+                columns, starts = _by_time(relative, times, np.flatnonzero(parts == part))
+                yield str(competition), ALL, f"{part:02d}:00" if by == "hour" else WEEKDAYS[part], columns, starts
             continue
         assets = list(inside.groupby("asset", sort=True))
         for asset, rows in assets:

@@ -16,7 +16,7 @@ def compare(
             metavar="A B [C ...]", help="Forecasters; or experiments, or EXPERIMENT/FORECASTER. A is the reference."
         ),
     ],
-    by: Annotated[str, typer.Option(help="asset, interval or hour: what gets a row of its own.")] = "asset",
+    by: Annotated[str, typer.Option(help="asset, interval, hour or weekday: what gets a row of its own.")] = "asset",
     common_: Annotated[
         bool, typer.Option("--common", help="Compare the prompts that all have, instead of refusing.")
     ] = False,
@@ -46,12 +46,13 @@ def compare(
 
       ewmalab compare 20260115T101500Z-backtest-1a2b3c4d latest --common
     """
+    from ewmalab.analysis.compare import PARTS
     from ewmalab.analysis.compare import compare as run
     from ewmalab.cli.contestants import finished, one_kind, replayed
     from ewmalab.report.compare import compare_text
 
-    if by not in ("asset", "interval", "hour"):
-        raise typer.BadParameter(f"{by!r} is none of asset, interval, hour", param_hint="--by")
+    if by not in PARTS:
+        raise typer.BadParameter(f"{by!r} is none of {', '.join(PARTS)}", param_hint="--by")
     if len(contestants) < 2:
         raise typer.BadParameter("name at least two: the first is the reference", param_hint="A B")
     loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed})

@@ -19,6 +19,7 @@ from ewmalab.replay.data import Group, ReplayData
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.replay.walk import Moment, Walk, walk
 from ewmalab.rulebook import ScoringRule
+from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
 
 _BLOCK = 32  # prompts per task: large against a task's overhead, small against a thread's share
@@ -38,6 +39,7 @@ class Row:
     anchor_time: int
     score: Score | None
     reason: str | None
+    horizons: tuple[HorizonCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +146,12 @@ def answer(name: str, forecaster: Forecaster[Any], moment: Moment, rule: Scoring
     """Simulate and score one prompt."""
     prompt = moment.prompt
     truth, reason = realised_path(realised, prompt)
-    score = None
-    if reason is None:
-        paths = simulate(forecaster, moment, seed)
-        score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
-    return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, reason)
+    if reason is not None:
+        return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, None, reason)
+    paths = simulate(forecaster, moment, seed)
+    score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
+    horizons = check_horizons(paths, moment.anchor, truth, prompt.time_increment)
+    return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, None, horizons)
 
 
 def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogReturns:

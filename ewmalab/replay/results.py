@@ -29,9 +29,11 @@ _FIXED = pa.schema(
 
 
 def results_table(rows: Sequence[Row]) -> pa.Table:
-    """Return the rows as columns, CRPS per scoring interval in columns ``crps_<interval>`` (basis points).
+    """Return the rows as columns.
 
-    Null marks what was not scored, or an interval that the prompt's competition does not have.
+    CRPS per scoring interval stands in columns ``crps_<interval>`` (basis points), and what a prompt tells of the
+    forecast's calibration in ``pit_<horizon>``, ``error_<horizon>`` and ``spread_<horizon>`` (horizons in seconds; see
+    `HorizonCheck`). Null marks what was not scored, and an interval or a horizon that the prompt does not have.
     """
     intervals = list(dict.fromkeys(name for row in rows if row.score for name in row.score.intervals))
     columns: dict[str, list[Any]] = {
@@ -52,6 +54,13 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
     for name in intervals:
         columns[f"crps_{name}"] = [row.score.intervals.get(name) if row.score else None for row in rows]
         schema = schema.append(pa.field(f"crps_{name}", pa.float64()))
+    checks = [{check.horizon: check for check in row.horizons} for row in rows]
+    for horizon in sorted(set().union(*checks)):
+        for what in ("pit", "error", "spread"):
+            columns[f"{what}_{horizon}"] = [
+                getattr(check[horizon], what) if horizon in check else None for check in checks
+            ]
+            schema = schema.append(pa.field(f"{what}_{horizon}", pa.float64()))
     return pa.table(columns, schema=schema)
 
 
