@@ -7,6 +7,7 @@ import ctypes
 import gc
 import hashlib
 import logging
+import multiprocessing
 import random
 import resource
 import select
@@ -19,7 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,14 +242,18 @@ def exchange(port: int, *pieces: bytes, pause: float = 0.0, source: str = "127.0
         return status, body
 
 
-def rss(*, collect: bool = True) -> float:
-    """The resident memory of this process (client, feed and miner), MB."""
-    if collect:
-        gc.collect()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of what is free, the C library keeps much to itself
-        if trim is not None:
-            trim(0)
-    lines = Path("/proc/self/status").read_text().splitlines()
+def rss() -> float:
+    """The resident memory of this process once garbage is collected, MB."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of what is free, the C library keeps much to itself
+    if trim is not None:
+        trim(0)
+    return resident("self")
+
+
+def resident(pid: int | str) -> float:
+    """The resident memory of a process, MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
@@ -582,27 +589,62 @@ def test_refusals_are_json_with_a_reason(target: Target) -> None:
         assert word in orjson.loads(body)["message"]
 
 
-@pytest.mark.usefixtures("hurried")
-def test_memory_stays_flat_over_the_whole_table_and_no_connection_is_left(target: Target) -> None:
+def serve_apart(folder: Path, channel: Connection) -> None:
+    """Run a miner alone in this process; tell its port and clock, then its memory and connections when asked."""
+    serve_module.HEAD_SECONDS = app_module.BODY_SECONDS = HURRY
+    with rig(folder, chain=RowsChain()) as running:
+        channel.send((running.miner.port, running.clock))
+        while channel.recv():
+            channel.send((rss(), connections()))
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[tuple[Target, Connection, int]]:
+    """A miner in a process of its own: its memory is not that of the attackers."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=serve_apart, args=(tmp_path, theirs))
+    process.start()
+    try:
+        assert ours.poll(120)
+        port, clock = ours.recv()
+        running = Rig(None, None, SimpleNamespace(port=port), clock, tmp_path)  # type: ignore[arg-type]
+        prober = Prober(f"http://127.0.0.1:{port}", VALIDATOR, MINER.ss58_address, connections=4)
+        yield Target(running, [], [], prober), ours, process.pid or 0
+        ours.send(False)
+        process.join(60)
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_memory_stays_flat_over_the_whole_table_and_no_connection_is_left(
+    apart: tuple[Target, Connection, int],
+) -> None:
+    target, channel, pid = apart
+
+    def told() -> tuple[float, int]:
+        channel.send(True)
+        return channel.recv()  # type: ignore[no-any-return]
+
     def attack_once(attack: Attack) -> float:
         attack(target)
-        return rss(collect=False)
+        return resident(pid)
 
     def attack_all() -> tuple[float, float]:
         with ThreadPoolExecutor(4) as pool:
             most = max(pool.map(attack_once, (attack for attack, _ in TABLE.values())))
-        return most - before, rss() - before
+        return most - before, told()[0] - before
 
-    target.honest()
-    before = rss()
+    assert target.honest().accepted
+    before, _ = told()
     grown = [attack_all() for _ in range(2)]
     shown = ", ".join(f"{most:+.1f} ({left:+.1f} in the end)" for most, left in grown)
-    print(f"memory over two rounds of {len(TABLE)} attacks, MB: {shown}")
-    assert max(left for _, left in grown) < MOST_GROWTH
-    # at the height of it there are also the attackers' own buffers: 8 MB of headers each, several times
-    assert max(most for most, _ in grown) < 3 * MOST_GROWTH
+    print(f"memory of the miner over two rounds of {len(TABLE)} attacks, MB: {shown}")
+    assert max(most for most, _ in grown) < MOST_GROWTH
+    assert max(left for _, left in grown) < MOST_GROWTH / 2
     target.validator._session.close()
-    assert until(lambda: connections() == 0)
+    assert until(lambda: told()[1] == 0)
     assert target.honest().accepted
 
 
