@@ -86,21 +86,23 @@ def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: in
         prompts).
     """
     rows = []
-    for (forecaster, competition, horizon), group in checks.groupby(
-        ["forecaster", "competition", "horizon"], sort=False
-    ):
-        inside = np.stack([(group["pit"] - 0.5).abs() <= level / 2 for level in levels], axis=1).astype(np.float64)
-        starts, at = np.unique(group["start_time"].to_numpy(), return_inverse=True)
-        count = np.bincount(at)
-        averaged = np.stack([np.bincount(at, column) / count for column in inside.T], axis=1)
-        block = block_length(averaged, overlap_of(starts, int(str(horizon))))
+    for (competition, horizon), group in checks.groupby(["competition", "horizon"], sort=False):
+        starts = np.unique(group["start_time"].to_numpy())
+        columns, owners = [], []
+        for forecaster, own in group.groupby("forecaster", sort=False):
+            for level in levels:
+                inside = ((own["pit"] - 0.5).abs() <= level / 2).astype(np.float64)
+                averaged = inside.groupby(own["start_time"]).mean().reindex(starts)
+                columns.append(averaged.fillna(averaged.mean()).to_numpy())
+                owners.append((forecaster, level, len(own), float(inside.mean())))
+        table = np.stack(columns, axis=1).astype(np.float64)
+        block = block_length(table, overlap_of(starts, int(str(horizon))))
         rng = RandomStream.of(seed, ALL, f"coverage/{competition}/{horizon}", len(starts)).generator()
-        for level, found, column in zip(levels, mean_intervals(averaged, block, rng), inside.T, strict=True):
+        for (forecaster, level, prompts, covered), found in zip(owners, mean_intervals(table, block, rng), strict=True):
             rows.append(
                 {
                     "forecaster": forecaster, "competition": competition, "horizon": horizon, "level": level,
-                    "prompts": len(group), "covered": float(column.mean()),
-                    "low": max(0.0, found.low), "high": min(1.0, found.high),
+                    "prompts": prompts, "covered": covered, "low": max(0.0, found.low), "high": min(1.0, found.high),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -149,25 +151,24 @@ def term_structure(checks: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         `high` bound it at 95 % by a block bootstrap of the squared ratio.
     """
     rows = []
-    for (forecaster, competition, asset, horizon), group in checks.groupby(
-        ["forecaster", "competition", "asset", "horizon"], sort=False
-    ):
-        ordered = group.sort_values("start_time")
-        error, spread = ordered["error"].to_numpy() ** 2, ordered["spread"].to_numpy() ** 2
-        if not spread.any():
+    for (competition, asset, horizon), group in checks.groupby(["competition", "asset", "horizon"], sort=False):
+        wide = group.pivot(index="start_time", columns="forecaster", values=["error", "spread"]).dropna() ** 2
+        error, spread = wide["error"], wide["spread"]
+        names = [name for name in dict.fromkeys(group["forecaster"]) if name in spread and spread[name].any()]
+        if not names:
             continue
-        relative = (error / spread.mean())[:, None]
-        block = block_length(relative, overlap_of(ordered["start_time"].to_numpy(), int(str(horizon))))
-        rng = RandomStream.of(seed, str(asset), f"scale/{competition}/{horizon}", len(group)).generator()
-        (found,) = mean_intervals(relative, block, rng)
-        rows.append(
-            {
-                "forecaster": forecaster, "competition": competition, "asset": asset, "horizon": horizon,
-                "prompts": len(group), "realised": float(np.sqrt(error.mean())),
-                "forecast": float(np.sqrt(spread.mean())), "scale": float(np.sqrt(found.mean)),
-                "low": float(np.sqrt(max(0.0, found.low))), "high": float(np.sqrt(max(0.0, found.high))),
-            }
-        )  # fmt: skip
+        relative = np.stack([(error[name] / spread[name].mean()).to_numpy(np.float64) for name in names], axis=1)
+        block = block_length(relative, overlap_of(wide.index.to_numpy(), int(str(horizon))))
+        rng = RandomStream.of(seed, str(asset), f"scale/{competition}/{horizon}", len(wide)).generator()
+        for name, found in zip(names, mean_intervals(relative, block, rng), strict=True):
+            rows.append(
+                {
+                    "forecaster": name, "competition": competition, "asset": asset, "horizon": horizon,
+                    "prompts": len(wide), "realised": float(np.sqrt(error[name].mean())),
+                    "forecast": float(np.sqrt(spread[name].mean())), "scale": float(np.sqrt(found.mean)),
+                    "low": float(np.sqrt(max(0.0, found.low))), "high": float(np.sqrt(max(0.0, found.high))),
+                }
+            )  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -220,6 +221,44 @@ def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
     base = wide[baseline].groupby(level=["competition", "asset"]).transform("mean")
     relative: pd.DataFrame = wide.div(base, axis=0) * 100.0
     return relative[list(dict.fromkeys(results["forecaster"]))]
+
+
+def interval_changes(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the change of mean CRPS against the baseline per scoring interval, on the prompts that both have.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `results_frame`.
+    baseline : str
+
+    Returns
+    -------
+    DataFrame
+        ``competition, forecaster, asset, interval, prompts, change``.
+    """
+    intervals = [name for name in results.columns if name.startswith("crps_")]
+    keyed = results.set_index(_KEYS)[intervals]
+    base = keyed.xs(baseline, level="forecaster")
+    rows = []
+    for forecaster in (name for name in dict.fromkeys(results["forecaster"]) if name != baseline):
+        own, other = keyed.xs(forecaster, level="forecaster").align(base, join="inner", axis=0)
+        cells = own.index.to_frame(index=False)[["competition", "asset"]]
+        for competition, asset in cells.drop_duplicates().itertuples(index=False):
+            at = ((cells["competition"] == competition) & (cells["asset"] == asset)).to_numpy()
+            mine, theirs = own[at], other[at]
+            for name in intervals:
+                both = mine[name].notna() & theirs[name].notna()
+                if both.any() and theirs[name][both].mean() > 0:
+                    rows.append(
+                        {
+                            "competition": competition, "forecaster": forecaster, "asset": asset,
+                            "interval": name.removeprefix("crps_"), "prompts": int(both.sum()),
+                            "change": float(mine[name][both].mean() / theirs[name][both].mean() - 1.0),
+                        }
+                    )  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["competition", "forecaster", "asset", "interval", "prompts", "change"])
+    return frame.sort_values(["competition", "forecaster"], kind="stable", ignore_index=True)
 
 
 def over_time(relative: pd.DataFrame, period: int = DAY) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from ewmalab.cli import (
     leaderboard,
     live,
     probe,
+    report,
     rules,
     score,
     status,
@@ -63,6 +64,7 @@ app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("report")(report.report)
 app.add_typer(live.app, name="live")
 app.command("status")(status.status)
 app.command("probe")(probe.probe)

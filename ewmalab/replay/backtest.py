@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import orjson
+
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.load import load_forecaster
@@ -219,6 +221,7 @@ def backtest(
             "threads": threads,
             "seconds": round(replayed - began, 3),
             "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
+            "layers": orjson.loads(plan.settings.dump()),  # what `read_settings` needs to run it again
             "synthetic_parameters": plan.truth(),
             "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
         },

@@ -1,0 +1,1 @@
+"""Figures: each function takes tables and returns a matplotlib figure, without global state."""

@@ -1,0 +1,186 @@
+"""How figures look: readable in print and by colour-blind people, and never silent about synthetic data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+from ewmalab.sections import format_duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; markers and dashes tell them apart in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
+BAND, GREY = "#BBBBBB", "#777777"
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.7,
+    "figure.facecolor": "white",
+    "figure.titlesize": 11.5,
+    "figure.titleweight": "bold",
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "ewmalab",  # equal figures give equal bytes
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a function draw in this style."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **options)
+
+    return drawn
+
+
+def panels(
+    count: int, title: str, note: str, *, synthetic: bool, columns: int = 3, width: float = 3.2, height: float = 2.6,
+    **options: Any,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """Return a figure of `count` panels.
+
+    Parameters
+    ----------
+    count : int
+    title, note : str
+        What it shows; how it is to be read and how many prompts it rests on. Both stand in the figure.
+    synthetic : bool
+        Whether prices are simulated: a watermark says so.
+    columns : int
+        Panels side by side, at most.
+    width, height : float
+        Of a panel, inches.
+    **options
+        For ``Figure.subplots``.
+    """
+    import textwrap
+
+    from matplotlib.figure import Figure
+
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    wide = max(6.4, width * columns + 0.4)
+    lines = textwrap.wrap(note, int(wide * 16.5))
+    figure = Figure(figsize=(wide, height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#444444")
+    figure.set_label(note)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    if synthetic:
+        figure.text(
+            0.5, 0.5, "SYNTHETIC DATA", rotation=25, ha="center", va="center", color="#D55E00", alpha=0.16,
+            fontsize=min(44.0, 4.6 * wide), fontweight="bold", zorder=10,
+        )  # fmt: skip
+    return figure, axes[:count]
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend for all panels below the title."""
+    known: dict[str, Any] = {}
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+    wide, tall = figure.get_size_inches()
+    columns = max(1, int((wide - 0.2) / (0.65 + 0.075 * max(map(len, known)))))
+    rows = -(-len(known) // columns)
+    title = figure.get_suptitle()
+    figure.set_size_inches(wide, tall + 0.19 * rows)
+    figure.suptitle(title + "\n" * rows, x=0.01, ha="left")  # room below it
+    figure.legend(
+        known.values(), known.keys(), loc="upper left", bbox_to_anchor=(0.0, 1 - 0.23 / (tall + 0.19 * rows)),
+        ncols=columns, fontsize=8, borderaxespad=0.2,
+    )  # fmt: skip
+
+
+def look(index: int) -> dict[str, Any]:
+    """Return colour, marker and dash of the n-th of several things; the second seven have other marks and dashes."""
+    turned = index + index // len(COLOURS)
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[turned % len(MARKERS)],
+        "linestyle": DASHES[turned % len(DASHES)],
+    }
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what each of several things looks like, the same in all figures that name them in this order."""
+    return {name: look(i) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def times(seconds: Iterable[float]) -> np.ndarray:
+    """Return seconds since 1970 as what matplotlib draws as dates (UTC)."""
+    return np.asarray(list(seconds), "float64").astype("datetime64[s]")
+
+
+def date_axis(axes: Axes, *, offset: bool = True) -> None:
+    """Label a time axis briefly; `offset` adds year and month where the labels do not tell them."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=offset))
+
+
+def spans(axes: Axes, values: Sequence[float], logarithmic: bool = False) -> None:
+    """Mark an axis of durations by those that occur."""
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xticks(list(values), [format_duration(int(value)) for value in values], fontsize=7.5)
+    axes.minorticks_off()
+
+
+def short(name: str) -> str:
+    """Return a forecaster's name without its module path."""
+    return name.rpartition(":")[2]
+
+
+def title_of(figure: Figure) -> str:
+    """Return what a figure shows."""
+    return figure.get_suptitle().strip()
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG; equal figures give equal bytes."""
+    return _saved(figure, format="svg", metadata={"Date": None})
+
+
+def png(figure: Figure, dpi: int = 130) -> bytes:
+    """Return a figure as PNG."""
+    return _saved(figure, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    import matplotlib
+
+    data = BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once: it takes longer than the drawing
+        figure.savefig(data, **options)
+    return data.getvalue()
