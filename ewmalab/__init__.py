@@ -5,7 +5,7 @@ The public names are loaded on first use, so that importing the package costs no
 Examples
 --------
 >>> import ewmalab as ew
->>> float(ew.crps_ensemble(0.0, [-1.0, 1.0]))
+>>> float(ew.crps(0.0, [-1.0, 1.0]))
 0.5
 """
 
@@ -16,7 +16,6 @@ from typing import Any
 
 _PUBLIC = {
     "Bars": "ewmalab.market.bars",
-    "Cache": "ewmalab.market.cache",
     "Ewma": "ewmalab.forecast.ewma",
     "EwmalabError": "ewmalab.errors",
     "Experiment": "ewmalab.experiments.store",
@@ -24,21 +23,25 @@ _PUBLIC = {
     "Prompt": "ewmalab.forecast.protocol",
     "RandomStream": "ewmalab.forecast.streams",
     "RandomWalk": "ewmalab.forecast.random_walk",
-    "RuleChoice": "ewmalab.rulebook",
     "ScaleFree": "ewmalab.forecast.protocol",
     "SweepResult": "ewmalab.sweeps.api",
-    "backtest": "ewmalab.replay.backtest",
-    "compare": "ewmalab.analysis.compare",
-    "crps_ensemble": "ewmalab.scoring.crps",
+    "TrackRecord": "ewmalab.analysis.track",
+    "backtest": "ewmalab.api",
+    "compare": "ewmalab.api",
+    "crps": "ewmalab.scoring.crps",
+    "load_bars": "ewmalab.api",
+    "load_experiment": "ewmalab.api",
     "load_rulebook": "ewmalab.rulebook",
     "load_settings": "ewmalab.settings",
-    "plan_backtest": "ewmalab.replay.backtest",
+    "make_forecaster": "ewmalab.api",
+    "make_prompt": "ewmalab.api",
     "score_paths": "ewmalab.scoring.crps",
-    "scores_of": "ewmalab.analysis.compare",
-    "sweep": "ewmalab.sweeps.api",
-    "tune": "ewmalab.sweeps.tune",
-    "workload_of": "ewmalab.sweeps.api",
+    "sweep": "ewmalab.api",
+    "track_record": "ewmalab.api",
+    "tune": "ewmalab.api",
+    "write_report": "ewmalab.api",
 }
+_NAMES = {"crps": "crps_ensemble"}  # where a name is longer at home
 
 __all__ = list(_PUBLIC)
 
@@ -46,7 +49,7 @@ __all__ = list(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(import_module(_PUBLIC[name]), _NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:

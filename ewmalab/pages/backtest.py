@@ -16,7 +16,6 @@ from ewmalab.experiments.store import Experiment
 from ewmalab.market.bars import DAY
 from ewmalab.pages.facts import provenance
 from ewmalab.report.figures import backtest as draw
-from ewmalab.report.figures.style import short
 from ewmalab.report.page import Report, Section, Table
 from ewmalab.rulebook import iso
 from ewmalab.sections import format_duration
@@ -43,9 +42,9 @@ def backtest_report(experiment: Experiment, cache_dir: Path | str) -> Report:
     names, synthetic = list(dict.fromkeys(results["forecaster"])), bool(inputs["synthetic"])
     baseline = names[-1]
     report = Report(experiment.name, provenance(experiment, results), synthetic)
-    report.sections.append(_means(experiment))
     if len(names) > 1:
         report.sections += _differences(experiment, results, names, baseline, synthetic)
+    report.sections.append(_means(experiment))
     report.sections.append(_calibration(results, synthetic))
     report.sections.append(_prompts(experiment, results, names[0], cache_dir, synthetic))
     return report
@@ -148,17 +147,7 @@ def _prompts(
         for competition in dict.fromkeys(results["competition"]):
             chosen = telling_prompts(results, name, competition)
             drawn = simulate_again(experiment, cache_dir, list(chosen.values()))
-            for word, fan in zip(chosen, drawn, strict=True):
-                object.__setattr__(fan, "title", f"{word}: {fan.title}")
-            count = int(((results["competition"] == competition) & (results["forecaster"] == name)).sum())
-            section.content.append(
-                draw.fans(
-                    drawn, f"{competition}: worst, median and best prompt of {short(name)}",
-                    "By CRPS (basis points) relative to the asset's mean. Bands: 50, 90 and 99 % of the paths; grey: "
-                    f"three paths. Simulated again, bit for bit; chosen among {count:,} prompts.",
-                    synthetic=synthetic,
-                )
-            )  # fmt: skip
+            section.content.append(draw.telling(drawn, list(chosen), competition, name, results, synthetic=synthetic))
     except EwmalabError as error:
         section.text.append(f"Not drawn: {error}")
     mine = results[results["forecaster"] == name]

@@ -167,7 +167,7 @@ def _cell(value: object) -> str:
         shown, key = f"{shown:,}", shown
     number = isinstance(key, int | float)
     sort = "" if key is None else f' data-k="{key!r}"' if number else f' data-k="{html.escape(str(key), quote=True)}"'
-    return f"<td{' class=n' if number else ''}{sort}>{html.escape(str(shown))}</td>"
+    return f"<td{' class=n' if number or shown == '-' else ''}{sort}>{html.escape(str(shown))}</td>"
 
 
 _CSS = """

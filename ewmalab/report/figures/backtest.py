@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ewmalab.report.figures.style import (
     BAND,
     COLOURS,
     GREY,
+    counted,
     date_axis,
     legend,
     looks,
@@ -86,7 +87,7 @@ def change_by_interval(frame: pd.DataFrame, baseline: str, *, synthetic: bool = 
     figure, axes = panels(
         len(pairs), f"By scoring interval, against {short(baseline)}",
         "Below zero is better; the total adds up all intervals, so long ones, whose CRPS is larger, count most. "
-        f"{_range(frame['prompts'])}",
+        f"{counted(frame['prompts'])}",
         synthetic=synthetic, columns=max(2, contestants), width=4.0, height=2.8, sharey=True,
     )  # fmt: skip
     for panel, (competition, name) in zip(axes, pairs, strict=True):
@@ -227,7 +228,7 @@ def pit(histogram: pd.DataFrame, competition: str, *, synthetic: bool = False) -
     figure, axes = panels(
         len(names) * len(horizons), f"{competition}: where realised prices fell among the paths (PIT)",
         "Flat within the band: calibrated. A bowl: too narrow; a hump: too wide; a slope: biased. Band: 95 % of the "
-        f"bars of a calibrated forecast, counting only prompts that do not overlap. {_range(inside['prompts'])}",
+        f"bars of a calibrated forecast, counting only prompts that do not overlap. {counted(inside['prompts'])}",
         synthetic=synthetic, columns=len(horizons), width=2.05, height=1.75, sharey=True,
     )  # fmt: skip
     for i, panel in enumerate(axes):
@@ -267,7 +268,7 @@ def coverage(frame: pd.DataFrame, competition: str, *, synthetic: bool = False) 
     figure, axes = panels(
         len(levels), f"{competition}: coverage",
         "How often the realised price fell within a forecast's central interval; on the line: calibrated, below it: "
-        f"too narrow. {_range(inside['prompts'])} Bars: 95 % intervals that allow for overlapping prompts.",
+        f"too narrow. {counted(inside['prompts'])} Bars: 95 % intervals that allow for overlapping prompts.",
         synthetic=synthetic, columns=len(levels), width=3.0,
     )  # fmt: skip
     for panel, level in zip(axes, levels, strict=True):
@@ -305,7 +306,7 @@ def term_structure(frame: pd.DataFrame, competition: str, *, synthetic: bool = F
     figure, axes = panels(
         len(assets), f"{competition}: volatility by horizon",
         "Root mean square of realised moves since the anchor (black) and of the forecasts' spread. A line below the "
-        f"black one is too narrow at that horizon. {_range(inside['prompts'])}",
+        f"black one is too narrow at that horizon. {counted(inside['prompts'])}",
         synthetic=synthetic, columns=4, width=2.5, height=2.1,
     )  # fmt: skip
     for panel, asset in zip(axes, assets, strict=True):
@@ -344,7 +345,7 @@ def spread_skill(frame: pd.DataFrame, competition: str, *, synthetic: bool = Fal
     figure, axes = panels(
         len(horizons), f"{competition}: do errors grow with the spread?",
         "Prompts in groups of equal number, by the width of the forecast; 1: the asset's typical spread. On the "
-        f"diagonal: the spread is right in calm and in turmoil; flat: it tells nothing. {_range(totals)}",
+        f"diagonal: the spread is right in calm and in turmoil; flat: it tells nothing. {counted(totals)}",
         synthetic=synthetic, columns=4, width=2.5, height=2.2,
     )  # fmt: skip
     for panel, horizon in zip(axes, horizons, strict=True):
@@ -417,6 +418,32 @@ def fans(drawn: Sequence[Fan], title: str, note: str, *, synthetic: bool = False
     return figure
 
 
+def telling(
+    drawn: Sequence[Fan], words: Sequence[str], competition: str, name: str, results: pd.DataFrame, *,
+    synthetic: bool = False,
+) -> Figure:  # fmt: skip
+    """Draw a forecaster's worst, median and best prompt of a competition.
+
+    Parameters
+    ----------
+    drawn : sequence of Fan
+    words : sequence of str
+        What each is.
+    competition, name : str
+    results : DataFrame
+        Of the backtest, from which they were chosen.
+    synthetic : bool
+    """
+    count = int(((results["competition"] == competition) & (results["forecaster"] == name)).sum())
+    titled = [replace(fan, title=f"{word}: {fan.title}") for word, fan in zip(words, drawn, strict=True)]
+    return fans(
+        titled, f"{competition}: {', '.join(words[:-1])} and {words[-1]} prompt of {short(name)}",
+        "By CRPS (basis points) relative to the asset's mean. Bands: 50, 90 and 99 % of the paths; grey: three paths. "
+        f"Simulated again, bit for bit; chosen among {count:,} prompts.",
+        synthetic=synthetic,
+    )  # fmt: skip
+
+
 def _whiskers(
     panel: Any, rows: Any, at: Sequence[float], style: Mapping[str, Any], label: str, *, horizontal: bool
 ) -> None:
@@ -437,9 +464,4 @@ def _marks(style: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompts(rows: Rows, what: str = "prompts") -> str:
     single = [row["prompts"] for row in rows if row["asset"] != "all"]
-    return _range(single or [row["prompts"] for row in rows], what)
-
-
-def _range(counts: Any, what: str = "prompts") -> str:
-    low, high = int(min(counts)), int(max(counts))
-    return f"{low:,} {what} each." if low == high else f"{low:,} to {high:,} {what} each."
+    return counted(single or [row["prompts"] for row in rows], what)

@@ -24,6 +24,8 @@ def over_time(data: Mapping[str, Any], what: str, *, synthetic: bool = False) ->
     what : {"rank", "weight"}
     synthetic : bool
     """
+    from matplotlib.ticker import MaxNLocator
+
     frame = pd.DataFrame(data["standings"])
     competitions = sorted(frame["competition"].unique())  # the sum of all has an empty name
     styles = looks(data["named"])
@@ -44,6 +46,7 @@ def over_time(data: Mapping[str, Any], what: str, *, synthetic: bool = False) ->
                 panel.plot(times(wide.index), wide[name], label=short(name), **style)
         if what == "rank":
             panel.set_ylim(wide.max().max() + 0.5, 0.5)
+            panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         date_axis(panel)
         panel.set_title(competition or "all competitions", loc="left")
         panel.set_ylabel(what)

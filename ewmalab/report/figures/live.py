@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ewmalab.report.figures.style import COLOURS, GREY, date_axis, legend, looks, panels, short, styled, times
+from ewmalab.report.figures.style import COLOURS, GREY, counted, date_axis, legend, looks, panels, short, styled, times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def running(frame: pd.DataFrame, *, synthetic: bool = False) -> Figure:
     figure, axes = panels(
         len(pairs), "Running mean CRPS",
         "Mean over all prompts so far; lower is better. The first forecaster answered, the others were given the same "
-        f"bars, anchors and random numbers afterwards. {min(counts):,} to {max(counts):,} prompts each.",
+        f"bars, anchors and random numbers afterwards. {counted(counts)}",
         synthetic=synthetic, columns=3, width=3.2, height=2.3,
     )  # fmt: skip
     for panel, pair in zip(axes, pairs, strict=True):

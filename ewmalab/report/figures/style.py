@@ -37,6 +37,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
+    "svg.fonttype": "none",
     "svg.hashsalt": "ewmalab",  # equal figures give equal bytes
 }
 
@@ -154,6 +155,13 @@ def spans(axes: Axes, values: Sequence[float], logarithmic: bool = False) -> Non
     axes.minorticks_off()
 
 
+def counted(counts: Iterable[int], what: str = "prompts") -> str:
+    """Return on how many prompts something rests, in words."""
+    found = list(counts)
+    low, high = int(min(found)), int(max(found))
+    return f"{low:,} {what} each." if low == high else f"{low:,} to {high:,} {what} each."
+
+
 def short(name: str) -> str:
     """Return a forecaster's name without its module path."""
     return name.rpartition(":")[2]
@@ -166,7 +174,8 @@ def title_of(figure: Figure) -> str:
 
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG; equal figures give equal bytes."""
-    return _saved(figure, format="svg", metadata={"Date": None})
+    data = _saved(figure, format="svg", metadata={"Date": None})
+    return data.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")  # Verdana's letters are as wide
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ewmalab.report.figures.style import BAND, COLOURS, GREY, legend, panels, styled
+from ewmalab.report.figures.style import BAND, COLOURS, GREY, counted, legend, panels, styled
 from ewmalab.sections import magnitude
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ def curves(cells: Cells, parameter: str, *, synthetic: bool = False) -> Figure:
     synthetic : bool
     """
     shown = [cell for cell in cells if cell["prompts"]]
-    least, most = min(cell["prompts"] for cell in shown), max(cell["prompts"] for cell in shown)
     figure, axes = panels(
         len(shown), f"Sweep of {parameter}",
         "Change of mean CRPS against the present value (vertical line); below zero is better. Filled: as good as the "
         "best, as far as these prompts can tell; ringed: the best. Band: 95 % interval of each difference. "
-        f"{least:,} to {most:,} prompts each.",
+        f"{counted(cell['prompts'] for cell in shown)}",
         synthetic=synthetic, columns=3, width=3.3, height=2.5,
     )  # fmt: skip
     for panel, cell in zip(axes, shown, strict=True):
@@ -81,11 +80,11 @@ def heat_maps(cells: Cells, parameters: Sequence[str], *, synthetic: bool = Fals
     """
     right, upwards = parameters
     shown = [cell for cell in cells if cell["prompts"]]
-    least, most = min(cell["prompts"] for cell in shown), max(cell["prompts"] for cell in shown)
     figure, axes = panels(
         len(shown), f"Sweep of {right} and {upwards}",
         "Change of mean CRPS against the present setting (square), percent; blue is better. Dots: as good as the best, "
-        f"as far as these prompts can tell; star: the best. {least:,} to {most:,} prompts each.",
+        "as far as these prompts can tell; star: the best; grey: not tried. "
+        f"{counted(cell['prompts'] for cell in shown)}",
         synthetic=synthetic, columns=2, width=4.2, height=3.2,
     )  # fmt: skip
     for panel, cell in zip(axes, shown, strict=True):
@@ -108,6 +107,7 @@ def heat_maps(cells: Cells, parameters: Sequence[str], *, synthetic: bool = Fals
         image = panel.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach)
         figure.colorbar(image, ax=panel, label="change of CRPS, %")
         panel.grid(visible=False)
+        panel.set_facecolor("#DDDDDD")
         panel.set_xticks(range(len(columns)), columns, rotation=60, fontsize=7.5)
         panel.set_yticks(range(len(rows)), rows, fontsize=7.5)
         panel.set_title(f"{cell['competition']} {cell['asset']}", loc="left")

@@ -1,0 +1,241 @@
+"""For notebooks: tables as DataFrames and figures of matplotlib, and nothing else.
+
+Examples
+--------
+>>> import ewmalab as ew
+>>> from ewmalab import notebook as nb
+>>> experiment = ew.backtest(start="2026-01-15", days=1)   # doctest: +SKIP
+>>> nb.plot_change(experiment)                              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ewmalab.analysis import diagnostics as dg
+from ewmalab.analysis.again import simulate_again, telling_prompts
+from ewmalab.analysis.compare import By, compare, scores_of
+from ewmalab.analysis.track import TrackRecord
+from ewmalab.experiments.store import Experiment
+from ewmalab.forecast.protocol import LogReturns, Prompt
+from ewmalab.live.records import LiveLog
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.pages.live import answers_frame
+from ewmalab.report.figures import backtest as draw
+from ewmalab.report.figures import bars as draw_bars
+from ewmalab.report.figures import live as draw_live
+from ewmalab.report.figures import sweep as draw_sweep
+from ewmalab.sweeps.api import SweepResult
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def bars(of: Bars) -> pd.DataFrame:
+    """Return bars by time (UTC): ``open, high, low, close``."""
+    frame = pd.DataFrame(of.columns())
+    return frame.set_index(pd.to_datetime(frame.pop("timestamp"), unit="s", utc=True).rename("time"))
+
+
+def gaps(of: Bars) -> pd.DataFrame:
+    """Return the missing stretches between bars: ``start, end`` (UTC, the first present label) and ``minutes``."""
+    found = np.array(of.gaps(), np.int64).reshape(-1, 2)
+    return pd.DataFrame(
+        {
+            "start": pd.to_datetime(found[:, 0], unit="s", utc=True),
+            "end": pd.to_datetime(found[:, 1], unit="s", utc=True),
+            "minutes": (found[:, 1] - found[:, 0]) // MINUTE,
+        }
+    )
+
+
+def results(experiment: Experiment) -> pd.DataFrame:
+    """Return one row per forecaster and scored prompt."""
+    return dg.results_frame(experiment)
+
+
+def summary(experiment: Experiment) -> pd.DataFrame:
+    """Return mean CRPS (basis points) per competition, asset and forecaster; of a sweep its verdicts."""
+    return pd.DataFrame(experiment.summary).drop(columns=["values"], errors="ignore")
+
+
+def changes(experiment: Experiment, by: By = "asset", baseline: str | None = None) -> pd.DataFrame:
+    """Return paired differences from the baseline; see `ewmalab.compare`."""
+    return pd.DataFrame(_compared(experiment, by, baseline))
+
+
+def coverage(experiment: Experiment, levels: Sequence[float] = dg.LEVELS) -> pd.DataFrame:
+    """Return how often realised prices fell within central intervals, per horizon; see `diagnostics.coverage`."""
+    return dg.coverage(_checks(experiment), levels)
+
+
+def volatility(experiment: Experiment) -> pd.DataFrame:
+    """Return realised against forecast volatility per horizon, and the scale that would make them agree."""
+    return dg.term_structure(_checks(experiment))
+
+
+def values(result: SweepResult) -> pd.DataFrame:
+    """Return a row per competition, asset and value of a sweep: change against the present value, and its interval."""
+    rows = []
+    for cell in result.summary:
+        base = cell["mean_crps_configured"]
+        for value in cell["values"]:
+            relative = {name: value[name] / base for name in ("difference", "low", "high")}
+            rows.append(
+                {
+                    "competition": cell["competition"], "asset": cell["asset"], "value": value["label"],
+                    "mean_crps": value["mean_crps"], "change": relative["difference"], "low": relative["low"],
+                    "high": relative["high"], "p_holm": value["p_holm"],
+                    "as_good_as_the_best": value["indistinguishable"],
+                    "now": value["label"] == cell["configured"], "best": value["label"] == cell["best"],
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def answers(log_dir: Path | str) -> pd.DataFrame:
+    """Return what a live log says of each answer: times, latency, age of state and anchor."""
+    return answers_frame(LiveLog.read(Path(log_dir)))
+
+
+def track(record: TrackRecord) -> pd.DataFrame:
+    """Return a live miner's differences from the baseline, per competition and asset."""
+    return pd.DataFrame(record.rows)
+
+
+# ------------------------------------------------------------------------------------------------ figures
+
+
+def plot_bars(of: Bars, title: str = "Closes", *, synthetic: bool = False) -> Figure:
+    """Draw closes, and mark where bars are missing."""
+    return draw_bars.closes(of, title, synthetic=synthetic)
+
+
+def plot_paths(
+    prompt: Prompt, anchor: float, paths: LogReturns, realised: npt.ArrayLike | None = None, *, title: str = "",
+    synthetic: bool = False,
+) -> Figure:  # fmt: skip
+    """Draw a prompt's paths as a fan chart.
+
+    Parameters
+    ----------
+    prompt : Prompt
+    anchor : float
+        The price that paths start from.
+    paths : (steps + 1, n) float32
+        From `Forecaster.simulate`.
+    realised : (steps + 1,) array_like, optional
+        Prices at ``prompt.grid()``, NaN where missing.
+    """
+    truth = np.full(len(paths), np.nan) if realised is None else np.asarray(realised, np.float64)
+    fan = draw.Fan(title or prompt.asset, prompt.start_time, prompt.time_increment, anchor, paths, truth)
+    note = f"Bands: 50, 90 and 99 % of {paths.shape[1]:,} paths of one prompt; grey: three paths."
+    return draw.fans([fan], f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic)
+
+
+def plot_change(experiment: Experiment, baseline: str | None = None) -> Figure:
+    """Draw the change of mean CRPS against the baseline, per asset."""
+    base = _baseline(experiment, baseline)
+    return draw.change_by_asset(_compared(experiment, "asset", base), base, synthetic=_synthetic(experiment))
+
+
+def plot_by(experiment: Experiment, by: By, baseline: str | None = None) -> Figure:
+    """Draw the change against the baseline by ``hour``, ``weekday`` or scoring ``interval``."""
+    base, synthetic = _baseline(experiment, baseline), _synthetic(experiment)
+    if by == "interval":
+        return draw.change_by_interval(dg.interval_changes(results(experiment), base), base, synthetic=synthetic)
+    what = {"hour": "hour of day"}.get(by, by)
+    return draw.change_by_part(_compared(experiment, by, base), base, what, synthetic=synthetic)
+
+
+def plot_over_time(experiment: Experiment, baseline: str | None = None, period: int = DAY) -> Figure:
+    """Draw CRPS over time, in percent of the baseline's mean."""
+    base = _baseline(experiment, baseline)
+    relative = dg.relative_scores(results(experiment), base)
+    frame = dg.over_time(relative, period)
+    return draw.over_time(frame, base, period, len(relative), synthetic=_synthetic(experiment))
+
+
+def plot_cumulative(experiment: Experiment, baseline: str | None = None) -> Figure:
+    """Draw the running sum of differences from the baseline."""
+    base = _baseline(experiment, baseline)
+    relative = dg.relative_scores(results(experiment), base)
+    frame = dg.cumulative_difference(relative, base)
+    return draw.cumulative(frame, base, len(relative), synthetic=_synthetic(experiment))
+
+
+def plot_pit(experiment: Experiment, competition: str) -> Figure:
+    """Draw histograms of the probability integral transform."""
+    return draw.pit(dg.pit_histogram(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+
+
+def plot_coverage(experiment: Experiment, competition: str) -> Figure:
+    """Draw the coverage of 50, 90 and 99 % intervals by horizon."""
+    return draw.coverage(coverage(experiment), competition, synthetic=_synthetic(experiment))
+
+
+def plot_volatility(experiment: Experiment, competition: str) -> Figure:
+    """Draw realised and forecast volatility by horizon."""
+    return draw.term_structure(volatility(experiment), competition, synthetic=_synthetic(experiment))
+
+
+def plot_spread_skill(experiment: Experiment, competition: str) -> Figure:
+    """Draw errors against spread."""
+    return draw.spread_skill(dg.spread_skill(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+
+
+def plot_prompts(
+    experiment: Experiment, competition: str, forecaster: str | None = None, cache_dir: Path | str = "data_cache"
+) -> Figure:
+    """Draw a forecaster's worst, median and best prompt, simulated again from the cached bars."""
+    found = results(experiment)
+    name = forecaster or str(found["forecaster"].iloc[0])
+    chosen = telling_prompts(found, name, competition)
+    drawn = simulate_again(experiment, cache_dir, list(chosen.values()))
+    return draw.telling(drawn, list(chosen), competition, name, found, synthetic=_synthetic(experiment))
+
+
+def plot_sweep(result: SweepResult) -> Figure:
+    """Draw a sweep's curves, or its map if it has two parameters."""
+    parameters, synthetic = list(result.inputs["sweep"]["parameters"]), bool(result.inputs["synthetic"])
+    if len(parameters) == 1:
+        return draw_sweep.curves(result.summary, parameters[0], synthetic=synthetic)
+    return draw_sweep.heat_maps(result.summary, parameters[:2], synthetic=synthetic)
+
+
+def plot_track(record: TrackRecord) -> Figure:
+    """Draw a live miner's running mean CRPS."""
+    return draw_live.running(record.running(), synthetic=record.synthetic)
+
+
+def plot_latency(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
+    """Draw how long a live miner's answers took."""
+    return draw_live.latency(answers(log_dir), synthetic=synthetic)
+
+
+def plot_state_age(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
+    """Draw how old a live miner's states and anchors were."""
+    return draw_live.state_age(answers(log_dir), synthetic=synthetic)
+
+
+def _compared(experiment: Experiment, by: By, baseline: str | None) -> list[dict[str, object]]:
+    base = _baseline(experiment, baseline)
+    names = [name for name in experiment.manifest["inputs"]["forecasters"] if name != base]
+    return compare({name: scores_of(experiment, name) for name in (base, *names)}, common=True, by=by)
+
+
+def _baseline(experiment: Experiment, chosen: str | None) -> str:
+    return chosen or str(experiment.manifest["inputs"]["forecasters"][-1])
+
+
+def _checks(experiment: Experiment) -> pd.DataFrame:
+    return dg.horizon_checks(dg.results_frame(experiment))
+
+
+def _synthetic(experiment: Experiment) -> bool:
+    return bool(experiment.manifest["inputs"]["synthetic"])
