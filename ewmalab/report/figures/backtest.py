@@ -66,6 +66,7 @@ def change_by_asset(rows: Rows, baseline: str, *, synthetic: bool = False) -> Fi
         panel.grid(axis="y", visible=False)
         panel.set_title(competition, loc="left")
         panel.set_xlabel("change of mean CRPS, %")
+        panel.set_ylabel("asset")
     legend(figure, axes)
     return figure
 

@@ -1,0 +1,514 @@
+"""Reports: figures say what they show, axes their unit, synthetic data its nature; and a browser shows it all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from live_rig import START, Simulated, rig
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+import ewmalab as ew
+from ewmalab import notebook as nb
+from ewmalab.analysis.again import simulate_again, telling_prompts
+from ewmalab.analysis.track import track_record
+from ewmalab.cli import app
+from ewmalab.errors import ExperimentError, MissingDataError
+from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.live.records import LiveLog
+from ewmalab.market.bars import DAY
+from ewmalab.market.remote import local_cache
+from ewmalab.pages.backtest import backtest_report
+from ewmalab.pages.leaderboard import leaderboard_report
+from ewmalab.pages.live import live_report
+from ewmalab.pages.sources import report_of
+from ewmalab.pages.sweep import sweep_report
+from ewmalab.report.figures import style
+from ewmalab.report.page import Report, Section, Table, named_figures, render_page, write_reports
+from ewmalab.settings import LoadedSettings, load_settings
+
+BEGIN = "2026-01-15"
+NOW = START + 4 * DAY
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+SWITCHES = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
+    folder = tmp_path_factory.mktemp("reported")
+    return load_settings(
+        environ={},
+        flags={
+            "data.feed": "simulated", "data.cache_dir": str(folder / "cache"),
+            "run.experiments_dir": str(folder / "experiments"), "feeds.simulated.gaps": 0.01,
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def experiment(settings: LoadedSettings) -> Experiment:
+    return ew.backtest(
+        "ewma", "ewma@seed", "random-walk", start=BEGIN, days=2, assets=["BTC", "XAU", "TSLAX"], cadence="2h",
+        rules="2026-01-20", num_simulations=100, settings=settings, threads=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweeps(settings: LoadedSettings) -> dict[int, ew.SweepResult]:
+    common: dict[str, Any] = {
+        "start": BEGIN,
+        "days": 2,
+        "assets": ["BTC"],
+        "competitions": ["1h"],
+        "settings": settings,
+    }
+    return {
+        1: ew.sweep({"half_life_1m": ["10m", "1h", "6h"]}, walk_forward="1d/1d", **common),
+        2: ew.sweep({"half_life_1m": ["10m", "1h"], "nu_1m": [3, 8]}, **common),
+    }
+
+
+@pytest.fixture(scope="module")
+def leaderboard(settings: LoadedSettings) -> dict[str, Any]:
+    flags = [f"--set={key}={settings.values.data.cache_dir if 'cache' in key else settings.values.run.experiments_dir}"
+             for key in ("data.cache_dir", "run.experiments_dir")]  # fmt: skip
+    arguments = ["leaderboard", "ewma", "random-walk", "--feed", "simulated", "--start", BEGIN, "--days", "1",
+                 "--assets", "BTC", "--cadence", "2h", "--every", "6h", "--emission", "10", "--json",
+                 *flags]  # fmt: skip
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return orjson.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def live_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LoadedSettings]:
+    """The log of a miner that answered a few prompts, and settings whose cache knows what became of the prices."""
+    folder = tmp_path_factory.mktemp("answered")
+    with rig(folder, assets=("BTC",)) as running:
+        validator = running.prober()
+        for minutes in (2, 3, 4):
+            for horizon in ("1h", "24h"):
+                assert validator.ask(running.prompt(horizon=horizon, minutes=minutes)).accepted
+        settings = running.miner.settings
+        log_dir = Path(settings.values.live.log_dir)
+    cache, name = local_cache(settings.values.data.cache_dir), LiveLog.read(log_dir).answers[0]["feed"]
+    begin = START // DAY * DAY
+    bars = Simulated("BTC").between(begin, begin + 3 * DAY)
+    cache.write(
+        name, "BTC", bars, [(begin, begin + 3 * DAY)], source="the market of the test", now=NOW, synthetic=True,
+        replace=True,
+    )  # fmt: skip
+    return log_dir, settings
+
+
+@pytest.fixture(scope="module")
+def reports(
+    experiment: Experiment, settings: LoadedSettings, sweeps: dict[int, ew.SweepResult], leaderboard: dict[str, Any],
+    live_log: tuple[Path, LoadedSettings],
+) -> dict[str, Report]:  # fmt: skip
+    found = sorted(Path(settings.values.run.experiments_dir).glob("*-sweep-*"))
+    log = LiveLog.read(live_log[0])
+    return {
+        "backtest": backtest_report(experiment, settings.values.data.cache_dir),
+        "curve": sweep_report(Experiment(found[0])),
+        "map": sweep_report(Experiment(found[1])),
+        "leaderboard": leaderboard_report(leaderboard),
+        "live": live_report(log, track_record(log, live_log[1], now=NOW)),
+    }
+
+
+@pytest.fixture(scope="module")
+def page(reports: dict[str, Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One page of them all."""
+    return write_reports(list(reports.values()), tmp_path_factory.mktemp("page"))
+
+
+KINDS = {"backtest": 14, "curve": 1, "map": 1, "leaderboard": 2, "live": 5}
+"""By kind of report the least number of figures."""
+
+
+def figures_of(report: Report) -> list[Figure]:
+    return [figure for _, figure in named_figures([report])]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+# --------------------------------------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_says_what_it_shows_and_on_how_many_prompts_it_rests(
+    kind: str, reports: dict[str, Report]
+) -> None:
+    figures = figures_of(reports[kind])
+    assert len(figures) >= KINDS[kind]
+    for figure in figures:
+        note = str(figure.get_label())
+        assert style.title_of(figure)
+        assert re.search(r"[\d,]+ (prompts|start times|answers)", note), (style.title_of(figure), note)
+        assert figure.get_supxlabel().replace("\n", " ") == note
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_axis_of_every_figure_is_named(kind: str, reports: dict[str, Report]) -> None:
+    for figure in figures_of(reports[kind]):
+        drawn = [axes for axes in figure.axes if axes.get_visible()]
+        assert drawn
+        grid = "PIT" in style.title_of(figure)  # its panels share the labels of the first column and the last row
+        for axes in drawn:
+            named = axes.get_xlabel(), axes.get_ylabel()
+            assert all(named) or grid or "change of CRPS, %" in named, (
+                style.title_of(figure),
+                axes.get_title(loc="left"),
+            )
+        assert any(axes.get_ylabel() for axes in drawn)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_synthetic_data_is_watermarked_in_every_figure_and_on_the_page(
+    kind: str, reports: dict[str, Report], page: Path
+) -> None:
+    report = reports[kind]
+    assert report.synthetic
+    assert all("SYNTHETIC DATA" in texts(figure) for figure in figures_of(report))
+    shown = page.read_text().partition(f">{report.title}</h1>")[2]
+    assert shown.startswith('<p class="synthetic">SYNTHETIC DATA: simulated prices, not a market.')
+    assert '<body class="marked">' in page.read_text()
+
+
+def test_real_data_is_not(experiment: Experiment) -> None:
+    rows = nb.changes(experiment).to_dict("records")
+    figure = nb.draw.change_by_asset(rows, "random-walk", synthetic=False)
+    assert "SYNTHETIC DATA" not in texts(figure)
+    assert "SYNTHETIC" not in render_page([Report("r", [], False, [Section("s", [], [figure])])])
+
+
+def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
+    one, two = (nb.plot_change(experiment) for _ in range(2))
+    assert style.svg(one) == style.svg(two)
+    assert style.png(one) == style.png(two)
+
+
+def test_things_look_different_in_colour_and_without() -> None:
+    found = [style.look(i) for i in range(20)]
+    assert len({(look["color"], look["marker"]) for look in found}) == 20
+    assert len({(look["marker"], str(look["linestyle"])) for look in found[:7]}) == 7
+
+
+# --------------------------------------------------------------------------------------------- the page
+
+
+def test_the_page_needs_nothing_else(reports: dict[str, Report], page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
+    assert "@import" not in text
+    assert "fetch(" not in text
+    assert text.count("data:image/svg+xml;base64,") == sum(len(figures_of(report)) for report in reports.values())
+
+
+def test_the_figures_are_there_as_png_too_and_older_ones_are_gone(reports: dict[str, Report], tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    old, own = tmp_path / "figures/99-of-another-report.png", tmp_path / "figures/mine.png"
+    old.touch()
+    own.touch()
+    path = write_reports([reports["curve"]], tmp_path)
+    assert path == tmp_path / "report.html"
+    assert [p.name for p in sorted((tmp_path / "figures").iterdir())] == [
+        "01-sweep-of-ewma-half-life-1m.png",
+        "mine.png",
+    ]
+    assert (tmp_path / "figures/01-sweep-of-ewma-half-life-1m.png").read_bytes()[:4] == b"\x89PNG"
+    assert not old.exists()
+
+
+def test_whatever_stands_in_data_is_shown_as_text() -> None:
+    evil = "<script>alert(1)</script>"
+    table = Table(evil, [evil], [[evil], [(evil, evil)]])
+    page = render_page([Report(evil, [(evil, evil)], False, [Section(evil, [evil], [evil, table])])])
+    assert "<script>alert" not in page
+
+
+def test_a_report_of_several_sources_holds_them_all(reports: dict[str, Report], page: Path) -> None:
+    text = page.read_text()
+    for report in reports.values():
+        assert f">{report.title}</h1>" in text
+    assert len(set(re.findall(r'id="(s\d+)"', text))) == len(re.findall(r'id="(s\d+)"', text))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("no chromium and chromedriver on this machine")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield made
+    made.quit()
+
+
+def test_a_browser_renders_every_figure_without_a_word_on_its_console(
+    browser: Any, reports: dict[str, Report], page: Path
+) -> None:
+    browser.get(page.as_uri())
+    sizes = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth])")
+    assert len(sizes) == sum(len(figures_of(report)) for report in reports.values())
+    assert all(complete and width > 300 for complete, width in sizes)
+    assert browser.get_log("browser") == []
+
+
+def test_a_table_sorts_by_a_click_numbers_as_numbers(browser: Any, tmp_path: Path) -> None:
+    rows = [("b", 10.0, "-"), ("a", 9.0, ("+1.00", 1.0)), ("c", -3.0, ("-20.00", -20.0))]
+    report = Report("r", [], False, [Section("s", [], [Table("t", ["name", "value", "change"], rows)])])
+    browser.get(write_reports([report], tmp_path).as_uri())
+
+    def shown() -> str:
+        return "".join(
+            browser.execute_script("return [...document.querySelectorAll('td:first-child')].map(c => c.textContent)")
+        )
+
+    assert shown() == "bac"
+    for column, upwards, downwards in ((0, "abc", "cba"), (1, "cab", "bac"), (2, "cab", "bac")):
+        button = browser.find_elements("css selector", "th button")[column]
+        button.click()
+        assert shown() == upwards
+        button.click()
+        assert shown() == downwards
+
+
+def test_five_thousand_prompts_open_within_two_seconds(browser: Any, settings: LoadedSettings, tmp_path: Path) -> None:
+    results = many_prompts()
+    notes = {"sources": [], "layers": []}
+    made = save_experiment(
+        tmp_path, "large", now=NOW, inputs=inputs_like(["ewma", "random-walk"]), notes=notes, results=results,
+        summary=[], text="",
+    )  # fmt: skip
+    page = write_reports([backtest_report(made, "nowhere")], tmp_path / "page")
+    browser.get(page.as_uri())
+    took = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+    print(f"{results.num_rows:,} rows, {page.stat().st_size / 1e6:.1f} MB: loaded after {took:.0f} ms")
+    assert len(browser.execute_script("return [...document.images]")) >= 9
+
+
+def many_prompts() -> Any:
+    """Results of two forecasters on 5 000 prompts."""
+    import pyarrow as pa
+
+    rng = np.random.default_rng(3)
+    parts = []
+    for name in ("ewma", "random-walk"):
+        for asset in ("BTC", "ETH", "SOL", "XAU"):
+            count = 1250
+            frame = pd.DataFrame({"start_time": ew_start() + 720 * np.arange(count)})
+            frame = frame.assign(forecaster=name, asset=asset, competition="1h", rule="crypto-1h", anchor=100.0)
+            frame = frame.assign(crps=rng.gamma(4.0, 100.0, count), reason=None)
+            for interval in ("1min", "5min", "60min_abs"):
+                frame[f"crps_{interval}"] = rng.gamma(4.0, 30.0, count)
+            for horizon in (60, 300, 3600):
+                frame[f"pit_{horizon}"], frame[f"spread_{horizon}"] = (
+                    rng.uniform(size=count),
+                    rng.gamma(4.0, 5.0, count),
+                )
+                frame[f"error_{horizon}"] = rng.normal(0.0, 20.0, count)
+            parts.append(frame)
+    return pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+
+
+def ew_start() -> int:
+    return 1_768_435_200
+
+
+def inputs_like(names: list[str]) -> dict[str, Any]:
+    return {
+        "kind": "backtest", "forecasters": names, "days": 7, "start": ew_start(), "synthetic": True, "rules": "as-of",
+        "rulebook": {"version": "test"}, "data": {}, "options": {"prompts": None},
+        "settings": {"data": {"feed": "simulated", "scored_feed": ""}, "run": {"seed": 1}},
+    }  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------- single prompts
+
+
+def test_single_prompts_are_simulated_again_bit_for_bit(experiment: Experiment, settings: LoadedSettings) -> None:
+    results = nb.results(experiment)
+    for name in ("ewma", "ewma@seed", "random-walk"):
+        chosen = telling_prompts(results, name, "24h")
+        assert len(simulate_again(experiment, settings.values.data.cache_dir, list(chosen.values()))) == 3
+
+
+def test_worst_median_and_best_are_what_they_are_called(experiment: Experiment) -> None:
+    results = nb.results(experiment)
+    mine = results[(results["forecaster"] == "ewma") & (results["competition"] == "24h")]
+    relative = mine["crps"] / mine.groupby("asset")["crps"].transform("mean")
+    chosen = telling_prompts(results, "ewma", "24h")
+    at = {
+        word: relative[(mine["asset"] == key[2]) & (mine["start_time"] == key[3])].item()
+        for word, key in chosen.items()
+    }
+    assert at["worst"] == relative.max()
+    assert at["best"] == relative.min()
+    assert (relative < at["median"]).sum() == len(relative) // 2
+
+
+def test_other_bars_or_other_scores_than_those_of_the_run_are_noticed(
+    experiment: Experiment, settings: LoadedSettings, tmp_path: Path
+) -> None:
+    key = next(iter(telling_prompts(nb.results(experiment), "ewma", "1h").values()))
+    with pytest.raises(MissingDataError):
+        simulate_again(experiment, tmp_path / "empty", [key])
+    manifest = orjson.loads(orjson.dumps(experiment.manifest))
+    partition = next(k for k in manifest["inputs"]["data"] if f"/{key[2]}/" in k)
+    manifest["inputs"]["data"][partition] = "0" * 64
+    changed = Experiment(experiment.path)
+    changed.__dict__["manifest"] = manifest
+    with pytest.raises(ExperimentError, match="other bars"):
+        simulate_again(changed, settings.values.data.cache_dir, [key])
+    table = experiment.results
+    column = table.column_names.index("crps")
+    wrong = Experiment(experiment.path)
+    wrong.__dict__["results"] = table.set_column(column, "crps", [np.nan_to_num(table["crps"].to_numpy()) * 1.01])
+    with pytest.raises(ExperimentError, match="the code has changed"):
+        simulate_again(wrong, settings.values.data.cache_dir, [key])
+
+
+def test_without_its_bars_a_report_says_what_is_not_drawn(experiment: Experiment, tmp_path: Path) -> None:
+    report = backtest_report(experiment, tmp_path / "empty")
+    assert any("Not drawn" in text for section in report.sections for text in section.text)
+    assert len(figures_of(report)) == KINDS["backtest"]
+
+
+def test_a_single_forecaster_has_a_report_without_differences(settings: LoadedSettings) -> None:
+    alone = ew.backtest(
+        "ewma", start=BEGIN, days=0.5, assets=["BTC"], cadence="2h", num_simulations=50, settings=settings
+    )
+    titles = [section.title for section in backtest_report(alone, settings.values.data.cache_dir).sections]
+    assert titles == ["Mean CRPS", "Calibration", "Single prompts"]
+
+
+# --------------------------------------------------------------------------------------------- verdicts in words
+
+
+def test_the_words_follow_the_interval(reports: dict[str, Report], experiment: Experiment) -> None:
+    words = next(section for section in reports["backtest"].sections if section.title.startswith("Against")).text
+    rows = ew.compare(experiment)
+    pooled = rows[rows["asset"] == "all"]
+    assert len(words) == len(pooled)
+    for text, row in zip(words, pooled.to_dict("records"), strict=True):
+        assert text.startswith(f"{row['competition']}: ")
+        said = "beats" if row["high"] < 0 else "is worse than" if row["low"] > 0 else "cannot tell"
+        assert said in text
+
+
+# --------------------------------------------------------------------------------------------- command and API
+
+
+def test_the_command_takes_any_kind_of_source(
+    sweeps: dict[int, ew.SweepResult],
+    settings: LoadedSettings,
+    leaderboard: dict[str, Any],
+    live_log: tuple[Path, LoadedSettings],
+    tmp_path: Path,
+) -> None:
+    field = tmp_path / "field.json"
+    field.write_bytes(orjson.dumps(leaderboard))
+    swept = sorted(Path(settings.values.run.experiments_dir).glob("*-sweep-*"))[0]
+    arguments = ["report", swept.name, str(field), "-o", str(tmp_path / "out"), "--json"]
+    arguments += [f"--set=run.experiments_dir={settings.values.run.experiments_dir}"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    told = orjson.loads(done.stdout)
+    assert told == {"report": str(tmp_path / "out/report.html"), "figures": 3, "sources": [swept.name, "field"]}
+    assert report_of(live_log[0], live_log[1], now=NOW).synthetic
+    assert report_of("latest", settings, now=NOW).sections
+
+
+@pytest.mark.parametrize(("content", "words"), [("{", "JSONDecodeError"), ("{}", "KeyError"), ("[]", "TypeError")])
+def test_a_file_that_is_no_leaderboard_is_refused(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(ExperimentError, match=words):
+        report_of(path, load_settings(environ={}), now=NOW)
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="neither an experiment nor a live log"):
+        report_of(tmp_path, load_settings(environ={}), now=NOW)
+
+
+def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
+    experiment: Experiment, sweeps: dict[int, ew.SweepResult], settings: LoadedSettings,
+    live_log: tuple[Path, LoadedSettings],
+) -> None:  # fmt: skip
+    bars = ew.load_bars("BTC", BEGIN, days=1, settings=settings)
+    prompt = ew.make_prompt("BTC", "2026-01-16", "1h")
+    forecaster = ew.make_forecaster("ewma", "BTC", settings)
+    paths = forecaster.simulate(forecaster.update(forecaster.initial_state(), bars), prompt, prompt.stream(1))
+    record = ew.track_record(live_log[0], settings=live_log[1])
+    tables = [
+        nb.bars(bars),
+        nb.gaps(bars),
+        nb.results(experiment),
+        nb.summary(experiment),
+        nb.changes(experiment),
+        nb.coverage(experiment),
+        nb.volatility(experiment),
+        nb.values(sweeps[1]),
+        nb.answers(live_log[0]),
+        nb.track(record),
+    ]
+    figures = [
+        nb.plot_bars(bars),
+        nb.plot_paths(prompt, 100.0, paths),
+        nb.plot_change(experiment),
+        nb.plot_by(experiment, "hour"),
+        nb.plot_by(experiment, "interval"),
+        nb.plot_by(experiment, "weekday"),
+        nb.plot_over_time(experiment),
+        nb.plot_cumulative(experiment),
+        nb.plot_pit(experiment, "1h"),
+        nb.plot_coverage(experiment, "1h"),
+        nb.plot_volatility(experiment, "24h"),
+        nb.plot_spread_skill(experiment, "24h"),
+        nb.plot_prompts(experiment, "1h", cache_dir=settings.values.data.cache_dir),
+        nb.plot_sweep(sweeps[1]),
+        nb.plot_sweep(sweeps[2]),
+        nb.plot_track(record),
+        nb.plot_latency(live_log[0]),
+        nb.plot_state_age(live_log[0]),
+    ]
+    assert all(isinstance(table, pd.DataFrame) and len(table.columns) for table in tables)
+    assert all(isinstance(figure, Figure) and len(style.svg(figure)) > 1000 for figure in figures)
+    twice = 3  # figures of a function that is in the list already
+    assert len(tables) + len(figures) - twice == sum(1 for name in dir(nb) if callable_here(name))
+
+
+def callable_here(name: str) -> bool:
+    found = getattr(nb, name)
+    return callable(found) and not name.startswith("_") and getattr(found, "__module__", "") == nb.__name__
+
+
+def test_times_and_names_may_be_given_as_texts(settings: LoadedSettings, experiment: Experiment) -> None:
+    bars = ew.load_bars("BTC", BEGIN, "2026-01-15T01:00", settings=settings)
+    assert bars.timestamp[0] == ew_start()
+    assert len(nb.bars(bars)) == len(bars) <= 60
+    assert ew.load_experiment(experiment.name, settings).path == experiment.path
+    assert ew.make_prompt("BTC", BEGIN).start_time == ew.make_prompt("BTC", ew_start()).start_time
+    with pytest.raises(ew.EwmalabError, match="in no competition"):
+        ew.make_prompt("TSLAX", "2026-02-15", "1h")
