@@ -18,9 +18,11 @@ import pandas as pd
 from ewmalab.analysis.compare import By
 from ewmalab.analysis.compare import compare as _compare
 from ewmalab.analysis.compare import scores_of as _scores_of
+from ewmalab.analysis.rehearse import Rehearsal
+from ewmalab.analysis.rehearse import rehearse as _rehearse
 from ewmalab.analysis.track import TrackRecord
 from ewmalab.analysis.track import track_record as _track_record
-from ewmalab.errors import RulebookError
+from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt
@@ -49,6 +51,29 @@ from ewmalab.sweeps.tune import tune as _tune
 Time = str | int
 Names = Sequence[str] | None
 Progress = Callable[[int, int], None]
+
+
+def settings_with_bars(days: float = 7.0, flags: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Return settings under which there is something to replay: real bars if the cache has them, else synthetic ones.
+
+    Parameters
+    ----------
+    days : float
+        Of prompts that the cache must be able to score.
+    flags : mapping, optional
+        As in `load_settings`.
+
+    Examples
+    --------
+    >>> settings_with_bars(flags={"data.cache_dir": "an-empty-folder"}).values.data.feed
+    'simulated'
+    """
+    settings = load_settings(flags=flags)
+    try:
+        newest_window(settings.values, days, RuleChoice())
+    except MissingDataError:
+        return settings.with_flags({"data.feed": "simulated", "data.scored_feed": ""})
+    return settings
 
 
 def load_bars(
@@ -354,6 +379,51 @@ def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None
         If none or several match.
     """
     return find_experiment((settings or load_settings()).values.run.experiments_dir, str(name))
+
+
+def rehearse(
+    forecaster: str | None = None,
+    *,
+    start: Time = "2026-10-03T04:00",
+    hours: float = 1.0,
+    speed: float = 60.0,
+    assets: Names = None,
+    shadows: Sequence[str] = (),
+    folder: Path | str = "rehearsal",
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Rehearsal:
+    """Run the whole live stack on loopback, faster than time, and judge its answers.
+
+    Parameters
+    ----------
+    forecaster : str, optional
+        Who answers; by default the setting ``live.forecaster``.
+    start : str or int
+        Market time at which it begins; prices are those of the synthetic market.
+    hours : float
+        Of prompts.
+    speed : float
+        How fast market time runs.
+    assets : sequence of str, optional
+    shadows : sequence of str
+        Forecasters to score on the same prompts.
+    folder : path
+        For cache, states and log.
+    progress : callable, optional
+        Called with prompts answered and in all.
+
+    Raises
+    ------
+    ForecasterError, ConfigError, StateError
+    """
+    settings = settings or load_settings()
+    if forecaster is not None:
+        settings = settings.with_flags({"live.forecaster": forecaster})
+    return _rehearse(
+        settings, Path(folder), start=_time(start), hours=hours, speed=speed, assets=assets, shadows=shadows,
+        progress=progress,
+    )  # fmt: skip
 
 
 def track_record(

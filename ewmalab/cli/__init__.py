@@ -20,6 +20,7 @@ from ewmalab.cli import (
     leaderboard,
     live,
     probe,
+    rehearse,
     report,
     rules,
     score,
@@ -66,6 +67,7 @@ app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("report")(report.report)
 app.add_typer(live.app, name="live")
+app.command("rehearse")(rehearse.rehearse)
 app.command("status")(status.status)
 app.command("probe")(probe.probe)
 app.command("crps-test")(crps_test.crps_test)

@@ -55,6 +55,8 @@ def latency(answers: pd.DataFrame, *, synthetic: bool = False) -> Figure:
         ``at`` (seconds), ``seconds`` (of the whole request until the last byte was handed over), ``competition``.
     synthetic : bool
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, (left, right) = panels(
         2, "Latency",
         "From the whole request to the last byte handed over. Dashed: the median and the 99th percentile. "
@@ -78,6 +80,7 @@ def latency(answers: pd.DataFrame, *, synthetic: bool = False) -> Figure:
     left.set_xlabel("UTC")
     right.set_xlabel("seconds")
     right.set_ylabel("answers")
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [left])
     return figure
 
