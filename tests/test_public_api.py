@@ -19,9 +19,8 @@ def test_the_public_names_are_pinned() -> None:
     assert sorted(ewmalab.__all__) == [
         "Bars", "Ewma", "EwmalabError", "Experiment", "Forecaster", "Prompt", "RandomStream", "RandomWalk", "ScaleFree",
         "SweepResult", "TrackRecord", "backtest", "compare", "crps", "load_bars", "load_experiment", "load_rulebook",
-        "load_settings", "make_forecaster", "make_prompt", "rehearse", "score_paths", "settings_with_bars", "sweep", "track_record",
-        "tune",
-        "write_report",
+        "load_settings", "make_forecaster", "make_prompt", "rehearse", "score_paths", "settings_with_bars",
+        "sweep", "track_record", "tune", "write_report",
     ]  # fmt: skip
 
 

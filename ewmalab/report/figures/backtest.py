@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from ewmalab.report.figures.style import (
     BAND,
@@ -26,9 +28,6 @@ from ewmalab.report.figures.style import (
 )
 from ewmalab.rulebook import iso
 from ewmalab.sections import format_duration
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _INTERVAL = "Bars: 95 % intervals of a paired block bootstrap, where there are prompts enough."
 Rows = Sequence[Mapping[str, Any]]
@@ -300,8 +299,6 @@ def term_structure(frame: pd.DataFrame, competition: str, *, synthetic: bool = F
     competition : str
     synthetic : bool
     """
-    from matplotlib.ticker import LogLocator, NullLocator
-
     inside = frame[frame["competition"] == competition]
     assets, styles = list(inside["asset"].unique()), looks(inside["forecaster"])
     figure, axes = panels(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 
 from ewmalab.market.bars import MINUTE, Bars
 from ewmalab.report.figures.style import COLOURS, date_axis, legend, panels, styled, times
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @styled

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ewmalab.report.figures.style import date_axis, legend, looks, panels, short, styled, times
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @styled
@@ -24,8 +23,6 @@ def over_time(data: Mapping[str, Any], what: str, *, synthetic: bool = False) ->
     what : {"rank", "weight"}
     synthetic : bool
     """
-    from matplotlib.ticker import MaxNLocator
-
     frame = pd.DataFrame(data["standings"])
     competitions = sorted(frame["competition"].unique())  # the sum of all has an empty name
     styles = looks(data["named"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ewmalab.report.figures.style import COLOURS, GREY, counted, date_axis, legend, looks, panels, short, styled, times
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @styled
@@ -55,8 +52,6 @@ def latency(answers: pd.DataFrame, *, synthetic: bool = False) -> Figure:
         ``at`` (seconds), ``seconds`` (of the whole request until the last byte was handed over), ``competition``.
     synthetic : bool
     """
-    from matplotlib.ticker import MaxNLocator
-
     figure, (left, right) = panels(
         2, "Latency",
         "From the whole request to the last byte handed over. Dashed: the median and the 99th percentile. "

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
 
 from ewmalab.sections import format_duration
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; markers and dashes tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,13 +45,18 @@ _STYLE: Any = {
 P = ParamSpec("P")
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows, without the global state of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, 90)
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Let a function draw in this style."""
 
     @wraps(draw)
     def drawn(*args: P.args, **options: P.kwargs) -> Figure:
-        import matplotlib
-
         with matplotlib.rc_context(_STYLE):
             return draw(*args, **options)
 
@@ -77,15 +83,11 @@ def panels(
     **options
         For ``Figure.subplots``.
     """
-    import textwrap
-
-    from matplotlib.figure import Figure
-
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     wide = max(6.4, width * columns + 0.4)
     lines = textwrap.wrap(note, int(wide * 16.5))
-    figure = Figure(figsize=(wide, height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
+    figure = Drawing(figsize=(wide, height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#444444")
     figure.set_label(note)
@@ -140,8 +142,6 @@ def times(seconds: Iterable[float]) -> np.ndarray:
 
 def date_axis(axes: Axes, *, offset: bool = True) -> None:
     """Label a time axis briefly; `offset` adds year and month where the labels do not tell them."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
     locator = AutoDateLocator(maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=offset))
@@ -184,8 +184,6 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
 
 
 def _saved(figure: Figure, **options: Any) -> bytes:
-    import matplotlib
-
     data = BytesIO()
     with matplotlib.rc_context(_STYLE):
         if figure.get_layout_engine() is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ewmalab.report.figures.style import BAND, COLOURS, GREY, counted, legend, panels, styled
 from ewmalab.sections import magnitude
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Cells = Sequence[Mapping[str, Any]]
 
