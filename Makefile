@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo live-demo interop test lint lock clean
+.PHONY: demo live-demo interop test lint docs lock clean
 
 demo: .venv/runtime
 	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
@@ -21,6 +21,11 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in docs/_build; warnings, a broken link among them, are errors.
+docs: .venv/dev
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

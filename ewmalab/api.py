@@ -389,7 +389,7 @@ def rehearse(
     speed: float = 60.0,
     assets: Names = None,
     shadows: Sequence[str] = (),
-    folder: Path | str = "rehearsal",
+    folder: Path | str | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> Rehearsal:
@@ -408,8 +408,8 @@ def rehearse(
     assets : sequence of str, optional
     shadows : sequence of str
         Forecasters to score on the same prompts.
-    folder : path
-        For cache, states and log.
+    folder : path, optional
+        A new one for cache, states and log; by default ``rehearsals/<now>``.
     progress : callable, optional
         Called with prompts answered and in all.
 
@@ -421,8 +421,8 @@ def rehearse(
     if forecaster is not None:
         settings = settings.with_flags({"live.forecaster": forecaster})
     return _rehearse(
-        settings, Path(folder), start=_time(start), hours=hours, speed=speed, assets=assets, shadows=shadows,
-        progress=progress,
+        settings, Path(folder or f"rehearsals/{_now()}"), start=_time(start), hours=hours, speed=speed,
+        assets=assets, shadows=shadows, progress=progress,
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def rehearse(
     settings : LoadedSettings
         The forecaster is ``live.forecaster``.
     folder : Path
-        For cache, states and log of the rehearsal; what is there is gone on with.
+        For cache, states and log of the rehearsal: a new one.
     start : int
         Market time at which it begins, seconds since 1970-01-01 UTC.
     hours : float
@@ -99,6 +99,8 @@ def rehearse(
     """
     from bittensor import sp_core
 
+    if (folder / "log").exists():
+        raise StateError(f"{folder} has the log of an earlier rehearsal: choose another folder")
     miner_key, validator_key = (
         sp_core.Keypair.create_from_mnemonic(sp_core.Keypair.generate_mnemonic()) for _ in range(2)
     )

@@ -25,7 +25,9 @@ def rehearse(
     ] = None,
     assets: common.AssetsOption = None,
     faults: Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests that go wrong.")] = 0.0,
-    folder: Annotated[Path, typer.Option(help="For cache, states and log.")] = Path("rehearsal"),
+    folder: Annotated[
+        Path | None, typer.Option(help="For cache, states and log; default: rehearsals/<now>.", metavar="DIR")
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -48,6 +50,7 @@ def rehearse(
     from ewmalab.report.track import track_text
 
     loaded = common.settings(config, set_, {"live.forecaster": forecaster})
+    folder = folder or Path("rehearsals") / f"{common.present()}"
     with common.progress(json) as bar:
         task = bar.add_task("making the days before", total=None)
         done = run(

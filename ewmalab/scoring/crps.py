@@ -43,9 +43,7 @@ class Score:
 
 
 def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    r"""Return the ensemble CRPS with the :math:`1/N^2` pair term.
-
-    .. math:: \frac1N \sum_i |x_i - y| - \frac{1}{2 N^2} \sum_{i,j} |x_i - x_j|
+    """Return the ensemble CRPS with the 1/N^2 pair term: ``mean_i |x_i - y| - mean_ij |x_i - x_j| / 2``.
 
     Parameters
     ----------
