@@ -26,7 +26,9 @@ def settings() -> str:
     """Return every setting with its default and its meaning, from the comments of the defaults."""
     lines = ["# Settings", "", "Made from `ewmalab/defaults.toml`. Layers: defaults < `ewmalab.toml` < environment"]
     lines += ["(`EWMALAB__SECTION__KEY`, `PYTH_API_KEY`) < flags (`--set section.key=value`).", ""]
-    lines += ["Durations are text with a unit: `90s`, `30m`, `2h`, `3d`. A per-asset setting is one value for all assets,"]
+    lines += [
+        "Durations are text with a unit: `90s`, `30m`, `2h`, `3d`. A per-asset setting is one value for all assets,"
+    ]
     lines += ['or a table: `{ default = "2h", BTC = "30m" }`. `ewmalab config show` prints what holds, and why.', ""]
     above = ""
     for line in DEFAULTS.read_text().splitlines():

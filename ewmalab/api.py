@@ -297,7 +297,7 @@ def tune(
     rules: str = "as-of",
     trials: int = 60,
     holdout: float = 0.3,
-    study: Path | str | None = None,
+    study: str | None = None,
     threads: int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
@@ -312,8 +312,8 @@ def tune(
         Per competition and asset.
     holdout : float
         Share of the time range, at its end, that is kept for judging.
-    study : path, optional
-        Journal of the studies; several processes may share it.
+    study : str, optional
+        Journal of the studies, or a database's URL; several processes may share it.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def tune(
     )  # fmt: skip
     return _tune(
         workload, _texts(parameters), now=_now(), trials=trials, holdout=holdout,
-        study=None if study is None else Path(study), store=TrialStore.of(settings),
+        study=study, store=TrialStore.of(settings),
         workers=_threads(threads, settings), progress=progress,
     )  # fmt: skip
 

@@ -79,8 +79,8 @@ def test_judged_prompts_start_after_all_that_was_chosen_on_had_ended(cache: Path
 
 def test_studies_of_other_prompts_may_share_a_journal(cache: Path, tmp_path: Path) -> None:
     journal = tmp_path / "shared.journal"
-    one = run(work(cache, tmp_path), 4, study=journal)
-    other = run(work(cache, tmp_path, run__seed=5), 4, study=journal)
+    one = run(work(cache, tmp_path), 4, study=str(journal))
+    other = run(work(cache, tmp_path, run__seed=5), 4, study=str(journal))
     assert [row["trials"] for row in (*one.chosen, *other.chosen)] == [4, 4]
 
 
@@ -92,12 +92,12 @@ def test_finished_trials_are_taken_from_the_store(cache: Path, tmp_path: Path, m
 
 
 def _share(cache: Path, folder: Path, journal: Path) -> None:
-    run(work(cache, folder), 12, study=journal)
+    run(work(cache, folder), 12, study=str(journal))
 
 
 def test_two_processes_share_a_study(cache: Path, tmp_path: Path) -> None:
     journal = tmp_path / "shared.journal"
-    run(work(cache, tmp_path), 2, study=journal)  # the bars are there before the processes start
+    run(work(cache, tmp_path), 2, study=str(journal))  # the bars are there before the processes start
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_share, args=(cache, tmp_path, journal)) for _ in range(2)]
     for process in processes:
@@ -105,7 +105,7 @@ def test_two_processes_share_a_study(cache: Path, tmp_path: Path) -> None:
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
-    (row,) = run(work(cache, tmp_path), 12, study=journal).chosen
+    (row,) = run(work(cache, tmp_path), 12, study=str(journal)).chosen
     # Both may be in their last trial when the study is full, neither begins another.
     assert row["trials"] in (12, 13)
 
@@ -146,3 +146,18 @@ def test_the_command_prints_what_was_promised_and_what_came(
     printed = orjson.loads(capsys.readouterr().out)
     assert printed["chosen"][0]["trials"] == 4
     assert printed["synthetic"] is True
+
+
+def test_studies_may_live_in_a_database(cache: Path, tmp_path: Path) -> None:
+    import optuna
+
+    url = f"sqlite:///{tmp_path / 'tune.db'}"
+    first = run(work(cache, tmp_path), 6, study=url)
+    assert run(work(cache, tmp_path), 6, study=url).chosen == first.chosen  # gone on with, nothing left to try
+    studies = optuna.get_all_study_summaries(url)
+    assert [study.n_trials for study in studies] == [6] * len(first.chosen)
+
+
+def test_a_database_that_cannot_be_used_is_named(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nosuch://"):
+        run(work(cache, tmp_path), 2, study="nosuch://place")

@@ -86,3 +86,34 @@ def show(
     print(f"hash {found.manifest['hash'][:16]}, seed {inputs['settings']['run']['seed']}, {rows} rows")
     print(f"data: {len(inputs['data'])} partitions; {'; '.join(notes.get('sources', []))}")
     print("versions: " + ", ".join(f"{k} {v}" for k, v in found.manifest["versions"].items()))
+
+
+@app.command()
+def export(
+    experiment: Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")],
+    mlflow: Annotated[
+        str,
+        typer.Option(metavar="URI", help="Tracking server or store, e.g. http://127.0.0.1:5000, sqlite:///runs.db."),
+    ],
+    group: Annotated[str, typer.Option(help="Name of the experiment that the run belongs to there.")] = "ewmalab",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Log an experiment as a run of MLflow: settings, mean CRPS, and its files.
+
+    An experiment that is there already is not logged twice.
+
+    Example:
+
+      ewmalab experiments export latest --mlflow sqlite:///mlflow.db
+    """
+    from ewmalab.experiments.mlflow import export as run
+    from ewmalab.experiments.store import find_experiment
+
+    found = find_experiment(common.settings(config, set_).values.run.experiments_dir, experiment)
+    run_id, new = run(found, mlflow, group)
+    if json:
+        common.print_json({"experiment": found.name, "run": run_id, "new": new})
+    else:
+        print(f"{found.name}: run {run_id}" + ("" if new else ", which was there already"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +23,8 @@ def tune(
         float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, that only judges.")
     ] = 0.3,
     study: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Journal of the studies; several processes may share it.")
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Journal or database of the studies; several processes may share it."),
     ] = None,
     start: common.StartOption = None,
     days: common.DaysOption = 14.0,
@@ -57,6 +57,8 @@ def tune(
       ewmalab tune -p HALF_LIFE_1M -p NU_1M --competitions 1h
 
       ewmalab tune -p HALF_LIFE_5M -p FEEDBACK --trials 100 --study tune.journal
+
+      ewmalab tune -p HALF_LIFE_1M --study sqlite:///tune.db
 
       ewmalab tune -p HALF_LIFE_1M --values 5m,6h --write-config tuned.toml
     """

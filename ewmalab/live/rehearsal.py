@@ -67,7 +67,7 @@ def rehearsal_feed(
     read = _reader(settings, rulebook, feed)
     found = [asset for asset in chosen if len(read(asset, start - _BEFORE, start))]
     if not found:
-        raise MissingDataError(f"the cache has no bars of {feed} before that time; see `ewmalab data show`")
+        raise MissingDataError(f"the cache has no bars of {feed} before that time; see `ewmalab data list`")
     if feed == "simulated":
         for asset in found:
             read(asset, start, start + DAY)

@@ -53,7 +53,7 @@ def tune(
     now: int,
     trials: int = 60,
     holdout: float = 0.3,
-    study: Path | None = None,
+    study: str | None = None,
     store: TrialStore | None = None,
     replicates: int = REPLICATES,
     workers: int = 1,
@@ -74,9 +74,10 @@ def tune(
     holdout : float
         Share of the time range, at its end, that is kept for judging. Prompts whose path reaches into it take no part
         in the choice.
-    study : Path, optional
-        Journal of the studies; several processes may share it. By default in the experiments folder, named by content:
-        the same command goes on where it stopped.
+    study : str, optional
+        File with the journal of the studies, or the URL of a database (``sqlite:///tune.db``), which Optuna's dashboard
+        reads; several processes may share it. By default a journal in the experiments folder, named by content: the
+        same command goes on where it stopped.
     store : TrialStore, optional
     replicates, workers
         As in a sweep; studies run side by side.
@@ -269,17 +270,23 @@ def _decode(value: Any, parameter: Parameter) -> Any:
     return float(f"{value:.3g}")
 
 
-def _storage(path: Path) -> optuna.storages.BaseStorage:
+def _storage(place: str) -> optuna.storages.BaseStorage:
     import optuna
-    from optuna.storages import JournalStorage
+    from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    if "://" in place:
+        try:
+            return RDBStorage(place)
+        except (SQLAlchemyError, ImportError) as error:
+            raise ConfigError(f"study {place!r}: {error}") from error
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(place))
 
 
-def _default_study(workload: Workload, parameters: Sequence[Parameter], holdout: float, replicates: int) -> Path:
+def _default_study(workload: Workload, parameters: Sequence[Parameter], holdout: float, replicates: int) -> str:
     text = f"{workload.key}\0{[(p.key, p.values) for p in parameters]}\0{holdout}\0{replicates}"
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return workload.settings.values.run.experiments_dir / "studies" / f"{name}.journal"
+    return str(workload.settings.values.run.experiments_dir / "studies" / f"{name}.journal")

@@ -1,0 +1,85 @@
+"""Experiments as runs of MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments.store import Experiment
+
+_LONGEST = 500  # characters of a parameter that MLflow takes
+
+
+def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[str, bool]:
+    """Log an experiment: settings as parameters, mean CRPS as metrics, its files as artifacts.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    uri : str
+        Tracking server or store.
+    group : str
+        MLflow's name for what runs belong to.
+
+    Returns
+    -------
+    str
+        The run's id.
+    bool
+        Whether it was logged now; an experiment that is there already is left alone.
+
+    Raises
+    ------
+    ExperimentError
+        If MLflow is not installed, or cannot be reached.
+    """
+    try:
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise ExperimentError('MLflow is not installed: pip install "ewmalab[mlflow]"') from error
+    inputs = experiment.manifest["inputs"]
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        known = client.get_experiment_by_name(group)
+        group_id = known.experiment_id if known else client.create_experiment(group)
+        same = f"tags.ewmalab_name = '{experiment.name}' and attributes.status = 'FINISHED'"
+        for run in client.search_runs([group_id], same, max_results=1):
+            return str(run.info.run_id), False
+        tags = {
+            "ewmalab_name": experiment.name, "hash": experiment.manifest["hash"], "kind": inputs["kind"],
+            "synthetic": str(bool(inputs["synthetic"])).lower(),
+        }  # fmt: skip
+        run = client.create_run(group_id, run_name=experiment.name, tags=tags)
+        run_id = str(run.info.run_id)
+        for key, value in _leaves({"start": inputs["start"], "days": inputs["days"], **inputs["settings"]}):
+            client.log_param(run_id, key, str(value)[:_LONGEST])
+        for name, value in _metrics(experiment.summary):
+            client.log_metric(run_id, name, value)
+        client.log_artifacts(run_id, str(experiment.path))
+        client.set_terminated(run_id)
+    except MlflowException as error:
+        raise ExperimentError(f"{uri}: {error}") from error
+    return run_id, True
+
+
+def _metrics(summary: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    """Yield the mean CRPS of each competition, asset and forecaster; of a sweep those of the present and best value."""
+    for row in summary:
+        where = f"{row['competition']}/{row['asset']}"
+        if "forecaster" in row:
+            found = {row["forecaster"].replace("@", "_").replace(":", "_"): row["mean_crps"]}
+        else:
+            found = {name: row[f"mean_crps_{name}"] for name in ("configured", "best")}
+        for name, value in found.items():
+            if value is not None and value == value:
+                yield f"mean_crps/{where}/{name}", float(value)
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,98 @@
+"""The documentation builds without a warning, a broken link among them, and says what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")] if "_build" not in path.parts)
+SITE_ONLY = {"docs/changelog.md", "docs/contributing.md"}
+
+
+def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    done = generate("--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_setting_is_explained() -> None:
+    text = (DOCS / "reference/settings.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \| `.*` \| (.*) \|$", text)
+    meant = {name for name, meaning in rows if meaning.strip()}
+    defaults = tomllib.loads((ROOT / "ewmalab/defaults.toml").read_text())
+    tables = [defaults[name] for name in ("run", "data", "replay", "ewma", "random_walk", "live")]
+    tables += list(defaults["feeds"].values())
+    assert {key for table in tables for key in table} <= meant
+
+
+def test_every_command_has_an_example() -> None:
+    text = (DOCS / "reference/cli.md").read_text()
+    commands = re.split(r"(?m)^##+ `", text)[1:]
+    leaves = [c for c in commands if "**Commands**" not in c]
+    assert len(leaves) > 25
+    for command in leaves:
+        assert re.search(r"Examples?:", command), command.partition("`")[0]
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(tmp_path / "site")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 20
+    outside = re.compile(r"""<(?:script|link|img)[^>]*(?:src|href)=["'](https?:[^"']+)""")
+    assert [url for page in pages for url in outside.findall(page.read_text())] == []
+
+
+def test_a_broken_link_would_be_noticed(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text((DOCS / "conf.py").read_text())
+    (tmp_path / "index.md").write_text("# Index\n\n[gone](nowhere.md)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(tmp_path), str(tmp_path / "site")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere_also_outside_the_site(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if target.startswith("http") or str(path.relative_to(ROOT)) in SITE_ONLY:
+            continue
+        found = (path.parent / target).resolve()
+        assert found.exists() or target.endswith(("contributing.md", "changelog.md")), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_documents_exist(path: Path) -> None:
+    from typer.main import get_command
+
+    from ewmalab.cli import app
+
+    root = get_command(app)
+    code = "\n".join(re.findall(r"(?m)^ {4,}.*$|`[^`\n]+`", path.read_text()))
+    for line in re.findall(r"ewmalab ((?:[a-z-]+ ?)+)", code):
+        command = root
+        for word in line.split():
+            if not hasattr(command, "commands"):
+                break
+            if word not in command.commands:
+                assert command is not root, f"ewmalab {line}: no {word}"
+                assert getattr(command, "invoke_without_command", False), f"ewmalab {line}: no {word}"
+                break
+            command = command.commands[word]
