@@ -182,11 +182,13 @@ def progress(quiet: bool = False) -> Progress:
     )  # fmt: skip
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> str:
-    """Return a plain table; columns that hold numbers are right-aligned."""
+def table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None, *, clip: bool = False
+) -> str:
+    """Return a plain table; columns that hold numbers are right-aligned. `clip` cuts the last to fit a terminal."""
     from ewmalab.report.tables import plain_table
 
-    return plain_table(list(columns), [list(row) for row in rows], title)
+    return plain_table(list(columns), [list(row) for row in rows], title, clip=clip)
 
 
 def threads(wanted: int) -> int:

@@ -218,16 +218,13 @@ def list_(
     if not rows:
         print(f"nothing cached in {cache.root}; see `ewmalab data fetch --help` and `ewmalab data import --help`")
         return
-    print(
-        common.table(
-            ("feed", "asset", "from", "to", "bars", "gaps (min)", "holes"),
-            (
-                (r["feed"] + (" (synthetic)" if r["synthetic"] else ""), r["asset"], r["from"][:16], r["to"][:16],
-                 r["bars"], r["missing_minutes"], r["holes"])
-                for r in rows
-            ),
-        )
-    )  # fmt: skip
+    tables = []
+    for name in dict.fromkeys(row["feed"] for row in rows):
+        mine = [row for row in rows if row["feed"] == name]
+        lines = [(r["asset"], r["from"][:16], r["to"][:16], r["bars"], r["missing_minutes"], r["holes"]) for r in mine]
+        title = name + (" (synthetic)" if any(row["synthetic"] for row in mine) else "")
+        tables.append(common.table(("asset", "from", "to", "bars", "gaps (min)", "holes"), lines, title))
+    print("\n\n".join(tables))
 
 
 @app.command()

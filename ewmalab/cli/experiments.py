@@ -51,9 +51,10 @@ def list_(json: common.Json = False, config: common.ConfigFile = None, set_: com
                 ("experiment", "from", "days", "forecasters"),
                 (
                     (r["name"], r["start"][:10], f"{r['days']:g}",
-                     ", ".join(r["forecasters"]) + (" (synthetic)" if r["synthetic"] else ""))
+                     " ".join(["SYNTHETIC"] * r["synthetic"] + [f.rpartition(":")[2] for f in r["forecasters"]]))
                     for r in rows
                 ),
+                clip=True,
             )
         )  # fmt: skip
     else:

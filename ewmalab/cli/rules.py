@@ -27,6 +27,7 @@ def show(
 
       ewmalab rules show --on 2026-01-15 --json
     """
+    from ewmalab.report.tables import wrapped
     from ewmalab.rulebook import RuleChoice, iso, load_rulebook
     from ewmalab.sections import format_duration
 
@@ -36,27 +37,30 @@ def show(
     if json:
         common.print_json({"rulebook": rulebook.version, "on": iso(moment), **asdict(rules)})
         return
-    print(f"rulebook {rulebook.version}, rules on {iso(moment)} (this set is in force since {iso(rules.on)})\n")
+    print(f"rulebook {rulebook.version}, rules on {iso(moment)}\n(this set is in force since {iso(rules.on)})\n")
     if not rules.competitions:
         print(f"no competition yet: the first start on {iso(rules.first_start)}")
         return
     for c in rules.competitions.values():
         print(
-            f"{c.name}: {c.num_simulations} paths, {format_duration(c.time_increment)} steps over "
-            f"{format_duration(c.time_length)}, window {format_duration(c.window)}, "
-            f"softmax {c.beta:g}, share {c.share:.3g}"
+            wrapped(
+                f"{c.name}: {c.num_simulations} paths, {format_duration(c.time_increment)} steps over "
+                f"{format_duration(c.time_length)}, window {format_duration(c.window)}, "
+                f"softmax {c.beta:g}, share {c.share:.3g}",
+                "  ",
+            )
         )
         cadences: dict[int, list[str]] = {}
         for symbol in c.assets:
             cadences.setdefault(c.cadence[symbol], []).append(symbol)
         for seconds, names in cadences.items():
-            print(f"  every {format_duration(seconds)}: {' '.join(names)}")
-        print(f"  scoring {c.scoring.name}: {' '.join(i.name for i in c.scoring.intervals)}")
+            print(wrapped(f"  every {format_duration(seconds)}: {' '.join(names)}", "    "))
+        print(wrapped(f"  scoring {c.scoring.name}: {' '.join(i.name for i in c.scoring.intervals)}", "    "))
         if c.scoring.volatility_blocks:
             blocks = ", ".join(f"{format_duration(s)} x {w:.4g}" for s, w in c.scoring.volatility_blocks)
             print(f"  volatility term: {blocks}")
     print(
-        f"\nprompt scores: {rules.transformation}   response format: {rules.response_format}   "
+        f"\nprompt scores: {rules.transformation}   response format: {rules.response_format}\n"
         f"request lead: {rules.request_lead} s   minimum stake: {rules.min_stake}"
     )
     playing = dict.fromkeys(a for c in rules.competitions.values() for a in c.assets)
@@ -78,4 +82,4 @@ def show(
     if rules.notes:
         print("\nuncertain:")
         for note in rules.notes:
-            print(f"  - {note}")
+            print(wrapped(f"  - {note}", "    "))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ewmalab.market.bars import DAY
 from ewmalab.replay.engine import Row
+from ewmalab.rulebook import iso
 
 _FIXED = pa.schema(
     [
@@ -78,7 +80,8 @@ def summarise(table: pa.Table, baseline: str) -> list[dict[str, Any]]:
     -------
     list of dict
         ``competition, asset, forecaster, prompts, scored, mean_crps, sd_crps`` and ``change``, the relative
-        difference from the baseline (None for the baseline itself, or where nothing is scored).
+        difference from the baseline (None for the baseline itself, or where nothing is scored), and ``daily``, that of
+        each day of start times (by its date), where both have a score.
     """
     keys = list(zip(*(table[c].to_pylist() for c in ("competition", "asset", "forecaster")), strict=True))
     crps = table["crps"].to_numpy(zero_copy_only=False).astype(np.float64)
@@ -91,12 +94,17 @@ def summarise(table: pa.Table, baseline: str) -> list[dict[str, Any]]:
         at = members[competition, asset, forecaster]
         values = crps[at]
         scored = ~np.isnan(values)
-        change = None
+        change, daily = None, dict[str, float]()
         other = members.get((competition, asset, baseline))
         if forecaster != baseline and other is not None and np.array_equal(start[at], start[other]):
             both = scored & ~np.isnan(crps[other])
             if both.any():
                 change = float(values[both].mean() / crps[other][both].mean() - 1)
+                days = start[at] // DAY
+                for day in np.unique(days[both]):
+                    those = both & (days == day)
+                    ratio = float(values[those].mean() / crps[other][those].mean())
+                    daily[iso(int(day) * DAY)[:10]] = ratio - 1
         out.append(
             {
                 "competition": competition,
@@ -107,6 +115,7 @@ def summarise(table: pa.Table, baseline: str) -> list[dict[str, Any]]:
                 "mean_crps": float(values[scored].mean()) if scored.any() else None,
                 "sd_crps": float(values[scored].std(ddof=1)) if scored.sum() > 1 else None,
                 "change": change,
+                "daily": daily,
             }
         )
     return out

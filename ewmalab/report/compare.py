@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ewmalab.report.tables import percent, plain_table
+from ewmalab.report.tables import percent, plain_table, wrapped
 
 
 def compare_text(rows: list[dict[str, Any]], reference: str, synthetic: bool) -> str:
@@ -21,35 +21,30 @@ def compare_text(rows: list[dict[str, Any]], reference: str, synthetic: bool) ->
         Whether prices were simulated.
     """
     parts = any(row["part"] for row in rows)
-    columns = ["comp.", "asset", *(["part"] if parts else []), "contestant", "n", "reference", "CRPS", "change", "95 %"]
-    columns += ["p", "better"]
-    names = _short([row["contestant"] for row in rows])
-    lines = []
-    for row in rows:
-        pooled = row["asset"] == "all"  # in percent of each asset's own mean
-        bounds = "-" if row["low"] is None else f"{100 * row['low']:+.2f} .. {100 * row['high']:+.2f}"
-        lines.append(
-            [
-                row["competition"], row["asset"], *([row["part"]] if parts else []),
-                names[row["contestant"]], row["prompts"],
-                f"{row['mean_reference']:.2f} %" if pooled else f"{row['mean_reference']:.2f}",
-                f"{row['mean']:.2f} %" if pooled else f"{row['mean']:.2f}",
-                percent(row["change"]), bounds, "-" if row["low"] is None else f"{row['p_holm']:.3f}",
-                f"{100 * row['share_better']:.0f} %",
-            ]
-        )  # fmt: skip
+    columns = ["comp.", "asset", *(["part", "n"] if parts else ["n", "reference"]), "CRPS", "change", "95 %", "p"]
+    tables = []
+    for contestant, name in _short([row["contestant"] for row in rows]).items():
+        lines = []
+        for row in rows:
+            if row["contestant"] != contestant:
+                continue
+            unit = " %" if row["asset"] == "all" else ""  # in percent of each asset's own mean
+            bounds = "-" if row["low"] is None else f"{100 * row['low']:+.2f}..{100 * row['high']:+.2f}"
+            lines.append(
+                [
+                    row["competition"], row["asset"], *([row["part"]] if parts else []), row["prompts"],
+                    *([] if parts else [f"{row['mean_reference']:.2f}{unit}"]), f"{row['mean']:.2f}{unit}",
+                    percent(row["change"]), bounds, "-" if row["low"] is None else f"{row['p_holm']:.3f}",
+                ]
+            )  # fmt: skip
+        tables.append(plain_table(columns, lines, wrapped(f"{name} against {reference}") + "\n"))
     head = ["SYNTHETIC DATA: simulated prices, not a market.\n"] if synthetic else []
-    return "\n".join(
-        [
-            *head,
-            f"Mean CRPS (basis points) against {reference}; a negative change is better\n",
-            plain_table(columns, lines),
-            "",
-            "95 %: interval of the change by a paired block bootstrap (percent); p: Diebold-Mariano, corrected for",
-            "the number of contestants; better: share of prompts; all: the mean over assets of relative changes",
-            "",
-        ]
+    tail = (
+        "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change by a paired block "
+        "bootstrap, percent; p: Diebold-Mariano, corrected for the number of contestants; all: the mean over assets of "
+        "relative changes"
     )
+    return "\n".join([*head, "\n\n".join(tables), "", wrapped(tail), ""])
 
 
 def _short(labels: list[str]) -> dict[str, str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from ewmalab.report.tables import plain_table
+from ewmalab.report.tables import plain_table, wrapped
 from ewmalab.rulebook import iso
 
 
@@ -23,8 +22,11 @@ def leaderboard_text(data: Mapping[str, Any], most: int = 20) -> str:
     """
     parts = ["SYNTHETIC DATA: simulated prices, not a market."] if data["synthetic"] else []
     parts.append(
-        f"Leaderboard of {len(data['miners'])} miners at {iso(data['when'])}, rules {data['rules']}, "
-        f"{data['prompts']} prompts\nweight: part of all miners' reward; average: basis points above the best, rolling"
+        wrapped(
+            f"Leaderboard of {len(data['miners'])} miners at {iso(data['when'])}, rules {data['rules']}, "
+            f"{data['prompts']} prompts\n"
+            "weight: part of the reward of all; average: basis points above the best, rolling"
+        )
     )
     final = [s for s in data["standings"] if s["when"] == data["when"]]
     for name in dict.fromkeys(s["competition"] for s in final):
@@ -68,9 +70,12 @@ def leaderboard_text(data: Mapping[str, Any], most: int = 20) -> str:
                 f"Earnings, an estimate: weight x emission {data['emission']:g} {data['unit']} x correction "
                 f"{data['correction']:g}",
             )
-            + "\nThe interval is that of other draws of the window's prompts; that other miners change is not in it."
+            + "\n"
+            + wrapped(
+                "The interval is that of other draws of the window's prompts; that other miners change is not in it."
+            )
         )  # fmt: skip
-    parts += [textwrap.fill(f"note: {text}", 100, break_long_words=False) for text in data["notes"]]
+    parts += [wrapped(f"note: {text}") for text in data["notes"]]
     return "\n\n".join(parts) + "\n"
 
 

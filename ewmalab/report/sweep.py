@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ewmalab.report.tables import percent, plain_table
+from ewmalab.report.tables import WIDTH, percent, plain_table, wrapped
 from ewmalab.rulebook import iso
 from ewmalab.sections import format_duration, magnitude
 
@@ -24,33 +24,38 @@ def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
     if inputs["synthetic"]:
         out.append("SYNTHETIC DATA: simulated prices, not a market.")
     out.append(
-        f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n"
-        f"{inputs['forecasters'][0]} from {iso(inputs['start'])}, {inputs['days']:g} days; "
-        f"feed {settings['data']['feed']}, rules {inputs['rules']}, seed {settings['run']['seed']}"
+        wrapped(
+            f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n"
+            f"{inputs['forecasters'][0]} from {iso(inputs['start'])}, {inputs['days']:g} days\n"
+            f"feed {settings['data']['feed']}, rules {inputs['rules']}, seed {settings['run']['seed']}"
+        )
     )
     rows = [
         (
-            row["competition"], row["asset"], row["prompts"], row["configured"], _crps(row["mean_crps_configured"]),
-            row["best"], _crps(row["mean_crps_best"]),
+            row["competition"], row["asset"], row["prompts"], row["configured"], row["best"],
+            _crps(row["mean_crps_best"]),
             *(("-", "-", "-", "-") if row["best"] == row["configured"] or not row["prompts"] else
               (_signed(row["change"]), _bounds(row["change_low"], row["change_high"]), f"{row['p_holm']:.3f}",
                _noise(row["monte_carlo"]))),
         )
         for row in summary
     ]  # fmt: skip
-    out.append(plain_table(("comp.", "asset", "n", "now", "CRPS", "best", "CRPS", "change", "95 %", "p", "MC"), rows))
+    out.append(plain_table(("comp.", "asset", "n", "now", "best", "CRPS", "change", "95 %", "p", "MC"), rows))
     out.append(
-        "change: of the best against now, percent, and its interval by a paired block bootstrap;\n"
-        "p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation,\n"
-        + (
-            "percent, part of the interval where prompts are simulated"
-            if _exact(summary)
-            else "percent, beside the interval"
+        wrapped(
+            "change: of the best against now, percent, and its interval by a paired block bootstrap; p: "
+            "Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
+            + ("part of the interval where prompts are simulated" if _exact(summary) else "beside the interval")
         )
     )
     out.append(_values(summary))
     width = max(len(f"{row['competition']} {row['asset']}") for row in summary)
-    out.append("\n".join(f"{row['competition'] + ' ' + row['asset']:<{width}}  {row['words']}" for row in summary))
+    out.append(
+        "\n".join(
+            wrapped(f"{row['competition'] + ' ' + row['asset']:<{width}}  {row['words']}", " " * (width + 2))
+            for row in summary
+        )
+    )
     forward = [row for row in summary if "walk_forward" in row]
     if forward:
         out.append(_forward(forward, sweep["walk_forward"]))
@@ -70,9 +75,11 @@ def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inpu
     settings = inputs["settings"]
     out = ["SYNTHETIC DATA: simulated prices, not a market."] if inputs["synthetic"] else []
     out.append(
-        f"Tuned {', '.join(inputs['sweep']['parameters'])} of {inputs['forecasters'][0]} from {iso(inputs['start'])}, "
-        f"{inputs['days']:g} days\nfeed {settings['data']['feed']}, rules {inputs['rules']}, "
-        f"seed {settings['run']['seed']}"
+        wrapped(
+            f"Tuned {', '.join(inputs['sweep']['parameters'])} of {inputs['forecasters'][0]} from "
+            f"{iso(inputs['start'])}, {inputs['days']:g} days\nfeed {settings['data']['feed']}, rules "
+            f"{inputs['rules']}, seed {settings['run']['seed']}"
+        )
     )
     judged = {(row["competition"], row["asset"]): row for row in held_out}
     rows = []
@@ -93,8 +100,10 @@ def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inpu
         )  # fmt: skip
     out.append(plain_table(("comp.", "asset", "trials", "n", "promised", "n", "brought", "95 %", "p"), rows))
     out.append(
-        "promised: change of mean CRPS against now on the prompts of the choice; brought: on later ones, with the\n"
-        "interval of a paired block bootstrap (percent)"
+        wrapped(
+            "promised: change of mean CRPS against now on the prompts of the choice; brought: on later ones, with the "
+            "interval of a paired block bootstrap (percent)"
+        )
     )
     out.append(
         "\n".join(
@@ -132,24 +141,32 @@ def _values(summary: list[dict[str, Any]], most: int = 9, best_only: int = 5) ->
                      _signed(value["difference"] / base), _bounds(value["low"] / base, value["high"] / base),
                      "yes" if value["indistinguishable"] else "no")
                 )  # fmt: skip
-        columns = ("comp.", "asset", "value", "CRPS", "change", "95 %", "as good as the best")
-        return plain_table(columns, lines, f"The best {best_only} of each grid, against now, percent")
+        columns = ("comp.", "asset", "value", "CRPS", "change", "95 %", "as good")
+        title = f"The best {best_only} of each grid, against now, percent; as good: as the best"
+        return plain_table(columns, lines, title)
     labels: dict[str, float] = {}
     for row in summary:
         for value in row["values"]:
             (plain,) = value["value"].values()
             labels[value["label"]] = magnitude(plain) or 0.0
     ordered = sorted(labels, key=lambda label: labels[label])
-    tables = []
-    for first in range(0, len(ordered), most):
-        shown = ordered[first : first + most]
-        lines = []
-        for row in summary:
-            cells = {v["label"]: _cell(v, row) for v in row["values"]}
-            lines.append((row["competition"], row["asset"], *(cells.get(label, "") for label in shown)))
-        tables.append(plain_table(("comp.", "asset", *shown), lines))
-    head = "Change of mean CRPS against now, percent; *: the best, ~: as good as the best, =: now\n\n"
-    return head + "\n\n".join(tables)
+    tables, first = [], 0
+    while first < len(ordered):
+        count = most
+        while max(map(len, (table := _some_values(summary, ordered[first : first + count])).splitlines())) > WIDTH:
+            count -= 1
+        tables.append(table)
+        first += count
+    head = wrapped("Change of mean CRPS against now, percent; *: the best, ~: as good as the best, =: now")
+    return head + "\n\n" + "\n\n".join(tables)
+
+
+def _some_values(summary: list[dict[str, Any]], shown: list[str]) -> str:
+    lines = []
+    for row in summary:
+        cells = {v["label"]: _cell(v, row) for v in row["values"]}
+        lines.append((row["competition"], row["asset"], *(f"{cells.get(label, ''):<7}" for label in shown)))
+    return plain_table(("comp.", "asset", *(f"{label:<7}" for label in shown)), lines)
 
 
 def _cell(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:

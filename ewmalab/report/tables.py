@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ewmalab.rulebook import iso
 
+WIDTH = 80
+"""Columns of a terminal that everything printed for people fits into, where names allow it."""
 
-def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> str:
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Return lines of text broken to the width of a terminal; what follows the first line of each is indented."""
+    return "\n".join(
+        textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+
+
+def plain_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None, *, clip: bool = False
+) -> str:
     """Return a table of text; columns of numbers are right-aligned.
+
+    Parameters
+    ----------
+    columns, rows
+    title : str, optional
+    clip : bool
+        Cut the last column where the table would be wider than a terminal.
 
     Examples
     --------
@@ -29,8 +51,28 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     lines = [title] if title else []
     for row in [list(columns), *cells]:
         parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
-        lines.append("  ".join(parts).rstrip())
+        line = "  ".join(parts).rstrip()
+        lines.append(line if not clip or len(line) <= WIDTH else f"{line[: WIDTH - 3].rstrip()}...")
     return "\n".join(lines)
+
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return values as a line of blocks, the smallest as the lowest one; what is unknown is blank.
+
+    Examples
+    --------
+    >>> sparkline([1.0, 2.0, float("nan"), 4.0])
+    '▁▃ █'
+    """
+    known = [value for value in values if value == value]
+    if not known:
+        return " " * len(values)
+    low, reach = min(known), (max(known) - min(known)) or 1.0
+    top = len(_LEVELS) - 1
+    return "".join(" " if v != v else _LEVELS[int((v - low) / reach * top + 0.5)] for v in values)
 
 
 def percent(value: float | None) -> str:
@@ -52,7 +94,7 @@ def backtest_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> s
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in summary:
         groups.setdefault((row["competition"], row["asset"]), {})[row["forecaster"]] = row
-    columns = ["competition", "asset", "prompts"]
+    columns = ["comp.", "asset", "prompts"]
     for name in names:
         columns += [_short(name)] if name == names[-1] else [_short(name), "change"]
     lines = []
@@ -81,7 +123,25 @@ def backtest_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> s
     )
     if len(names) > 1:
         out.append(f"change: against {names[-1]}; negative is better")
-    return "\n".join(out) + "\n\n" + plain_table(columns, lines) + "\n\n"
+    return "\n".join(out) + "\n\n" + plain_table(columns, lines) + "\n\n" + _by_day(summary)
+
+
+def _by_day(summary: list[dict[str, Any]]) -> str:
+    """Return a line of blocks per competition and forecaster: the change of each day, the mean over assets."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in summary:
+        for day, change in row.get("daily", {}).items():
+            found.setdefault((row["competition"], row["forecaster"]), {}).setdefault(day, []).append(change)
+    days = sorted({day for changes in found.values() for day in changes})
+    if len(days) < 2:
+        return ""
+    lines = []
+    for (competition, name), changes in found.items():
+        means = [sum(changes[day]) / len(changes[day]) if day in changes else math.nan for day in days]
+        known = [mean for mean in means if mean == mean]
+        lines.append((competition, _short(name), sparkline(means[-40:]), percent(min(known)), percent(max(known))))
+    columns = ("comp.", "forecaster", "day by day", "lowest", "highest")
+    return plain_table(columns, lines, f"Change by day of the start time, {days[0]} to {days[-1]}") + "\n\n"
 
 
 def _short(name: str) -> str:
