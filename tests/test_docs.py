@@ -96,3 +96,12 @@ def test_commands_in_documents_exist(path: Path) -> None:
                 assert getattr(command, "invoke_without_command", False), f"ewmalab {line}: no {word}"
                 break
             command = command.commands[word]
+
+
+def test_metrics_in_documents_exist() -> None:
+    from ewmalab.live.metrics import Metrics
+
+    known = {family.name for family in Metrics().registry.collect()}
+    found = set(re.findall(r"\bewmalab_[a-z_]+", (DOCS / "operations.md").read_text()))
+    assert len(found) >= 5
+    assert {re.sub("_(total|bucket)$", "", name) for name in found} <= known
