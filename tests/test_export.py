@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing here may look for the network
     monkeypatch.chdir(tmp_path)  # MLflow puts artifacts of a database below the working directory
     settings = load_settings(environ={}, flags={"data.feed": "simulated"})
     return ew.backtest(
