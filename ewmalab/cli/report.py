@@ -51,10 +51,15 @@ def report(
     loaded = common.settings(config, set_, {"live.clock": clock})
     now = int(make_clock(loaded.values.live.clock).now())
     with common.progress(json) as bar:
-        made = [report_of(source, loaded, now=now, days=days) for source in bar.track(sources, description="drawing")]
+        task = bar.add_task("judging", total=len(sources))
+        made = []
+        for source in sources:
+            made.append(report_of(source, loaded, now=now, days=days))
+            bar.advance(task)
+        figures = len(list(named_figures(made)))
         folder = output or Path("reports") / made[0].title
-        path = write_reports(made, folder)
-    figures = len(list(named_figures(made)))
+        bar.update(task, description="drawing", completed=0, total=2 * figures)
+        path = write_reports(made, folder, lambda: bar.advance(task))
     if json:
         common.print_json({"report": str(path), "figures": figures, "sources": [r.title for r in made]})
     else:

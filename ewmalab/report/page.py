@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,21 +74,30 @@ class Report:
     sections: list[Section] = field(default_factory=list)
 
 
-def write_reports(reports: Sequence[Report], folder: Path) -> Path:
+def write_reports(reports: Sequence[Report], folder: Path, progress: Callable[[], None] | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into a folder, and return the page's path.
 
     What was there under these names is replaced; the page appears whole or not at all.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+    folder : Path
+    progress : callable, optional
+        Called for each figure, twice: drawn into the page, and as PNG.
 
     Raises
     ------
     OSError
     """
-    page = render_page(reports)
+    page = render_page(reports, progress)
     images = folder / "figures"
     for old in images.glob("[0-9][0-9]-*.png"):
         old.unlink()
     for name, figure in named_figures(reports):
         write_atomic(images / f"{name}.png", png(figure))
+        if progress:
+            progress()
     path = folder / "report.html"
     write_atomic(path, page.encode())
     return path
@@ -106,8 +115,8 @@ def named_figures(reports: Sequence[Report]) -> Iterator[tuple[str, Figure]]:
                     yield f"{number:02d}-{slug}"[:80], item
 
 
-def render_page(reports: Sequence[Report]) -> str:
-    """Return the page."""
+def render_page(reports: Sequence[Report], progress: Callable[[], None] | None = None) -> str:
+    """Return the page; `progress` is called for each figure."""
     synthetic = any(report.synthetic for report in reports)
     title = html.escape(reports[0].title if len(reports) == 1 else f"{reports[0].title} and {len(reports) - 1} more")
     contents, body, number = [], [], 0
@@ -132,6 +141,8 @@ def render_page(reports: Sequence[Report]) -> str:
                     body.append(_table(item))
                 else:
                     body.append(_figure(next(names)[0], item))
+                    if progress:
+                        progress()
             body.append("</section>")
     mark = ' class="marked"' if synthetic else ""
     return (
