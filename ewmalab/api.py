@@ -106,11 +106,11 @@ def load_bars(
     values, rulebook = settings.values, load_rulebook()
     begin = _time(start)
     stop = begin + round(days * DAY) if end is None else _time(end)
+    rulebook.asset(asset)  # an unknown one is refused before anything is fetched
     name = cache_name(values.data.feed, values)
     if fetch or values.data.feed == "simulated":
         source = make_feed(values.data.feed, values, rulebook)
         fetch_missing(local_cache(values.data.cache_dir), source, asset, begin, stop, now=_now())
-    rulebook.asset(asset)
     return open_cache(values.data.cache_dir).read(name, asset, begin, stop)
 
 

@@ -52,7 +52,7 @@ def show(
 
 
 @app.command()
-def validate(config: common.ConfigFile = None, set_: common.Assignments = None) -> None:
+def validate(json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None) -> None:
     """Check the settings of all layers; exit code 2 and one line per fault if anything is wrong.
 
     Example:
@@ -65,4 +65,7 @@ def validate(config: common.ConfigFile = None, set_: common.Assignments = None) 
     loaded = common.settings(config, set_)
     check_settings(loaded.values, load_rulebook())
     names = [layer.name for layer in loaded.layers if layer.table]
-    print(f"settings are valid (from {', '.join(names)})")
+    if json:
+        common.print_json({"valid": True, "layers": names})
+    else:
+        print(f"settings are valid (from {', '.join(names)})")
