@@ -171,6 +171,7 @@ def test_endpoint_that_never_shakes_hands_is_a_chain_error() -> None:
         assert time.monotonic() - began < 30  # measured: 10.4 s
 
 
+@pytest.mark.slow  # leaves bittensor's loop behind, which nobody closes
 def test_endpoint_that_takes_questions_and_never_answers_is_a_chain_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain_module, "CHAIN_SECONDS", 3.0)
     came: list[str] = []
