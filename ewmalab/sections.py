@@ -200,6 +200,12 @@ class RandomWalkSettings(_Section):
     sigma_per_hour: PerAsset[Annotated[Number, Field(ge=0, lt=0.1)]]
 
 
+class SeasonalHarSettings(_Section):
+    """Parameters of the forecaster ``seasonal-har``."""
+
+    artifact: str
+
+
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Interval = Annotated[Duration, Field(ge=1, le=3600)]
 
@@ -246,6 +252,7 @@ class Settings(_Section):
     replay: ReplaySettings
     ewma: EwmaSettings
     random_walk: RandomWalkSettings
+    seasonal_har: SeasonalHarSettings
     live: LiveSettings
     plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
     presets: dict[str, dict[str, dict[str, Any]]]

@@ -17,6 +17,7 @@ from ewmalab.cli import (
     data,
     experiments,
     feed,
+    fit,
     leaderboard,
     live,
     probe,
@@ -61,6 +62,7 @@ def _main(
 
 
 app.command("backtest")(backtest.backtest)
+app.command("fit")(fit.fit)
 app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)

@@ -12,6 +12,7 @@ from typing import Any
 
 import ewmalab
 from ewmalab.errors import ForecasterError
+from ewmalab.forecast.artifact import seasonal_har
 from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
@@ -21,7 +22,7 @@ from ewmalab.settings import LoadedSettings
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
-BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk}
+BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": seasonal_har}
 
 
 def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Forecaster[Any]:

@@ -1,0 +1,1 @@
+"""Estimating what `seasonal-har` knows from cached bars."""

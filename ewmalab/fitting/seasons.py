@@ -1,0 +1,106 @@
+"""Estimating how volatile a market is by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.seasonal_har import Season
+from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, week_bins
+from ewmalab.market.bars import DAY, MINUTE, Bars
+
+Floats = npt.NDArray[np.float64]
+_DAY_BINS = WEEK_BINS // 7
+_LEAST = 7 * 1440  # returns without which nothing can be said of a week
+_OWN = 0.7  # weight of an equity's own profile against that of all
+
+
+def minute_moves(bars: Bars) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return label and absolute log-return of each minute whose predecessor is there too."""
+    following = np.diff(bars.timestamp) == MINUTE
+    moves = np.abs(np.diff(np.log(bars.close)))
+    return bars.timestamp[1:][following], moves[following]
+
+
+def relative_moves(times: npt.NDArray[np.int64], moves: Floats) -> Floats:
+    """Return absolute returns over their centred 7-day mean: what the clock explains, not what the week was like."""
+    total = np.concatenate([[0.0], np.cumsum(moves)])
+    low = np.searchsorted(times, times - 7 * DAY // 2)
+    high = np.searchsorted(times, times + 7 * DAY // 2, side="right")
+    mean = (total[high] - total[low]) / (high - low)
+    relative: Floats = moves / np.maximum(mean, 1e-12)
+    return relative
+
+
+def week_season(bars: Bars) -> Season:
+    """Estimate the season of a market that trades around the clock.
+
+    The shape of a weekday in 5-minute bins (lightly smoothed), times a smooth level of each weekday that is shrunk by
+    half; weekends freely, more smoothed; and a factor of the minute of the hour.
+
+    Raises
+    ------
+    MissingDataError
+        If there are fewer than seven days of minutes.
+    """
+    times, moves = minute_moves(bars)
+    if len(times) < _LEAST:
+        raise MissingDataError(f"{len(times)} minutes are too few for a season: at least {_LEAST} are needed")
+    relative = relative_moves(times, moves)
+    bins = week_bins(times)
+    count = np.bincount(bins, minlength=WEEK_BINS).astype(np.float64)
+    total = np.bincount(bins, relative, WEEK_BINS)
+    mean = np.where(count > 0, total / np.maximum(count, 1), relative.mean()).reshape(7, _DAY_BINS)
+    shape = _smooth(mean[:5].mean(axis=0), 1.0, wrap=True)
+    flat = mean[:5] / shape
+    week = np.empty((7, _DAY_BINS))
+    week[:5] = shape * np.sqrt(_smooth(flat.ravel(), 6.0).reshape(5, _DAY_BINS))
+    week[5:] = _smooth(mean[4:].ravel(), 6.0).reshape(3, _DAY_BINS)[1:]
+    level = week.ravel()
+    minute = _minute_of_hour(times, relative / level[bins])
+    return _normalised("week", level, minute, times)
+
+
+def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
+    """Estimate the seasons of equities by the part of the trading day: each its own, shrunk towards that of all."""
+    logs, every = {}, {}
+    for asset, bars in all_bars.items():
+        times, moves = minute_moves(bars)
+        relative = relative_moves(times, moves)
+        classes = day_classes(times)
+        count = np.bincount(classes, minlength=len(CLASSES))
+        mean = np.bincount(classes, relative, len(CLASSES)) / np.maximum(count, 1)
+        mean = np.where(count >= 30, mean, np.nan)
+        logs[asset] = np.log(np.maximum(mean, 1e-3))
+        every[asset] = times
+    pooled = np.nanmean(np.stack(list(logs.values())), axis=0)
+    fallback = np.nanmean(pooled[[7, 8]]) if np.isfinite(pooled[[7, 8]]).any() else np.nanmin(pooled)
+    pooled = np.where(np.isfinite(pooled), pooled, fallback)
+    out = {}
+    for asset, own in logs.items():
+        level = np.exp(np.where(np.isfinite(own), _OWN * own + (1 - _OWN) * pooled, pooled))
+        out[asset] = _normalised("day", level, np.ones(60), every[asset])
+    return out
+
+
+def _minute_of_hour(times: npt.NDArray[np.int64], left: Floats) -> Floats:
+    minute = times // MINUTE % 60
+    mean = np.bincount(minute, left, 60) / np.bincount(minute, minlength=60)
+    factor: Floats = np.sqrt(mean / mean.mean())  # shrunk by half: an hour has few minutes that stand out
+    return factor
+
+
+def _smooth(values: Floats, width: float, *, wrap: bool = False) -> Floats:
+    from scipy.ndimage import gaussian_filter1d
+
+    found: Floats = gaussian_filter1d(values, width, mode="wrap" if wrap else "nearest")
+    return found
+
+
+def _normalised(clock: str, level: Floats, minute: Floats, times: npt.NDArray[np.int64]) -> Season:
+    season = Season(clock, level, minute)
+    rms = float(np.sqrt(season.variance(times).mean()))
+    return Season(clock, level / rms, minute)

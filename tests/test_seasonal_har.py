@@ -1,0 +1,219 @@
+"""`seasonal-har`: what was planted is found, the future is not looked at, and artifacts are what their names say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import har
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from typer.testing import CliRunner
+
+from ewmalab.cli import app
+from ewmalab.errors import ForecasterError, MissingDataError
+from ewmalab.fitting.curves import _crps
+from ewmalab.fitting.fit import fit
+from ewmalab.fitting.seasons import week_season
+from ewmalab.forecast import har_kernels as hk
+from ewmalab.forecast.artifact import read_artifact, seasonal_har, write_artifact
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.rulebook import load_rulebook
+
+BOOK = load_rulebook()
+BEGIN = 1_768_435_200 - 60 * DAY
+
+
+def market(days: int, season: Any, seed: int = 3) -> Bars:
+    """Minute bars whose volatility is a constant times a season."""
+    rng = np.random.default_rng(seed)
+    times = BEGIN + MINUTE * np.arange(days * 1440)
+    moves = 5e-4 * season(times) * rng.standard_normal(len(times))
+    return Bars.from_closes(times, 100.0 * np.exp(np.cumsum(moves)))
+
+
+def by_hour(times: np.ndarray) -> np.ndarray:
+    """Twice as volatile from 9 to 16 in New York on weekdays as else."""
+    local = new_york(times)
+    weekday = (local // DAY + 3) % 7 < 5
+    return np.where(weekday & (local % DAY >= 9 * 3600) & (local % DAY < 16 * 3600), 2.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def bars() -> dict[str, Bars]:
+    return {"BTC": market(40, by_hour, 1), "ETH": market(40, by_hour, 2)}
+
+
+@pytest.fixture(scope="module")
+def fitted(bars: dict[str, Bars]) -> dict[str, Any]:
+    return fit(bars, BOOK, end=BEGIN + 40 * DAY)
+
+
+# --------------------------------------------------------------------------------------------- the clock
+
+
+@given(st.lists(st.integers(1_577_836_800, 1_924_991_999), min_size=1, max_size=20))
+def test_new_yorks_clock_is_that_of_the_time_zone(times: list[int]) -> None:
+    local = pd.to_datetime(times, unit="s", utc=True).tz_convert("America/New_York")
+    naive = local.tz_localize(None).astype("datetime64[s]").astype(np.int64)
+    assert new_york(times).tolist() == naive.tolist()
+    assert week_bins(times).tolist() == ((local.day_of_week * 1440 + local.hour * 60 + local.minute) // 5).tolist()
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [
+        ("2026-01-15T09:29", "4-9:30"), ("2026-01-15T09:30", "9:30-10"), ("2026-01-15T15:59", "15:30-16"),
+        ("2026-01-15T16:00", "16-20"), ("2026-01-16T20:00", "weekend"), ("2026-01-18T19:59", "weekend"),
+        ("2026-01-18T20:00", "20-24"), ("2026-01-19T12:00", "holiday"), ("2026-11-27T14:00", "holiday"),
+        ("2026-11-27T12:00", "11:30-15:30"),
+    ],
+)  # fmt: skip
+def test_parts_of_the_trading_day_know_holidays_and_early_closes(when: str, name: str) -> None:
+    at = int(pd.Timestamp(when, tz="America/New_York").timestamp())
+    assert CLASSES[int(day_classes([at])[0])] == name
+
+
+# --------------------------------------------------------------------------------------------- fitting
+
+
+def test_a_planted_season_is_found(bars: dict[str, Bars]) -> None:
+    season = week_season(bars["BTC"])
+    times = BEGIN + MINUTE * np.arange(7 * 1440)
+    found, planted = np.sqrt(season.variance(times)), by_hour(times)
+    ratio = found / planted
+    assert np.std(np.log(ratio / ratio.mean())) < 0.1
+    assert season.variance(bars["BTC"].timestamp).mean() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_without_a_season_none_is_found() -> None:
+    season = week_season(market(40, lambda times: np.ones(len(times))))
+    assert np.std(np.log(season.level)) < 0.06
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 5))
+def test_the_score_that_is_fitted_is_the_crps_of_a_student_t(y: float, sigma: float) -> None:
+    law = stats.t(4, scale=sigma)
+    left, _ = integrate.quad(lambda x: law.cdf(x) ** 2, -np.inf, y)
+    right, _ = integrate.quad(lambda x: law.sf(x) ** 2, y, np.inf)
+    value, slope = _crps(np.array([y]), np.array([sigma]))
+    assert value[0] == pytest.approx(left + right, rel=1e-5, abs=1e-6)
+    step = 1e-5 * sigma
+    up, down = (_crps(np.array([y]), np.array([sigma + d]))[0][0] for d in (step, -step))
+    assert slope[0] == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-5)
+
+
+def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: dict[str, Bars], tmp_path: Path) -> None:
+    forecaster = seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)))
+    state = forecaster.update(forecaster.initial_state(), bars["BTC"])
+    for step, length in ((300, DAY), (60, 3600)):
+        prompt = Prompt(BEGIN + 40 * DAY, "x", "BTC", 0, step, length, 2000)
+        paths = forecaster.simulate(state, prompt, prompt.stream(1))
+        minutes = prompt.start_time + MINUTE * np.arange(length // MINUTE)
+        truth = 5e-4 * np.sqrt((by_hour(minutes) ** 2).sum())
+        moved = float(np.abs(paths[-1]).mean())  # what the shocks' scale is fitted to
+        assert moved / (truth * np.sqrt(2 / np.pi)) == pytest.approx(1.0, abs=0.12)
+
+
+def test_a_fit_does_not_look_past_its_present(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:
+    end = BEGIN + 40 * DAY
+    more = {a: Bars.concatenate([b, market(3, by_hour, 9).rows(0, 0), later(b)]) for a, b in bars.items()}
+    assert orjson.dumps(fit(more, BOOK, end=end)) == orjson.dumps(fitted)
+    assert orjson.dumps(fit(bars, BOOK, end=end - DAY)) != orjson.dumps(fitted)
+
+
+def later(bars: Bars) -> Bars:
+    times = int(bars.timestamp[-1]) + MINUTE + MINUTE * np.arange(2000)
+    return Bars.from_closes(times, np.full(2000, 3.0 * float(bars.close[-1])))
+
+
+def test_too_few_bars_are_refused() -> None:
+    with pytest.raises(MissingDataError, match="too few"):
+        fit({"BTC": market(3, by_hour)}, BOOK, end=BEGIN + 3 * DAY)
+
+
+# --------------------------------------------------------------------------------------------- paths
+
+
+def test_paths_come_in_mirrored_pairs() -> None:
+    for count in (10, 11):
+        out = np.empty((13, count), np.float32)
+        lanes = RandomStream.of(1, "a", "b", 2).lanes(-(-count // 2))
+        hk.stochastic_volatility_paths(lanes, 20.0, 0.3, 0.5, 0.9, np.full(12, 0.01, np.float32), out)
+        half = -(-count // 2)
+        np.testing.assert_array_equal(out[:, half:], -out[:, : count - half])
+        assert len(np.unique(out[-1])) == count
+
+
+def test_shocks_have_the_moments_that_are_asked_for() -> None:
+    steps, count, level, wave, stay = 200, 40_000, 0.3, 0.5, 0.95
+    out = np.empty((steps + 1, count), np.float32)
+    lanes = RandomStream.of(1, "a", "b", 3).lanes(count // 2)
+    hk.stochastic_volatility_paths(lanes, 20.0, level, wave, stay, np.full(steps, 0.01, np.float32), out)
+    z = np.diff(out.astype(np.float64), axis=0) / 0.01  # so small that no path is cut off
+    assert z.var() == pytest.approx(np.exp(2 * (level**2 + wave**2)), rel=0.03)
+    logs = np.log(np.abs(z[:, : count // 2]) + 1e-9)
+    logs -= logs.mean()
+    for lag in (1, 10):
+        expected = level**2 + wave**2 * stay**lag
+        assert np.mean(logs[lag:] * logs[:-lag]) == pytest.approx(expected, rel=0.08)
+
+
+# --------------------------------------------------------------------------------------------- artifacts
+
+
+def test_an_artifact_is_what_its_name_says(tmp_path: Path) -> None:
+    path = write_artifact(har.artifact(), tmp_path)
+    assert read_artifact(str(path)) == orjson.loads(orjson.dumps(har.artifact()))
+    changed = tmp_path / f"copy-{path.name}"
+    changed.write_bytes(path.read_bytes().replace(b"1.05", b"1.06"))
+    with pytest.raises(ForecasterError, match="not what its name says"):
+        read_artifact(str(changed))
+    with pytest.raises(ForecasterError, match="ewmalab fit"):
+        read_artifact(str(tmp_path / "absent.json"))
+
+
+def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common(tmp_path: Path) -> None:
+    path = str(write_artifact(har.artifact(), tmp_path))
+    assert seasonal_har(BOOK.asset("XAU"), path).season.clock == "week"
+    assert seasonal_har(BOOK.asset("TSLAX"), path).season.clock == "day"
+    with pytest.raises(ForecasterError, match="neither WTIOIL nor another"):
+        seasonal_har(BOOK.asset("WTIOIL"), path)
+    with pytest.raises(ForecasterError, match="has not been fitted"):
+        seasonal_har(BOOK.asset("BTC"), "")
+
+
+def test_a_pooled_entry_lies_between_those_it_pools(fitted: dict[str, Any]) -> None:
+    pooled, own = fitted["pooled"]["crypto"], [fitted["assets"][a] for a in ("BTC", "ETH")]
+    assert pooled["of"] == 2
+    assert len(pooled["season"]["level"]) == WEEK_BINS
+    low, high = (f(e["shocks"]["300"]["scale"] for e in own) for f in (min, max))
+    assert low <= pooled["shocks"]["300"]["scale"] <= high
+
+
+def test_the_command_writes_an_artifact_that_a_backtest_uses(tmp_path: Path) -> None:
+    flags = ["--set", "data.feed=simulated", "--set", f"data.cache_dir={tmp_path}/cache",
+             "--set", f"run.experiments_dir={tmp_path}/experiments"]  # fmt: skip
+    run = CliRunner()
+    empty = run.invoke(app, ["fit", "--start", "2026-01-01", "--days", "12", *flags])
+    assert empty.exit_code != 0
+    assert "the cache has no bars" in str(empty.exception)
+    flags += ["--assets", "BTC"]
+    got = run.invoke(app, ["data", "fetch", "--feed", "simulated", "--start", "2026-01-01", "--days", "16", *flags])
+    assert got.exit_code == 0, got.output
+    made = run.invoke(app, ["fit", "--start", "2026-01-01", "--days", "12", "-o", str(tmp_path), "--json", *flags])
+    assert made.exit_code == 0, made.output
+    artifact = orjson.loads(made.stdout)["artifact"]
+    flags += ["--set", f"seasonal_har.artifact={artifact}", "--simulations", "50", "--json"]
+    named = ["-f", "seasonal-har", "-f", "random-walk"]
+    done = run.invoke(app, ["backtest", "--start", "2026-01-13", "--days", "0.2", *named, *flags])
+    assert done.exit_code == 0, done.output
+    assert {row["forecaster"] for row in orjson.loads(done.stdout)["summary"]} == {"seasonal-har", "random-walk"}
