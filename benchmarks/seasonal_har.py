@@ -57,8 +57,8 @@ def main() -> None:
           f"change of mean CRPS against ewma@seed, percent")  # fmt: skip
     for name in names[:-1]:
         for row in rows[rows["contestant"] == name].to_dict("records"):
-            print(f"{name:<13} {row['competition']:<12} {row['asset']:<5} {row['prompts']:>6}  {100 * row['change']:+6.2f} "
-                  f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")  # fmt: skip
+            cell = f"{name:<13} {row['competition']:<12} {row['asset']:<5} {row['prompts']:>6}"
+            print(f"{cell}  {100 * row['change']:+6.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")
 
 
 if __name__ == "__main__":
