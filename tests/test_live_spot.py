@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live_rig import SettableClock, live_settings, until
 
+from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
 from ewmalab.live.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
@@ -248,6 +249,23 @@ def test_a_source_that_does_not_answer_delays_no_other_nor_the_end(make: Make):
     finally:
         stop.set()
         held.set()
+
+
+def test_at_the_end_it_is_no_news_that_nobody_answers(caplog: pytest.LogCaptureFixture):
+    asked, stop = Event(), Event()
+
+    def gone() -> dict[str, tuple[float, None]]:
+        asked.set()
+        stop.wait(30)
+        raise FeedError("gone")
+
+    spots = Spots([SpotSource("gone", ("BTC",), gone)], Clock())
+    spots.follow(60, stop)
+    assert asked.wait(30)
+    stop.set()
+    assert until(lambda: not any("_follow" in thread.name for thread in threading.enumerate()))
+    assert spots.errors["gone"] == 0
+    assert not caplog.records
 
 
 # --------------------------------------------------------------------------------------------- keys

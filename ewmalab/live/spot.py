@@ -101,14 +101,16 @@ class Spots:
     def _follow(self, source: SpotSource, interval: float, stop: Event) -> None:
         while not stop.is_set():
             due = self.clock.now() + interval
-            self._ask(source)
+            self._ask(source, stop)
             self.clock.wait(due, stop)
 
-    def _ask(self, source: SpotSource) -> None:
+    def _ask(self, source: SpotSource, stop: Event | None = None) -> None:
         now = self.clock.now()
         try:
             told = source.ask()
         except FeedError as error:
+            if stop is not None and stop.is_set():
+                return  # at the end it is no news that nobody answers
             self.errors[source.name] += 1
             log.warning("spot %s: %s", source.name, error)
             return
