@@ -239,13 +239,13 @@ def test_a_source_that_does_not_answer_delays_no_other_nor_the_end(make: Make):
 
     slow = SpotSource("slow", ("XAU",), late)
     quick = SpotSource("quick", ("BTC",), lambda: {"BTC": (100.0, None)})
-    spots = Spots([slow, quick], Clock())
+    spots, before = Spots([slow, quick], Clock()), set(threading.enumerate())
     spots.follow(60, stop)
+    mine = set(threading.enumerate()) - before
     try:
         assert until(lambda: spots.latest("BTC") is not None)
-        followers = [thread for thread in threading.enumerate() if "_follow" in thread.name]
-        assert len(followers) >= 2
-        assert all(thread.daemon for thread in followers)
+        assert len(mine) == 2
+        assert all(thread.daemon for thread in mine)
     finally:
         stop.set()
         held.set()
@@ -259,11 +259,13 @@ def test_at_the_end_it_is_no_news_that_nobody_answers(caplog: pytest.LogCaptureF
         stop.wait(30)
         raise FeedError("gone")
 
-    spots = Spots([SpotSource("gone", ("BTC",), gone)], Clock())
+    spots, before = Spots([SpotSource("gone", ("BTC",), gone)], Clock()), set(threading.enumerate())
     spots.follow(60, stop)
     assert asked.wait(30)
+    (mine,) = set(threading.enumerate()) - before
     stop.set()
-    assert until(lambda: not any("_follow" in thread.name for thread in threading.enumerate()))
+    mine.join(30)
+    assert not mine.is_alive()
     assert spots.errors["gone"] == 0
     assert not caplog.records
 
