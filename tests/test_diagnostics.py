@@ -59,6 +59,16 @@ def test_horizons_are_those_that_the_prompt_has_and_whose_price_is_known(increme
         assert [c.horizon for c in check_horizons(paths, 100.0, truth, increment)] == expected[1:]
 
 
+def test_what_the_price_did_before_the_start_is_no_forecasts() -> None:
+    paths = np.array([[0.0, 0.0, 0.0], [-0.01, 0.0, 0.01]], np.float32)
+    (still,) = check_horizons(paths, 100.0, np.array([100.0, 100.0]), 60)
+    (moved,) = check_horizons(paths, 100.0, np.array([105.0, 105.0]), 60)
+    (unknown,) = check_horizons(paths, 100.0, np.array([np.nan, 105.0]), 60)
+    assert moved == still
+    assert unknown.pit > 0.8
+    assert unknown.error == pytest.approx(1e4 * np.log(1.05))
+
+
 def test_a_calibrated_forecast_is_called_calibrated() -> None:
     checks = dg.horizon_checks(forecasts())
     found = dg.coverage(checks)

@@ -20,10 +20,10 @@ class HorizonCheck:
     horizon : int
         Seconds after the start time.
     pit : float
-        Probability integral transform: the share of the paths below the realised price, in (0, 1). Uniform over prompts
-        if the forecast is calibrated.
+        Probability integral transform: the share of the paths that moved less than the price did since the start time,
+        in (0, 1). Uniform over prompts if the forecast is calibrated.
     error : float
-        Realised log-return since the anchor, less the paths' mean, basis points.
+        Realised log-return since the start time, less the paths' mean, basis points.
     spread : float
         Standard deviation of the paths' log-returns, basis points.
     """
@@ -51,6 +51,10 @@ def check_horizons(
 
     Notes
     -----
+    Moves are those since the start time, as in the score: what the price did between the anchor and the start is no
+    forecast's, and would make every one look too narrow at short horizons. Where the price at the start is missing, the
+    anchor stands in.
+
     The rank histogram's convention: of n paths, ``(below + (equal + 1) / 2) / (n + 1)``; see Hamill (2001),
     doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2.
 
@@ -61,11 +65,12 @@ def check_horizons(
     0.625
     """
     found = []
+    origin = anchor if np.isnan(truth[0]) else float(truth[0])
     for horizon in HORIZONS:
         step, rest = divmod(horizon, time_increment)
         if rest or step >= len(truth) or np.isnan(truth[step]):
             continue
-        outcome, ensemble = np.log(truth[step] / anchor), paths[step].astype(np.float64)
+        outcome, ensemble = np.log(truth[step] / origin), paths[step].astype(np.float64)
         below = np.count_nonzero(ensemble < outcome) + np.count_nonzero(ensemble <= outcome)
         found.append(
             HorizonCheck(

@@ -226,7 +226,7 @@ def pit(histogram: pd.DataFrame, competition: str, *, synthetic: bool = False) -
     inside = histogram[histogram["competition"] == competition]
     names, horizons = inside["forecaster"].unique(), sorted(inside["horizon"].unique())
     figure, axes = panels(
-        len(names) * len(horizons), f"{competition}: where realised prices fell among the paths (PIT)",
+        len(names) * len(horizons), f"{competition}: where realised moves fell among the paths (PIT)",
         "Flat within the band: calibrated. A bowl: too narrow; a hump: too wide; a slope: biased. Band: 95 % of the "
         f"bars of a calibrated forecast, counting only prompts that do not overlap. {counted(inside['prompts'])}",
         synthetic=synthetic, columns=len(horizons), width=2.05, height=1.75, sharey=True,
@@ -267,7 +267,7 @@ def coverage(frame: pd.DataFrame, competition: str, *, synthetic: bool = False) 
     styles = looks(inside["forecaster"])
     figure, axes = panels(
         len(levels), f"{competition}: coverage",
-        "How often the realised price fell within a forecast's central interval; on the line: calibrated, below it: "
+        "How often the realised move fell within a forecast's central interval; on the line: calibrated, below it: "
         f"too narrow. {counted(inside['prompts'])} Bars: 95 % intervals that allow for overlapping prompts.",
         synthetic=synthetic, columns=len(levels), width=3.0,
     )  # fmt: skip
@@ -303,7 +303,7 @@ def term_structure(frame: pd.DataFrame, competition: str, *, synthetic: bool = F
     assets, styles = list(inside["asset"].unique()), looks(inside["forecaster"])
     figure, axes = panels(
         len(assets), f"{competition}: volatility by horizon",
-        "Root mean square of realised moves since the anchor (black) and of the forecasts' spread. A line below the "
+        "Root mean square of realised moves since the start (black) and of the forecasts' spread. A line below the "
         f"black one is too narrow at that horizon. {counted(inside['prompts'])}",
         synthetic=synthetic, columns=4, width=2.5, height=2.1,
     )  # fmt: skip
