@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from ewmalab.fastmath import FAST, cos_2pi_uniform, exp2m1, minus_log2_uniform
-from ewmalab.forecast.kernels import _BLOCK, _next
+from ewmalab.forecast.kernels import _BLOCK, LOG_RETURN_LIMIT, _next
 
 LAST_TIME, LAST_CLOSE, COUNT, FIRST = range(4)
 """Entries of a state: label and close of the newest bar, returns seen; from FIRST on the averages."""
@@ -88,7 +88,7 @@ def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out)
     two_ln2 = _f32(2.0 * math.log(2.0))
     to_log2 = _f32(1.0 / math.log(2.0))
     fixed, moving = _f32(level) * to_log2, _f32(wave) * to_log2
-    limit = _f32(29.0)
+    limit = _f32(LOG_RETURN_LIMIT)
     for first in range(0, half, _BLOCK):
         m = min(_BLOCK, half - first)
         s0 = lanes[0, first : first + m].copy()

@@ -46,13 +46,13 @@ class Section:
     title : str
     text : list of str
         Paragraphs.
-    content : list of Figure, Table or str
-        In order; a text among them is a paragraph.
+    content : list of Figure or Table
+        In order, after the paragraphs.
     """
 
     title: str
     text: list[str] = field(default_factory=list)
-    content: list[Figure | Table | str] = field(default_factory=list)
+    content: list[Figure | Table] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ def named_figures(reports: Sequence[Report]) -> Iterator[tuple[str, Figure]]:
     for report in reports:
         for section in report.sections:
             for item in section.content:
-                if not isinstance(item, Table | str):
+                if not isinstance(item, Table):
                     number += 1
                     slug = re.sub(r"[^a-z0-9]+", "-", title_of(item).lower()).strip("-")
                     yield f"{number:02d}-{slug}"[:80], item
@@ -135,9 +135,7 @@ def render_page(reports: Sequence[Report], progress: Callable[[], None] | None =
             number += 1
             body += [f"<p>{html.escape(text)}</p>" for text in section.text]
             for item in section.content:
-                if isinstance(item, str):
-                    body.append(f"<p>{html.escape(item)}</p>")
-                elif isinstance(item, Table):
+                if isinstance(item, Table):
                     body.append(_table(item))
                 else:
                     body.append(_figure(next(names)[0], item))
