@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast import ewma_kernels as ek
 from ewmalab.forecast.kernels import ewma_paths
-from ewmalab.forecast.protocol import LogReturns, Prompt
+from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import MINUTE, Bars
 from ewmalab.market.resample import no_forming, resample
@@ -130,13 +130,7 @@ class Ewma:
         """
         if not len(bars):
             return state
-        if bars.resolution != MINUTE:
-            raise ForecasterError(f"ewma takes bars of {MINUTE} s, got {bars.resolution} s")
-        seen = state.minute[ek.LAST_TIME]
-        if bars.timestamp[0] <= seen:
-            raise ForecasterError(
-                f"ewma: bar {int(bars.timestamp[0])} of {self.asset.symbol} is not after the newest seen, {int(seen)}"
-            )
+        check_bars("ewma", self.asset.symbol, bars, state.minute[ek.LAST_TIME])
         bars = self._with_ranges(bars, state.minute)
         minute = self._filter(state.minute, bars, self.half_life_1m)
         longer, forming = resample(bars, FIVE_MINUTES, state.forming)

@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ewmalab.errors import ForecasterError
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import Bars
+from ewmalab.market.bars import MINUTE, Bars
 
 LogReturns = npt.NDArray[np.float32]
 State = TypeVar("State")
@@ -141,3 +142,18 @@ class ScaleFree(Protocol[StateOut]):
             Of the prompts.
         """
         ...
+
+
+def check_bars(name: str, asset: str, bars: Bars, seen: float) -> None:
+    """Refuse bars that are not minute bars, or do not follow the newest seen (NaN: none).
+
+    Raises
+    ------
+    ForecasterError
+    """
+    if bars.resolution != MINUTE:
+        raise ForecasterError(f"{name} takes bars of {MINUTE} s, got {bars.resolution} s")
+    if bars.timestamp[0] <= seen:
+        raise ForecasterError(
+            f"{name}: bar {int(bars.timestamp[0])} of {asset} is not after the newest seen, {int(seen)}"
+        )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast import har_kernels as hk
-from ewmalab.forecast.protocol import LogReturns, Prompt
+from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
 from ewmalab.forecast.seasons import day_classes, week_bins
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import MINUTE, Bars
@@ -156,13 +156,7 @@ class SeasonalHar:
         """
         if not len(bars):
             return state
-        if bars.resolution != MINUTE:
-            raise ForecasterError(f"seasonal-har takes bars of {MINUTE} s, got {bars.resolution} s")
-        if bars.timestamp[0] <= state[hk.LAST_TIME]:
-            raise ForecasterError(
-                f"seasonal-har: bar {int(bars.timestamp[0])} of {self.asset.symbol} is not after the newest seen, "
-                f"{int(state[hk.LAST_TIME])}"
-            )
+        check_bars("seasonal-har", self.asset.symbol, bars, state[hk.LAST_TIME])
         new = state.copy()
         self.follow(new, bars, np.empty((0, len(state))))
         return new
