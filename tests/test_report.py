@@ -74,8 +74,8 @@ def sweeps(settings: LoadedSettings) -> dict[int, ew.SweepResult]:
         "settings": settings,
     }
     return {
-        1: ew.sweep({"half_life_1m": ["10m", "1h", "6h"]}, walk_forward="1d/1d", **common),
-        2: ew.sweep({"half_life_1m": ["10m", "1h"], "nu_1m": [3, 8]}, **common),
+        1: ew.sweep({"half_life_1m": ["10m", "1h", "6h"]}, walk_forward="1d/1d", name="curve", **common),
+        2: ew.sweep({"half_life_1m": ["10m", "1h"], "nu_1m": [3, 8]}, name="map", **common),
     }
 
 
@@ -112,17 +112,21 @@ def live_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LoadedSett
     return log_dir, settings
 
 
+def kept(name: str, settings: LoadedSettings) -> Experiment:
+    [path] = Path(settings.values.run.experiments_dir).glob(f"*-{name}-*")
+    return Experiment(path)
+
+
 @pytest.fixture(scope="module")
 def reports(
     experiment: Experiment, settings: LoadedSettings, sweeps: dict[int, ew.SweepResult], leaderboard: dict[str, Any],
     live_log: tuple[Path, LoadedSettings],
 ) -> dict[str, Report]:  # fmt: skip
-    found = sorted(Path(settings.values.run.experiments_dir).glob("*-sweep-*"))
     log = LiveLog.read(live_log[0])
     return {
         "backtest": backtest_report(experiment, settings.values.data.cache_dir),
-        "curve": sweep_report(Experiment(found[0])),
-        "map": sweep_report(Experiment(found[1])),
+        "curve": sweep_report(kept("curve", settings)),
+        "map": sweep_report(kept("map", settings)),
         "leaderboard": leaderboard_report(leaderboard),
         "live": live_report(log, track_record(log, live_log[1], now=NOW)),
     }
@@ -430,7 +434,7 @@ def test_the_command_takes_any_kind_of_source(
 ) -> None:
     field = tmp_path / "field.json"
     field.write_bytes(orjson.dumps(leaderboard))
-    swept = sorted(Path(settings.values.run.experiments_dir).glob("*-sweep-*"))[0]
+    swept = kept("curve", settings)
     arguments = ["report", swept.name, str(field), "-o", str(tmp_path / "out"), "--json"]
     arguments += [f"--set=run.experiments_dir={settings.values.run.experiments_dir}"]
     done = CliRunner().invoke(app, arguments)
