@@ -204,6 +204,11 @@ class SeasonalHarSettings(_Section):
     """Parameters of the forecaster ``seasonal-har``."""
 
     artifact: str
+    volatility_scale: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+    refit: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
+    history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
+    assets: tuple[str, ...]
+    folder: str
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]

@@ -30,9 +30,12 @@ def entry(clock: str) -> dict[str, Any]:
 def artifact() -> dict[str, Any]:
     """Return the whole artifact."""
     return {
-        "format": FORMAT, "half_lives": list(HALF_LIVES), "assets": {"BTC": entry("week"), "SPYX": entry("day")},
-        "pooled": {"metal": entry("week"), "equity": entry("day")},
-    }  # fmt: skip
+        "format": FORMAT,
+        "end": "1970-01-01T00:00:00Z",
+        "half_lives": list(HALF_LIVES),
+        "assets": {"BTC": entry("week"), "SPYX": entry("day")},
+        "pooled": {"metal": entry("week") | {"of": 2}, "equity": entry("day") | {"of": 5}},
+    }
 
 
 def written() -> Path:

@@ -12,21 +12,25 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import integrate, stats
 from typer.testing import CliRunner
 
 from ewmalab.cli import app
 from ewmalab.errors import ForecasterError, MissingDataError
-from ewmalab.fitting.curves import _crps
+from ewmalab.fitting.curves import DESIGNS
 from ewmalab.fitting.fit import fit
+from ewmalab.fitting.kernels import crps_by_scale, crps_of_scales
 from ewmalab.fitting.seasons import week_season
+from ewmalab.fitting.shocks import fit_shocks, unit_draws
 from ewmalab.forecast import har_kernels as hk
-from ewmalab.forecast.artifact import read_artifact, seasonal_har, write_artifact
+from ewmalab.forecast.artifact import entry_for, read_artifact, seasonal_har, write_artifact
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.rulebook import load_rulebook
+from ewmalab.rulebook import iso, load_rulebook
+from ewmalab.scoring.crps import crps_ensemble
 
 BOOK = load_rulebook()
 BEGIN = 1_768_435_200 - 60 * DAY
@@ -104,18 +108,23 @@ def test_the_score_that_is_fitted_is_the_crps_of_a_student_t(y: float, sigma: fl
     law = stats.t(4, scale=sigma)
     left, _ = integrate.quad(lambda x: law.cdf(x) ** 2, -np.inf, y)
     right, _ = integrate.quad(lambda x: law.sf(x) ** 2, y, np.inf)
-    value, slope = _crps(np.array([y]), np.array([sigma]))
-    assert value[0] == pytest.approx(left + right, rel=1e-5, abs=1e-6)
-    step = 1e-5 * sigma
-    up, down = (_crps(np.array([y]), np.array([sigma + d]))[0][0] for d in (step, -step))
-    assert slope[0] == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-5)
+
+    def crps(scale: float) -> tuple[float, float]:
+        nothing = np.zeros(0)
+        return crps_of_scales(np.array([y]), np.zeros((1, 0)), np.log(scale), nothing, nothing, 1.0)  # type: ignore[no-any-return]
+
+    value, slope = crps(sigma)
+    assert value == pytest.approx(left + right, rel=1e-5, abs=1e-6)
+    step = 1e-5
+    up, down = (crps(sigma * np.exp(d))[0] for d in (step, -step))
+    assert slope == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-5)
 
 
 def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: dict[str, Bars], tmp_path: Path) -> None:
     forecaster = seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)))
     state = forecaster.update(forecaster.initial_state(), bars["BTC"])
     for step, length in ((300, DAY), (60, 3600)):
-        prompt = Prompt(BEGIN + 40 * DAY, "x", "BTC", 0, step, length, 2000)
+        prompt = Prompt(BEGIN + 40 * DAY, "x", "BTC", BEGIN + 40 * DAY, step, length, 2000)
         paths = forecaster.simulate(state, prompt, prompt.stream(1))
         minutes = prompt.start_time + MINUTE * np.arange(length // MINUTE)
         truth = 5e-4 * np.sqrt((by_hour(minutes) ** 2).sum())
@@ -135,9 +144,53 @@ def later(bars: Bars) -> Bars:
     return Bars.from_closes(times, np.full(2000, 3.0 * float(bars.close[-1])))
 
 
-def test_too_few_bars_are_refused() -> None:
-    with pytest.raises(MissingDataError, match="too few"):
-        fit({"BTC": market(3, by_hour)}, BOOK, end=BEGIN + 3 * DAY)
+def test_too_few_bars_are_refused_and_left_to_what_others_share(bars: dict[str, Bars]) -> None:
+    short = market(3, by_hour)
+    with pytest.raises(MissingDataError, match=r"too few bars before .*: BTC 4,320 of 10,070"):
+        fit({"BTC": short}, BOOK, end=BEGIN + 3 * DAY)
+    found = fit({**bars, "SOL": short}, BOOK, end=BEGIN + 40 * DAY)
+    assert found["left_out"] == {"SOL": 4320}
+    assert list(found["assets"]) == ["BTC", "ETH"]
+
+
+def test_an_artifact_tells_what_it_has_seen(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:
+    assert fitted["assets"]["BTC"]["seen"] == {
+        "bars": len(bars["BTC"]), "first": iso(BEGIN), "last": iso(BEGIN + 40 * DAY - MINUTE),
+        "sha256": bars["BTC"].digest(),
+    }  # fmt: skip
+    report = fitted["assets"]["BTC"]["report"]["60"]
+    assert report["start_times"] > 1000
+    assert all(0.5 < moved < 1.0 for moved in report["mean_absolute_standardised_return"].values())
+
+
+def test_a_short_history_is_shrunk_towards_its_class(bars: dict[str, Bars]) -> None:
+    wild = market(10, lambda times: np.where(times // 3600 % 2, 3.0, 1.0), 5)  # a season that ETH does not have
+    wild = Bars.from_closes(wild.timestamp + 30 * DAY, wild.close)
+    alone, with_it = (fit({"SOL": wild, **more}, BOOK, end=BEGIN + 40 * DAY)["assets"]["SOL"]["season"]["level"]
+                      for more in ({}, {"ETH": bars["ETH"]}))  # fmt: skip
+    assert np.std(np.log(with_it)) < 0.8 * np.std(np.log(alone))
+
+
+@given(hnp.arrays(float, st.integers(1, 30), elements=st.floats(-3, 3)),
+       hnp.arrays(float, st.integers(2, 30), elements=st.floats(-3, 3)), st.floats(0.2, 5))  # fmt: skip
+def test_the_crps_of_scaled_draws_is_that_of_the_score(observed: np.ndarray, draws: np.ndarray, scale: float) -> None:
+    found = crps_by_scale(np.sort(observed), np.sort(draws), np.array([scale]))[0]
+    members = np.broadcast_to(scale * draws, (len(observed), len(draws)))
+    assert found == pytest.approx(crps_ensemble(observed, members).mean(), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("nu", "level"), [(4.0, 0.0), (50.0, 0.4), (50.0, 0.0)])
+def test_planted_shocks_are_found(nu: float, level: float) -> None:
+    design = DESIGNS[1]
+    out = np.empty((61, 20_000), np.float32)
+    lanes = RandomStream.of(5, "a", "b", 3).lanes(10_000)
+    hk.stochastic_volatility_paths(lanes, nu, level, 0.0, 0.9, np.full(60, 1.3, np.float32), out)
+    seen = {n: np.diff(out[::n], axis=0).ravel() / np.sqrt(n) for n in design.lengths}
+    found = fit_shocks({"X": seen}, design)["X"]
+    moved = found.scale * np.abs(unit_draws(design, found)[1]).mean()
+    assert moved == pytest.approx(np.abs(seen[1]).mean(), rel=0.03)
+    assert found.nu <= 6 if nu == 4 else found.nu >= 12
+    assert np.hypot(found.level, found.wave) == pytest.approx(level, abs=0.25)
 
 
 # --------------------------------------------------------------------------------------------- paths
@@ -185,10 +238,45 @@ def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common(tmp_pat
     path = str(write_artifact(har.artifact(), tmp_path))
     assert seasonal_har(BOOK.asset("XAU"), path).season.clock == "week"
     assert seasonal_har(BOOK.asset("TSLAX"), path).season.clock == "day"
-    with pytest.raises(ForecasterError, match="neither WTIOIL nor another"):
-        seasonal_har(BOOK.asset("WTIOIL"), path)
+    artifact = read_artifact(path)
+    assert entry_for(BOOK.asset("BTC"), artifact)[1] == ""
+    assert entry_for(BOOK.asset("TSLAX"), artifact)[1].startswith("TSLAX was not fitted: it takes what 5 of its class")
+
+
+def test_without_its_like_it_knows_nothing_and_says_so(tmp_path: Path, bars: dict[str, Bars]) -> None:
+    path = str(write_artifact(har.artifact(), tmp_path))
+    entry, words = entry_for(BOOK.asset("WTIOIL"), read_artifact(path))
+    assert entry is None
+    assert words.startswith("WTIOIL: nothing like it was fitted (only BTC, SPYX)")
+    forecaster = seasonal_har(BOOK.asset("WTIOIL"), path)
+    assert set(forecaster.season.level) == {1.0}
+    state = forecaster.update(forecaster.initial_state(), market(4, lambda times: np.ones(len(times))))
+    for step, length in ((300, DAY), (60, 3600)):
+        prompt = Prompt(BEGIN + 4 * DAY, "x", "WTIOIL", BEGIN + 4 * DAY, step, length, 4000)
+        sigma = forecaster.simulate(state, prompt, prompt.stream(1))[-1].std() / np.sqrt(length / MINUTE)
+        assert sigma == pytest.approx(5e-4, rel=0.1)
     with pytest.raises(ForecasterError, match="has not been fitted"):
         seasonal_har(BOOK.asset("BTC"), "")
+    assert entry_for(BOOK.asset("BTC"), None)[1].startswith("BTC: nothing has been fitted yet")
+
+
+def test_a_forecast_of_what_the_fit_has_seen_is_refused(
+    fitted: dict[str, Any], bars: dict[str, Bars], tmp_path: Path
+) -> None:
+    forecaster = seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)))
+    state = forecaster.update(forecaster.initial_state(), bars["BTC"])
+    end = BEGIN + 40 * DAY
+    asked = Prompt(end, "x", "BTC", end - 1, 300, DAY, 10)
+    with pytest.raises(ForecasterError, match="it has seen that future"):
+        forecaster.simulate(state, asked, asked.stream(1))
+
+
+def test_the_volatility_scale_is_a_factor(tmp_path: Path) -> None:
+    path = str(write_artifact(har.artifact(), tmp_path))
+    once, twice = (seasonal_har(BOOK.asset("BTC"), path, volatility_scale=x) for x in (1.0, 2.0))
+    state = once.update(once.initial_state(), market(2, by_hour))
+    asked = Prompt(BEGIN + 2 * DAY, "x", "BTC", BEGIN + 2 * DAY, 60, 3600, 10)
+    np.testing.assert_allclose(twice.volatility(state, asked), 2 * once.volatility(state, asked), rtol=1e-6)
 
 
 def test_a_pooled_entry_lies_between_those_it_pools(fitted: dict[str, Any]) -> None:

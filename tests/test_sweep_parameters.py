@@ -74,7 +74,14 @@ def test_a_forecasters_own_setting_comes_before_one_of_the_same_name_elsewhere()
 
 def test_a_name_that_two_sections_share_is_refused_with_both_of_them() -> None:
     """No two sections share one today: these settings are made up."""
-    sections = {"ewma": {}, "random_walk": {}, "plugin": {}, "replay": {"lead": 1}, "run": {"lead": 2}}
+    sections = {
+        "ewma": {},
+        "random_walk": {},
+        "seasonal_har": {},
+        "plugin": {},
+        "replay": {"lead": 1},
+        "run": {"lead": 2},
+    }
     settings: Any = SimpleNamespace(values=SimpleNamespace(**sections))
     with pytest.raises(ConfigError, match=r"'lead' may be replay\.lead or run\.lead: name it with its section"):
         resolve("lead", None, settings, "ewma")

@@ -45,6 +45,9 @@ def plan_again(experiment: Experiment, cache_dir: Path | str, assets: Sequence[s
     if options["prompts"]:
         raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not hold")
     settings = read_settings(orjson.dumps(notes["layers"])).with_flags({"data.cache_dir": str(cache_dir)})
+    if not settings.values.seasonal_har.assets:  # fits see all assets of the run, not only those of interest here
+        seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
+        settings = settings.with_flags({"seasonal_har.assets": list(seen)})
     plan = plan_backtest(
         settings, start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
         competitions=options["competitions"], assets=list(assets), forecasters=inputs["forecasters"],
@@ -71,8 +74,9 @@ def simulate_again(experiment: Experiment, cache_dir: Path | str, keys: Sequence
     for name, competition, asset, start in keys:
         item = next(i for i in plan.groups[competition, asset] if i.prompt.start_time == start)
         prompt, bars = item.prompt, plan.data.model[asset]
-        bars = bars.rows(int(np.searchsorted(bars.timestamp, plan.warmups[competition, asset])), len(bars))
-        forecaster = plan.make(name, asset)
+        part = next(p for p in plan.parts() if name in p.names and item in p.groups.get((competition, asset), ()))
+        bars = bars.rows(int(np.searchsorted(bars.timestamp, part.warmups[competition, asset])), len(bars))
+        forecaster = part.make(name, asset)
         (moment,) = walk(forecaster, bars, [prompt])
         paths = simulate(forecaster, moment, plan.settings.values.run.seed)
         truth, _ = realised_path(plan.data.realised[asset], prompt)

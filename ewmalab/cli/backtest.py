@@ -18,7 +18,8 @@ def backtest(
             "--forecaster",
             "-f",
             metavar="NAME",
-            help="ewma, ewma@seed, random-walk or package.module:attribute. Repeatable; the last is the baseline.",
+            help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
+            "baseline.",
         ),
     ] = None,
     assets: common.AssetsOption = None,
@@ -29,6 +30,9 @@ def backtest(
     cadence: common.CadenceOption = None,
     request_lead: Annotated[str | None, typer.Option(help="Time between request and start, e.g. 60s.")] = None,
     simulations: common.SimulationsOption = None,
+    refit: Annotated[
+        str | None, typer.Option(help="Fit seasonal-har anew so often, on the bars known then, e.g. 1d.")
+    ] = None,
     seed: common.SeedOption = None,
     threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
     partial: common.PartialOption = False,
@@ -50,6 +54,8 @@ def backtest(
       ewmalab backtest --start 2026-01-15 --feed simulated --assets BTC,ETH
 
       ewmalab backtest --start 2026-01-08 --days 7 -f ewma -f ewma@seed
+
+      ewmalab backtest --start 2026-01-08 --days 7 -f seasonal-har -f ewma --refit 1d
     """
     common.check_name(name)
     begin = common.when(start)
@@ -62,6 +68,7 @@ def backtest(
             "data.feed": feed,
             "data.scored_feed": scored_feed,
             "replay.request_lead": request_lead,
+            "seasonal_har.refit": refit,
         },
     )
     from ewmalab.replay.backtest import backtest as run
@@ -97,6 +104,8 @@ def backtest(
             progress=lambda done: bar.advance(task, done),
             render=backtest_text,
         )
+    for remark in plan.remarks():
+        common.say(remark)
     if json:
         common.print_json(
             {

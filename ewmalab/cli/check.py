@@ -61,15 +61,19 @@ def lookahead(
 
       ewmalab check lookahead --start 2026-01-10 -f my_package.model:Mine --assets BTC
     """
-    from ewmalab.replay.checks import check_lookahead
+    from ewmalab.replay.checks import LookaheadReport, check_lookahead
     from ewmalab.rulebook import iso
 
     plan = _plan(start, days, forecaster, assets, competitions, rules, feed, config, set_)
     with common.progress(quiet=json) as bar:
-        task = bar.add_task("checking", total=len(plan.forecasters) * len(plan.groups))
-        report = check_lookahead(
-            plan.forecasters, plan.make, plan.groups, plan.warmups, plan.data,
-            seed=plan.settings.values.run.seed, cuts=cuts, progress=lambda: bar.advance(task),
+        parts = list(plan.parts())
+        task = bar.add_task("checking", total=sum(len(part.names) * len(part.groups) for part in parts))
+        report = LookaheadReport.of(
+            check_lookahead(
+                part.names, part.make, part.groups, part.warmups, plan.data,
+                seed=plan.settings.values.run.seed, cuts=cuts, progress=lambda: bar.advance(task),
+            )
+            for part in parts
         )  # fmt: skip
     if json:
         common.print_json(
@@ -121,9 +125,13 @@ def warmup(
     from ewmalab.replay.checks import check_warmup
 
     plan = _plan(start, 1.0, forecaster, assets, competitions, rules, feed, config, set_)
-    rows = check_warmup(
-        plan.forecasters, plan.make, plan.groups, plan.warmups, plan.data, seed=plan.settings.values.run.seed
-    )
+    rows = [
+        row
+        for part in plan.parts()
+        for row in check_warmup(
+            part.names, part.make, part.groups, part.warmups, plan.data, seed=plan.settings.values.run.seed
+        )
+    ]
     worst = max((max(abs(r.half), abs(r.three_quarters)) for r in rows), default=0.0)
     if json:
         from dataclasses import asdict

@@ -12,11 +12,13 @@ from ewmalab.cli import common
 
 def fit(
     start: Annotated[str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).")],
-    days: Annotated[float, typer.Option(min=8, help="Days of bars; the fit's present is their end.")] = 120.0,
+    days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
     forecaster: Annotated[str, typer.Option("--forecaster", "-f", help="seasonal-har.")] = "seasonal-har",
     assets: common.AssetsOption = None,
     feed: common.FeedOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of artifacts.")] = Path("fits"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of seasonal_har.folder.")
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -24,7 +26,9 @@ def fit(
     """Estimate seasonality, volatility curve and shocks from cached bars.
 
     Writes a small artifact, named by its content. An asset that is not in it
-    takes what the fitted ones of its class have in common.
+    takes what the fitted ones of its class have in common. The fit sees the
+    bars that are closed a request's lead before the end of the days: prompts
+    that start there can be answered with it, earlier ones are refused.
 
     Examples:
 
@@ -44,22 +48,40 @@ def fit(
 
     if forecaster != "seasonal-har":
         raise typer.BadParameter(f"{forecaster!r}: only seasonal-har is fitted", param_hint="--forecaster")
-    loaded = common.settings(config, set_, {"data.feed": feed})
-    rulebook, began = load_rulebook(), perf_counter()
+    loaded = common.settings(config, set_, {"data.feed": feed, "seasonal_har.folder": str(output) if output else None})
+    values, rulebook, began = loaded.values, load_rulebook(), perf_counter()
     begin = common.when(start)
-    end = begin + round(days * DAY)
-    cache, name = open_cache(loaded.values.data.cache_dir), cache_name(loaded.values.data.feed, loaded.values)
+    end = begin + round(days * DAY) - values.replay.request_lead
+    cache, name = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
     chosen = common.upper(assets) or list(rulebook.symbols)
-    bars = {asset: cache.read(name, asset, begin, end) for asset in chosen if rulebook.asset(asset)}
-    bars = {asset: own for asset, own in bars.items() if len(own) or assets}
-    if not any(len(own) for own in bars.values()):
-        raise MissingDataError(f"the cache has no bars of {name} in that time; see `ewmalab data list`")
-    artifact = run(bars, rulebook, end=end)
-    artifact["feed"] = name
-    path = write_artifact(artifact, output)
+    with common.progress(quiet=json) as bar:
+        bar.add_task("fitting", total=None)
+        bars = {asset: cache.read(name, asset, begin, end) for asset in chosen if rulebook.asset(asset)}
+        bars = {asset: own for asset, own in bars.items() if len(own) or assets}
+        if not any(len(own) for own in bars.values()):
+            raise MissingDataError(f"the cache has no bars of {name} in that time; see `ewmalab data list`")
+        artifact = run(bars, rulebook, end=end, feed=name)
+        path = write_artifact(artifact, Path(values.seasonal_har.folder))
     seconds = perf_counter() - began
     if json:
-        common.print_json({"artifact": str(path), "assets": list(bars), "seconds": round(seconds, 3)})
+        common.print_json(
+            {
+                "artifact": str(path), "end": artifact["end"], "assets": list(artifact["assets"]),
+                "left_out": artifact["left_out"], "seconds": round(seconds, 3),
+            }
+        )  # fmt: skip
         return
-    print(f"fitted {', '.join(bars)} on bars of {name} before {iso(end)}, {seconds:.1f} s")
+    rows = [
+        (asset, f"{entry['seen']['first'][:10]} to {entry['seen']['last'][:10]}", f"{entry['seen']['bars']:,}",
+         *(_shape(entry["shocks"].get(step)) for step in ("300", "60")))
+        for asset, entry in artifact["assets"].items()
+    ]  # fmt: skip
+    print(common.table(("asset", "days", "bars", "24h: scale, nu", "1h: scale, nu"), rows))
+    for asset, count in artifact["left_out"].items():
+        print(f"{asset}: {count:,} bars are too few: it takes what others of its class share")
+    print(f"fitted on bars of {name} closed by {iso(end)}, {seconds:.1f} s")
     print(f"artifact: {path}\nuse it:   --set seasonal_har.artifact={path}")
+
+
+def _shape(shocks: dict[str, float] | None) -> str:
+    return "" if shocks is None else f"{shocks['scale']:.2f}, {shocks['nu']:g}"

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.fitting.curves import DESIGNS, Design, Windows, edges_of, fit_curves, windows
-from ewmalab.fitting.seasons import day_seasons, week_season
+from ewmalab.fitting.curves import DESIGNS, Design, Past, fit_curves, standardised, windows
+from ewmalab.fitting.seasons import LEAST_DAYS, pooled_seasons
+from ewmalab.fitting.shocks import fit_shocks
 from ewmalab.forecast import har_kernels as hk
 from ewmalab.forecast.artifact import FORMAT
-from ewmalab.forecast.seasonal_har import HALF_LIVES, Curve, SeasonalHar, Shocks
-from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import Bars
+from ewmalab.forecast.seasonal_har import HALF_LIVES, Curve, Season, SeasonalHar
+from ewmalab.market.bars import DAY, Bars
 from ewmalab.rulebook import Rulebook, iso
 
-_SESSIONS = ("equity", "index")  # classes that follow the US cash session
-_LEVEL, _WAVE, _WAVE_HALF_LIFE, _NU = 0.3, 0.5, 10_800, 20.0
+_LEAST_WINDOWS = 100
+_LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
 
 
-def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int) -> dict[str, Any]:
-    """Estimate seasonality, volatility curve and the shocks' scale of each asset from bars before a time.
+def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "") -> dict[str, Any]:
+    """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
+
+    Slopes are common to all assets; seasons and levels are shrunk towards those of the asset's class, the more the
+    shorter its history. An asset of too few bars is left to what its class has in common.
 
     Parameters
     ----------
     bars : mapping of asset to Bars
-        Those labelled from `end` on are not looked at.
+        Those that are not closed at `end` are not looked at.
     rulebook : Rulebook
     end : int
         Seconds since 1970-01-01 UTC: the present of the fit.
+    feed : str
+        Where the bars are from, for the record.
 
     Returns
     -------
@@ -41,50 +46,88 @@ def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int) -> dict[str, 
     Raises
     ------
     MissingDataError
-        If an asset has too few bars.
+        If no asset has bars enough.
     """
-    known = {asset: own.known_at(end) for asset, own in bars.items()}
-    equities = {a: b for a, b in known.items() if rulebook.asset(a).asset_class in _SESSIONS}
-    seasons = {a: week_season(b) for a, b in known.items() if a not in equities}
-    if equities:
-        seasons |= day_seasons(equities)
-    entries: dict[str, dict[str, Any]] = {}
-    made: dict[str, tuple[Bars, np.ndarray]] = {}
-    for asset, own in known.items():
-        forecaster = SeasonalHar(rulebook.asset(asset), seasons[asset], {}, {})
-        states = np.empty((len(own), hk.FIRST + len(HALF_LIVES)))
-        forecaster.follow(forecaster.initial_state(), own, states)
-        made[asset] = own, states
-        season = seasons[asset]
-        entries[asset] = {
-            "season": {"clock": season.clock, "level": season.level.tolist(), "minute": season.minute.tolist()},
-            "curves": {}, "shocks": {}, "bars": own.digest(), "from": iso(int(own.timestamp[0])),
-        }  # fmt: skip
+    known = {asset: bars[asset].known_at(end) for asset in sorted(bars)}
+    short = {asset: len(own) for asset, own in known.items() if len(own) < least_bars(rulebook, asset)}
+    known = {asset: own for asset, own in known.items() if asset not in short}
+    if not known:
+        found = ", ".join(f"{a} {count:,} of {least_bars(rulebook, a):,}" for a, count in short.items())
+        raise MissingDataError(f"too few bars before {iso(end)}: {found}")
+    classes = {asset: rulebook.asset(asset).asset_class for asset in known}
+    seasons = pooled_seasons(known, {asset: rulebook.asset(asset) for asset in known})
+    pasts = {asset: _past(own, rulebook, asset, seasons[asset]) for asset, own in known.items()}
+    entries: dict[str, dict[str, Any]] = {
+        asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}, "seen": _seen(past.bars)}
+        for asset, past in pasts.items()
+    }
     for design in DESIGNS:
-        found = {}
-        for asset, (own, states) in made.items():
-            seen = windows(own, seasons[asset], states, design, int(own.timestamp[0]), end)
-            if len(seen.outcomes) < 100:
-                raise MissingDataError(f"{asset}: {len(seen.outcomes)} windows are too few to fit {design.length} s")
-            found[asset] = seen
-        for asset, curve in fit_curves(found, design).items():
-            entries[asset]["curves"][str(design.step)] = {
-                "knots": curve.knots.tolist(), "memories": list(curve.memories), "level": curve.level.tolist(),
-                "slopes": curve.slopes.tolist(),
-            }  # fmt: skip
-            scale = _scale(found[asset], curve, design)
-            shocks = Shocks(scale, _NU, _LEVEL, _WAVE, _WAVE_HALF_LIFE)
-            entries[asset]["shocks"][str(design.step)] = {
-                name: getattr(shocks, name) for name in ("scale", "nu", "level", "wave", "wave_half_life")
-            }
-    classes = {asset: rulebook.asset(asset).asset_class for asset in entries}
+        step, curves = str(design.step), _curves(pasts, classes, design)
+        left = {asset: standardised(pasts[asset], curve, design) for asset, curve in curves.items()}
+        for asset, shocks in fit_shocks(left, design).items():
+            entries[asset]["curves"][step] = _curve(curves[asset])
+            entries[asset]["shocks"][step] = asdict(shocks)
+            entries[asset]["report"][step] = _report(left[asset], design)
     pooled = {
         name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
         for name in dict.fromkeys(classes.values())
     }
     return {
-        "format": FORMAT, "end": iso(end), "half_lives": list(HALF_LIVES), "assets": entries, "pooled": pooled,
+        "format": FORMAT, "end": iso(end), "feed": feed, "half_lives": list(HALF_LIVES), "assets": entries,
+        "pooled": pooled, "left_out": short,
     }  # fmt: skip
+
+
+def least_bars(rulebook: Rulebook, asset: str) -> int:
+    """Return how many bars an asset needs for a fit of its own."""
+    return LEAST_DAYS[rulebook.asset(asset).sessions] * 1440 - 10
+
+
+def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
+    forecaster = SeasonalHar(rulebook.asset(asset), season, {}, {})
+    states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
+    forecaster.follow(forecaster.initial_state(), bars, states)
+    return Past(bars, season, states)
+
+
+def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design) -> dict[str, Curve]:
+    """Fit the curves, and shrink each level towards the mean of its class."""
+    found = {asset: windows(past, design) for asset, past in pasts.items()}
+    short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _LEAST_WINDOWS]
+    if short:
+        raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
+    fitted = fit_curves(found, design)
+    shrunk = {}
+    for asset, curve in fitted.items():
+        others = np.mean([c.level for a, c in fitted.items() if classes[a] == classes[asset]], axis=0)
+        days = len(pasts[asset].bars) * 60 / DAY
+        own = days / (days + _LEVEL_DAYS)
+        shrunk[asset] = Curve(curve.knots, curve.memories, own * curve.level + (1 - own) * others, curve.slopes)
+    return shrunk
+
+
+def _season(season: Season) -> dict[str, Any]:
+    return {"clock": season.clock, "level": season.level.tolist(), "minute": season.minute.tolist()}
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "knots": curve.knots.tolist(), "memories": list(curve.memories), "level": curve.level.tolist(),
+        "slopes": curve.slopes.tolist(),
+    }  # fmt: skip
+
+
+def _seen(bars: Bars) -> dict[str, Any]:
+    return {
+        "bars": len(bars), "first": iso(int(bars.timestamp[0])), "last": iso(int(bars.timestamp[-1])),
+        "sha256": bars.digest(),
+    }  # fmt: skip
+
+
+def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
+    """Return how much returns moved against what was expected of them, before the shocks were fitted, by length."""
+    moved = {f"{n * design.step}s": round(float(np.abs(z).mean()), 4) for n, z in left.items()}
+    return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
 
 
 def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,31 +144,12 @@ def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
             for step, curve in entries[0]["curves"].items()
         },
         "shocks": {
-            step: shocks | {"scale": float(np.mean([entry["shocks"][step]["scale"] for entry in entries]))}
+            step: shocks
+            | {
+                name: float(np.mean([entry["shocks"][step][name] for entry in entries]))
+                for name in ("scale", "nu", "level", "wave")
+            }
             for step, shocks in entries[0]["shocks"].items()
         },
         "of": len(entries),
     }
-
-
-def _scale(found: Windows, curve: Curve, design: Design) -> float:
-    """Return the factor with which simulated stretches move as much, in the mean, as those of history.
-
-    The curve is that of a Student-t's scale; the shocks are others, and add up over a stretch.
-    """
-    expected = found.logs @ curve.slopes.T + curve.level
-    history = np.abs(found.outcomes / np.exp(expected)).mean(axis=0)
-    steps = design.length // design.step
-    out = np.empty((steps + 1, 4000), np.float32)
-    persistence = 0.5 ** (design.step / _WAVE_HALF_LIFE)
-    lanes = RandomStream.of(0, "", "scale", design.step).lanes(2000)
-    hk.stochastic_volatility_paths(lanes, _NU, _LEVEL, _WAVE, persistence, np.ones(steps, np.float32), out)
-    edges = np.minimum(np.array(_step_edges(design)), steps)
-    simulated = [float(np.abs(out[b] - out[a]).mean() / np.sqrt(b - a)) for a, b in pairwise(edges.tolist())]
-    return float(np.exp(np.mean(np.log(history / np.array(simulated)))))
-
-
-def _step_edges(design: Design) -> list[int]:
-    minutes = design.step // 60
-    edges = [round(edge / minutes) for edge in edges_of(design)]
-    return [max(edge, i) for i, edge in enumerate(edges)]

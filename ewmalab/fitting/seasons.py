@@ -7,15 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.errors import MissingDataError
 from ewmalab.forecast.seasonal_har import Season
 from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, week_bins
 from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.rulebook import Asset
 
 Floats = npt.NDArray[np.float64]
 _DAY_BINS = WEEK_BINS // 7
-_LEAST = 7 * 1440  # returns without which nothing can be said of a week
+LEAST_DAYS = {False: 7, True: 4}
+"""By whether an asset follows the cash session: days without which nothing can be said of its week, or of its day."""
 _OWN = 0.7  # weight of an equity's own profile against that of all
+_WEEKS = 2.0  # an asset of this many weeks has half a say in its own season
+_POWER = 0.5  # of the absolute returns that are averaged: few large ones do not make a season
 
 
 def minute_moves(bars: Bars) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -35,21 +38,35 @@ def relative_moves(times: npt.NDArray[np.int64], moves: Floats) -> Floats:
     return relative
 
 
+def pooled_seasons(bars: Mapping[str, Bars], assets: Mapping[str, Asset]) -> dict[str, Season]:
+    """Estimate the season of each asset, shrunk towards that of its class, the more the shorter its history.
+
+    Parameters
+    ----------
+    bars : mapping of symbol to Bars
+    assets : mapping of symbol to Asset
+    """
+    sessions = {symbol: own for symbol, own in bars.items() if assets[symbol].sessions}
+    found = day_seasons(sessions) if sessions else {}
+    own = {symbol: week_season(b) for symbol, b in bars.items() if symbol not in sessions}
+    for symbol, season in own.items():
+        alike = [other for name, other in own.items() if assets[name].asset_class == assets[symbol].asset_class]
+        weeks = len(bars[symbol]) / (7 * 1440)
+        share = weeks / (weeks + _WEEKS)
+        level = share * np.log(season.level) + (1 - share) * np.mean([np.log(s.level) for s in alike], axis=0)
+        minute = share * np.log(season.minute) + (1 - share) * np.mean([np.log(s.minute) for s in alike], axis=0)
+        found[symbol] = _normalised("week", np.exp(level), np.exp(minute), bars[symbol].timestamp)
+    return found
+
+
 def week_season(bars: Bars) -> Season:
     """Estimate the season of a market that trades around the clock.
 
     The shape of a weekday in 5-minute bins (lightly smoothed), times a smooth level of each weekday that is shrunk by
     half; weekends freely, more smoothed; and a factor of the minute of the hour.
-
-    Raises
-    ------
-    MissingDataError
-        If there are fewer than seven days of minutes.
     """
     times, moves = minute_moves(bars)
-    if len(times) < _LEAST:
-        raise MissingDataError(f"{len(times)} minutes are too few for a season: at least {_LEAST} are needed")
-    relative = relative_moves(times, moves)
+    relative = relative_moves(times, moves) ** _POWER
     bins = week_bins(times)
     count = np.bincount(bins, minlength=WEEK_BINS).astype(np.float64)
     total = np.bincount(bins, relative, WEEK_BINS)
@@ -59,9 +76,9 @@ def week_season(bars: Bars) -> Season:
     week = np.empty((7, _DAY_BINS))
     week[:5] = shape * np.sqrt(_smooth(flat.ravel(), 6.0).reshape(5, _DAY_BINS))
     week[5:] = _smooth(mean[4:].ravel(), 6.0).reshape(3, _DAY_BINS)[1:]
-    level = week.ravel()
+    level = np.maximum(week.ravel(), 1e-3)
     minute = _minute_of_hour(times, relative / level[bins])
-    return _normalised("week", level, minute, times)
+    return _normalised("week", level ** (1 / _POWER), minute ** (1 / _POWER), times)
 
 
 def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
@@ -76,7 +93,9 @@ def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
         mean = np.where(count >= 30, mean, np.nan)
         logs[asset] = np.log(np.maximum(mean, 1e-3))
         every[asset] = times
-    pooled = np.nanmean(np.stack(list(logs.values())), axis=0)
+    stacked = np.stack(list(logs.values()))
+    counts = np.isfinite(stacked).sum(axis=0)
+    pooled = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), np.nan)
     fallback = np.nanmean(pooled[[7, 8]]) if np.isfinite(pooled[[7, 8]]).any() else np.nanmin(pooled)
     pooled = np.where(np.isfinite(pooled), pooled, fallback)
     out = {}

@@ -13,9 +13,9 @@ import orjson
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.market.files import write_atomic
-from ewmalab.rulebook import Asset
+from ewmalab.rulebook import Asset, parse_time
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_artifact(artifact: Mapping[str, Any], folder: Path) -> Path:
@@ -49,28 +49,65 @@ def read_artifact(path: str) -> dict[str, Any]:
     return found
 
 
-def seasonal_har(asset: Asset, artifact: str) -> SeasonalHar:
-    """Make ``seasonal-har`` for an asset; one that was not fitted takes what those of its class have in common.
+def seasonal_har(
+    asset: Asset, artifact: str, volatility_scale: float = 1.0, refit: int = 0, **_fitting: Any
+) -> SeasonalHar:
+    """Make ``seasonal-har`` for an asset, with what was fitted for it or for its like; see `entry_for`.
 
     Parameters
     ----------
     asset : Asset
     artifact : str
         Path, from `write_artifact`.
+    volatility_scale : float
+        Factor on the fitted volatility.
+    refit : int
+        Whether it is fitted along the way: then there may be no fit yet, and the forecaster is one that knows nothing.
 
     Raises
     ------
     ForecasterError
-        If there is no artifact, or none of its assets is of this class.
+        If there is no artifact, or it is damaged.
     """
     if not artifact:
-        raise ForecasterError("seasonal-har has not been fitted: `ewmalab fit`, then set seasonal_har.artifact")
+        if refit:
+            return SeasonalHar.unfitted(asset, volatility_scale)
+        raise ForecasterError(
+            "seasonal-har has not been fitted: `ewmalab fit`, then set seasonal_har.artifact; or --refit 1d"
+        )
     found = read_artifact(artifact)
-    entry = found["assets"].get(asset.symbol) or found["pooled"].get(asset.asset_class)
+    entry, _ = entry_for(asset, found)
     if entry is None:
-        known = ", ".join(found["assets"])
-        raise ForecasterError(f"{artifact} knows {known}: neither {asset.symbol} nor another {asset.asset_class}")
-    return SeasonalHar.of(asset, entry)
+        return SeasonalHar.unfitted(asset, volatility_scale)
+    return SeasonalHar.of(
+        asset, entry, fitted_until=parse_time(found["end"]), volatility_scale=volatility_scale
+    )  # fmt: skip
+
+
+def entry_for(asset: Asset, artifact: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the entry of an artifact that an asset takes, and what a user should know about it.
+
+    Its own; else what the fitted assets of its class have in common; else none: no season, no curve.
+
+    Returns
+    -------
+    mapping or None
+    str
+        Empty for its own.
+    """
+    name = asset.symbol
+    if artifact is None:
+        return None, f"{name}: nothing has been fitted yet: volatility without a season, from the last days alone"
+    if name in artifact["assets"]:
+        return artifact["assets"][name], ""
+    if asset.asset_class in artifact["pooled"]:
+        pooled = artifact["pooled"][asset.asset_class]
+        return pooled, f"{name} was not fitted: it takes what {pooled['of']} of its class ({asset.asset_class}) share"
+    known = ", ".join(artifact["assets"])
+    return (
+        None,
+        f"{name}: nothing like it was fitted (only {known}): volatility without a season, from the last days alone",
+    )
 
 
 def _digest(data: bytes) -> str:

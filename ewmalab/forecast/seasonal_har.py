@@ -13,15 +13,15 @@ import numpy.typing as npt
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast import har_kernels as hk
 from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
-from ewmalab.forecast.seasons import day_classes, week_bins
+from ewmalab.forecast.seasons import WEEK_BINS, day_classes, week_bins
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import MINUTE, Bars
-from ewmalab.rulebook import Asset
+from ewmalab.rulebook import Asset, iso
 
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
-_LEAST = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
+LEAST = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +67,22 @@ class Curve:
     level: Floats
     slopes: Floats
 
-    def log_volatility(self, averages: Mapping[int, float], tau: Floats) -> Floats:
-        """Return ln sigma a minute (deseasonalised) at horizons tau, minutes."""
-        logs = np.array([math.log(max(averages[memory], _LEAST)) for memory in self.memories])
-        at_knots = self.level + self.slopes @ logs
-        found: Floats = np.interp(np.log(tau), np.log(self.knots), at_knots)
+    def at(self, logs: Floats, tau: Floats) -> Floats:
+        """Return ln sigma a minute (deseasonalised) at horizons tau, minutes.
+
+        Parameters
+        ----------
+        logs : (..., K) float64
+            Logarithms of the averages.
+        tau : (n,) float64
+
+        Returns
+        -------
+        (..., n) float64
+        """
+        knots, place = np.log(self.knots), np.log(tau)
+        shares = np.stack([np.interp(place, knots, one) for one in np.eye(len(knots))])
+        found: Floats = (self.level + logs @ self.slopes.T) @ shares
         return found
 
 
@@ -105,17 +116,25 @@ class SeasonalHar:
     season : Season
     curves : mapping of time increment to Curve
     shocks : mapping of time increment to Shocks
+    fitted_until : int
+        The fit has seen the bars closed by then: what was asked before it cannot be forecast.
+    volatility_scale : float
+        Factor on the fitted volatility.
     """
 
     asset: Asset
     season: Season
     curves: Mapping[int, Curve]
     shocks: Mapping[int, Shocks]
+    fitted_until: int = -(2**62)
+    volatility_scale: float = 1.0
 
     STATE_VERSION = 1
 
     @classmethod
-    def of(cls, asset: Asset, fitted: Mapping[str, Any]) -> SeasonalHar:
+    def of(
+        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = -(2**62), volatility_scale: float = 1.0
+    ) -> SeasonalHar:
         """Make the forecaster from an asset's entry of an artifact.
 
         Raises
@@ -140,7 +159,21 @@ class SeasonalHar:
             raise ForecasterError(
                 f"seasonal-har: the artifact's entry of {asset.symbol} is damaged: {error}"
             ) from error
-        return cls(asset, season, curves, shocks)
+        return cls(asset, season, curves, shocks, fitted_until, volatility_scale)
+
+    @classmethod
+    def unfitted(cls, asset: Asset, volatility_scale: float = 1.0) -> SeasonalHar:
+        """Make the forecaster that knows nothing yet: no season, and all memories alike at every horizon.
+
+        Its volatility is the geometric mean of three averages, as that of normal returns.
+        """
+        every = np.array([1.0])
+        flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
+        level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)
+        curve = Curve(every, (1800, 14_400, 259_200), level, slopes)
+        shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
+        steps = (60, 300)
+        return cls(asset, flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks), -(2**62), volatility_scale)
 
     def initial_state(self) -> Floats:
         """Return the state before any bar."""
@@ -173,8 +206,14 @@ class SeasonalHar:
         Raises
         ------
         ForecasterError
-            If nothing has been seen, or nothing was fitted for this increment.
+            If nothing has been seen, nothing was fitted for this increment, or the fit has seen the future.
         """
+        if prompt.request_time < self.fitted_until:
+            raise ForecasterError(
+                f"seasonal-har was fitted on bars up to {iso(self.fitted_until)} and is asked for a forecast at "
+                f"{iso(prompt.request_time)}: it has seen that future; fit on earlier bars, or along the way "
+                "(--refit 1d)"
+            )
         if state[hk.COUNT] < 1:
             raise ForecasterError(f"seasonal-har: no return of {self.asset.symbol} seen yet")
         if prompt.time_increment not in self.curves:
@@ -194,9 +233,11 @@ class SeasonalHar:
         minutes = np.arange(prompt.start_time, prompt.start_time + prompt.time_length, MINUTE, dtype=np.int64)
         season = np.sqrt(self.season.variance(minutes).reshape(prompt.steps, step // MINUTE).sum(axis=1))
         tau = (np.arange(prompt.steps) + 0.5) * step / MINUTE
-        averages = dict(zip(HALF_LIVES, state[hk.FIRST :].tolist(), strict=True))
-        log_sigma = self.curves[step].log_volatility(averages, tau)
-        sigma: npt.NDArray[np.float32] = (self.shocks[step].scale * season * np.exp(log_sigma)).astype(np.float32)
+        curve = self.curves[step]
+        chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
+        log_sigma = curve.at(np.log(np.maximum(state[chosen], LEAST)), tau)
+        scale = self.shocks[step].scale * self.volatility_scale
+        sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)
         return sigma
 
     def dump_state(self, state: Floats) -> dict[str, Any]:

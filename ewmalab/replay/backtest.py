@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -12,18 +12,21 @@ import orjson
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.fitting.refit import boundary
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
-from ewmalab.market.bars import DAY
+from ewmalab.market.bars import DAY, Bars
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.manifest import Partition
 from ewmalab.market.remote import local_cache, open_cache
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
+from ewmalab.replay.refit import Fits, Part, fit_remarks, refitted
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
-from ewmalab.sections import Settings
+from ewmalab.sections import SeasonalHarSettings, Settings
 from ewmalab.settings import LoadedSettings
 
 
@@ -46,6 +49,8 @@ class BacktestPlan:
     data : ReplayData
     options : dict
         The choices that are not settings, for the record.
+    fits : mapping of str to Fits
+        By name, of the forecasters that are fitted along the way.
     """
 
     settings: LoadedSettings
@@ -58,6 +63,7 @@ class BacktestPlan:
     warmups: dict[Group, int]
     data: ReplayData
     options: dict[str, Any] = field(default_factory=dict)
+    fits: Mapping[str, Fits] = field(default_factory=dict)
 
     @property
     def prompts(self) -> int:
@@ -65,15 +71,27 @@ class BacktestPlan:
         return len(self.forecasters) * sum(len(items) for items in self.groups.values())
 
     def make(self, name: str, asset: str) -> Forecaster[Any]:
-        """Return a forecaster for an asset."""
+        """Return a forecaster for an asset, as the settings have it: one that is fitted along the way is not fitted."""
         return load_forecaster(name, self.rulebook.asset(asset), self.settings)
+
+    def parts(self) -> Iterator[Part]:
+        """Yield what the same forecasters answer: all prompts, except where one is fitted along the way."""
+        fixed = tuple(name for name in self.forecasters if name not in self.fits)
+        if fixed:
+            yield Part(fixed, self.groups, self.warmups, self.rulebook, self.settings)
+        for fits in self.fits.values():
+            yield from fits.parts(self.groups)
 
     def run(self, *, threads: int, progress: Callable[[int], None] | None = None) -> list[Row]:
         """Replay all prompts."""
-        return replay(
-            self.forecasters, self.make, self.groups, self.warmups, self.data,
-            seed=self.settings.values.run.seed, threads=threads, progress=progress,
-        )  # fmt: skip
+        rows = []
+        for part in self.parts():
+            rows += replay(
+                part.names, part.make, part.groups, part.warmups, self.data,
+                seed=self.settings.values.run.seed, threads=threads, progress=progress,
+            )  # fmt: skip
+        order = {name: i for i, name in enumerate(self.forecasters)}
+        return sorted(rows, key=lambda row: (order[row.forecaster], row.prompt))
 
     def truth(self) -> dict[str, dict[str, float]]:
         """Return the true parameters of the synthetic market, by asset; empty for real bars."""
@@ -87,7 +105,19 @@ class BacktestPlan:
         return {asset: market.truth(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)}
 
     def warnings(self) -> list[str]:
-        """Return what a user should know about the scored prices before trusting the scores."""
+        """Return what a user should know about fits and scored prices before trusting the scores."""
+        assets = [self.rulebook.asset(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)]
+        return [
+            *(f"note: {line}" for name in self.forecasters for line in fit_remarks(name, self.settings, assets)),
+            *self._scored_elsewhere(),
+        ]
+
+    def remarks(self) -> list[str]:
+        """Return what became known of fits along the way."""
+        return [f"note: {name}: {words} ({count} {'fits' if count > 1 else 'fit'})"
+                for name, fits in self.fits.items() for words, count in fits.said.items()]  # fmt: skip
+
+    def _scored_elsewhere(self) -> list[str]:
         scored = self.settings.values.data.scored_feed or self.settings.values.data.feed
         if self.data.synthetic or scored == "file":
             return []
@@ -106,7 +136,7 @@ class BacktestPlan:
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
-        del settings["feeds"]["pyth"]["api_key"], settings["live"]
+        del settings["feeds"]["pyth"]["api_key"], settings["live"], settings["seasonal_har"]["folder"]
         return {
             "kind": "backtest",
             "settings": settings,
@@ -181,6 +211,13 @@ def plan_backtest(
         for asset, ranges in needs.items():
             fetch_missing(cache, source, asset, min(a for a, _ in ranges), max(b for _, b in ranges), now=now)
     data = load_data(open_cache(values.data.cache_dir), needs, feed, scored, partial=partial)
+    fits = {}
+    for name in names:
+        own = refitted(name, settings)
+        if own is not None:
+            seen, partitions = _history(own, groups, settings, rulebook, feed, now)
+            fits[name] = Fits(name, settings, rulebook, seen, feed, list(needs))
+            data = ReplayData(data.model, data.realised, {**data.partitions, **partitions})
     return BacktestPlan(
         settings, rulebook, choice, names, start, days, groups,
         {group: warmup_start(items[0].prompt, values.replay) for group, items in groups.items()},
@@ -193,7 +230,30 @@ def plan_backtest(
             "partial": partial,
             "prompts": _digest(prompts) if prompts else None,
         },
+        fits,
     )  # fmt: skip
+
+
+def _history(
+    own: SeasonalHarSettings, groups: Mapping[Group, Sequence[Scheduled]], settings: LoadedSettings,
+    rulebook: Rulebook, feed: str, now: int | None,
+) -> tuple[dict[str, Bars], dict[str, Partition]]:  # fmt: skip
+    """Read the bars that the fits along a replay see, as far back as there are any."""
+    values = settings.values
+    times = [item.prompt.request_time for items in groups.values() for item in items]
+    begin, end = boundary(min(times), own.refit) - own.history, boundary(max(times), own.refit)
+    bars: dict[str, Bars] = {}
+    partitions: dict[str, Partition] = {}
+    for asset in own.assets or dict.fromkeys(asset for _, asset in groups):
+        if now is not None and values.data.feed == "simulated":
+            cache = local_cache(values.data.cache_dir)
+            fetch_missing(cache, make_feed("simulated", values, rulebook), asset, begin, end, now=now)
+        rulebook.asset(asset)
+        seen, entries = open_cache(values.data.cache_dir).read_with_fingerprint(feed, asset, begin, end)
+        if len(seen):
+            bars[asset] = seen
+            partitions |= {f"{feed}/{asset}/{day}": entry for day, entry in entries.items()}
+    return bars, partitions
 
 
 def backtest(
@@ -244,7 +304,7 @@ def check_settings(settings: Settings, rulebook: Rulebook) -> None:
     ConfigError
     """
     known = {"default", *rulebook.symbols}
-    for section in ("replay", "ewma", "random_walk"):
+    for section in ("replay", "ewma", "random_walk", "seasonal_har"):
         for key, value in getattr(settings, section):
             if isinstance(value, dict) and value.keys() - known:
                 wrong = ", ".join(sorted(value.keys() - known))

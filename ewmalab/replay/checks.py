@@ -38,6 +38,14 @@ class LookaheadReport:
     forecasts: int
     leaks: list[Leak]
 
+    @classmethod
+    def of(cls, reports: Iterable[LookaheadReport]) -> LookaheadReport:
+        """Return several reports as one."""
+        found = list(reports)
+        return cls(
+            sum(r.cuts for r in found), sum(r.forecasts for r in found), [leak for r in found for leak in r.leaks]
+        )  # fmt: skip
+
 
 def check_lookahead(
     names: Sequence[str],

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import apply_preset
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import realised_path
+from ewmalab.replay.refit import refitted
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.replay.walk import known_counts
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
@@ -103,7 +105,18 @@ class Workload:
         return {k: v for k, v in self.__dict__.items() if k != "_loaded"}
 
     def plan(self, settings: LoadedSettings, assets: Sequence[str] | None, now: int | None = None) -> BacktestPlan:
-        """Lay out the prompts of some assets and read their bars."""
+        """Lay out the prompts of some assets and read their bars.
+
+        Raises
+        ------
+        ConfigError
+            If the forecaster is fitted along the way: each fit would be another cell.
+        """
+        if refitted(self.forecaster, settings):
+            raise ConfigError(
+                "a sweep keeps to one fit: set seasonal_har.refit to 0s, and seasonal_har.artifact to one that "
+                "`ewmalab fit` wrote"
+            )
         return plan_backtest(
             settings, start=self.start, days=self.days, rules=self.rules, competitions=self.competitions,
             assets=assets, forecasters=[self.forecaster], cadence=self.cadence,

@@ -18,8 +18,9 @@ SHARES = (0, 0.25, 0.5, 0.75, 1)
 _FACTORS = (0.25, 0.5, 1, 2, 4)
 
 # What a sweep may change besides the forecaster: how prompts are replayed. Changing the bars would compare markets.
-_SECTIONS = ("ewma", "random_walk", "plugin", "replay", "run")
-_FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters")
+_SECTIONS = ("ewma", "random_walk", "seasonal_har", "plugin", "replay", "run")
+_FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters", "seasonal_har.folder")
+_REFITS = ("seasonal_har.refit", "seasonal_har.history", "seasonal_har.assets")
 
 Overrides = tuple[tuple[str, Any], ...]  # dotted key and plain value, in the parameters' order
 
@@ -186,7 +187,9 @@ def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     section = candidates[0]
     if dotted[0] in _FIXED:
         raise ConfigError(f"{dotted[0]} does not change a forecast: there is nothing to sweep")
-    if section in ("ewma", "random_walk", "plugin") and section != own:
+    if dotted[0] in _REFITS:
+        raise ConfigError(f"{dotted[0]}: a sweep keeps to one fit; compare backtests with --refit instead")
+    if section in ("ewma", "random_walk", "seasonal_har", "plugin") and section != own:
         raise ConfigError(f"{dotted[0]} is not a setting of {forecaster}: choose another --forecaster")
     return dotted[0]
 

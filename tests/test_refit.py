@@ -1,0 +1,165 @@
+"""A forecaster fitted along a replay answers each prompt with a fit of its past, and of nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+import ewmalab as ew
+from ewmalab.analysis.again import simulate_again
+from ewmalab.cli import app
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment
+from ewmalab.fitting.refit import boundary
+from ewmalab.market.bars import DAY, Bars
+from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.rulebook import parse_time
+from ewmalab.settings import LoadedSettings, load_settings
+
+START = parse_time("2026-01-15")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
+    folder = tmp_path_factory.mktemp("refitted")
+    return load_settings(
+        environ={},
+        flags={
+            "data.feed": "simulated", "data.cache_dir": str(folder / "cache"), "seasonal_har.history": "9d",
+            "run.experiments_dir": str(folder / "experiments"), "seasonal_har.folder": str(folder / "fits"),
+            "seasonal_har.refit": "12h",
+        },
+    )  # fmt: skip
+
+
+def plan_of(settings: LoadedSettings, *names: str, assets: tuple[str, ...] = ("BTC", "ETH")) -> BacktestPlan:
+    return plan_backtest(
+        settings, start=START, days=1, forecasters=names or ("seasonal-har",), assets=list(assets),
+        competitions=["1h"], cadence=3 * 3600, num_simulations=50, now=START + 30 * DAY,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def experiment(settings: LoadedSettings) -> Experiment:
+    return ew.backtest(
+        "seasonal-har", "ewma", start="2026-01-15", days=1, assets=["BTC", "ETH"], competitions=["1h"], cadence="3h",
+        num_simulations=50, settings=settings, threads=2,
+    )  # fmt: skip
+
+
+def scores(rows: Any) -> dict[tuple[str, str, int], float]:
+    return {(row.forecaster, row.prompt.asset, row.prompt.start_time): row.score.total for row in rows}
+
+
+def test_each_part_has_a_fit_of_its_own_past(settings: LoadedSettings) -> None:
+    plan = plan_of(settings, "seasonal-har", "ewma")
+    fixed, *parts = plan.parts()
+    assert fixed.names == ("ewma",)
+    begins = [part.begin for part in parts]
+    assert begins == sorted({boundary(START - 60, 12 * 3600), START, START + 12 * 3600})
+    for part in parts:
+        for items in part.groups.values():
+            assert all(part.begin <= item.prompt.request_time < part.begin + 12 * 3600 for item in items)
+        assert part.make("seasonal-har", "BTC").fitted_until == part.begin
+    assert sum(len(i) for part in parts for i in part.groups.values()) == sum(map(len, plan.groups.values()))
+
+
+def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings) -> None:
+    plan = plan_of(settings, "seasonal-har", "ewma")
+    rows = scores(plan.run(threads=2))
+    assert rows == scores(plan_of(settings, "seasonal-har", "ewma").run(threads=1))
+    for part in plan.parts():
+        if part.names != ("seasonal-har",):
+            continue
+        given = part.fits.settings_at(part.begin).with_flags({"seasonal_har.refit": "0s"})  # type: ignore[union-attr]
+        prompts = sorted((i for items in part.groups.values() for i in items), key=lambda item: item.prompt)
+        alone = plan_backtest(given, start=START, days=1, forecasters=["seasonal-har"], prompts=prompts)
+        expected = scores(alone.run(threads=1))
+        assert len(expected) == len(prompts)
+        assert all(rows[key] == value for key, value in expected.items())
+    other = scores(plan_of(settings.with_flags({"seasonal_har.refit": "1d"})).run(threads=1))
+    changed = [key for key, value in other.items() if rows[key] != value]
+    assert {start for _, _, start in changed} == {START, *range(START + 15 * 3600, START + DAY, 3 * 3600)}
+
+
+def test_what_comes_after_a_fit_changes_nothing(settings: LoadedSettings) -> None:
+    plan = plan_of(settings)
+    (fits,) = plan.fits.values()
+    fits.bars = {asset: Bars.from_closes(bars.timestamp, bars.close) for asset, bars in fits.bars.items()}
+    before = [fits.settings_at(part.begin).values.seasonal_har.artifact for part in plan.parts()]
+    cut = START  # bars from here on are others
+    fits.bars = {
+        asset: Bars.from_closes(bars.timestamp, np.where(bars.timestamp >= cut, 2.0 * bars.close[::-1], bars.close))
+        for asset, bars in fits.bars.items()
+    }
+    fits._made.clear()
+    after = [fits.settings_at(part.begin).values.seasonal_har.artifact for part in plan.parts()]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_the_record_names_the_bars_that_fits_have_seen(experiment: Experiment) -> None:
+    seen = experiment.manifest["inputs"]["data"]
+    assert "simulated-7/ETH/2026-01-06" in seen
+    assert "folder" not in experiment.manifest["inputs"]["settings"]["seasonal_har"]
+
+
+def test_a_prompt_of_one_asset_can_be_simulated_again(experiment: Experiment, settings: LoadedSettings) -> None:
+    key = ("seasonal-har", "1h", "ETH", START + 15 * 3600)
+    (fan,) = simulate_again(experiment, settings.values.data.cache_dir, [key])
+    assert fan.paths.shape == (61, 50)
+
+
+def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: LoadedSettings) -> None:
+    first = settings.with_flags({"data.cache_dir": str(settings.values.data.cache_dir) + "-short"})
+    plan = plan_of(first, assets=("BTC",))
+    (fits,) = plan.fits.values()
+    fits.bars = {asset: bars.rows(0, 100) for asset, bars in fits.bars.items()}
+    rows = plan.run(threads=1)
+    assert all(row.score is not None for row in rows)
+    (remark,) = plan.remarks()
+    assert remark.startswith("note: seasonal-har: BTC: nothing has been fitted yet")
+    assert remark.endswith("(3 fits)")
+
+
+def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings) -> None:
+    common: dict[str, Any] = {
+        "forecaster": "seasonal-har", "start": "2026-01-15", "days": 0.5, "assets": ["BTC"], "competitions": ["1h"],
+        "name": None,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="a sweep keeps to one fit"):
+        ew.sweep({"volatility_scale": [0.9, 1.0]}, settings=settings, **common)
+    with pytest.raises(ConfigError, match="compare backtests with --refit"):
+        ew.sweep({"refit": ["1d", "2d"]}, settings=settings, **common)
+    (fits,) = plan_of(settings).fits.values()
+    one = fits.settings_at(boundary(START - 60, 12 * 3600)).with_flags({"seasonal_har.refit": "0s"})
+    swept = ew.sweep({"volatility_scale": [0.25, 1.0, 4.0]}, settings=one, **common)
+    assert swept.cells[0].values[swept.cells[0].best].value == (("seasonal_har.volatility_scale", 1),)
+
+
+def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> None:
+    flags = [f"--set={key}={value}" for key, value in (
+        ("data.cache_dir", settings.values.data.cache_dir),
+        ("run.experiments_dir", settings.values.run.experiments_dir),
+        ("seasonal_har.folder", settings.values.seasonal_har.folder), ("seasonal_har.history", "9d"),
+    )]  # fmt: skip
+    flags += ["--feed", "simulated", "--start", "2026-01-15", "--days", "0.5", "--assets", "BTC", "--json"]
+    run = CliRunner()
+    done = run.invoke(app, ["backtest", "-f", "seasonal-har", "--refit", "1d", "--competitions", "1h", *flags])
+    assert done.exit_code == 0, done.output
+    assert orjson.loads(done.stdout)["summary"]
+    flags.append("--set=seasonal_har.refit=1d")
+    checked = run.invoke(
+        app, ["check", "lookahead", "-f", "seasonal-har", "--competitions", "1h", "--cuts", "2", *flags]
+    )
+    assert checked.exit_code == 0, checked.output
+    assert orjson.loads(checked.stdout)["forecasts"] > 0
+
+
+def test_artifacts_of_fits_stand_where_the_settings_say(experiment: Experiment, settings: LoadedSettings) -> None:
+    assert experiment.results.num_rows
+    assert list(Path(settings.values.seasonal_har.folder).glob("seasonal-har-*.json"))
