@@ -189,13 +189,17 @@ def updater(
     date = common.when(warmup_date, "--warmup-date") if warmup_date else None
     if date is not None and not one_shot:
         raise typer.BadParameter("needs --one-shot: afterwards the state would move on", param_hint="--warmup-date")
-    loaded = common.settings(config, set_, flags)
-    from threading import Event
+    from threading import Event, Thread
 
     from ewmalab.errors import StateError
     from ewmalab.live.clock import Clock, make_clock
+    from ewmalab.live.refit import Refitter, with_newest_fit
     from ewmalab.live.updater import Updater
 
+    def load() -> Any:
+        return with_newest_fit(common.settings(config, set_, flags))
+
+    loaded = load()
     reloading = Event()
     stop = _until_signalled(reloading.set)
     present = make_clock(loaded.values.live.clock) if date is None else Clock(date, 0.0, 0.0)
@@ -218,14 +222,16 @@ def updater(
             if empty:
                 raise StateError(f"no bars of {', '.join(empty)}: {made.followers[empty[0]].counts.error}")
             return
+        refitter = Refitter(load, lambda: {a: f.feed.name for a, f in made.followers.items()}, present, reloading)
+        Thread(target=refitter.run, args=(stop,), daemon=True).start()
         while not stop.is_set():
             made.run(stop, reload=reloading)
             if reloading.is_set():
                 reloading.clear()
-                made = _changed(made, config, set_, flags, present)
+                made = _changed(made, load, present)
 
 
-def _changed(made: Any, config: Path | None, set_: list[str] | None, flags: dict[str, Any], clock: Any) -> Any:
+def _changed(made: Any, load: Callable[[], Any], clock: Any) -> Any:
     """Return an updater of changed settings; that of the old ones where they cannot be used."""
     import logging
 
@@ -233,7 +239,7 @@ def _changed(made: Any, config: Path | None, set_: list[str] | None, flags: dict
     from ewmalab.live.updater import Updater
 
     try:
-        new = Updater.of(common.settings(config, set_, flags), clock)
+        new = Updater.of(load(), clock)
     except EwmalabError as error:
         logging.getLogger("ewmalab.updater").error("settings stay as they were: %s", error)
         return made
@@ -287,16 +293,20 @@ def miner(
         monitor_port=monitor_port, external_ip=external_ip, wallet=wallet, hotkey=hotkey, wallet_path=wallet_path,
         network=network, netuid=netuid, no_chain=no_chain, allow=allow, clock=clock,
     )  # fmt: skip
-    loaded = common.settings(config, set_, flags)
     from ewmalab.live.chain import load_wallet, make_chain
     from ewmalab.live.clock import make_clock
     from ewmalab.live.miner import Miner
+    from ewmalab.live.refit import with_newest_fit
     from ewmalab.rulebook import load_rulebook
 
+    def load() -> Any:
+        return with_newest_fit(common.settings(config, set_, flags))
+
+    loaded = load()
     own = load_wallet(loaded.values.live)
     serving = Miner(
         loaded, own.hotkey.ss58_address, make_chain(loaded.values.live, load_rulebook(), own),
-        make_clock(loaded.values.live.clock), lambda: common.settings(config, set_, flags),
+        make_clock(loaded.values.live.clock), load,
     )  # fmt: skip
     serving.stop = _until_signalled(serving.reconfigure)
     serving.run()

@@ -25,11 +25,13 @@ from ewmalab.live.gate import NONCE_FUTURE, Gate
 from ewmalab.live.health import Health
 from ewmalab.live.metrics import Metrics
 from ewmalab.live.records import AnswerLog
+from ewmalab.live.refit import read_note
 from ewmalab.live.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.spot import Spots, make_spots
 from ewmalab.live.store import StateStore
 from ewmalab.market.bars import MINUTE, Bars
 from ewmalab.market.files import write_atomic
+from ewmalab.replay.refit import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 
@@ -73,6 +75,7 @@ class Miner:
         self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
+        self._fit = read_note(live.state_dir)
         self._spots_stop = threading.Event()
         self.gate = Gate(
             self.hotkey, verify, self.directory.neurons,
@@ -85,6 +88,9 @@ class Miner:
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
+        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
+        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+            log.warning(line)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
 
@@ -193,6 +199,10 @@ class Miner:
         """Take up new states within a second, and new settings when told to."""
         while not self.stop.wait(_LOOK):
             try:
+                note = read_note(self.store.root)
+                if note != self._fit:  # a new one is in force
+                    self._fit = note
+                    self._reconfigure.set()
                 if self._reconfigure.is_set():
                     self._reconfigure.clear()
                     self._apply_settings()

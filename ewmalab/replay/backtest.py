@@ -108,7 +108,12 @@ class BacktestPlan:
         """Return what a user should know about fits and scored prices before trusting the scores."""
         assets = [self.rulebook.asset(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)]
         return [
-            *(f"note: {line}" for name in self.forecasters for line in fit_remarks(name, self.settings, assets)),
+            *(
+                f"note: {line}"
+                for name in self.forecasters
+                if name not in self.fits
+                for line in fit_remarks(name, self.settings, assets)
+            ),
             *self._scored_elsewhere(),
         ]
 

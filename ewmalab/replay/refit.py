@@ -28,10 +28,10 @@ def refitted(name: str, settings: LoadedSettings) -> SeasonalHarSettings | None:
 def fit_remarks(name: str, settings: LoadedSettings, assets: Iterable[Asset]) -> list[str]:
     """Return what a user should know about the fit that a forecaster was given: assets it was not made for."""
     base, chosen = apply_preset(name, settings)
-    own = chosen.values.seasonal_har
-    if base != "seasonal-har" or own.refit or not own.artifact:
+    if base != "seasonal-har":
         return []
-    found = read_artifact(own.artifact)
+    path = chosen.values.seasonal_har.artifact
+    found = read_artifact(path) if path else None
     return [f"{name}: {words}" for asset in assets for _, words in [entry_for(asset, found)] if words]
 
 
