@@ -1,64 +1,125 @@
-"""`seasonal-har` against its rivals on weeks that no fit has seen: each fit strictly before its test week.
+"""`seasonal-har` against its rivals on weeks that no fit has seen.
 
     python benchmarks/seasonal_har.py --start 2025-09-15 --weeks 17
 
-Bars are read from the cache (feed pyth). Prints the change of mean CRPS against `ewma@seed` per competition and asset,
-with the 95 % interval of a paired block bootstrap over all weeks. Rules of one date hold for all weeks.
+Everything that is fitted or chosen is so on bars closed before each test week: `seasonal-har` and a GARCH(1,1)-t of
+`arch` are fitted on all of them, and the half-lives of `ewma@seed` are those that scored best, per asset and
+competition, on the newest `--training` days. Rules of one date hold for all weeks. Bars are read from the cache. Prints
+the change of mean CRPS, with the 95 % interval of a paired block bootstrap over all weeks, and the coverage of central
+intervals of moves since the start.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from garch import fit_garch
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
+from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
 from ewmalab.fitting.fit import fit
 from ewmalab.forecast.artifact import write_artifact
 from ewmalab.market.bars import DAY
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.rulebook import iso, load_rulebook, parse_time
+from ewmalab.settings import LoadedSettings
+
+NAMES = ("seasonal-har", "ewma@swept", "garch:Garch", "random-walk", "ewma@seed")
+
+
+def swept_half_lives(
+    settings: LoadedSettings, assets: list[str], begin: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the half-lives that scored best on the days before a week."""
+    chosen: dict[str, dict[str, str]] = {}
+    days = options.training
+    rules = load_rulebook().at(parse_time(options.rules))
+    for key, horizon in (("half_life_1m", "1h"), ("half_life_5m", "24h")):
+        competing = [a for a in assets if any(a in c.assets for c in rules.select([horizon]))]
+        if not competing:
+            continue
+        result = ew.sweep(
+            {key: None}, forecaster="ewma@seed", start=begin - days * DAY - DAY, days=days, assets=competing,
+            competitions=[horizon], rules=options.rules, cadence="1h", name=None, settings=settings,
+        )  # fmt: skip
+        table = {cell.asset: str(cell.values[cell.best].value[0][1]) for cell in result.cells}
+        chosen[key] = {"default": "1h", **table}
+    return chosen
 
 
 def main() -> None:
-    """Fit, replay and compare, week by week."""
-    parser = argparse.ArgumentParser()
+    """Fit, choose, replay and compare, week by week."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", default="2025-09-15")
     parser.add_argument("--weeks", type=int, default=17)
+    parser.add_argument("--days", type=float, default=7, help="of each test block")
     parser.add_argument("--history", default="2025-07-20", help="first day of the bars that fits see")
     parser.add_argument("--assets", default="BTC,ETH,SOL,XAU")
+    parser.add_argument("--fitted", default=None, help="assets that the fit sees, if not those of the test")
+    parser.add_argument("--feed", default="pyth")
     parser.add_argument("--rules", default="2026-10-05")
     parser.add_argument("--cadence", default="1h")
+    parser.add_argument("--training", type=int, default=14, help="days on which half-lives are chosen")
+    parser.add_argument("--against", default="ewma@swept", choices=NAMES)
     parser.add_argument("--folder", type=Path, default=Path("fits"))
     options = parser.parse_args()
     assets, rulebook = options.assets.split(","), load_rulebook()
-    settings = ew.load_settings(flags={"data.feed": "pyth"})
-    names = ("seasonal-har", "ewma", "random-walk", "ewma@seed")
-    scores: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
-    seconds = []
+    fitted = (options.fitted or options.assets).split(",")
+    settings = ew.load_settings(flags={"data.feed": options.feed})
+    scores: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
+    results: list[pd.DataFrame] = []
     for week in range(options.weeks):
-        begin = parse_time(options.start) + 7 * DAY * week
-        bars = {asset: ew.load_bars(asset, options.history, begin, settings=settings) for asset in assets}
+        begin = parse_time(options.start) + round(options.days * DAY) * week
+        present = begin - settings.values.replay.request_lead
+        bars = {
+            a: ew.load_bars(a, options.history, present, settings=settings) for a in dict.fromkeys([*fitted, *assets])
+        }
         began = time.perf_counter()
-        path = write_artifact(fit(bars, rulebook, end=begin), options.folder)
-        seconds.append(time.perf_counter() - began)
+        path = write_artifact(
+            fit({a: bars[a] for a in fitted}, rulebook, end=present, feed=options.feed), options.folder
+        )
+        seconds = [time.perf_counter() - began]
+        swept = swept_half_lives(settings, assets, begin, options)
+        seconds.append(time.perf_counter() - began - seconds[0])
+        garch = options.folder / f"garch-{begin}.json"
+        garch.write_text(json.dumps({a: {str(step): fit_garch(bars[a], step) for step in (60, 300)} for a in assets}))
+        preset = settings.values.presets["ewma"]["seed"] | swept
+        chosen = settings.with_flags(
+            {"seasonal_har.artifact": str(path), "plugin.fits": str(garch), "presets.ewma.swept": preset}
+        )
         experiment = ew.backtest(
-            *names, start=begin, days=7, assets=assets, rules=options.rules, cadence=options.cadence, name="rolling",
-            settings=settings.with_flags({"seasonal_har.artifact": str(path)}), partial=True,
+            *NAMES, start=begin, days=options.days, assets=assets, rules=options.rules, cadence=options.cadence,
+            name="rolling", settings=chosen, partial=True,
         )  # fmt: skip
-        for name in names:
+        for name in NAMES:
             scores[name].append(scores_of(experiment, name))
-        print(f"week {week + 1} of {options.weeks}: fitted in {seconds[-1]:.1f} s", flush=True)
-    frames = {name: pd.concat(scores[name]).sort_index() for name in ("ewma@seed", *names[:-1])}
+        results.append(results_frame(experiment))
+        print(f"{iso(begin)[:10]}: fitted in {seconds[0]:.1f} s, swept in {seconds[1]:.0f} s, "
+              f"week {week + 1} of {options.weeks}", flush=True)  # fmt: skip
+    order = (options.against, *(name for name in NAMES if name != options.against))
+    frames = {name: pd.concat(scores[name]).sort_index() for name in order}
     rows = pd.DataFrame(compare(frames, common=True))
-    print(f"\n{options.weeks} weeks from {options.start}, rules {options.rules}, a prompt each {options.cadence}; "
-          f"change of mean CRPS against ewma@seed, percent")  # fmt: skip
-    for name in names[:-1]:
-        for row in rows[rows["contestant"] == name].to_dict("records"):
-            cell = f"{name:<13} {row['competition']:<12} {row['asset']:<5} {row['prompts']:>6}"
+    print(
+        f"\n{options.weeks} blocks of {options.days:g} days from {options.start}, {options.feed}, rules {options.rules}, "
+        f"a prompt each {options.cadence}; change of mean CRPS against {options.against}, percent"
+    )
+    for name in order[1:]:
+        mine = rows[rows["contestant"] == name]
+        for row in mine.to_dict("records"):
+            cell = f"{name:<13} {row['competition']:<12} {row['asset']:<6} {row['prompts']:>6}"
             print(f"{cell}  {100 * row['change']:+6.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")
+        for competition, own in mine[mine["asset"] != "all"].groupby("competition"):
+            print(f"{name:<13} {competition:<12} mean of assets {100 * own['change'].mean():+.2f}")
+    checks = horizon_checks(pd.concat(results))
+    print("\ncoverage of seasonal-har, percent of moves since the start, 95 % interval")
+    for row in coverage(checks[checks["forecaster"] == "seasonal-har"]).to_dict("records"):
+        print(f"{row['competition']:<12} {row['horizon'] / 60:>6g} min {100 * row['level']:.0f} %: "
+              f"{100 * row['covered']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -238,6 +238,7 @@ def sweep(
     assets: Names = None,
     competitions: Names = None,
     rules: str = "as-of",
+    cadence: str | int | None = None,
     walk_forward: str | None = None,
     exact: bool = False,
     name: str | None = "sweep",
@@ -252,7 +253,7 @@ def sweep(
     parameters : mapping of name to values, or sequence of names
         ``{"half_life_1m": ["15m", "30m", "1h"]}``; None, or names alone, take the default grid.
     forecaster : str
-    start, days, assets, competitions, rules, threads, settings
+    start, days, assets, competitions, rules, cadence, threads, settings
         As in `backtest`.
     walk_forward : str, optional
         ``5d/1d``: choose on one window, score on the next.
@@ -275,7 +276,7 @@ def sweep(
     settings, now = settings or load_settings(), _now()
     workload = workload_of(
         settings, forecaster=forecaster, start=None if start is None else _time(start), days=days,
-        rules=RuleChoice.parse(rules), competitions=competitions, assets=assets, exact=exact,
+        rules=RuleChoice.parse(rules), competitions=competitions, assets=assets, cadence=_seconds(cadence), exact=exact,
     )  # fmt: skip
     result = _sweep(
         settings, _texts(parameters), now=now, workload=workload, forward=walk_forward,

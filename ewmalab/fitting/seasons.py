@@ -18,23 +18,26 @@ LEAST_DAYS = {False: 7, True: 4}
 """By whether an asset follows the cash session: days without which nothing can be said of its week, or of its day."""
 _OWN = 0.7  # weight of an equity's own profile against that of all
 _WEEKS = 2.0  # an asset of this many weeks has half a say in its own season
+_SESSION_STEP = 300  # seconds: closes of quiet hours bounce, and minutes would count the bounces
+_LEAST_SEEN = 6  # moves without which a part of the trading day is not known
 _POWER = 0.5  # of the absolute returns that are averaged: few large ones do not make a season
 
 
-def minute_moves(bars: Bars) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return label and absolute log-return of each minute whose predecessor is there too."""
-    following = np.diff(bars.timestamp) == MINUTE
-    moves = np.abs(np.diff(np.log(bars.close)))
-    return bars.timestamp[1:][following], moves[following]
+def moves(bars: Bars, step: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return label and absolute log-return of each whole step (seconds) between closes that are there."""
+    ends = bars.timestamp % step == step - MINUTE
+    labels, logs = bars.timestamp[ends], np.log(bars.close[ends])
+    following = np.diff(labels) == step
+    return labels[1:][following] - (step - MINUTE), np.abs(np.diff(logs))[following]
 
 
-def relative_moves(times: npt.NDArray[np.int64], moves: Floats) -> Floats:
+def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
     """Return absolute returns over their centred 7-day mean: what the clock explains, not what the week was like."""
-    total = np.concatenate([[0.0], np.cumsum(moves)])
+    total = np.concatenate([[0.0], np.cumsum(moved)])
     low = np.searchsorted(times, times - 7 * DAY // 2)
     high = np.searchsorted(times, times + 7 * DAY // 2, side="right")
     mean = (total[high] - total[low]) / (high - low)
-    relative: Floats = moves / np.maximum(mean, 1e-12)
+    relative: Floats = moved / np.maximum(mean, 1e-12)
     return relative
 
 
@@ -65,8 +68,8 @@ def week_season(bars: Bars) -> Season:
     The shape of a weekday in 5-minute bins (lightly smoothed), times a smooth level of each weekday that is shrunk by
     half; weekends freely, more smoothed; and a factor of the minute of the hour.
     """
-    times, moves = minute_moves(bars)
-    relative = relative_moves(times, moves) ** _POWER
+    times, moved = moves(bars, MINUTE)
+    relative = relative_moves(times, moved) ** _POWER
     bins = week_bins(times)
     count = np.bincount(bins, minlength=WEEK_BINS).astype(np.float64)
     total = np.bincount(bins, relative, WEEK_BINS)
@@ -85,14 +88,14 @@ def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
     """Estimate the seasons of equities by the part of the trading day: each its own, shrunk towards that of all."""
     logs, every = {}, {}
     for asset, bars in all_bars.items():
-        times, moves = minute_moves(bars)
-        relative = relative_moves(times, moves)
+        times, moved = moves(bars, _SESSION_STEP)
+        relative = relative_moves(times, moved)
         classes = day_classes(times)
         count = np.bincount(classes, minlength=len(CLASSES))
         mean = np.bincount(classes, relative, len(CLASSES)) / np.maximum(count, 1)
-        mean = np.where(count >= 30, mean, np.nan)
+        mean = np.where(count >= _LEAST_SEEN, mean, np.nan)
         logs[asset] = np.log(np.maximum(mean, 1e-3))
-        every[asset] = times
+        every[asset] = bars.timestamp
     stacked = np.stack(list(logs.values()))
     counts = np.isfinite(stacked).sum(axis=0)
     pooled = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), np.nan)
