@@ -27,8 +27,11 @@ from machine import describe
 
 from ewmalab.forecast.ewma_kernels import HOLD, decay_of, filter_variances
 from ewmalab.forecast.kernels import ewma_paths
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.seasonal_har import SeasonalHar, Shocks
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.forecast.wire import render
+from ewmalab.market.bars import Bars
 from ewmalab.report.tables import plain_table
 from ewmalab.rulebook import Competition, load_rulebook, parse_time
 from ewmalab.scoring.crps import score_log_returns, score_paths
@@ -78,6 +81,28 @@ def predecessor_paths(rng: np.random.Generator, steps: int, decay: float) -> np.
         price = price * np.exp(r)
         h = decay * h + (1 - decay) * r * r
         out[:, t + 1] = price
+    return out
+
+
+def walk_of_minutes(rng: np.random.Generator, end: int) -> Bars:
+    """A day of synthetic minute bars."""
+    times = end - 60 * np.arange(1440, 0, -1)
+    return Bars.from_closes(times, ANCHOR * np.exp(np.cumsum(SIGMA * rng.standard_normal(1440))))
+
+
+def numpy_volatility_paths(rng: np.random.Generator, steps: int, shocks: Shocks, step: int) -> np.ndarray:
+    """The paths of `seasonal-har` in numpy, at a constant volatility: all shocks at once, in mirrored pairs."""
+    half, stay = PATHS // 2, 0.5 ** (step / shocks.wave_half_life)
+    wave = np.empty((steps, half), np.float32)
+    push = rng.standard_normal((steps, half), np.float32)
+    wave[0] = push[0]
+    for t in range(1, steps):
+        wave[t] = stay * wave[t - 1] + math.sqrt(1 - stay * stay) * push[t]
+    z = rng.standard_t(shocks.nu, (steps, half)) * math.sqrt((shocks.nu - 2) / shocks.nu)
+    z *= SIGMA * np.exp(shocks.level * rng.standard_normal(half, np.float32) + shocks.wave * wave)
+    out = np.zeros((steps + 1, PATHS), np.float32)
+    np.cumsum(z, axis=0, out=out[1:, :half])
+    out[1:, half:] = -out[1:, :half]
     return out
 
 
@@ -135,6 +160,18 @@ def main() -> int:
         for kind, least in (("numpy", whole_gate), ("python", 0)):
             rows.append((f"predecessor's prompt / ours, {name}, {kind} numbers", "ms", took[kind], took["ours"],
                          took[kind] / took["ours"], least))  # fmt: skip
+        forecaster = SeasonalHar.unfitted(load_rulebook().asset("BTC"))
+        now = parse_time("2026-05-01")
+        prompt = Prompt(now, name, "BTC", now, dt, dt * steps, PATHS)
+        state = forecaster.update(forecaster.initial_state(), walk_of_minutes(rng, now))
+        took = medians(
+            {
+                "numpy": (lambda n=steps, f=forecaster, d=dt: numpy_volatility_paths(rng, n, f.shocks[d], d), 10),
+                "ours": (lambda f=forecaster, s=state, p=prompt: f.simulate(s, p, p.stream(1)), 60),
+            }
+        )
+        rows.append((f"numpy's stochastic volatility / seasonal-har, {name}", "ms", took["numpy"], took["ours"],
+                     took["numpy"] / took["ours"], 0))  # fmt: skip
         exact = score_paths(paths, real, competition.scoring, dt).total
         errors.append(
             (

@@ -62,6 +62,11 @@ def main() -> None:
     parser.add_argument("--assets", default="BTC,ETH,SOL,XAU")
     parser.add_argument("--fitted", default=None, help="assets that the fit sees, if not those of the test")
     parser.add_argument("--feed", default="pyth")
+    parser.add_argument(
+        "--transfer", action="store_true",
+        help="fit once, on all pyth bars of the --fitted assets, even later ones than the test: how a fit of other "
+        "assets on another feed serves",
+    )  # fmt: skip
     parser.add_argument("--rules", default="2026-10-05")
     parser.add_argument("--cadence", default="1h")
     parser.add_argument("--training", type=int, default=14, help="days on which half-lives are chosen")
@@ -76,13 +81,16 @@ def main() -> None:
     for week in range(options.weeks):
         begin = parse_time(options.start) + round(options.days * DAY) * week
         present = begin - settings.values.replay.request_lead
-        bars = {
-            a: ew.load_bars(a, options.history, present, settings=settings) for a in dict.fromkeys([*fitted, *assets])
-        }
+        bars = {a: ew.load_bars(a, options.history, present, settings=settings) for a in assets}
         began = time.perf_counter()
-        path = write_artifact(
-            fit({a: bars[a] for a in fitted}, rulebook, end=present, feed=options.feed), options.folder
-        )
+        if options.transfer:
+            pyth = ew.load_settings(flags={"data.feed": "pyth"})
+            others = {a: ew.load_bars(a, "2025-07-20", "2026-01-16", settings=pyth) for a in fitted}
+            made = fit(others, rulebook, end=parse_time("2026-01-16"), feed="pyth") | {"end": iso(present)}
+        else:
+            seen = {a: ew.load_bars(a, options.history, present, settings=settings) for a in fitted}
+            made = fit(seen, rulebook, end=present, feed=options.feed)
+        path = write_artifact(made, options.folder)
         seconds = [time.perf_counter() - began]
         swept = swept_half_lives(settings, assets, begin, options)
         seconds.append(time.perf_counter() - began - seconds[0])
@@ -104,10 +112,10 @@ def main() -> None:
     order = (options.against, *(name for name in NAMES if name != options.against))
     frames = {name: pd.concat(scores[name]).sort_index() for name in order}
     rows = pd.DataFrame(compare(frames, common=True))
-    print(
-        f"\n{options.weeks} blocks of {options.days:g} days from {options.start}, {options.feed}, rules {options.rules}, "
-        f"a prompt each {options.cadence}; change of mean CRPS against {options.against}, percent"
+    tested = (
+        f"{options.weeks} blocks of {options.days:g} days from {options.start}, {options.feed}, rules {options.rules}"
     )
+    print(f"\n{tested}, a prompt each {options.cadence}; change of mean CRPS against {options.against}, percent")
     for name in order[1:]:
         mine = rows[rows["contestant"] == name]
         for row in mine.to_dict("records"):
