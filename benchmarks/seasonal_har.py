@@ -71,12 +71,17 @@ def main() -> None:
     parser.add_argument("--cadence", default="1h")
     parser.add_argument("--training", type=int, default=14, help="days on which half-lives are chosen")
     parser.add_argument("--against", default="ewma@swept", choices=NAMES)
+    parser.add_argument(
+        "--quick", action="store_true", help="without the rivals that take long: swept half-lives, GARCH"
+    )
     parser.add_argument("--folder", type=Path, default=Path("fits"))
     options = parser.parse_args()
+    names = ("seasonal-har", "random-walk", "ewma@seed") if options.quick else NAMES
+    against = "ewma@seed" if options.quick else options.against
     assets, rulebook = options.assets.split(","), load_rulebook()
     fitted = (options.fitted or options.assets).split(",")
     settings = ew.load_settings(flags={"data.feed": options.feed})
-    scores: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
+    scores: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     results: list[pd.DataFrame] = []
     for week in range(options.weeks):
         begin = parse_time(options.start) + round(options.days * DAY) * week
@@ -92,30 +97,32 @@ def main() -> None:
             made = fit(seen, rulebook, end=present, feed=options.feed)
         path = write_artifact(made, options.folder)
         seconds = [time.perf_counter() - began]
-        swept = swept_half_lives(settings, assets, begin, options)
+        swept = {} if options.quick else swept_half_lives(settings, assets, begin, options)
         seconds.append(time.perf_counter() - began - seconds[0])
         garch = options.folder / f"garch-{begin}.json"
-        garch.write_text(json.dumps({a: {str(step): fit_garch(bars[a], step) for step in (60, 300)} for a in assets}))
+        if not options.quick:
+            fits = {a: {str(step): fit_garch(bars[a], step) for step in (60, 300)} for a in assets}
+            garch.write_text(json.dumps(fits))
         preset = settings.values.presets["ewma"]["seed"] | swept
         chosen = settings.with_flags(
             {"seasonal_har.artifact": str(path), "plugin.fits": str(garch), "presets.ewma.swept": preset}
         )
         experiment = ew.backtest(
-            *NAMES, start=begin, days=options.days, assets=assets, rules=options.rules, cadence=options.cadence,
+            *names, start=begin, days=options.days, assets=assets, rules=options.rules, cadence=options.cadence,
             name="rolling", settings=chosen, partial=True,
         )  # fmt: skip
-        for name in NAMES:
+        for name in names:
             scores[name].append(scores_of(experiment, name))
         results.append(results_frame(experiment))
         print(f"{iso(begin)[:10]}: fitted in {seconds[0]:.1f} s, swept in {seconds[1]:.0f} s, "
               f"week {week + 1} of {options.weeks}", flush=True)  # fmt: skip
-    order = (options.against, *(name for name in NAMES if name != options.against))
+    order = (against, *(name for name in names if name != against))
     frames = {name: pd.concat(scores[name]).sort_index() for name in order}
     rows = pd.DataFrame(compare(frames, common=True))
     tested = (
         f"{options.weeks} blocks of {options.days:g} days from {options.start}, {options.feed}, rules {options.rules}"
     )
-    print(f"\n{tested}, a prompt each {options.cadence}; change of mean CRPS against {options.against}, percent")
+    print(f"\n{tested}, a prompt each {options.cadence}; change of mean CRPS against {against}, percent")
     for name in order[1:]:
         mine = rows[rows["contestant"] == name]
         for row in mine.to_dict("records"):

@@ -205,6 +205,7 @@ class SeasonalHarSettings(_Section):
 
     artifact: str
     volatility_scale: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+    shocks: Literal["waves", "windows"]
     refit: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
     assets: tuple[str, ...]

@@ -26,6 +26,7 @@ from ewmalab.fitting.shocks import fit_shocks, unit_draws
 from ewmalab.forecast import har_kernels as hk
 from ewmalab.forecast.artifact import entry_for, read_artifact, seasonal_har, write_artifact
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import DAY, MINUTE, Bars
@@ -218,6 +219,48 @@ def test_shocks_have_the_moments_that_are_asked_for() -> None:
     for lag in (1, 10):
         expected = level**2 + wave**2 * stay**lag
         assert np.mean(logs[lag:] * logs[:-lag]) == pytest.approx(expected, rel=0.08)
+
+
+@pytest.fixture(scope="module")
+def reliving(bars: dict[str, Bars], tmp_path_factory: pytest.TempPathFactory) -> SeasonalHar:
+    made = fit(bars, BOOK, end=BEGIN + 40 * DAY, windows=True)
+    path = write_artifact(made, tmp_path_factory.mktemp("windows"))
+    return seasonal_har(BOOK.asset("BTC"), str(path), shocks="windows")
+
+
+@pytest.mark.parametrize("count", [1, 10, 1001, 2500])
+def test_windows_are_lived_through_again_each_as_often_as_any_other(
+    count: int, reliving: SeasonalHar, bars: dict[str, Bars]
+) -> None:
+    state = reliving.update(reliving.initial_state(), bars["BTC"])
+    now = BEGIN + 40 * DAY
+    prompt = Prompt(now, "x", "BTC", now, 60, 3600, count)
+    paths = reliving.simulate(state, prompt, prompt.stream(1))
+    half = -(-count // 2)
+    np.testing.assert_array_equal(paths[:, half:], -paths[:, : count - half])
+    windows = reliving.windows[60]  # type: ignore[index]
+    assert windows.shape == (500, 60)
+    lived = np.diff(paths[:, :half].astype(np.float64), axis=0).T / reliving.volatility(state, prompt)
+    nearest = np.array([np.abs(windows - path).max(axis=1).argmin() for path in lived])
+    assert np.abs(windows[nearest] - lived).max() < 1e-3
+    times = np.bincount(nearest, minlength=500)
+    assert times.max() - times.min() <= 1
+    np.testing.assert_array_equal(paths, reliving.simulate(state, prompt, prompt.stream(1)))
+
+
+def test_windows_move_as_much_as_the_market(reliving: SeasonalHar, bars: dict[str, Bars]) -> None:
+    state = reliving.update(reliving.initial_state(), bars["BTC"])
+    now = BEGIN + 40 * DAY
+    for step, length in ((300, DAY), (60, 3600)):
+        prompt = Prompt(now, "x", "BTC", now, step, length, 1000)
+        minutes = now + MINUTE * np.arange(length // MINUTE)
+        truth = 5e-4 * np.sqrt((by_hour(minutes) ** 2).sum())
+        assert reliving.simulate(state, prompt, prompt.stream(1))[-1].std() == pytest.approx(truth, rel=0.12)
+
+
+def test_windows_that_were_not_kept_are_asked_for(fitted: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ForecasterError, match=r"keeps no windows of BTC: fit with seasonal_har\.shocks=windows"):
+        seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)), shocks="windows")
 
 
 # --------------------------------------------------------------------------------------------- artifacts

@@ -60,7 +60,7 @@ def fit(
         bars = {asset: own for asset, own in bars.items() if len(own) or assets}
         if not any(len(own) for own in bars.values()):
             raise MissingDataError(f"the cache has no bars of {name} in that time; see `ewmalab data list`")
-        artifact = run(bars, rulebook, end=end, feed=name)
+        artifact = run(bars, rulebook, end=end, feed=name, windows=values.seasonal_har.shocks == "windows")
         path = write_artifact(artifact, Path(values.seasonal_har.folder))
     seconds = perf_counter() - began
     if json:

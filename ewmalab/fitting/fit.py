@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.fitting.curves import DESIGNS, Design, Past, fit_curves, standardised, windows
+from ewmalab.fitting.curves import DESIGNS, Design, Past, fit_curves, standardised
+from ewmalab.fitting.curves import windows as windows_of
 from ewmalab.fitting.seasons import LEAST_DAYS, pooled_seasons
 from ewmalab.fitting.shocks import fit_shocks
 from ewmalab.forecast import har_kernels as hk
@@ -19,10 +20,13 @@ from ewmalab.market.bars import DAY, Bars
 from ewmalab.rulebook import Rulebook, iso
 
 _LEAST_WINDOWS = 100
+_WINDOWS = 500
 _LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
 
 
-def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "") -> dict[str, Any]:
+def fit(
+    bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "", windows: bool = False
+) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
     Slopes are common to all assets; seasons and levels are shrunk towards those of the asset's class, the more the
@@ -37,6 +41,8 @@ def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "
         Seconds since 1970-01-01 UTC: the present of the fit.
     feed : str
         Where the bars are from, for the record.
+    windows : bool
+        Whether to keep past windows, for shocks that live through them again; they make the artifact large.
 
     Returns
     -------
@@ -68,6 +74,8 @@ def fit(bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "
             entries[asset]["curves"][step] = _curve(curves[asset])
             entries[asset]["shocks"][step] = asdict(shocks)
             entries[asset]["report"][step] = _report(left[asset], design)
+            if windows:
+                entries[asset].setdefault("windows", {})[step] = _windows(asset, left, rulebook, design)
     pooled = {
         name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
         for name in dict.fromkeys(classes.values())
@@ -92,7 +100,7 @@ def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
 
 def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design) -> dict[str, Curve]:
     """Fit the curves, and shrink each level towards the mean of its class."""
-    found = {asset: windows(past, design) for asset, past in pasts.items()}
+    found = {asset: windows_of(past, design) for asset, past in pasts.items()}
     short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _LEAST_WINDOWS]
     if short:
         raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
@@ -130,6 +138,20 @@ def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
     return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
 
 
+def _windows(asset: str, left: Mapping[str, Mapping[int, Any]], rulebook: Rulebook, design: Design) -> list[str]:
+    """Return past windows as text, a line each: an asset's own, half of them those of its like if it has sessions."""
+    steps, like = design.length // design.step, rulebook.asset(asset).asset_class
+    own = _evenly(left[asset][1].reshape(-1, steps), _WINDOWS)
+    others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and rulebook.asset(a).asset_class == like]
+    if rulebook.asset(asset).sessions and others:
+        own = np.concatenate([_evenly(own, _WINDOWS // 2), _evenly(np.concatenate(others), _WINDOWS // 2)])
+    return [" ".join(f"{z:.2f}" for z in window) for window in own]
+
+
+def _evenly(rows: Any, count: int) -> Any:
+    return rows[(np.arange(min(count, len(rows))) * (len(rows) / min(count, len(rows)))).astype(np.int64)]
+
+
 def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the assets of a class have in common, for one without a history of its own."""
     seasons = [entry["season"] for entry in entries]
@@ -152,4 +174,13 @@ def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
             for step, shocks in entries[0]["shocks"].items()
         },
         "of": len(entries),
+    } | ({"windows": _shared_windows(entries)} if "windows" in entries[0] else {})
+
+
+def _shared_windows(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {
+        step: [
+            line for entry in entries for line in _evenly(np.array(entry["windows"][step]), _WINDOWS // len(entries))
+        ]
+        for step in entries[0]["windows"]
     }

@@ -49,7 +49,8 @@ def refit(
     OSError
     """
     try:
-        made = fit({a: b.between(end - settings.history, end) for a, b in bars.items()}, rulebook, end=end, feed=feed)
+        seen = {a: b.between(end - settings.history, end) for a, b in bars.items()}
+        made = fit(seen, rulebook, end=end, feed=feed, windows=settings.shocks == "windows")
     except MissingDataError:
         return None
     return write_artifact(made, Path(settings.folder))

@@ -111,7 +111,7 @@ def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
 def _minute_of_hour(times: npt.NDArray[np.int64], left: Floats) -> Floats:
     minute = times // MINUTE % 60
     mean = np.bincount(minute, left, 60) / np.bincount(minute, minlength=60)
-    factor: Floats = np.sqrt(mean / mean.mean())  # shrunk by half: an hour has few minutes that stand out
+    factor: Floats = mean / mean.mean()
     return factor
 
 

@@ -50,7 +50,7 @@ def read_artifact(path: str) -> dict[str, Any]:
 
 
 def seasonal_har(
-    asset: Asset, artifact: str, volatility_scale: float = 1.0, refit: int = 0, **_fitting: Any
+    asset: Asset, artifact: str, volatility_scale: float = 1.0, shocks: str = "waves", refit: int = 0, **_fitting: Any
 ) -> SeasonalHar:
     """Make ``seasonal-har`` for an asset, with what was fitted for it or for its like; see `entry_for`.
 
@@ -61,6 +61,7 @@ def seasonal_har(
         Path, from `write_artifact`.
     volatility_scale : float
         Factor on the fitted volatility.
+    shocks : {"waves", "windows"}
     refit : int
         Whether it is fitted along the way: then there may be no fit yet, and the forecaster is one that knows nothing.
 
@@ -80,7 +81,7 @@ def seasonal_har(
     if entry is None:
         return SeasonalHar.unfitted(asset, volatility_scale)
     return SeasonalHar.of(
-        asset, entry, fitted_until=parse_time(found["end"]), volatility_scale=volatility_scale
+        asset, entry, fitted_until=parse_time(found["end"]), volatility_scale=volatility_scale, shocks=shocks
     )  # fmt: skip
 
 

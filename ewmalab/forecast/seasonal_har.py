@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast import har_kernels as hk
+from ewmalab.forecast.kernels import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
 from ewmalab.forecast.seasons import WEEK_BINS, day_classes, week_bins
 from ewmalab.forecast.streams import RandomStream
@@ -120,6 +121,9 @@ class SeasonalHar:
         The fit has seen the bars closed by then: what was asked before it cannot be forecast.
     volatility_scale : float
         Factor on the fitted volatility.
+    windows : mapping of time increment to (W, steps) float64, optional
+        Past returns over what was expected of each step, to be lived through again instead of `shocks`: filtered
+        historical simulation (Barone-Adesi, Giannopoulos and Vosper, 1999).
     """
 
     asset: Asset
@@ -128,13 +132,15 @@ class SeasonalHar:
     shocks: Mapping[int, Shocks]
     fitted_until: int = -(2**62)
     volatility_scale: float = 1.0
+    windows: Mapping[int, Floats] | None = None
 
     STATE_VERSION = 1
 
     @classmethod
     def of(
-        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = -(2**62), volatility_scale: float = 1.0
-    ) -> SeasonalHar:
+        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = -(2**62), volatility_scale: float = 1.0,
+        shocks: str = "waves",
+    ) -> SeasonalHar:  # fmt: skip
         """Make the forecaster from an asset's entry of an artifact.
 
         Raises
@@ -154,12 +160,18 @@ class SeasonalHar:
                 )
                 for step, c in fitted["curves"].items()
             }  # fmt: skip
-            shocks = {int(step): Shocks(**given) for step, given in fitted["shocks"].items()}
+            shapes = {int(step): Shocks(**given) for step, given in fitted["shocks"].items()}
+            kept = {int(step): np.array([line.split() for line in lines], np.float64)
+                    for step, lines in fitted.get("windows", {}).items()} if shocks == "windows" else None  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise ForecasterError(
                 f"seasonal-har: the artifact's entry of {asset.symbol} is damaged: {error}"
             ) from error
-        return cls(asset, season, curves, shocks, fitted_until, volatility_scale)
+        if kept is not None and kept.keys() != curves.keys():
+            raise ForecasterError(
+                f"seasonal-har: the artifact keeps no windows of {asset.symbol}: fit with seasonal_har.shocks=windows"
+            )
+        return cls(asset, season, curves, shapes, fitted_until, volatility_scale, kept)
 
     @classmethod
     def unfitted(cls, asset: Asset, volatility_scale: float = 1.0) -> SeasonalHar:
@@ -218,6 +230,8 @@ class SeasonalHar:
             raise ForecasterError(f"seasonal-har: no return of {self.asset.symbol} seen yet")
         if prompt.time_increment not in self.curves:
             raise ForecasterError(f"seasonal-har is fitted for steps of {sorted(self.curves)} s, not those asked for")
+        if self.windows is not None:
+            return self._live_again(self.windows[prompt.time_increment], state, prompt, stream)
         shocks = self.shocks[prompt.time_increment]
         out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
         persistence = 0.5 ** (prompt.time_increment / shocks.wave_half_life)
@@ -226,6 +240,17 @@ class SeasonalHar:
             self.volatility(state, prompt), out,
         )  # fmt: skip
         return out
+
+    def _live_again(self, windows: Floats, state: Floats, prompt: Prompt, stream: RandomStream) -> LogReturns:
+        """Return paths of past windows and their mirror images, each as often as any other, in a random order."""
+        half, rng = -(-prompt.num_simulations // 2), stream.generator()
+        rounds = [rng.permutation(len(windows)) for _ in range(-(-half // len(windows)))]
+        chosen = windows[np.concatenate(rounds)[:half]]
+        moved = (self.volatility(state, prompt)[:, None] * chosen.T).astype(np.float32)
+        paths = np.concatenate([np.zeros((1, half), np.float32), np.cumsum(moved, axis=0, dtype=np.float32)])
+        mirrored = np.concatenate([paths, -paths[:, : prompt.num_simulations - half]], axis=1)
+        found: LogReturns = np.clip(mirrored, -LOG_RETURN_LIMIT, LOG_RETURN_LIMIT)
+        return found
 
     def volatility(self, state: Floats, prompt: Prompt) -> npt.NDArray[np.float32]:
         """Return the volatility of each step: (steps,) float32."""
@@ -236,7 +261,7 @@ class SeasonalHar:
         curve = self.curves[step]
         chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
         log_sigma = curve.at(np.log(np.maximum(state[chosen], LEAST)), tau)
-        scale = self.shocks[step].scale * self.volatility_scale
+        scale = self.volatility_scale * (self.shocks[step].scale if self.windows is None else 1.0)
         sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)
         return sigma
 
