@@ -12,6 +12,7 @@ import orjson
 import pytest
 from live_rig import START, SettableClock, Simulated, live_settings, rig
 
+from ewmalab.forecast.artifact import read_artifact
 from ewmalab.live.parity import check_parity
 from ewmalab.live.records import LiveLog
 from ewmalab.live.refit import NOTE, Refitter, read_note, refit_now, with_newest_fit
@@ -72,6 +73,21 @@ def test_a_damaged_note_is_as_none(note: bytes, settings: LoadedSettings) -> Non
     (settings.values.live.state_dir / NOTE).write_bytes(note)
     assert read_note(settings.values.live.state_dir) is None
     assert with_newest_fit(settings) is settings
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_a_fit_whose_artifact_is_gone_or_damaged_is_made_again(
+    damage: Any, settings: LoadedSettings, stop: Event
+) -> None:
+    refit_now(settings, {"BTC": FEED}, MIDNIGHT)
+    artifact = Path(with_newest_fit(settings).values.seasonal_har.artifact)
+    damage(artifact)
+    read_artifact.cache_clear()  # as in another process
+    assert with_newest_fit(settings) is settings
+    made = refitter(settings, START)
+    made.step(stop)
+    assert made.fitted.is_set()
+    assert with_newest_fit(settings).values.seasonal_har.artifact == str(artifact)
 
 
 def test_a_fit_is_made_when_it_is_due_and_once(settings: LoadedSettings, stop: Event) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-from ewmalab.errors import EwmalabError
+from ewmalab.errors import EwmalabError, ForecasterError
 from ewmalab.fitting.refit import boundary, refit
+from ewmalab.forecast.artifact import read_artifact
 from ewmalab.live.clock import Clock
 from ewmalab.market.bars import MINUTE
 from ewmalab.market.files import write_atomic
@@ -30,13 +31,16 @@ log = logging.getLogger("ewmalab.updater")
 
 
 def read_note(folder: Path) -> dict[str, Any] | None:
-    """Return what the newest fit left, None if there is none or nothing can be made of it."""
+    """Return what the newest fit left, None if there is none or nothing can be made of it: a new one is due then."""
     try:
         note = orjson.loads((folder / NOTE).read_bytes())
-        whole = isinstance(note["end"], int) and isinstance(note["artifact"], str)
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        if not (isinstance(note["end"], int) and isinstance(note["artifact"], str)):
+            return None
+        if note["artifact"]:
+            read_artifact(note["artifact"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ForecasterError):
         return None
-    return note if whole else None
+    return note  # type: ignore[no-any-return]
 
 
 def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
