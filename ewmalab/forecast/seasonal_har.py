@@ -22,6 +22,8 @@ from ewmalab.rulebook import Asset, iso
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
+NEVER = -(2**62)
+"""Until when a fit has seen bars that has seen none."""
 LEAST = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
 
 
@@ -130,7 +132,7 @@ class SeasonalHar:
     season: Season
     curves: Mapping[int, Curve]
     shocks: Mapping[int, Shocks]
-    fitted_until: int = -(2**62)
+    fitted_until: int = NEVER
     volatility_scale: float = 1.0
     windows: Mapping[int, Floats] | None = None
 
@@ -138,7 +140,7 @@ class SeasonalHar:
 
     @classmethod
     def of(
-        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = -(2**62), volatility_scale: float = 1.0,
+        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = NEVER, volatility_scale: float = 1.0,
         shocks: str = "waves",
     ) -> SeasonalHar:  # fmt: skip
         """Make the forecaster from an asset's entry of an artifact.
@@ -185,7 +187,7 @@ class SeasonalHar:
         curve = Curve(every, (1800, 14_400, 259_200), level, slopes)
         shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
         steps = (60, 300)
-        return cls(asset, flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks), -(2**62), volatility_scale)
+        return cls(asset, flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks), NEVER, volatility_scale)
 
     def initial_state(self) -> Floats:
         """Return the state before any bar."""
