@@ -206,6 +206,20 @@ def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
     assert style.png(one) == style.png(two)
 
 
+@pytest.mark.parametrize("span", [0.0, 0.4, 1.0, 61.0, *np.geomspace(90, 30 * 365.25 * DAY, 120).tolist()])
+@pytest.mark.parametrize("moments", [1, 2])
+def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone(span: float, moments: int) -> None:
+    at = [1.77e9, 1.77e9 + span][:moments]
+    figure, (panel,) = style.panels(1, "title", "note", synthetic=False)
+    panel.plot(style.times(at), at, "o")
+    style.date_axis(panel)
+    panel.get_figure().draw_without_rendering()
+    low, high = panel.get_xlim()
+    assert 1 <= sum(low <= tick <= high for tick in panel.xaxis.get_majorticklocs()) <= 8
+    shown = (high - low) * DAY
+    assert shown <= max(1.2 * (at[-1] - at[0]), 125.0)
+
+
 def test_things_look_different_in_colour_and_without() -> None:
     found = [style.look(i) for i in range(20)]
     assert len({(look["color"], look["marker"]) for look in found}) == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
@@ -21,6 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
 BAND, GREY = "#BBBBBB", "#777777"
+_MIN_DATE_SPAN = 2 / 1440  # two minutes, in matplotlib's days
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -141,8 +143,20 @@ def times(seconds: Iterable[float]) -> np.ndarray:
 
 
 def date_axis(axes: Axes, *, offset: bool = True) -> None:
-    """Label a time axis briefly; `offset` adds year and month where the labels do not tell them."""
-    locator = AutoDateLocator(maxticks=6)
+    """Label a time axis briefly; call it once everything is drawn.
+
+    Parameters
+    ----------
+    axes : Axes
+    offset : bool
+        Add year and month where the labels do not tell them.
+    """
+    low, high = (float(edge) for edge in axes.dataLim.intervalx)
+    if high - low < _MIN_DATE_SPAN:  # matplotlib would show four years around a single moment
+        middle = (low + high) / 2 if math.isfinite(low + high) else 0.0
+        axes.set_xlim(middle - _MIN_DATE_SPAN / 2, middle + _MIN_DATE_SPAN / 2)
+    # With 3 to 7 ticks every span has a fitting interval; the default of 5 ticks has none from 2.5 to 5 years.
+    locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=offset))
 
