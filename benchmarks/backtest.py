@@ -24,8 +24,9 @@ def one(args: argparse.Namespace, days: int) -> dict[str, float]:
     from pathlib import Path
 
     from ewmalab.replay.backtest import backtest, plan_backtest
-    from ewmalab.rulebook import RuleChoice, parse_time
+    from ewmalab.rulebook import RuleChoice
     from ewmalab.settings import load_settings
+    from ewmalab.times import parse_time
 
     imported = time.perf_counter()
     flags = {"data.feed": args.feed, "run.experiments_dir": args.folder, "data.cache_dir": args.cache}
@@ -70,7 +71,7 @@ def main() -> int:
         return 0
     from machine import describe
 
-    from ewmalab.report.tables import plain_table
+    from ewmalab.report.text.tables import plain_table
 
     rows = []
     command = [sys.executable, __file__, *sys.argv[1:], "--folder", args.folder]

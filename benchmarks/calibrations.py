@@ -22,11 +22,12 @@ from typing import Any
 
 from machine import describe
 
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import RuleChoice, parse_time
-from ewmalab.sections import format_duration
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
-from ewmalab.sweeps.api import sweep, workload_of
+from ewmalab.sweeps.sweep import sweep, workload_of
+from ewmalab.times import parse_time
+from ewmalab.units import format_duration
 
 GRIDS = {
     "half_life_seconds": (("half_life_1m", "half_life_5m"), ["15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d"]),

@@ -19,13 +19,15 @@ import pandas as pd
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
-from ewmalab.fitting import curves, seasons, shocks
-from ewmalab.fitting import fit as fitting
-from ewmalab.forecast.artifact import write_artifact
-from ewmalab.forecast.seasonal_har import Season
-from ewmalab.forecast.seasons import WEEK_BINS
-from ewmalab.market.bars import DAY
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.forecast.seasonal_har import fit as fitting
+from ewmalab.forecast.seasonal_har import fit_curves as curves
+from ewmalab.forecast.seasonal_har import fit_seasons as seasons
+from ewmalab.forecast.seasonal_har import fit_shocks as shocks
+from ewmalab.forecast.seasonal_har.artifact import write_artifact
+from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
+from ewmalab.forecast.seasonal_har.forecaster import Season
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import DAY, parse_time
 
 RULES = "2026-01-20"  # XAU competes at 1h
 

@@ -21,13 +21,15 @@ import numpy.typing as npt
 from scipy import special
 
 import ewmalab as ew
-from ewmalab.fitting import seasons as fs
-from ewmalab.fitting.curves import DESIGNS, Design, Past, _fit_knot, windows
-from ewmalab.forecast import har_kernels as hk
-from ewmalab.forecast.seasonal_har import HALF_LIVES, Curve, Season, SeasonalHar
-from ewmalab.forecast.seasons import new_york
-from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.forecast.seasonal_har import SeasonalHar
+from ewmalab.forecast.seasonal_har import fit_seasons as fs
+from ewmalab.forecast.seasonal_har import kernels as hk
+from ewmalab.forecast.seasonal_har.clock import new_york
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, _fit_knot, windows
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Season
+from ewmalab.market.bars import Bars
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import DAY, MINUTE, parse_time
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -216,7 +218,7 @@ def _judged(parts: list[tuple[Ints, Floats, Floats]], design: Design) -> tuple[I
 
 
 def crps_student_t4(y: Floats, sigma: Floats) -> Floats:
-    """Return the CRPS of a Student-t with 4 degrees of freedom; see `ewmalab.fitting.kernels.crps_of_scales`."""
+    """Return the CRPS of a Student-t with 4 degrees of freedom; see `crps_of_scales`."""
     z = np.abs(y) / sigma
     square = 1.0 + z * z / 4.0
     root = np.sqrt(square)

@@ -16,9 +16,10 @@ from dataclasses import replace
 from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.engine import replay
 from ewmalab.replay.results import results_table, summarise
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import RuleChoice, parse_time
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
+from ewmalab.times import parse_time
 
 LEADS = {"60 s before": 60, "at start": 0, "60 s after (future)": -60}
 

@@ -25,16 +25,18 @@ import pandas as pd
 import properscoring
 from machine import describe
 
-from ewmalab.forecast.ewma_kernels import HOLD, decay_of, filter_variances
+from ewmalab.forecast.ewma.kernels import HOLD, decay_of, filter_variances
 from ewmalab.forecast.kernels import ewma_paths
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.forecast.seasonal_har import SeasonalHar, Shocks
+from ewmalab.forecast.seasonal_har import SeasonalHar
+from ewmalab.forecast.seasonal_har.forecaster import Shocks
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.forecast.wire import render
 from ewmalab.market.bars import Bars
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import Competition, load_rulebook, parse_time
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import Competition, load_rulebook
+from ewmalab.scoring.answer_format import render
 from ewmalab.scoring.crps import score_log_returns, score_paths
+from ewmalab.times import parse_time
 
 ANCHOR, NU, HALF_LIFE, SIGMA = 95_000.0, 6.0, 7200, 5e-4
 PATHS = 1000

@@ -24,7 +24,8 @@ import numpy as np
 import requests
 
 from ewmalab.replay.schedule import schedule
-from ewmalab.rulebook import RuleChoice, iso, load_rulebook, parse_time
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.times import iso, parse_time
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path("live-demo-synthetic")

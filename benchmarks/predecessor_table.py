@@ -25,13 +25,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ewmalab.forecast.ewma_kernels import HOLD, decay_of, filter_variances, variance_proxies
+from ewmalab.forecast.ewma.kernels import HOLD, decay_of, filter_variances, variance_proxies
 from ewmalab.forecast.kernels import ewma_paths
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.cache import Cache
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import score_log_returns
+from ewmalab.times import parse_time
 
 DAY = 1440  # minutes
 START, DAYS = "2026-01-08", 7

@@ -19,11 +19,12 @@ from numba import njit
 
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import RuleChoice, parse_time
-from ewmalab.sections import magnitude
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
-from ewmalab.sweeps.api import SweepResult, sweep, workload_of
+from ewmalab.sweeps.sweep import SweepResult, sweep, workload_of
+from ewmalab.times import parse_time
+from ewmalab.units import magnitude
 
 START = parse_time("2026-01-08")
 HALF_LIFE, NU = "2h", 6

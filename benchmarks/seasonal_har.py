@@ -23,11 +23,11 @@ from garch import fit_garch
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
-from ewmalab.fitting.fit import fit
-from ewmalab.forecast.artifact import write_artifact
-from ewmalab.market.bars import DAY
-from ewmalab.rulebook import iso, load_rulebook, parse_time
+from ewmalab.forecast.seasonal_har.artifact import write_artifact
+from ewmalab.forecast.seasonal_har.fit import fit
+from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, iso, parse_time
 
 NAMES = ("seasonal-har", "ewma@swept", "garch:Garch", "random-walk", "ewma@seed")
 

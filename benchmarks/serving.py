@@ -78,7 +78,7 @@ def ask(url: str, hotkey: str, now: float, count: int, *, judge: bool, timeout: 
     from live_rig import VALIDATOR
 
     from ewmalab.forecast.protocol import Prompt
-    from ewmalab.live.probe import Prober, summarise
+    from ewmalab.live.audit.probe import Prober, summarise
 
     first = int(now) // 60 * 60 + 180
     prompts = [Prompt(first + 60 * (i // 2 % 10), "crypto-24h", ("BTC", "ETH")[i % 2], 0, 300, 86_400, 1000 - i // 20)

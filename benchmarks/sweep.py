@@ -20,18 +20,19 @@ import numpy as np
 from kernels import ANCHOR, HALF_LIFE, NU, SIGMA, medians, numpy_round, predecessor_paths, python_round, validator_score
 from machine import describe
 
-from ewmalab.forecast.ewma_kernels import decay_of
+from ewmalab.forecast.ewma.kernels import decay_of
 from ewmalab.forecast.kernels import ewma_paths
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.report.tables import plain_table
-from ewmalab.rulebook import Competition, RuleChoice, load_rulebook, parse_time
+from ewmalab.report.text.tables import plain_table
+from ewmalab.rulebook import Competition, RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_log_returns, score_paths
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import load_settings
-from ewmalab.sweeps import cells as sweep_cells
-from ewmalab.sweeps.api import judge_sweep, workload_of
+from ewmalab.sweeps import workload as sweep_cells
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
+from ewmalab.sweeps.sweep import judge_sweep, workload_of
+from ewmalab.times import parse_time
 
 VALUES = ["15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d"]
 PUBLISHED_SECONDS = 840.0  # per value, from the predecessor's logs

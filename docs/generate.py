@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-DEFAULTS = FOLDER.parent / "ewmalab/defaults.toml"
+DEFAULTS = FOLDER.parent / "ewmalab/settings/defaults.toml"
 NOTE = "<!-- made by docs/generate.py -->\n\n"
 
 
@@ -24,8 +24,12 @@ def command_line() -> str:
 
 def settings() -> str:
     """Return every setting with its default and its meaning, from the comments of the defaults."""
-    lines = ["# Settings", "", "Made from `ewmalab/defaults.toml`. Layers: defaults < `ewmalab.toml` < environment"]
-    lines += ["(`EWMALAB__SECTION__KEY`, `PYTH_API_KEY`) < flags (`--set section.key=value`).", ""]
+    lines = [
+        "# Settings",
+        "",
+        "Made from `ewmalab/settings/defaults.toml`. Layers: defaults < `ewmalab.toml` < environment",
+    ]
+    lines += ["< environment (`EWMALAB__SECTION__KEY`, `PYTH_API_KEY`) < flags (`--set section.key=value`).", ""]
     lines += [
         "Durations are text with a unit: `90s`, `30m`, `2h`, `3d`. A per-asset setting is one value for all assets,"
     ]

@@ -18,35 +18,36 @@ import pandas as pd
 from ewmalab.analysis.compare import By
 from ewmalab.analysis.compare import compare as _compare
 from ewmalab.analysis.compare import scores_of as _scores_of
-from ewmalab.analysis.rehearse import Rehearsal
-from ewmalab.analysis.rehearse import rehearse as _rehearse
-from ewmalab.analysis.track import TrackRecord
-from ewmalab.analysis.track import track_record as _track_record
 from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.track_record import TrackRecord
+from ewmalab.live.audit.track_record import track_record as _track_record
 from ewmalab.live.clock import make_clock
-from ewmalab.live.records import LiveLog
-from ewmalab.market.bars import DAY, Bars
+from ewmalab.live.rehearsal.rehearse import Rehearsal
+from ewmalab.live.rehearsal.rehearse import rehearse as _rehearse
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.remote import local_cache, open_cache
-from ewmalab.pages.sources import report_of
 from ewmalab.replay.backtest import backtest as _backtest
 from ewmalab.replay.backtest import plan_backtest
-from ewmalab.replay.window import newest_window
-from ewmalab.report.page import write_reports
-from ewmalab.report.sweep import sweep_text
-from ewmalab.report.tables import backtest_text
-from ewmalab.rulebook import RuleChoice, iso, load_rulebook, parse_time
-from ewmalab.sections import parse_duration
+from ewmalab.replay.newest_days import newest_window
+from ewmalab.report.pages.page import write_reports
+from ewmalab.report.pages.sources import report_of
+from ewmalab.report.text.backtest import backtest_text
+from ewmalab.report.text.sweep import sweep_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.api import SweepResult, save_sweep, workload_of
-from ewmalab.sweeps.api import sweep as _sweep
+from ewmalab.sweeps.sweep import SweepResult, save_sweep, workload_of
+from ewmalab.sweeps.sweep import sweep as _sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult
 from ewmalab.sweeps.tune import tune as _tune
+from ewmalab.times import DAY, iso, parse_time
+from ewmalab.units import parse_duration
 
 Time = str | int
 Names = Sequence[str] | None

@@ -19,19 +19,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ewmalab.analysis import diagnostics as dg
-from ewmalab.analysis.again import simulate_again, telling_prompts
 from ewmalab.analysis.compare import By, compare, scores_of
-from ewmalab.analysis.track import TrackRecord
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.protocol import LogReturns, Prompt
-from ewmalab.live.records import LiveLog
-from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.pages.live import answers_frame
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.track_record import TrackRecord
+from ewmalab.market.bars import Bars
+from ewmalab.replay.reproduce import ReproducedPrompt, reproduce_prompts, telling_prompts
 from ewmalab.report.figures import backtest as draw
 from ewmalab.report.figures import bars as draw_bars
 from ewmalab.report.figures import live as draw_live
 from ewmalab.report.figures import sweep as draw_sweep
-from ewmalab.sweeps.api import SweepResult
+from ewmalab.report.pages.live import answers_frame
+from ewmalab.sweeps.sweep import SweepResult
+from ewmalab.times import DAY, MINUTE
 
 # ------------------------------------------------------------------------------------------------ tables
 
@@ -133,7 +134,7 @@ def plot_paths(
         Prices at ``prompt.grid()``, NaN where missing.
     """
     truth = np.full(len(paths), np.nan) if realised is None else np.asarray(realised, np.float64)
-    fan = draw.Fan(title or prompt.asset, prompt.start_time, prompt.time_increment, anchor, paths, truth)
+    fan = ReproducedPrompt(title or prompt.asset, prompt.start_time, prompt.time_increment, anchor, paths, truth)
     note = f"Bands: 50, 90 and 99 % of {paths.shape[1]:,} paths of one prompt; grey: three paths."
     return draw.fans([fan], f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic)
 
@@ -196,7 +197,7 @@ def plot_prompts(
     found = results(experiment)
     name = forecaster or str(found["forecaster"].iloc[0])
     chosen = telling_prompts(found, name, competition)
-    drawn = simulate_again(experiment, cache_dir, list(chosen.values()))
+    drawn = reproduce_prompts(experiment, cache_dir, list(chosen.values()))
     return draw.telling(drawn, list(chosen), competition, name, found, synthetic=_synthetic(experiment))
 
 

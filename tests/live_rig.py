@@ -13,16 +13,17 @@ from typing import Any
 from bittensor import sp_core
 
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live.chain import AllowList, Chain
+from ewmalab.live.audit.probe import Prober
 from ewmalab.live.clock import Clock
-from ewmalab.live.miner import Miner
-from ewmalab.live.probe import Prober
-from ewmalab.live.updater import Updater
-from ewmalab.market.bars import DAY, Bars
-from ewmalab.market.feeds.server import FeedServer
+from ewmalab.live.miner.chain import AllowList, Chain
+from ewmalab.live.miner.miner import Miner
+from ewmalab.live.rehearsal.feed_server import FeedServer
+from ewmalab.live.updater.updater import Updater
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import SimulatedFeed
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, parse_time
 
 START = parse_time("2026-10-03T04:00:30")
 """Market time at which rigs begin: the newest rules hold."""

@@ -14,22 +14,24 @@ import numpy as np
 import pytest
 
 from ewmalab.adapters import synth_simulations
-from ewmalab.adapters.offline_test import offline_test
+from ewmalab.adapters.offline import offline_test
 from ewmalab.adapters.synth_simulations import Simulations
 from ewmalab.errors import MissingDataError, RulebookError
+from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.forecast.wire import render
-from ewmalab.live.answers import paths_of
-from ewmalab.live.probe import RESPONSE_FORMATS
-from ewmalab.live.store import AssetState, StateStore
-from ewmalab.live.tracker import Model
-from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
+from ewmalab.live.audit.probe import RESPONSE_FORMATS
+from ewmalab.live.miner.answers import paths_of
+from ewmalab.live.state_store import AssetState, StateStore
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
+from ewmalab.market.quality import COLUMNS
 from ewmalab.replay.backtest import plan_backtest
-from ewmalab.rulebook import RuleChoice, iso, load_rulebook, parse_time
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.scoring.answer_format import render
 from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 FEED = "simulated-7"

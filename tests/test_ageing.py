@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from ewmalab.errors import ConfigError
-from ewmalab.forecast import ewma_kernels as ek
+from ewmalab.forecast.ewma import kernels as ek
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Ageing
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import load_rulebook
-from ewmalab.settings import load_settings, read_settings
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import read_settings
 
 T0 = 1_768_435_200
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from twins import random_bars
 
 from ewmalab.errors import BarsError
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
+from ewmalab.times import MINUTE
 
 NAN, INF = math.nan, math.inf
 

@@ -18,14 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ewmalab import atomic_files as files_module
+from ewmalab.atomic_files import TEMP_PREFIX
 from ewmalab.errors import CorruptPartitionError, DataError
 from ewmalab.market import cache as cache_module
-from ewmalab.market import files as files_module
-from ewmalab.market.bars import COLUMNS, DAY, Bars
-from ewmalab.market.cache import QUARANTINE, Cache, day_name, day_start
-from ewmalab.market.files import TEMP_PREFIX
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import QUARANTINE, Cache
 from ewmalab.market.manifest import FILE, Manifest
+from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract, union
+from ewmalab.times import DAY, day_name, day_start
 
 MONDAY = day_start("2026-01-12")
 KEY = ("pyth", "BTC")

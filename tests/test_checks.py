@@ -16,13 +16,14 @@ import pytest
 
 from ewmalab.forecast.protocol import Forecaster, Prompt
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.checks import Leak, LookaheadReport, WarmupRow, check_lookahead, check_warmup
 from ewmalab.replay.engine import replay
-from ewmalab.replay.walk import Moment, walk
-from ewmalab.rulebook import RuleChoice, parse_time
+from ewmalab.replay.knowledge import Moment, walk
+from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
+from ewmalab.times import MINUTE, parse_time
 
 START = parse_time("2026-01-08")
 NOW = parse_time("2026-03-01")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ewmalab.forecast.wire import render_prices
+from ewmalab.scoring.answer_format import render_prices
 
 COMMANDS = [
     "backtest", "data fetch", "data import", "data list", "data verify", "data repair", "config show",
@@ -122,8 +122,9 @@ def answers(folder: Path) -> tuple[Path, Path]:
 
 
 def test_score_agrees_with_the_library_and_gives_both_verdicts(ewmalab, answers: tuple[Path, Path]) -> None:
-    from ewmalab.rulebook import load_rulebook, parse_time
+    from ewmalab.rulebook import load_rulebook
     from ewmalab.scoring.crps import score_paths
+    from ewmalab.times import parse_time
 
     prediction, prices = answers
     options = ["--realised", str(prices), "--competition", "1h", "--rules", "2026-05-01"]

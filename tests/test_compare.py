@@ -18,12 +18,12 @@ import pytest
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.inference.paired_tests import holm
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
-from ewmalab.report.compare import compare_text
-from ewmalab.rulebook import parse_time
-from ewmalab.scoring.significance import holm
+from ewmalab.report.text.compare import compare_text
 from ewmalab.settings import load_settings
-from ewmalab.sweeps.api import save_sweep, sweep
+from ewmalab.sweeps.sweep import save_sweep, sweep
+from ewmalab.times import parse_time
 
 START = parse_time("2026-01-15")
 NOW = parse_time("2026-03-01")

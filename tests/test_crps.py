@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.errors import PredictionError
-from ewmalab.rulebook import Interval, ScoringRule, load_rulebook, parse_time
+from ewmalab.rulebook import Interval, ScoringRule, load_rulebook
 from ewmalab.scoring.crps import INVALID, Score, crps_ensemble, score_log_returns, score_paths
+from ewmalab.times import parse_time
 
 with warnings.catch_warnings():  # they warn about their own dependencies on import
     warnings.simplefilter("ignore")

@@ -31,7 +31,7 @@ def test_every_setting_is_explained() -> None:
     text = (DOCS / "reference/settings.md").read_text()
     rows = re.findall(r"(?m)^\| `(\w+)` \| `.*` \| (.*) \|$", text)
     meant = {name for name, meaning in rows if meaning.strip()}
-    defaults = tomllib.loads((ROOT / "ewmalab/defaults.toml").read_text())
+    defaults = tomllib.loads((ROOT / "ewmalab/settings/defaults.toml").read_text())
     tables = [defaults[name] for name in ("run", "data", "replay", "ewma", "random_walk", "live")]
     tables += list(defaults["feeds"].values())
     assert {key for table in tables for key in table} <= meant
@@ -99,7 +99,7 @@ def test_commands_in_documents_exist(path: Path) -> None:
 
 
 def test_metrics_in_documents_exist() -> None:
-    from ewmalab.live.metrics import Metrics
+    from ewmalab.live.miner.metrics import Metrics
 
     known = {family.name for family in Metrics().registry.collect()}
     found = set(re.findall(r"\bewmalab_[a-z_]+", (DOCS / "operations.md").read_text()))

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from twins import NaiveEwma, Row, ewma_path, lane_state, naive_resample, random_bars, rows_of, xoshiro128pp
 
 from ewmalab.errors import ConfigError, ForecasterError
-from ewmalab.forecast import ewma_kernels as ek
 from ewmalab.forecast.ewma import Ewma, EwmaState
+from ewmalab.forecast.ewma import kernels as ek
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
 from ewmalab.market.sessions import in_session
 from ewmalab.rulebook import Asset, load_rulebook
-from ewmalab.sections import asset_parameters
-from ewmalab.settings import DEFAULTS, load_settings
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import DEFAULTS
+from ewmalab.settings.schema import asset_parameters
+from ewmalab.times import MINUTE
 
 Floats = npt.NDArray[np.float64]
 BOOK = load_rulebook()

@@ -27,11 +27,12 @@ from ewmalab.experiments.store import (
     save_experiment,
     versions,
 )
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
-from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import load_settings
+from ewmalab.times import DAY, MINUTE, parse_time
 
 START = parse_time("2026-01-08")
 NOW = parse_time("2026-03-01")

@@ -11,8 +11,8 @@ import pytest
 from numba import njit
 from numpy.polynomial import Polynomial
 
-from ewmalab import fastmath
-from ewmalab.fastmath import FAST, cos_2pi_uniform, exp2m1, expm1, minus_log2_uniform
+from ewmalab import elementary as fastmath
+from ewmalab.elementary import FAST, cos_2pi_uniform, exp2m1, expm1, minus_log2_uniform
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 2.0**-24  # half a unit in the last place of a float32 at 1

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
+from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
-from ewmalab.market.feeds import server as fs
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns

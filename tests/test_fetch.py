@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ewmalab import atomic_files as files_module
 from ewmalab.errors import FeedError, FeedUnavailable
-from ewmalab.market import files as files_module
-from ewmalab.market.bars import DAY, Bars
-from ewmalab.market.cache import Cache, day_start
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import Fetched, fetch_missing
 from ewmalab.market.manifest import Manifest
 from ewmalab.market.ranges import Range, intersect, subtract, union
+from ewmalab.times import DAY, day_start
 
 MONDAY = day_start("2026-01-12")
 HOUR = 3600

@@ -16,18 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.analysis import earnings
+from ewmalab.analysis.competition_field import KEY, Board, Field, board_at, moments, standings
 from ewmalab.analysis.earnings import CORRECTION, Estimate, estimate_earnings, missing_effects
-from ewmalab.analysis.field import KEY, Board, Field, board_at, moments, standings
-from ewmalab.analysis.sources import find_predictions, prompts_of, read_scores, score_predictions
+from ewmalab.analysis.submissions import find_predictions, prompts_of, read_scores, score_predictions
 from ewmalab.errors import ExperimentError, PredictionError
 from ewmalab.experiments.store import Experiment
-from ewmalab.forecast.wire import render_prices
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.report.leaderboard import leaderboard_text
-from ewmalab.rulebook import RuleChoice, iso, load_rulebook, parse_time
+from ewmalab.report.text.leaderboard import leaderboard_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.scoring.answer_format import render_prices
 from ewmalab.scoring.crps import score_paths
 from ewmalab.scoring.leaderboard import rolling_averages, softmax_weights
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 HOUR = 3600

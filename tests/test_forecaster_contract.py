@@ -26,7 +26,8 @@ from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset, load_rulebook
-from ewmalab.settings import DEFAULTS, load_settings
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import DEFAULTS
 
 BOOK = load_rulebook()
 START = 1_768_435_200

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, DataError, RulebookError
-from ewmalab.market.barfile import SUFFIXES, read_bars, read_columns, split_bars
-from ewmalab.market.bars import COLUMNS, DAY, Bars
-from ewmalab.market.cache import Cache, day_start
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.file import FileFeed
-from ewmalab.market.importer import BarFile, find_files, import_file
+from ewmalab.market.files.formats import SUFFIXES, read_bars, read_columns, split_bars
+from ewmalab.market.files.importer import BarFile, find_files, import_file
+from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.times import DAY, day_start
 
 MONDAY = day_start("2026-01-12")
 LATER = MONDAY + 365 * DAY

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from live_rig import MINER, rig
 
-from ewmalab.live.chain import AllowList
-from ewmalab.rulebook import iso, load_rulebook
+from ewmalab.live.miner.chain import AllowList
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import iso
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(os.environ.get("EWMALAB_INTEROP") or ROOT / ".venv-interop/bin/python")

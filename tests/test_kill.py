@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ewmalab.market.bars import DAY, Bars
-from ewmalab.market.cache import Cache, day_start
-from ewmalab.market.feeds import server as fs
-from ewmalab.market.files import TEMP_PREFIX
+from ewmalab.atomic_files import TEMP_PREFIX
+from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
 from ewmalab.market.ranges import Range, subtract
 from ewmalab.rulebook import load_rulebook
+from ewmalab.times import DAY, day_start
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 

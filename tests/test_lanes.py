@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ewmalab.scoring import lanes
+from ewmalab.scoring import sorting_network as lanes
 from ewmalab.scoring.crps import crps_ensemble
 
 

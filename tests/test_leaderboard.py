@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.leaderboard import (
     Leaderboard,
     ScoreTable,
@@ -21,6 +21,7 @@ from ewmalab.scoring.leaderboard import (
     rolling_averages,
     softmax_weights,
 )
+from ewmalab.times import parse_time
 
 GOLDEN_CASES = 6
 RULES = load_rulebook().at(parse_time("2026-05-01"))

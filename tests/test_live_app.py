@@ -22,23 +22,23 @@ import requests
 from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated, histories, live_settings, until
 
 from ewmalab.errors import ChainError, ConfigError
+from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live import chain as chain_module
-from ewmalab.live import miner as miner_module
-from ewmalab.live import serve as serve_module
-from ewmalab.live.answers import paths_digest, paths_of, state_digest
-from ewmalab.live.chain import SNAPSHOT, AllowList, Chain
-from ewmalab.live.gate import Neuron, Refusal
-from ewmalab.live.miner import Miner
-from ewmalab.live.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
-from ewmalab.live.records import LiveLog, prompt_of, read_kept_paths
-from ewmalab.live.serve import GuardedProtocol
-from ewmalab.live.tracker import Model
-from ewmalab.live.updater import Updater
-from ewmalab.market.bars import DAY, MINUTE
-from ewmalab.market.feeds.server import FeedServer, edit, status
-from ewmalab.rulebook import iso, load_rulebook
+from ewmalab.live.audit.answer_log import LiveLog, prompt_of, read_kept_paths
+from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
+from ewmalab.live.miner import chain as chain_module
+from ewmalab.live.miner import miner as miner_module
+from ewmalab.live.miner import serve as serve_module
+from ewmalab.live.miner.admission import Neuron, Refusal
+from ewmalab.live.miner.answers import paths_digest, paths_of, state_digest
+from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
+from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miner.serve import GuardedProtocol
+from ewmalab.live.rehearsal.feed_server import FeedServer, edit, status
+from ewmalab.live.updater.updater import Updater
+from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, MINUTE, iso
 
 BOOK = load_rulebook()
 RULES = BOOK.at(START)

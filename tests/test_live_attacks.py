@@ -32,14 +32,14 @@ from bittensor import sp_core
 from live_rig import MINER, STRANGER, VALIDATOR, Rig, rig, until
 
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live import app as app_module
-from ewmalab.live import serve as serve_module
-from ewmalab.live.gate import Neuron
-from ewmalab.live.probe import Prober, Reply, body_of, judge, signed_headers
-from ewmalab.live.prompts import LONGEST_BODY
-from ewmalab.live.serve import MOST_PER_IP, GuardedProtocol
-from ewmalab.rulebook import iso
+from ewmalab.live.audit.probe import Prober, Reply, body_of, judge, signed_headers
+from ewmalab.live.miner import app as app_module
+from ewmalab.live.miner import serve as serve_module
+from ewmalab.live.miner.admission import Neuron
+from ewmalab.live.miner.prompt_body import LONGEST_BODY
+from ewmalab.live.miner.serve import MOST_PER_IP, GuardedProtocol
 from ewmalab.scoring.validation import CORRECT
+from ewmalab.times import iso
 
 POOR = sp_core.Keypair.create_from_uri("//Poor")
 UNPERMITTED = sp_core.Keypair.create_from_uri("//Unpermitted")

@@ -22,8 +22,9 @@ from live_rig import MINER, STRANGER, VALIDATOR
 from websockets.sync.server import serve
 
 from ewmalab.errors import ChainError, ConfigError
-from ewmalab.live import chain as chain_module
-from ewmalab.live.chain import (
+from ewmalab.live.miner import chain as chain_module
+from ewmalab.live.miner.admission import Neuron
+from ewmalab.live.miner.chain import (
     AllowList,
     BittensorChain,
     Directory,
@@ -33,10 +34,9 @@ from ewmalab.live.chain import (
     netuid_of,
     verify,
 )
-from ewmalab.live.gate import Neuron
 from ewmalab.rulebook import load_rulebook
-from ewmalab.sections import LiveSettings
 from ewmalab.settings import load_settings
+from ewmalab.settings.schema import LiveSettings
 
 # The client closes neither its event loops nor the sockets of a failed connection: they go with the garbage.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -473,7 +473,7 @@ def chained(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             return ask()
 
         chain.neurons = neurons  # type: ignore[method-assign]
-        monkeypatch.setattr("ewmalab.live.chain.make_chain", lambda *_: chain)
+        monkeypatch.setattr("ewmalab.live.miner.chain.make_chain", lambda *_: chain)
 
     yield use
     for number, handler in before:
@@ -505,7 +505,7 @@ def test_watched_list_is_written_when_it_changed_and_only_then(
     chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr("ewmalab.market.files.write_atomic", lambda path, data: written.append(data))
+    monkeypatch.setattr("ewmalab.atomic_files.write_atomic", lambda path, data: written.append(data))
     a, b = validator("203.0.113.1"), validator("203.0.113.2")
     chained([a], [a], [a, b], [b], stop=True)
     monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: self.is_set())

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ewmalab.live import store as store_module
-from ewmalab.live.store import AssetState, SavedState, StateStore, decode, encode
+from ewmalab.atomic_files import TEMP_PREFIX
+from ewmalab.live import state_store as store_module
+from ewmalab.live.state_store import AssetState, SavedState, StateStore, decode, encode
 from ewmalab.market.bars import Bars
-from ewmalab.market.files import TEMP_PREFIX
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

@@ -18,13 +18,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live import gate as gate_module
-from ewmalab.live import prompts as prompts_module
-from ewmalab.live.chain import verify as sr25519
-from ewmalab.live.gate import NONCE_FUTURE, NONCE_PAST, Gate, Neuron, Refusal, signed_text
-from ewmalab.live.probe import NO_BODY, body_of, signed_headers
-from ewmalab.live.prompts import EARLIEST, LATEST, LONGEST_BODY, parse_prompt
-from ewmalab.rulebook import iso, load_rulebook, parse_time
+from ewmalab.live.audit.probe import NO_BODY, body_of, signed_headers
+from ewmalab.live.miner import admission as gate_module
+from ewmalab.live.miner import prompt_body as prompts_module
+from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Gate, Neuron, Refusal, signed_text
+from ewmalab.live.miner.chain import verify as sr25519
+from ewmalab.live.miner.prompt_body import EARLIEST, LATEST, LONGEST_BODY, parse_prompt
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import iso, parse_time
 
 NOW = 1_796_000_000  # whole seconds: boundaries are exact
 SECOND = 1_000_000_000  # nanoseconds

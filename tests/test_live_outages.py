@@ -30,10 +30,11 @@ from test_live_updater import (
 )
 
 from ewmalab.live.feeds import LIVE_HTTP
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds import server as fs
 from ewmalab.market.feeds.hyperliquid import REACH
+from ewmalab.times import DAY, MINUTE
 
 OUTAGES = {"1 min": MINUTE, "10 min": 10 * MINUTE, "2 h": 2 * HOUR, "12 h": 12 * HOUR, "72 h": 72 * HOUR}
 SOME = ("10 min", "2 h", "72 h")

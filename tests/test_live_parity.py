@@ -15,12 +15,14 @@ import orjson
 import pytest
 from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig
 
-from ewmalab.live.parity import Rebuilder, check_parity
-from ewmalab.live.records import AMENDMENTS, LiveLog, read_kept_paths
-from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
+from ewmalab.live.audit.answer_log import AMENDMENTS, LiveLog, read_kept_paths
+from ewmalab.live.audit.parity import Rebuilder, check_parity
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, MINUTE
 
 SHORT = {"replay.warmup_1m_hours": 24, "replay.warmup_5m_days": 1, "ewma.gap_policy": "revert"}
 FEED = "binance"

@@ -21,10 +21,11 @@ import requests
 import typer
 
 from ewmalab.cli import app
+from ewmalab.live.audit.probe import Prober, next_prompts
 from ewmalab.live.clock import make_clock
-from ewmalab.live.probe import Prober, next_prompts
-from ewmalab.live.store import StateStore
-from ewmalab.rulebook import iso, load_rulebook, parse_time
+from ewmalab.live.state_store import StateStore
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import iso, parse_time
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc and signals")
 

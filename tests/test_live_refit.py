@@ -12,14 +12,14 @@ import orjson
 import pytest
 from live_rig import START, SettableClock, Simulated, live_settings, rig
 
-from ewmalab.forecast.artifact import read_artifact
-from ewmalab.live.parity import check_parity
-from ewmalab.live.records import LiveLog
-from ewmalab.live.refit import NOTE, Refitter, read_note, refit_now, with_newest_fit
-from ewmalab.live.updater import Updater
-from ewmalab.market.bars import DAY
+from ewmalab.forecast.seasonal_har.artifact import read_artifact
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.parity import check_parity
+from ewmalab.live.updater.fits import NOTE, Refitter, read_note, refit_now, with_newest_fit
+from ewmalab.live.updater.updater import Updater
 from ewmalab.market.remote import local_cache
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY
 
 MIDNIGHT = START // DAY * DAY
 FEED = "binance"

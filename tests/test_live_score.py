@@ -11,21 +11,22 @@ import numpy as np
 import orjson
 import pytest
 
-from ewmalab.analysis.track import BASELINE, TrackRecord, track_record
 from ewmalab.errors import StateError
 from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Forecaster, Prompt
-from ewmalab.live.answers import paths_of
-from ewmalab.live.records import AnswerLog, LiveLog
-from ewmalab.live.tracker import Model
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.live.audit.answer_log import AnswerLog, LiveLog
+from ewmalab.live.audit.track_record import BASELINE, TrackRecord, track_record
+from ewmalab.live.miner.answers import paths_of
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED
-from ewmalab.report.track import track_text
-from ewmalab.rulebook import Asset, load_rulebook, parse_time
+from ewmalab.report.text.track_record import track_text
+from ewmalab.rulebook import Asset, load_rulebook
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, MINUTE, parse_time
 
 BOOK = load_rulebook()
 FEED = "simulated-7"

@@ -19,11 +19,12 @@ from live_rig import SettableClock, live_settings, until
 from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
-from ewmalab.live.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
-from ewmalab.market.bars import MINUTE, Bars
-from ewmalab.market.feeds import server as fs
+from ewmalab.live.miner.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
+from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.http import HttpClient
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import MINUTE, parse_time
 
 BOOK = load_rulebook()
 NOW = parse_time("2026-10-03T04:00:30")

@@ -24,10 +24,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twins import random_bars
 
+from ewmalab.atomic_files import TEMP_PREFIX, write_atomic
 from ewmalab.errors import StateError
-from ewmalab.live.store import FORMAT, QUARANTINE, SCHEMA, AssetState, SavedState, StateStore, decode, encode
-from ewmalab.market.bars import COLUMNS, Bars
-from ewmalab.market.files import TEMP_PREFIX, write_atomic
+from ewmalab.live.state_store import FORMAT, QUARANTINE, SCHEMA, AssetState, SavedState, StateStore, decode, encode
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
 
 ASSET = "BTC"
 DIGEST = "5e" * 32

@@ -22,8 +22,9 @@ import pytest
 from ewmalab.live import supervisor
 from ewmalab.live.status import miner_responds, read_health, updater_responds
 from ewmalab.live.supervisor import Child, notify, supervise
-from ewmalab.live.updater import HEARTBEAT
-from ewmalab.settings import load_settings, parse_assignments
+from ewmalab.live.updater.updater import HEARTBEAT
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import parse_assignments
 
 PYTHON = (sys.executable, "-S", "-E", "-c")
 SLEEPS = (*PYTHON, "import time; time.sleep(60)")
@@ -380,7 +381,7 @@ def test_damaged_heartbeat_counts_as_silence(text: bytes, tmp_path: Path) -> Non
 def commanded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Child]]:
     """The children that `ewmalab live` would run; signals and logging are as before afterwards."""
     found: list[Child] = []
-    monkeypatch.setattr("ewmalab.live.chain.load_wallet", lambda live: None)
+    monkeypatch.setattr("ewmalab.live.miner.chain.load_wallet", lambda live: None)
     monkeypatch.setattr(supervisor, "supervise", lambda children, stop, **_: found.extend(children))
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]

@@ -14,12 +14,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ewmalab.errors import FeedError
-from ewmalab.live.history import Amendment, Merged, merge, undo
-from ewmalab.live.tracker import Model, Tracker, origin_of, warmup_of
-from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
+from ewmalab.forecast.model import Model, Tracker, origin_of, warmup_of
+from ewmalab.live.updater.revisions import Amendment, Merged, merge, undo
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import EPOCH, SimulatedFeed
+from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import load_rulebook
-from ewmalab.settings import DEFAULTS, load_settings
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import DEFAULTS
+from ewmalab.times import DAY, MINUTE
 
 BOOK = load_rulebook()
 SETTINGS = load_settings(file=DEFAULTS, environ={})

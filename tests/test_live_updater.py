@@ -22,21 +22,23 @@ import pytest
 from live_rig import SettableClock, live_settings, until
 
 from ewmalab.errors import ConfigError, StateError
+from ewmalab.forecast.model import Model
+from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP, choose_feeds
-from ewmalab.live.follower import Follower
-from ewmalab.live.history import Amendment, undo
-from ewmalab.live.records import AMENDMENTS
-from ewmalab.live.store import QUARANTINE, StateStore
-from ewmalab.live.tracker import Model
-from ewmalab.live.updater import HEARTBEAT, Updater
-from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
+from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.live.state_store import QUARANTINE, StateStore
+from ewmalab.live.updater.follower import Follower
+from ewmalab.live.updater.revisions import Amendment, undo
+from ewmalab.live.updater.updater import HEARTBEAT, Updater
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds import server as fs
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.feeds.hyperliquid import REACH
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.market.quality import COLUMNS
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import DAY, MINUTE, parse_time
 
 BOOK = load_rulebook()
 HOUR = 3600
@@ -1104,7 +1106,7 @@ def test_a_disk_that_takes_no_state_leaves_the_old_one_and_is_named(code: int, m
     files = {path.name: path.read_bytes() for path in bench.updater.store.root.glob("*.msgpack")}
     generations = {asset: f.generation for asset, f in bench.updater.followers.items()}
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.live.store.write_temp", refuse(code))
+        patch.setattr("ewmalab.live.state_store.write_temp", refuse(code))
         for i in range(1, 4):
             bench.run(1)
             assert {path.name: path.read_bytes() for path in bench.updater.store.root.glob("*.msgpack")} == files
@@ -1123,7 +1125,7 @@ def test_a_disk_that_takes_no_state_leaves_the_old_one_and_is_named(code: int, m
 def test_what_could_not_be_saved_is_fetched_again_after_a_restart(make: Make, monkeypatch):
     bench = make(begun=True)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.live.store.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.live.state_store.write_temp", refuse(errno.ENOSPC))
         bench.run(3)
     bench.restart().run(1)
     assert_final(bench)

@@ -11,7 +11,8 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.market.bars import Bars
-from ewmalab.rulebook import load_rulebook, parse_time
+from ewmalab.rulebook import load_rulebook
+from ewmalab.times import parse_time
 
 BOOK = load_rulebook()
 JANUARY = {

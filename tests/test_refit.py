@@ -11,15 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 import ewmalab as ew
-from ewmalab.analysis.again import simulate_again
 from ewmalab.cli import app
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
-from ewmalab.fitting.refit import boundary
-from ewmalab.market.bars import DAY, Bars
+from ewmalab.forecast.seasonal_har.refit import boundary
+from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
-from ewmalab.rulebook import parse_time
+from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, parse_time
 
 START = parse_time("2026-01-15")
 
@@ -110,7 +110,7 @@ def test_the_record_names_the_bars_that_fits_have_seen(experiment: Experiment) -
 
 def test_a_prompt_of_one_asset_can_be_simulated_again(experiment: Experiment, settings: LoadedSettings) -> None:
     key = ("seasonal-har", "1h", "ETH", START + 15 * 3600)
-    (fan,) = simulate_again(experiment, settings.values.data.cache_dir, [key])
+    (fan,) = reproduce_prompts(experiment, settings.values.data.cache_dir, [key])
     assert fan.paths.shape == (61, 50)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import ewmalab as ew
 from ewmalab.cli import app
-from ewmalab.live import answers
+from ewmalab.live.miner import answers
 from ewmalab.settings import load_settings
 
 

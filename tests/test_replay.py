@@ -18,17 +18,18 @@ from ewmalab.experiments.store import encode_results
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
 from ewmalab.replay.data import needed
 from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay, simulate
+from ewmalab.replay.knowledge import walk
 from ewmalab.replay.results import results_table, summarise
-from ewmalab.replay.walk import walk
-from ewmalab.report.tables import backtest_text
-from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.report.text.backtest import backtest_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_paths
 from ewmalab.settings import load_settings
+from ewmalab.times import DAY, MINUTE, parse_time
 
 START = parse_time("2026-01-08")
 NOW = parse_time("2026-03-01")

@@ -18,22 +18,22 @@ from typer.testing import CliRunner
 
 import ewmalab as ew
 from ewmalab import notebook as nb
-from ewmalab.analysis.again import simulate_again, telling_prompts
-from ewmalab.analysis.track import track_record
 from ewmalab.cli import app
 from ewmalab.errors import ExperimentError, MissingDataError
 from ewmalab.experiments.store import Experiment, save_experiment
-from ewmalab.live.records import LiveLog
-from ewmalab.market.bars import DAY
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.track_record import track_record
 from ewmalab.market.remote import local_cache
-from ewmalab.pages.backtest import backtest_report
-from ewmalab.pages.leaderboard import leaderboard_report
-from ewmalab.pages.live import live_report
-from ewmalab.pages.sources import report_of
-from ewmalab.pages.sweep import sweep_report
+from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
 from ewmalab.report.figures import style
-from ewmalab.report.page import Report, Section, Table, named_figures, render_page, write_reports
+from ewmalab.report.pages.backtest import backtest_report
+from ewmalab.report.pages.leaderboard import leaderboard_report
+from ewmalab.report.pages.live import live_report
+from ewmalab.report.pages.page import Report, Section, Table, named_figures, render_page, write_reports
+from ewmalab.report.pages.sources import report_of
+from ewmalab.report.pages.sweep import sweep_report
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY
 
 BEGIN = "2026-01-15"
 NOW = START + 4 * DAY
@@ -210,7 +210,7 @@ def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
 @pytest.mark.parametrize("moments", [1, 2])
 def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone(span: float, moments: int) -> None:
     at = [1.77e9, 1.77e9 + span][:moments]
-    figure, (panel,) = style.panels(1, "title", "note", synthetic=False)
+    _, (panel,) = style.panels(1, "title", "note", synthetic=False)
     panel.plot(style.times(at), at, "o")
     style.date_axis(panel)
     panel.get_figure().draw_without_rendering()
@@ -370,7 +370,7 @@ def test_single_prompts_are_simulated_again_bit_for_bit(experiment: Experiment, 
     results = nb.results(experiment)
     for name in ("ewma", "ewma@seed", "random-walk"):
         chosen = telling_prompts(results, name, "24h")
-        assert len(simulate_again(experiment, settings.values.data.cache_dir, list(chosen.values()))) == 3
+        assert len(reproduce_prompts(experiment, settings.values.data.cache_dir, list(chosen.values()))) == 3
 
 
 def test_worst_median_and_best_are_what_they_are_called(experiment: Experiment) -> None:
@@ -392,20 +392,20 @@ def test_other_bars_or_other_scores_than_those_of_the_run_are_noticed(
 ) -> None:
     key = next(iter(telling_prompts(nb.results(experiment), "ewma", "1h").values()))
     with pytest.raises(MissingDataError):
-        simulate_again(experiment, tmp_path / "empty", [key])
+        reproduce_prompts(experiment, tmp_path / "empty", [key])
     manifest = orjson.loads(orjson.dumps(experiment.manifest))
     partition = next(k for k in manifest["inputs"]["data"] if f"/{key[2]}/" in k)
     manifest["inputs"]["data"][partition] = "0" * 64
     changed = Experiment(experiment.path)
     changed.__dict__["manifest"] = manifest
     with pytest.raises(ExperimentError, match="other bars"):
-        simulate_again(changed, settings.values.data.cache_dir, [key])
+        reproduce_prompts(changed, settings.values.data.cache_dir, [key])
     table = experiment.results
     column = table.column_names.index("crps")
     wrong = Experiment(experiment.path)
     wrong.__dict__["results"] = table.set_column(column, "crps", [np.nan_to_num(table["crps"].to_numpy()) * 1.01])
     with pytest.raises(ExperimentError, match="the code has changed"):
-        simulate_again(wrong, settings.values.data.cache_dir, [key])
+        reproduce_prompts(wrong, settings.values.data.cache_dir, [key])
 
 
 def test_without_its_bars_a_report_says_what_is_not_drawn(experiment: Experiment, tmp_path: Path) -> None:

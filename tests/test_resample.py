@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twins import naive_resample, random_bars, rows_of
 
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
 from ewmalab.market.resample import CLOSE, HIGH, LABEL, LOW, OPEN, no_forming, resample
+from ewmalab.times import MINUTE
 
 START = 1_768_435_200
 

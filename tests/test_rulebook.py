@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.errors import RulebookError
-from ewmalab.rulebook import Competition, RuleChoice, Rules, iso, load_rulebook, parse_time
+from ewmalab.rulebook import Competition, RuleChoice, Rules, load_rulebook
 from ewmalab.rulebook.load import DEFAULT_PATH
+from ewmalab.times import iso, parse_time
 
 BOOK = load_rulebook()
 CRYPTO = ("BTC", "ETH", "SOL", "XRP", "HYPE")

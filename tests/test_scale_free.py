@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ewmalab.rulebook import Competition, Interval, ScoringRule, load_rulebook, parse_time
-from ewmalab.scoring import kernels, lanes
-from ewmalab.scoring.changes import plan_changes
+from ewmalab.rulebook import Competition, Interval, ScoringRule, load_rulebook
+from ewmalab.scoring import kernels
+from ewmalab.scoring import sorting_network as lanes
+from ewmalab.scoring.change_plan import plan_changes
 from ewmalab.scoring.crps import score_log_returns, score_paths
 from ewmalab.scoring.scale_free import TERMS, Observations, scale_free_scores
+from ewmalab.times import parse_time
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]

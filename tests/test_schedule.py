@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ewmalab.errors import RulebookError
 from ewmalab.replay.data import group_prompts
 from ewmalab.replay.schedule import Scheduled, schedule
-from ewmalab.rulebook import RuleChoice, load_rulebook, parse_time
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.times import parse_time
 
 BOOK = load_rulebook()
 DAY = 86_400

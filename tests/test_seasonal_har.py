@@ -18,20 +18,21 @@ from typer.testing import CliRunner
 
 from ewmalab.cli import app
 from ewmalab.errors import ForecasterError, MissingDataError
-from ewmalab.fitting.curves import DESIGNS
-from ewmalab.fitting.fit import fit
-from ewmalab.fitting.kernels import crps_by_scale, crps_of_scales
-from ewmalab.fitting.seasons import week_season
-from ewmalab.fitting.shocks import fit_shocks, unit_draws
-from ewmalab.forecast import har_kernels as hk
-from ewmalab.forecast.artifact import entry_for, read_artifact, seasonal_har, write_artifact
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
-from ewmalab.forecast.seasons import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
+from ewmalab.forecast.seasonal_har import kernels as hk
+from ewmalab.forecast.seasonal_har.artifact import entry_for, read_artifact, seasonal_har, write_artifact
+from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
+from ewmalab.forecast.seasonal_har.fit import fit
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS
+from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
+from ewmalab.forecast.seasonal_har.fit_seasons import week_season
+from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks, unit_draws
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.rulebook import iso, load_rulebook
+from ewmalab.market.bars import Bars
+from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import crps_ensemble
+from ewmalab.times import DAY, MINUTE, iso
 
 BOOK = load_rulebook()
 BEGIN = 1_768_435_200 - 60 * DAY

@@ -19,8 +19,10 @@ from pydantic import ValidationError
 from ewmalab.errors import ConfigError
 from ewmalab.replay.backtest import check_settings
 from ewmalab.rulebook import load_rulebook
-from ewmalab.sections import MASK, asset_parameters, asset_value, format_duration, parse_duration
-from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings, parse_assignments
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.settings.layers import DEFAULTS, parse_assignments
+from ewmalab.settings.schema import MASK, asset_parameters, asset_value
+from ewmalab.units import format_duration, parse_duration
 
 SECRET = "sk-do-not-print-me"
 DEFAULT_FEEDBACK = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))["ewma"]["feedback"]

@@ -13,14 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from ewmalab.scoring.significance import (
-    Interval,
-    block_length,
-    confidence_set,
-    diebold_mariano,
-    holm,
-    mean_intervals,
-)
+from ewmalab.inference.confidence_set import confidence_set
+from ewmalab.inference.intervals import Interval, block_length, mean_intervals
+from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 Floats = npt.NDArray[np.float64]
 

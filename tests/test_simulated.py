@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewmalab.errors import FeedError, RulebookError
-from ewmalab.market.bars import DAY, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds import simulated
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.simulated import EPOCH, MarketParameters, SimulatedFeed
 from ewmalab.market.sessions import in_session
 from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.times import DAY
 
 LATER = EPOCH + 1000 * DAY
 DAYS = 60

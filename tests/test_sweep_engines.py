@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from ewmalab.errors import ConfigError, CorruptPartitionError, EngineError
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.manifest import Manifest
 from ewmalab.market.remote import RemoteCache, local_cache, open_cache
-from ewmalab.rulebook import parse_time
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.api import SweepResult, sweep
 from ewmalab.sweeps.engines import ENGINES, LEAST_SECONDS, run_tasks
+from ewmalab.sweeps.sweep import SweepResult, sweep
+from ewmalab.times import DAY, MINUTE, parse_time
 
 ROOT = Path(__file__).resolve().parents[1]
 START = parse_time("2026-01-15")

@@ -10,11 +10,12 @@ import pytest
 
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import apply_preset
-from ewmalab.rulebook import parse_time
-from ewmalab.sections import magnitude, parse_duration
-from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings
-from ewmalab.sweeps.cells import Workload
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.settings.layers import DEFAULTS
 from ewmalab.sweeps.parameters import Parameter, combinations, label, resolve
+from ewmalab.sweeps.workload import Workload
+from ewmalab.times import parse_time
+from ewmalab.units import magnitude, parse_duration
 
 PLUGIN = f"{__name__}:Custom"
 DAY = 86_400

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ewmalab.atomic_files import TEMP_PREFIX
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import list_experiments
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.files import TEMP_PREFIX
-from ewmalab.rulebook import parse_time
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.api import SweepResult, sweep
 from ewmalab.sweeps.engines import LEAST_SECONDS
+from ewmalab.sweeps.sweep import SweepResult, sweep
 from ewmalab.sweeps.trials import TrialStore
+from ewmalab.times import DAY, MINUTE, parse_time
 
 ROOT = Path(__file__).resolve().parents[1]
 START = parse_time("2026-01-15")  # of the synthetic market's newest days

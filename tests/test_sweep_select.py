@@ -13,16 +13,15 @@ import pytest
 
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import apply_preset
-from ewmalab.market.bars import DAY
-from ewmalab.report.sweep import sweep_text
-from ewmalab.rulebook import parse_time
+from ewmalab.report.text.sweep import sweep_text
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.api import SweepResult, parse_walk_forward, save_sweep, sweep
-from ewmalab.sweeps.cells import Workload
 from ewmalab.sweeps.config_file import write_config
+from ewmalab.sweeps.judge import CellResult, judge, walk_forward
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations, resolve
 from ewmalab.sweeps.run import SweepCell
-from ewmalab.sweeps.select import CellResult, judge, walk_forward
+from ewmalab.sweeps.sweep import SweepResult, parse_walk_forward, save_sweep, sweep
+from ewmalab.sweeps.workload import Workload
+from ewmalab.times import DAY, parse_time
 
 START = parse_time("2026-01-15")
 NOW = parse_time("2026-03-01")

@@ -15,20 +15,22 @@ from twins import random_bars
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.ewma import Ewma
-from ewmalab.forecast.ewma_kernels import VARIANCE
+from ewmalab.forecast.ewma.kernels import VARIANCE
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Prompt, ScaleFree
 from ewmalab.forecast.random_walk import RandomWalk
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.replay.backtest import plan_backtest
-from ewmalab.replay.walk import known_counts, walk
-from ewmalab.rulebook import Asset, RuleChoice, load_rulebook, parse_time
-from ewmalab.settings import DEFAULTS, LoadedSettings, load_settings
-from ewmalab.sweeps.cells import Cell, Workload, cells_of, keep_cells
+from ewmalab.replay.knowledge import known_counts, walk
+from ewmalab.rulebook import Asset, RuleChoice, load_rulebook
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.settings.layers import DEFAULTS
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
 from ewmalab.sweeps.trials import Trial, TrialStore, ensemble_of, forecaster_of, identity, score_trials, seed_of
+from ewmalab.sweeps.workload import Cell, Workload, cells_of, keep_cells
+from ewmalab.times import DAY, MINUTE, parse_time
 
 START = parse_time("2026-01-15")
 NOW = parse_time("2026-03-01")

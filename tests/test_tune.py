@@ -14,10 +14,10 @@ from ewmalab.cli import app
 from ewmalab.errors import ConfigError
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps import tune as module
-from ewmalab.sweeps.api import workload_of
-from ewmalab.sweeps.cells import Workload
+from ewmalab.sweeps.sweep import workload_of
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult, tune
+from ewmalab.sweeps.workload import Workload
 
 NOW = 1_780_000_000
 DAY = 86_400

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ewmalab.analysis import prediction_files as files
+from ewmalab.analysis.prediction_files import read_prediction, read_realised
 from ewmalab.errors import PredictionError
-from ewmalab.rulebook import load_rulebook, parse_time
-from ewmalab.scoring import files
-from ewmalab.scoring.files import read_prediction, read_realised
+from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.validation import CORRECT, validate_response
+from ewmalab.times import parse_time
 
 FORMATS = ("digits8_text", "float32_8sig")
 START = 1_777_636_860

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ewmalab.errors import FormatError
-from ewmalab.forecast.wire import render, render_prices
+from ewmalab.scoring.answer_format import render, render_prices
 from ewmalab.scoring.validation import validate_response
 
 FORMATS = ("digits8_text", "float32_8sig")
@@ -108,8 +108,9 @@ def test_a_rendered_answer_is_correct_to_both_validators(anchor: float, shape: t
 
 
 def test_rounding_moves_a_score_by_less_than_its_own_noise() -> None:
-    from ewmalab.rulebook import load_rulebook, parse_time
+    from ewmalab.rulebook import load_rulebook
     from ewmalab.scoring.crps import score_paths
+    from ewmalab.times import parse_time
 
     rng = np.random.default_rng(2)
     competition = load_rulebook().at(parse_time("2026-05-01")).select(["1h"])[0]

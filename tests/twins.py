@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
+from ewmalab.times import MINUTE
 
 Floats = npt.NDArray[np.float64]
 PARKINSON = 1 / (4 * math.log(2))

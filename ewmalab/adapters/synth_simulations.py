@@ -21,16 +21,17 @@ from typing import Any
 import orjson
 
 from ewmalab.errors import MissingDataError
+from ewmalab.forecast.model import Model, Tracker, origin_of
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.forecast.wire import render
-from ewmalab.live.answers import paths_of
-from ewmalab.live.store import StateStore
-from ewmalab.live.tracker import Model, Tracker, origin_of
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.live.miner.answers import paths_of
+from ewmalab.live.state_store import StateStore
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.remote import open_cache
-from ewmalab.rulebook import Rulebook, iso, load_rulebook, parse_time
+from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 _AHEAD = 2 * DAY  # cached bars are read for so long at once
 _STATE_REACH = 3600  # seconds after its newest bar that a live state still counts as that of the time

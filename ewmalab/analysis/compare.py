@@ -11,8 +11,9 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.streams import RandomStream
+from ewmalab.inference.intervals import Interval, block_length, mean_intervals, overlap_of
+from ewmalab.inference.paired_tests import diebold_mariano, holm
 from ewmalab.rulebook import load_rulebook
-from ewmalab.scoring.significance import Interval, block_length, diebold_mariano, holm, mean_intervals, overlap_of
 
 By = Literal["asset", "interval", "hour", "weekday"]
 PARTS = get_args(By)

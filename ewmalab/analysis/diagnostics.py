@@ -13,8 +13,8 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import DAY
-from ewmalab.scoring.significance import block_length, mean_intervals, overlap_of
+from ewmalab.inference.intervals import block_length, mean_intervals, overlap_of
+from ewmalab.times import DAY
 
 ALL = "all"
 LEVELS = (0.5, 0.9, 0.99)

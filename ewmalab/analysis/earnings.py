@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.analysis.field import Board, Field, standings
+from ewmalab.analysis.competition_field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
+from ewmalab.inference.intervals import LEVEL, REPLICATIONS, block_length, overlap_of, widening
 from ewmalab.scoring.leaderboard import softmax_weights
-from ewmalab.scoring.significance import LEVEL, REPLICATIONS, block_length, overlap_of, widening
 
 Floats = npt.NDArray[np.float64]
 CORRECTION = 0.69  # realised emission over the weights' share, July 2026: consensus flattens it

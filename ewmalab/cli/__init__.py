@@ -13,7 +13,6 @@ from ewmalab.cli import (
     check,
     compare,
     config,
-    crps_test,
     data,
     experiments,
     feed,
@@ -28,7 +27,10 @@ from ewmalab.cli import (
     status,
     sweep,
     tune,
-)  # fmt: skip
+)
+from ewmalab.cli import (
+    offline as crps_test,
+)
 from ewmalab.errors import ConfigError, EwmalabError, RulebookError
 
 app = typer.Typer(

@@ -73,7 +73,7 @@ def backtest(
     )
     from ewmalab.replay.backtest import backtest as run
     from ewmalab.replay.backtest import plan_backtest
-    from ewmalab.report.tables import backtest_text
+    from ewmalab.report.text.backtest import backtest_text
     from ewmalab.rulebook import RuleChoice
 
     step = common.duration(cadence, "--cadence")

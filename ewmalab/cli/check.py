@@ -62,7 +62,7 @@ def lookahead(
       ewmalab check lookahead --start 2026-01-10 -f my_package.model:Mine --assets BTC
     """
     from ewmalab.replay.checks import LookaheadReport, check_lookahead
-    from ewmalab.rulebook import iso
+    from ewmalab.times import iso
 
     plan = _plan(start, days, forecaster, assets, competitions, rules, feed, config, set_)
     with common.progress(quiet=json) as bar:
@@ -175,9 +175,9 @@ def parity(
       ewmalab check parity --log-dir live_log
     """
     loaded = common.settings(config, set_, {"live.log_dir": log_dir, "live.state_dir": state_dir})
-    from ewmalab.live.parity import check_parity
-    from ewmalab.live.records import LiveLog
-    from ewmalab.rulebook import iso
+    from ewmalab.live.audit.answer_log import LiveLog
+    from ewmalab.live.audit.parity import check_parity
+    from ewmalab.times import iso
 
     log = LiveLog.read(loaded.values.live.log_dir)
     with common.progress(quiet=json) as bar:

@@ -96,7 +96,7 @@ def upper(text: str | None) -> list[str] | None:
 def when(text: str, option: str = "--start") -> int:
     """Return the seconds of a date given on the command line."""
     from ewmalab.errors import RulebookError
-    from ewmalab.rulebook import parse_time
+    from ewmalab.times import parse_time
 
     try:
         return parse_time(text)
@@ -106,7 +106,7 @@ def when(text: str, option: str = "--start") -> int:
 
 def duration(text: str | None, option: str) -> int | None:
     """Return the seconds of a duration given on the command line."""
-    from ewmalab.sections import parse_duration
+    from ewmalab.units import parse_duration
 
     try:
         return parse_duration(text) if text else None
@@ -139,7 +139,8 @@ def settings(
     config: Path | None, assignments: list[str] | None, flags: Mapping[str, Any] | None = None
 ) -> LoadedSettings:
     """Load the settings of a command; options that were given become the strongest layer."""
-    from ewmalab.settings import load_settings, parse_assignments
+    from ewmalab.settings import load_settings
+    from ewmalab.settings.layers import parse_assignments
 
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     return load_settings(file=config, flags={**parse_assignments(assignments or []), **given})
@@ -186,7 +187,7 @@ def table(
     columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None, *, clip: bool = False
 ) -> str:
     """Return a plain table; columns that hold numbers are right-aligned. `clip` cuts the last to fit a terminal."""
-    from ewmalab.report.tables import plain_table
+    from ewmalab.report.text.tables import plain_table
 
     return plain_table(list(columns), [list(row) for row in rows], title, clip=clip)
 
@@ -213,8 +214,8 @@ def unfinished(loaded: LoadedSettings, kind: str, options: Mapping[str, Any]) ->
 
     import orjson
 
+    from ewmalab.atomic_files import write_atomic
     from ewmalab.errors import EngineError
-    from ewmalab.market.files import write_atomic
 
     data = orjson.dumps(dict(options), option=orjson.OPT_SORT_KEYS)
     path = _unfinished_folder(loaded, kind) / f"{hashlib.sha256(data).hexdigest()[:16]}.json"

@@ -48,8 +48,8 @@ def compare(
     """
     from ewmalab.analysis.compare import PARTS
     from ewmalab.analysis.compare import compare as run
-    from ewmalab.cli.contestants import finished, one_kind, replayed
-    from ewmalab.report.compare import compare_text
+    from ewmalab.cli.named_forecasters import finished, one_kind, replayed
+    from ewmalab.report.text.compare import compare_text
 
     if by not in PARTS:
         raise typer.BadParameter(f"{by!r} is none of {', '.join(PARTS)}", param_hint="--by")

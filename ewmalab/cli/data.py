@@ -51,7 +51,8 @@ def fetch(
     from ewmalab.errors import FeedError
     from ewmalab.market.feeds.make import make_feed
     from ewmalab.market.fetch import fetch_missing
-    from ewmalab.rulebook import iso, load_rulebook
+    from ewmalab.rulebook import load_rulebook
+    from ewmalab.times import iso
 
     begin = common.when(start)
     end = begin + round(days * 86_400)
@@ -129,7 +130,7 @@ def import_(
       ewmalab data import my_bars.csv --feed binance --asset BTC --quarantine
     """
     from ewmalab.errors import EwmalabError
-    from ewmalab.market.importer import find_files, import_file
+    from ewmalab.market.files.importer import find_files, import_file
     from ewmalab.rulebook import load_rulebook
 
     loaded = common.settings(config, set_)
@@ -189,7 +190,7 @@ def list_(
       ewmalab data list --feed pyth
     """
     from ewmalab.market.ranges import union
-    from ewmalab.rulebook import iso
+    from ewmalab.times import iso
 
     cache = _cache(common.settings(config, set_))
     rows: list[dict[str, Any]] = []
@@ -274,10 +275,10 @@ def repair(
       ewmalab data repair --no-refetch
     """
     from ewmalab.errors import FeedError
-    from ewmalab.market.cache import day_start
     from ewmalab.market.feeds.make import make_feed
     from ewmalab.market.fetch import fetch_missing
     from ewmalab.rulebook import load_rulebook
+    from ewmalab.times import day_start
 
     loaded = common.settings(config, set_)
     cache = _cache(loaded, sweep=True)

@@ -25,7 +25,7 @@ def list_(json: common.Json = False, config: common.ConfigFile = None, set_: com
     """
     from ewmalab.errors import ExperimentError
     from ewmalab.experiments.store import list_experiments
-    from ewmalab.rulebook import iso
+    from ewmalab.times import iso
 
     root = common.settings(config, set_).values.run.experiments_dir
     rows = []

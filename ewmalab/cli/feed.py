@@ -49,7 +49,7 @@ def serve(
         raise typer.BadParameter("a number above 0 and an x, such as 60x", param_hint="--speed")
     begin = common.when(start)
     loaded = common.settings(config, set_)
-    from ewmalab.live.rehearsal import rehearsal_feed
+    from ewmalab.live.rehearsal.price_server import rehearsal_feed
 
     common.say("making the days before")
     server = rehearsal_feed(

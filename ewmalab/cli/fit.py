@@ -39,12 +39,12 @@ def fit(
     from time import perf_counter
 
     from ewmalab.errors import MissingDataError
-    from ewmalab.fitting.fit import fit as run
-    from ewmalab.forecast.artifact import write_artifact
-    from ewmalab.market.bars import DAY
+    from ewmalab.forecast.seasonal_har.artifact import write_artifact
+    from ewmalab.forecast.seasonal_har.fit import fit as run
     from ewmalab.market.feeds.make import cache_name
     from ewmalab.market.remote import open_cache
-    from ewmalab.rulebook import iso, load_rulebook
+    from ewmalab.rulebook import load_rulebook
+    from ewmalab.times import DAY, iso
 
     if forecaster != "seasonal-har":
         raise typer.BadParameter(f"{forecaster!r}: only seasonal-har is fitted", param_hint="--forecaster")

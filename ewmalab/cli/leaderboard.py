@@ -14,7 +14,7 @@ from ewmalab.cli import common
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ewmalab.analysis.field import Field
+    from ewmalab.analysis.competition_field import Field
     from ewmalab.rulebook import Rulebook, RuleChoice
     from ewmalab.settings import LoadedSettings
 
@@ -75,9 +75,9 @@ def leaderboard(
 
       ewmalab leaderboard --predictions miner_outputs/ --rules 2026-05-01
     """
+    from ewmalab.analysis.competition_field import Field, moments, standings
     from ewmalab.analysis.earnings import estimate_earnings, missing_effects
-    from ewmalab.analysis.field import Field, moments, standings
-    from ewmalab.report.leaderboard import leaderboard_text
+    from ewmalab.report.text.leaderboard import leaderboard_text
     from ewmalab.rulebook import RuleChoice, load_rulebook
 
     loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed})
@@ -132,8 +132,8 @@ def _contestants(
     loaded: LoadedSettings, names: list[str], files: dict[str, pd.Series], book: Rulebook, choice: RuleChoice,
     options: dict[str, Any],
 ) -> tuple[dict[str, pd.DataFrame], bool]:  # fmt: skip
-    from ewmalab.analysis.sources import prompts_of
-    from ewmalab.cli.contestants import finished, one_kind, replayed
+    from ewmalab.analysis.submissions import prompts_of
+    from ewmalab.cli.named_forecasters import finished, one_kind, replayed
 
     if not names:
         return {}, False
@@ -151,7 +151,7 @@ def _from_files(
     loaded: LoadedSettings, book: Rulebook, choice: RuleChoice, folders: Sequence[Path], tables: Sequence[Path],
     quiet: bool,
 ) -> tuple[dict[str, pd.Series], list[str]]:  # fmt: skip
-    from ewmalab.analysis.sources import find_predictions, read_scores, score_predictions
+    from ewmalab.analysis.submissions import find_predictions, read_scores, score_predictions
     from ewmalab.errors import PredictionError
     from ewmalab.market.feeds.make import cache_name
     from ewmalab.market.remote import open_cache

@@ -131,12 +131,12 @@ def live(
 
     import orjson
 
-    from ewmalab.live.chain import load_wallet, make_chain
+    from ewmalab.forecast.model import Model
     from ewmalab.live.clock import make_clock
     from ewmalab.live.feeds import choose_feeds
+    from ewmalab.live.miner.chain import load_wallet, make_chain
     from ewmalab.live.status import miner_responds, updater_responds
     from ewmalab.live.supervisor import Child, supervise
-    from ewmalab.live.tracker import Model
     from ewmalab.rulebook import load_rulebook
 
     values, time = loaded.values.live, make_clock(loaded.values.live.clock)
@@ -193,8 +193,8 @@ def updater(
 
     from ewmalab.errors import StateError
     from ewmalab.live.clock import Clock, make_clock
-    from ewmalab.live.refit import Refitter, with_newest_fit
-    from ewmalab.live.updater import Updater
+    from ewmalab.live.updater.fits import Refitter, with_newest_fit
+    from ewmalab.live.updater.updater import Updater
 
     def load() -> Any:
         return with_newest_fit(common.settings(config, set_, flags))
@@ -236,7 +236,7 @@ def _changed(made: Any, load: Callable[[], Any], clock: Any) -> Any:
     import logging
 
     from ewmalab.errors import EwmalabError
-    from ewmalab.live.updater import Updater
+    from ewmalab.live.updater.updater import Updater
 
     try:
         new = Updater.of(load(), clock)
@@ -251,7 +251,7 @@ def _changed(made: Any, load: Callable[[], Any], clock: Any) -> Any:
 
 
 def _newest(label: int | None) -> str:
-    from ewmalab.rulebook import iso
+    from ewmalab.times import iso
 
     return "no bar" if label is None else f"state after the bar of {iso(label)}"
 
@@ -293,10 +293,10 @@ def miner(
         monitor_port=monitor_port, external_ip=external_ip, wallet=wallet, hotkey=hotkey, wallet_path=wallet_path,
         network=network, netuid=netuid, no_chain=no_chain, allow=allow, clock=clock,
     )  # fmt: skip
-    from ewmalab.live.chain import load_wallet, make_chain
     from ewmalab.live.clock import make_clock
-    from ewmalab.live.miner import Miner
-    from ewmalab.live.refit import with_newest_fit
+    from ewmalab.live.miner.chain import load_wallet, make_chain
+    from ewmalab.live.miner.miner import Miner
+    from ewmalab.live.updater.fits import with_newest_fit
     from ewmalab.rulebook import load_rulebook
 
     def load() -> Any:
@@ -335,9 +335,9 @@ def allowlist(
     """
     pause = common.duration(every, "--every") or 300
     loaded = common.settings(config, set_, flags_of(network=network, netuid=netuid))
+    from ewmalab.atomic_files import write_atomic
     from ewmalab.errors import ChainError
-    from ewmalab.live.chain import allowed_ips, make_chain
-    from ewmalab.market.files import write_atomic
+    from ewmalab.live.miner.chain import allowed_ips, make_chain
     from ewmalab.rulebook import load_rulebook
 
     rulebook, stop = load_rulebook(), _until_signalled()
@@ -388,10 +388,10 @@ def score(
       ewmalab live score --shadow ewma@seed --shadow my_package.model:Mine
     """
     loaded = common.settings(config, set_, flags_of(log_dir=log_dir, state_dir=state_dir, clock=clock))
-    from ewmalab.analysis.track import track_record
+    from ewmalab.live.audit.answer_log import LiveLog
+    from ewmalab.live.audit.track_record import track_record
     from ewmalab.live.clock import make_clock
-    from ewmalab.live.records import LiveLog
-    from ewmalab.report.track import track_text
+    from ewmalab.report.text.track_record import track_text
 
     log = LiveLog.read(loaded.values.live.log_dir)
     with common.trials(json) as progress:

@@ -47,9 +47,9 @@ def probe(
     )
     loaded = common.settings(config, set_, flags)
     from ewmalab.errors import ChainError
-    from ewmalab.live.chain import load_wallet, make_chain
+    from ewmalab.live.audit.probe import Prober, next_prompts, summarise
     from ewmalab.live.clock import make_clock
-    from ewmalab.live.probe import Prober, next_prompts, summarise
+    from ewmalab.live.miner.chain import load_wallet, make_chain
     from ewmalab.rulebook import load_rulebook
 
     rulebook = load_rulebook()

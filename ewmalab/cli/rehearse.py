@@ -45,9 +45,9 @@ def rehearse(
 
       ewmalab rehearse --feed pyth --start 2026-01-10 --hours 2 --faults 0.05
     """
-    from ewmalab.analysis.rehearse import rehearse as run
-    from ewmalab.live.probe import summarise
-    from ewmalab.report.track import track_text
+    from ewmalab.live.audit.probe import summarise
+    from ewmalab.live.rehearsal.rehearse import rehearse as run
+    from ewmalab.report.text.track_record import track_text
 
     loaded = common.settings(config, set_, {"live.forecaster": forecaster})
     folder = folder or Path("rehearsals") / f"{common.present()}"

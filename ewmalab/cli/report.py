@@ -45,8 +45,8 @@ def report(
       ewmalab report live_log
     """
     from ewmalab.live.clock import make_clock
-    from ewmalab.pages.sources import report_of
-    from ewmalab.report.page import named_figures, write_reports
+    from ewmalab.report.pages.page import named_figures, write_reports
+    from ewmalab.report.pages.sources import report_of
 
     loaded = common.settings(config, set_, {"live.clock": clock})
     now = int(make_clock(loaded.values.live.clock).now())

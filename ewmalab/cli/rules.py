@@ -27,9 +27,10 @@ def show(
 
       ewmalab rules show --on 2026-01-15 --json
     """
-    from ewmalab.report.tables import wrapped
-    from ewmalab.rulebook import RuleChoice, iso, load_rulebook
-    from ewmalab.sections import format_duration
+    from ewmalab.report.text.tables import wrapped
+    from ewmalab.rulebook import RuleChoice, load_rulebook
+    from ewmalab.times import iso
+    from ewmalab.units import format_duration
 
     rulebook = load_rulebook()
     moment = rulebook.breakpoints()[-1] if on == "latest" else common.when(on, "--on")

@@ -75,10 +75,10 @@ def score(
     """
     import numpy as np
 
+    from ewmalab.analysis.prediction_files import read_prediction, read_realised
     from ewmalab.errors import MissingDataError, PredictionError
-    from ewmalab.rulebook import iso
     from ewmalab.scoring.crps import score_paths
-    from ewmalab.scoring.files import read_prediction, read_realised
+    from ewmalab.times import iso
 
     answer = read_prediction(prediction)
     start = _start(answer, prediction)
@@ -146,7 +146,7 @@ def validate(
 
       ewmalab validate prediction.json --competition crypto-1h --rules latest --json
     """
-    from ewmalab.scoring.files import read_prediction
+    from ewmalab.analysis.prediction_files import read_prediction
 
     answer = read_prediction(prediction)
     start = _start(answer, prediction)

@@ -22,7 +22,8 @@ def status(
       ewmalab status --monitor-port 9091 --json
     """
     loaded = common.settings(config, set_, live.flags_of(monitor_port=monitor_port))
-    from ewmalab.live.status import read_health, status_text
+    from ewmalab.live.status import read_health
+    from ewmalab.report.text.status import status_text
 
     health = read_health(loaded.values.live)
     if json:

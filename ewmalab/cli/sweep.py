@@ -104,10 +104,11 @@ def _run(
 ) -> None:  # fmt: skip
     from time import perf_counter
 
-    from ewmalab.report.sweep import sweep_text
-    from ewmalab.rulebook import RuleChoice, iso
-    from ewmalab.sweeps.api import parse_walk_forward, save_sweep, workload_of
-    from ewmalab.sweeps.api import sweep as run
+    from ewmalab.report.text.sweep import sweep_text
+    from ewmalab.rulebook import RuleChoice
+    from ewmalab.sweeps.sweep import parse_walk_forward, save_sweep, workload_of
+    from ewmalab.sweeps.sweep import sweep as run
+    from ewmalab.times import iso
 
     common.check_name(options["name"])
     chosen = common.value_lists(options["param"], options["values"])

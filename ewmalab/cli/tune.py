@@ -62,11 +62,11 @@ def tune(
 
       ewmalab tune -p HALF_LIFE_1M --values 5m,6h --write-config tuned.toml
     """
-    from ewmalab.report.sweep import tune_text
+    from ewmalab.report.text.sweep import tune_text
     from ewmalab.rulebook import RuleChoice
-    from ewmalab.sweeps.api import save_sweep, workload_of
     from ewmalab.sweeps.config_file import refuse_existing
     from ewmalab.sweeps.config_file import write_config as write
+    from ewmalab.sweeps.sweep import save_sweep, workload_of
     from ewmalab.sweeps.trials import TrialStore
     from ewmalab.sweeps.tune import tune as run
 

@@ -17,8 +17,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ewmalab.atomic_files import TEMP_PREFIX, sync_folder
 from ewmalab.errors import ExperimentError
-from ewmalab.market.files import TEMP_PREFIX, sync_folder
 
 FORMAT = 1
 _LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic", "exchange_calendars")

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ewmalab.fastmath import FAST, cos_2pi_uniform, exp2m1, minus_log2_uniform
+from ewmalab.elementary import FAST, cos_2pi_uniform, exp2m1, minus_log2_uniform
 
 _BLOCK = 128  # lanes per block: 128 lanes of state and variance fit the first-level cache with room for the rows
 

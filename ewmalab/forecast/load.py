@@ -12,13 +12,13 @@ from typing import Any
 
 import ewmalab
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.artifact import seasonal_har
 from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
+from ewmalab.forecast.seasonal_har.artifact import seasonal_har
 from ewmalab.rulebook import Asset
-from ewmalab.sections import asset_parameters
 from ewmalab.settings import LoadedSettings
+from ewmalab.settings.schema import asset_parameters
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 

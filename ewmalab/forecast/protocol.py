@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.times import MINUTE
 
 LogReturns = npt.NDArray[np.float32]
 State = TypeVar("State")

@@ -12,7 +12,7 @@ from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.http import HttpOptions
 from ewmalab.market.feeds.make import make_feed
 from ewmalab.rulebook import Rulebook
-from ewmalab.sections import Settings
+from ewmalab.settings.schema import Settings
 
 # A live update that fails is tried again a minute later: it must not hold up the others for long.
 LIVE_HTTP: HttpOptions = {"timeout": (3, 8), "attempts": 2, "max_backoff": 2.0, "max_silence": 5.0, "deadline": 20.0}

@@ -8,8 +8,8 @@ from typing import Any
 import requests
 
 from ewmalab.errors import StateError
-from ewmalab.live.updater import read_heartbeat
-from ewmalab.sections import LiveSettings
+from ewmalab.live.updater.updater import read_heartbeat
+from ewmalab.settings.schema import LiveSettings
 
 _PATIENCE = 120.0  # seconds that an updater may work on one update: a long catch-up
 
@@ -50,26 +50,3 @@ def updater_responds(live: LiveSettings, speed: float) -> bool:
         return False
     silent = time.time() - note["system_time"]  # noqa: TID251
     return bool(silent < 3 * note["interval"] / speed + _PATIENCE)
-
-
-def status_text(health: dict[str, Any]) -> str:
-    """Return a miner's health for people."""
-    from ewmalab.report.tables import plain_table
-
-    lines = ["SYNTHETIC DATA: simulated prices, not a market.\n"] if health["synthetic"] else []
-    chain = "never" if health["chain_age"] is None else f"{health['chain_age']:.0f} s ago"
-    uid = "" if health["uid"] is None else f", uid {health['uid']}"
-    lines.append(
-        f"{health['status'].upper()} at {health['market_time']}; hotkey {health['hotkey']}{uid}; chain {chain}"
-    )
-    lines += [f"  ! {problem}" for problem in health["problems"]]
-    rows = [
-        [asset, entry["feed"] or "-", *(_seconds(entry[k]) for k in ("age", "spot_age")), entry["generation"] or 0]
-        for asset, entry in health["assets"].items()
-    ]
-    lines += ["", plain_table(["asset", "feed", "state age", "spot age", "updates"], rows), ""]
-    return "\n".join(lines)
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f} s"

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from ewmalab.atomic_files import sweep, sync_folder, write_atomic, write_temp
 from ewmalab.errors import BarsError, CorruptPartitionError, DataError
-from ewmalab.market.bars import COLUMNS, DAY, MINUTE, Bars
-from ewmalab.market.files import sweep, sync_folder, write_atomic, write_temp
+from ewmalab.market.bars import Bars
 from ewmalab.market.manifest import Manifest, Partition
+from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, intersect, subtract, union
+from ewmalab.times import DAY, MINUTE, day_name, day_start
 
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
@@ -28,16 +29,6 @@ _LOCK_WAIT = 120.0
 _NOTE = b"ewmalab"  # key of the partition's own description inside the Parquet file
 _NOTE_SHA256 = b"ewmalab.sha256"  # and of that description's checksum: a rebuilt manifest rests on it
 _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
-
-
-def day_name(day: int) -> str:
-    """Return the date of a day's first second: 1768435200 -> "2026-01-15"."""
-    return datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d")
-
-
-def day_start(name: str) -> int:
-    """Return the first second of a date."""
-    return int(datetime.strptime(name, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)

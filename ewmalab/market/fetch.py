@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.ranges import Range
+from ewmalab.times import DAY, MINUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
+from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import CorruptPartitionError
-from ewmalab.market.bars import DAY, Bars
-from ewmalab.market.files import write_atomic
+from ewmalab.market.bars import Bars
 from ewmalab.market.ranges import Range, union
+from ewmalab.times import DAY
 
 VERSION = 1
 FILE = "manifest.json"

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from ewmalab.errors import ConfigError, CorruptPartitionError, DataError
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import Cache, checked_partition, day_name
+from ewmalab.market.cache import Cache, checked_partition
 from ewmalab.market.manifest import FILE, Manifest, Partition
 from ewmalab.market.ranges import Range, subtract, union
+from ewmalab.times import day_name
 
 
 class ReadableCache(Protocol):

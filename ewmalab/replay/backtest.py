@@ -12,22 +12,23 @@ import orjson
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
-from ewmalab.fitting.refit import boundary
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
-from ewmalab.market.bars import DAY, Bars
+from ewmalab.forecast.seasonal_har.refit import boundary
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.manifest import Partition
 from ewmalab.market.remote import local_cache, open_cache
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
-from ewmalab.replay.refit import Fits, Part, fit_remarks, refitted
+from ewmalab.replay.fits import Fits, Part, fit_remarks, refitted
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
-from ewmalab.sections import SeasonalHarSettings, Settings
 from ewmalab.settings import LoadedSettings
+from ewmalab.settings.schema import SeasonalHarSettings, Settings
+from ewmalab.times import DAY
 
 
 @dataclass(frozen=True)

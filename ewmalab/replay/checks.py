@@ -13,8 +13,8 @@ from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
 from ewmalab.replay.engine import MakeForecaster, simulate
+from ewmalab.replay.knowledge import Walk, walk
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.replay.walk import Walk, walk
 
 _BEFORE = 6  # forecasts made again before each cut: the last one before it, and others further back
 

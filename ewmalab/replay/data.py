@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.market.bars import DAY, MINUTE, Bars
-from ewmalab.market.cache import day_name
+from ewmalab.market.bars import Bars
 from ewmalab.market.manifest import Partition
 from ewmalab.market.ranges import Range, union
 from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.rulebook import iso
-from ewmalab.sections import ReplaySettings, asset_value
+from ewmalab.settings.schema import ReplaySettings, asset_value
+from ewmalab.times import DAY, MINUTE, day_name, iso
 
 Group = tuple[str, str]  # competition, asset
 

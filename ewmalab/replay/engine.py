@@ -16,8 +16,8 @@ from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, all_within
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
+from ewmalab.replay.knowledge import Moment, Walk, walk
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.replay.walk import Moment, Walk, walk
 from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ewmalab.market.bars import DAY
 from ewmalab.replay.engine import Row
-from ewmalab.rulebook import iso
+from ewmalab.times import DAY, iso
 
 _FIXED = pa.schema(
     [

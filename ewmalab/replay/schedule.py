@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from ewmalab.errors import RulebookError
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, iso
+from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
+from ewmalab.times import iso
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from ewmalab.errors import RulebookError
-from ewmalab.rulebook.model import (
-    Asset,
-    Competition,
-    Interval,
-    IntervalKind,
-    Rulebook,
-    Rules,
-    ScoringRule,
-    iso,
-)
+from ewmalab.rulebook.model import Asset, Competition, Interval, IntervalKind, Rulebook, Rules, ScoringRule
+from ewmalab.times import iso
 
 DEFAULT_PATH = Path(__file__).with_name("rulebook.toml")
 

@@ -5,57 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from ewmalab.errors import RulebookError
+from ewmalab.times import iso, parse_time
 
 IntervalKind = Literal["changes", "abs", "gap"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def parse_time(text: str) -> int:
-    """Read an ISO date or datetime as seconds since 1970-01-01 UTC.
-
-    Parameters
-    ----------
-    text : str
-        For example ``2026-01-15``, ``2026-01-15T14:00`` or ``2026-04-10T14:00:00Z``; UTC unless it names an
-        offset.
-
-    Raises
-    ------
-    RulebookError
-        If the text is something else, or holds fractions of a second.
-
-    Examples
-    --------
-    >>> parse_time("2026-01-15")
-    1768435200
-    """
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise RulebookError(
-            f"{text!r} is neither an ISO date nor an ISO datetime, such as 2026-01-15 or 2026-01-15T14:00:00Z"
-        ) from None
-    if moment.microsecond:
-        raise RulebookError(f"{text!r} holds fractions of a second; rules change on whole seconds")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(seconds=1)
-
-
-def iso(when: int) -> str:
-    """Write seconds since 1970-01-01 UTC as an ISO datetime.
-
-    Examples
-    --------
-    >>> iso(1768435200)
-    '2026-01-15T00:00:00Z'
-    """
-    return (_EPOCH + timedelta(seconds=when)).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

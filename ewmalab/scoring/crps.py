@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringRule
-from ewmalab.scoring import kernels, lanes
-from ewmalab.scoring.changes import ChangePlan, plan_changes
+from ewmalab.scoring import kernels
+from ewmalab.scoring import sorting_network as lanes
+from ewmalab.scoring.change_plan import ChangePlan, plan_changes
 
 INVALID = -1.0  # what validators give an ensemble that holds a price of zero
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ewmalab.fastmath import FAST, expm1
+from ewmalab.elementary import FAST, expm1
 
 CHANGE, ABSOLUTE = 0, 1
 _CHUNK = 128  # members summed in float32 before the float64 total takes over

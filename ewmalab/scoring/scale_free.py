@@ -21,8 +21,9 @@ import numpy.typing as npt
 from numba import njit
 
 from ewmalab.rulebook import ScoringRule
-from ewmalab.scoring import kernels, lanes
-from ewmalab.scoring.changes import plan_changes
+from ewmalab.scoring import kernels
+from ewmalab.scoring import sorting_network as lanes
+from ewmalab.scoring.change_plan import plan_changes
 
 TERMS = 8
 # Beyond this the series gives way to the exponential itself; at it the first term left out, x**9 / 9!, is 5e-9, of a

@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 
+from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
-from ewmalab.market.files import write_atomic
-from ewmalab.settings import PRESET, load_settings
-from ewmalab.sweeps.api import SweepResult
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import PRESET
+from ewmalab.sweeps.judge import CellResult
 from ewmalab.sweeps.parameters import label
-from ewmalab.sweeps.select import CellResult
+from ewmalab.sweeps.sweep import SweepResult
 
 
 def refuse_existing(path: Path | None) -> None:

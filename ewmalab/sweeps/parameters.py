@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import factory_of
-from ewmalab.sections import Settings, asset_value, format_duration, magnitude
 from ewmalab.settings import LoadedSettings
+from ewmalab.settings.schema import Settings, asset_value
+from ewmalab.units import format_duration, magnitude
 
 HALF_LIVES = ("5m", "10m", "20m", "40m", "80m", "3h", "6h", "12h", "1d", "2d")
 DEGREES_OF_FREEDOM = (2.1, 2.5, 3, 4, 5, 6, 8, 10, 15, 30)

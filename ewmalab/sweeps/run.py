@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
-from ewmalab.sections import magnitude
-from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
 from ewmalab.sweeps.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
 from ewmalab.sweeps.trials import (
@@ -26,6 +24,8 @@ from ewmalab.sweeps.trials import (
     score_trials,
     seed_of,
 )
+from ewmalab.sweeps.workload import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.units import magnitude
 
 REPLICATES = 4  # of ensembles, whose noise is common to all prompts
 REPLICATES_EXACT = 2  # prompt by prompt: there it is part of the interval, and each costs a replay

@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from ewmalab.atomic_files import TEMP_PREFIX, write_temp
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.load import code_version, factory_of, load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt, ScaleFree
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.market.bars import MINUTE
-from ewmalab.market.files import TEMP_PREFIX, write_temp
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import answer, check_paths
-from ewmalab.replay.walk import walk
+from ewmalab.replay.knowledge import walk
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
-from ewmalab.sections import asset_parameters
 from ewmalab.settings import LoadedSettings
-from ewmalab.sweeps.cells import Cell, Workload, find_cell
+from ewmalab.settings.schema import asset_parameters
 from ewmalab.sweeps.parameters import Overrides
+from ewmalab.sweeps.workload import Cell, Workload, find_cell
+from ewmalab.times import MINUTE
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
 

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
-from ewmalab.market.bars import MINUTE
-from ewmalab.sections import format_duration, magnitude
-from ewmalab.sweeps.api import SweepResult, judge_sweep
-from ewmalab.sweeps.cells import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
 from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve_all
 from ewmalab.sweeps.run import Sweep, SweepCell, ensemble_of_trial
+from ewmalab.sweeps.sweep import SweepResult, judge_sweep
 from ewmalab.sweeps.trials import Scores, Trial, TrialStore, identity, matters, score_trials
+from ewmalab.sweeps.workload import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.times import MINUTE
+from ewmalab.units import format_duration, magnitude
 
 if TYPE_CHECKING:
     import optuna

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Unpack
 
-from ewmalab.market.bars import COLUMNS, MINUTE
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions
+from ewmalab.market.quality import COLUMNS
+from ewmalab.times import MINUTE
 
 _LIMIT = 1000
 _CLOSE_TIME = 6

@@ -12,8 +12,10 @@ import numpy as np
 import orjson
 
 from ewmalab.errors import BarsError, FeedError
-from ewmalab.market.bars import COLUMNS, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.http import HttpClient, printable
+from ewmalab.market.quality import COLUMNS
+from ewmalab.times import MINUTE
 
 AS_OF = "as_of"
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)

@@ -6,8 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ewmalab.errors import FeedError
-from ewmalab.market.barfile import SUFFIXES, read_bars
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
+from ewmalab.market.files.formats import SUFFIXES, read_bars
+from ewmalab.times import DAY, MINUTE
 
 
 class FileFeed:

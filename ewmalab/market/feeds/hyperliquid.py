@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Unpack
 
-from ewmalab.market.bars import COLUMNS, MINUTE
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions
+from ewmalab.market.quality import COLUMNS
+from ewmalab.times import MINUTE
 
 REACH = 5000 * MINUTE
 """About how far back candles exist, in seconds: archive them while they do."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from ewmalab.market.feeds.base import Feed
 from ewmalab.rulebook import Rulebook
-from ewmalab.sections import Settings
+from ewmalab.settings.schema import Settings
 
 if TYPE_CHECKING:
     from ewmalab.market.feeds.http import HttpOptions
@@ -18,7 +18,7 @@ def cache_name(name: str, settings: Settings) -> str:
 
     Examples
     --------
-    >>> from ewmalab.settings import load_settings
+    >>> from ewmalab.settings.layers import load_settings
     >>> cache_name("simulated", load_settings(environ={}).values)
     'simulated-7'
     """

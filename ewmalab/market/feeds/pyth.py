@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from ewmalab.errors import FeedAuthError
-from ewmalab.market.bars import DAY
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
 from ewmalab.market.feeds.http import HttpClient, HttpOptions, printable
+from ewmalab.times import DAY
 
 KEY_VARIABLE = "PYTH_API_KEY"
 _KEYED_DOMAIN = "dourolabs.app"

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import FeedError
-from ewmalab.market.bars import DAY, MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.market.sessions import in_session
 from ewmalab.rulebook import Rulebook
+from ewmalab.times import DAY, MINUTE
 
 EPOCH = 1_748_736_000  # 2025-06-01: every asset's history begins here
 _TICKS = 6  # price changes inside a minute: the range of a bar is real

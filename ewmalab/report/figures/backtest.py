@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ewmalab.replay.reproduce import ReproducedPrompt
 from ewmalab.report.figures.style import (
     BAND,
     COLOURS,
@@ -26,8 +26,8 @@ from ewmalab.report.figures.style import (
     styled,
     times,
 )
-from ewmalab.rulebook import iso
-from ewmalab.sections import format_duration
+from ewmalab.times import iso
+from ewmalab.units import format_duration
 
 _INTERVAL = "Bars: 95 % intervals of a paired block bootstrap, where there are prompts enough."
 Rows = Sequence[Mapping[str, Any]]
@@ -359,37 +359,13 @@ def spread_skill(frame: pd.DataFrame, competition: str, *, synthetic: bool = Fal
     return figure
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fan:
-    """One prompt's paths and what happened.
-
-    Attributes
-    ----------
-    title : str
-    start_time, time_increment : int
-        Seconds.
-    anchor : float
-    paths : (steps + 1, n) float32
-        Log-returns since the anchor.
-    truth : (steps + 1,) float64
-        Realised prices, NaN where missing.
-    """
-
-    title: str
-    start_time: int
-    time_increment: int
-    anchor: float
-    paths: npt.NDArray[np.float32]
-    truth: npt.NDArray[np.float64]
-
-
 @styled
-def fans(drawn: Sequence[Fan], title: str, note: str, *, synthetic: bool = False) -> Figure:
+def fans(drawn: Sequence[ReproducedPrompt], title: str, note: str, *, synthetic: bool = False) -> Figure:
     """Draw fan charts: 50, 90 and 99 % of the paths, the median, a few paths, and the realised price.
 
     Parameters
     ----------
-    drawn : sequence of Fan
+    drawn : sequence of ReproducedPrompt
     title, note : str
     synthetic : bool
     """
@@ -417,14 +393,14 @@ def fans(drawn: Sequence[Fan], title: str, note: str, *, synthetic: bool = False
 
 
 def telling(
-    drawn: Sequence[Fan], words: Sequence[str], competition: str, name: str, results: pd.DataFrame, *,
+    drawn: Sequence[ReproducedPrompt], words: Sequence[str], competition: str, name: str, results: pd.DataFrame, *,
     synthetic: bool = False,
 ) -> Figure:  # fmt: skip
     """Draw a forecaster's worst, median and best prompt of a competition.
 
     Parameters
     ----------
-    drawn : sequence of Fan
+    drawn : sequence of ReproducedPrompt
     words : sequence of str
         What each is.
     competition, name : str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ewmalab.market.bars import MINUTE, Bars
+from ewmalab.market.bars import Bars
 from ewmalab.report.figures.style import COLOURS, date_axis, legend, panels, styled, times
+from ewmalab.times import MINUTE
 
 
 @styled

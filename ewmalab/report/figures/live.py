@@ -17,7 +17,7 @@ def running(frame: pd.DataFrame, *, synthetic: bool = False) -> Figure:
     Parameters
     ----------
     frame : DataFrame
-        From `ewmalab.analysis.track.TrackRecord.running`: ``competition, asset, start_time``, a column per forecaster.
+        From `TrackRecord.running`: ``competition, asset, start_time``, a column per forecaster.
     synthetic : bool
     """
     pairs = list(dict.fromkeys(zip(*(frame.index.get_level_values(k) for k in ("competition", "asset")), strict=True)))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ewmalab.report.figures.style import BAND, COLOURS, GREY, counted, legend, panels, styled
-from ewmalab.sections import magnitude
+from ewmalab.units import magnitude
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -21,7 +21,7 @@ def curves(cells: Cells, parameter: str, *, synthetic: bool = False) -> Figure:
     Parameters
     ----------
     cells : sequence of mapping
-        A sweep's summary, one per competition and asset; see `ewmalab.sweeps.api.SweepResult`.
+        A sweep's summary, one per competition and asset; see `ewmalab.sweeps.sweep.SweepResult`.
     parameter : str
     synthetic : bool
     """

@@ -1,0 +1,237 @@
+"""A field of miners under a date's rules: prompt scores, rolling averages, weights, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ewmalab.errors import ExperimentError
+from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
+from ewmalab.scoring.crps import INVALID
+from ewmalab.scoring.leaderboard import Leaderboard, ScoreTable, leaderboard
+from ewmalab.scoring.prompt_scores import prompt_scores
+from ewmalab.times import DAY, MINUTE
+
+KEY = ["competition", "asset", "start_time"]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """CRPS of several miners on a set of prompts.
+
+    Attributes
+    ----------
+    crps : DataFrame
+        Basis points, a column per miner, indexed by competition, asset and start time; NaN where a miner did not
+        answer, -1 where its answer was invalid.
+    rulebook : Rulebook
+    choice : RuleChoice
+    """
+
+    crps: pd.DataFrame
+    rulebook: Rulebook
+    choice: RuleChoice
+
+    @classmethod
+    def of(cls, miners: Mapping[str, pd.Series], rulebook: Rulebook, choice: RuleChoice) -> Field:
+        """Join miners' CRPS, each indexed by competition, asset and start time.
+
+        Raises
+        ------
+        ExperimentError
+            If there is no miner, no prompt, or a prompt twice.
+        """
+        for name, series in miners.items():
+            if series.index.has_duplicates:
+                twice = series.index[series.index.duplicated()][0]
+                raise ExperimentError(f"{name} has more than one score for the prompt {twice}")
+        if not miners or not any(len(series) for series in miners.values()):
+            raise ExperimentError("no scores: name forecasters, prediction folders or a score table")
+        table = pd.DataFrame(dict(miners))
+        table.index = table.index.set_names(KEY)
+        return cls(table.sort_index(), rulebook, choice)
+
+    @property
+    def miners(self) -> list[str]:
+        """Return the names, in order of appearance."""
+        return [str(name) for name in self.crps.columns]
+
+    def competition(self, name: str, when: int) -> tuple[Competition, Rules]:
+        """Return a competition and the rules at a time.
+
+        Raises
+        ------
+        ExperimentError
+            If it does not run then.
+        """
+        rules = self.choice.at(self.rulebook, when)
+        if name not in rules.competitions:
+            raise ExperimentError(
+                f"competition {name} does not run under the rules in force then; it holds prompts of another date: "
+                "choose --rules"
+            )
+        return rules.competitions[name], rules
+
+    @cached_property
+    def boards(self) -> dict[str, Board]:
+        """Return the prompt scores by competition."""
+        return {str(name): self._board(str(name), rows) for name, rows in self.crps.groupby(level="competition")}
+
+    def without(self, miner: str, dropped: npt.NDArray[np.bool_]) -> Field:
+        """Return the field in which a miner did not answer some prompts (mask over the rows)."""
+        table = self.crps.copy()
+        table.loc[dropped, miner] = np.nan
+        return Field(table, self.rulebook, self.choice)
+
+    def _board(self, name: str, rows: pd.DataFrame) -> Board:
+        rows = rows.reset_index().sort_values(["start_time", "asset"], kind="stable")
+        starts = rows["start_time"].to_numpy(np.int64)
+        assets = rows["asset"].to_numpy(str)
+        crps = rows[self.miners].to_numpy(np.float64)
+        horizon = self.competition(name, int(starts[0]))[0].time_length
+        answered = ~np.isnan(crps)
+        # A miner takes part from its first answer on; what it misses after that counts as missing.
+        since = np.maximum.accumulate(answered, axis=0)
+        scores, fill, lowest = np.full(crps.shape, np.nan), np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        for i in range(len(rows)):
+            present = since[i]
+            given = np.where(answered[i], crps[i], INVALID)[present]
+            found = prompt_scores(given, self.choice.at(self.rulebook, int(starts[i])).transformation)
+            if found is not None:
+                scores[i, present] = found.scores
+                fill[i], lowest[i] = found.fill, found.lowest
+        kept = ~np.isnan(fill)
+        return Board(name, horizon, starts[kept], assets[kept], scores[kept], fill[kept], lowest[kept], crps[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """Prompt scores of one competition, in time order.
+
+    Attributes
+    ----------
+    competition : str
+    horizon : int
+        Seconds of a path.
+    starts : (p,) int64
+    assets : (p,) str
+    scores : (p, m) float64
+        Basis points above the best; NaN before a miner's first answer.
+    fill, lowest : (p,) float64
+        See `ewmalab.scoring.prompt_scores.PromptScores`.
+    crps : (p, m) float64
+    """
+
+    competition: str
+    horizon: int
+    starts: npt.NDArray[np.int64]
+    assets: npt.NDArray[np.str_]
+    scores: Floats
+    fill: Floats
+    lowest: Floats
+    crps: Floats
+
+    @cached_property
+    def scored(self) -> npt.NDArray[np.int64]:
+        """Return when each prompt is scored: (p,) int64.
+
+        Prompts that start together are a second apart here: validators spread them over a cycle, and their back-filling
+        takes one prompt a moment.
+        """
+        _, first, place = np.unique(self.starts, return_index=True, return_inverse=True)
+        return self.starts + self.horizon + MINUTE + np.arange(len(self.starts)) - first[place]
+
+    def table(self) -> ScoreTable:
+        """Return the rows that validators average."""
+        prompt, miner = np.nonzero(~np.isnan(self.scores))
+        return ScoreTable(
+            self.scored[prompt], miner, self.assets[prompt], self.scores[prompt, miner],
+            self.fill[prompt], self.lowest[prompt],
+        )  # fmt: skip
+
+    def filled(self) -> Floats:
+        """Return the scores with those that a newcomer is given for the time before its first answer: (p, m)."""
+        return np.where(np.isnan(self.scores), (self.fill - self.lowest)[:, None], self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A miner's place at a time.
+
+    Attributes
+    ----------
+    when : int
+    competition : str
+        Empty for the sum over competitions.
+    miner : str
+    average : float
+        Rolling average, basis points; NaN for the sum over competitions.
+    weight : float
+    rank : int
+        1 is the best; equal weights share a rank.
+    """
+
+    when: int
+    competition: str
+    miner: str
+    average: float
+    weight: float
+    rank: int
+
+
+def board_at(field: Field, name: str, when: int) -> Leaderboard:
+    """Return a competition's leaderboard as it stands at a time."""
+    competition, rules = field.competition(name, when)
+    return leaderboard(
+        field.boards[name].table(), end=when, window=competition.window, beta=competition.beta,
+        share=competition.share, weights=rules.weights,
+    )  # fmt: skip
+
+
+def standings(field: Field, times: Sequence[int]) -> list[Standing]:
+    """Return every miner's place in every competition, and in their sum, at the given times.
+
+    Parameters
+    ----------
+    field : Field
+    times : sequence of int
+        Seconds since 1970-01-01 UTC; from `moments`.
+    """
+    out = []
+    for when in times:
+        total = dict.fromkeys(field.miners, 0.0)
+        for name, board in field.boards.items():
+            if not len(board.scored) or board.scored[0] > when:
+                continue
+            found = board_at(field, name, when)
+            ranks = _ranks(found.weights, -found.averages)
+            for miner, average, weight, rank in zip(
+                found.miners.tolist(), found.averages, found.weights, ranks, strict=True
+            ):
+                out.append(Standing(when, name, field.miners[miner], float(average), float(weight), rank))
+                total[field.miners[miner]] += float(weight)
+        weights = np.array(list(total.values()))
+        if weights.any():
+            for (miner, weight), rank in zip(total.items(), _ranks(weights, weights), strict=True):
+                out.append(Standing(when, "", miner, float("nan"), weight, rank))
+    return out
+
+
+def moments(field: Field, every: int = DAY) -> list[int]:
+    """Return the times at which standings are worth a look: every so often, and when the last prompt is scored."""
+    scored = [board.scored for board in field.boards.values() if len(board.scored)]
+    if not scored:
+        raise ExperimentError("no miner has a valid score: there is nothing to rank")
+    first, last = min(int(times[0]) for times in scored), max(int(times[-1]) for times in scored)
+    return [*range(first - first % every + every, last, every), last]
+
+
+def _ranks(weights: Floats, tie: Floats) -> list[int]:
+    """Return ranks, 1 for the largest; where weights underflow to equals, `tie` decides."""
+    return [1 + int(((weights > w) | ((weights == w) & (tie > t))).sum()) for w, t in zip(weights, tie, strict=True)]

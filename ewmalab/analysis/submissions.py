@@ -1,0 +1,269 @@
+"""Scores of miners from files: prediction files as sent to validators, and tables of others' scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ewmalab.analysis.prediction_files import read_prediction
+from ewmalab.errors import PredictionError
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.market.bars import Bars
+from ewmalab.replay.engine import realised_path
+from ewmalab.replay.schedule import Scheduled
+from ewmalab.rulebook import Competition, Rulebook, RuleChoice
+from ewmalab.scoring.crps import INVALID, score_paths
+from ewmalab.scoring.validation import CORRECT, validate_response
+from ewmalab.times import DAY, MINUTE, parse_time
+
+# YYYY-MM-DD_HH:MM:SSZ_{ASSET}_{time_length}.json, as the subnet's own backtester names them; a colon is no letter of a
+# file name everywhere, so dashes and nothing are read too.
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)[_T](\d\d)[:-]?(\d\d)[:-]?(\d\d)Z?_([A-Z0-9]+)_(\d+)\.json")
+_COLUMNS = {
+    "miner": ("miner", "miner_uid", "uid"),
+    "crps": ("crps", "total_crps"),
+    "asset": ("asset",),
+    "start_time": ("start_time",),
+    "scored_time": ("scored_time",),
+    "time_length": ("time_length",),
+    "competition": ("competition",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFile:
+    """A prediction file and what its name says."""
+
+    path: Path
+    miner: str
+    start_time: int
+    asset: str
+    time_length: int
+
+
+def find_predictions(folder: Path) -> list[PredictionFile]:
+    """Return the prediction files below a folder, by miner and time.
+
+    The miner is the folder above ``predictions/``, else the folder the file lies in.
+
+    Raises
+    ------
+    PredictionError
+        If there is none.
+    """
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        day, hour, minute, second, asset, length = match.groups()
+        home = path.parent.parent if path.parent.name == "predictions" else path.parent
+        start = parse_time(f"{day}T{hour}:{minute}:{second}Z")
+        found.append(PredictionFile(path, home.name, start, asset, int(length)))
+    if not found:
+        raise PredictionError(
+            f"{folder}: no prediction file; they are named YYYY-MM-DD_HH:MM:SSZ_ASSET_SECONDS.json, e.g. "
+            "2026-01-15_00:00:00Z_BTC_86400.json"
+        )
+    return sorted(found, key=lambda f: (f.miner, f.start_time, f.asset, f.time_length))
+
+
+def competition_of(
+    rulebook: Rulebook, choice: RuleChoice, start_time: int, asset: str, time_length: int, what: str
+) -> Competition:
+    """Return the competition that a prompt belonged to.
+
+    Raises
+    ------
+    PredictionError
+        If none fits.
+    """
+    for competition in choice.at(rulebook, start_time).competitions.values():
+        if competition.time_length == time_length and asset in competition.assets:
+            return competition
+    raise PredictionError(
+        f"{what}: no competition of {time_length} s has {asset} under the rules of that time; choose --rules"
+    )
+
+
+def score_predictions(
+    files: Iterable[PredictionFile],
+    rulebook: Rulebook,
+    choice: RuleChoice,
+    realised: Callable[[str, int, int], Bars],
+) -> tuple[dict[str, pd.Series], list[str]]:
+    """Score prediction files as a validator would.
+
+    Parameters
+    ----------
+    files : iterable of PredictionFile
+    rulebook, choice
+        The rules.
+    realised : callable
+        Returns the bars of an asset labelled from one time to another.
+
+    Returns
+    -------
+    scores : dict of miner to Series
+        CRPS, indexed by competition, asset and start time; -1 where a validator refuses the answer.
+    notes : list of str
+        What could not be scored, and what was refused.
+
+    Raises
+    ------
+    PredictionError
+        If a file cannot be read, or fits no competition.
+    """
+    scores: dict[str, dict[tuple[str, str, int], float]] = {}
+    notes = []
+    for file in files:
+        what = str(file.path)
+        competition = competition_of(rulebook, choice, file.start_time, file.asset, file.time_length, what)
+        prompt = Prompt(
+            file.start_time, competition.name, file.asset, file.start_time, competition.time_increment,
+            competition.time_length, competition.num_simulations,
+        )  # fmt: skip
+        end = file.start_time + file.time_length
+        truth, reason = realised_path(realised(file.asset, file.start_time, end + DAY), prompt)
+        if reason is not None:
+            notes.append(f"{what}: not scored: {reason}")
+            continue
+        answer = read_prediction(file.path)
+        verdict = validate_response(
+            answer, start_time=file.start_time, time_increment=competition.time_increment,
+            time_length=competition.time_length, num_simulations=competition.num_simulations,
+            response_format=choice.at(rulebook, file.start_time).response_format, process_time=1.0,
+        )  # fmt: skip
+        crps = INVALID
+        if verdict == CORRECT:
+            paths = np.array(answer[2:], np.float64)
+            crps = score_paths(paths, truth, competition.scoring, competition.time_increment).total
+        else:
+            notes.append(f"{what}: a validator refuses it: {verdict}")
+        own = scores.setdefault(file.miner, {})
+        key = (competition.name, file.asset, file.start_time)
+        if key in own:
+            raise PredictionError(f"{what}: a second prediction of {file.miner} for the same prompt: remove one")
+        own[key] = crps
+    return {miner: pd.Series(found, dtype=np.float64) for miner, found in scores.items()}, notes
+
+
+def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str, pd.Series]:
+    """Read a table of miners' CRPS: CSV or Parquet, one row per miner and prompt.
+
+    Needed are a miner (``miner``, ``miner_uid`` or ``uid``), ``asset``, CRPS (``crps`` or ``total_crps``; -1 or empty
+    where there was no valid answer), the prompt's time (``start_time``, or ``scored_time``, which is the end of its
+    path) and what it belonged to (``competition`` or ``time_length``). Times are seconds or ISO texts.
+
+    Raises
+    ------
+    PredictionError
+        If the file cannot be read, or a column is missing or unusable.
+    """
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
+    found = {kind: next((n for n in names if n in table.columns), None) for kind, names in _COLUMNS.items()}
+    lacking = [" or ".join(_COLUMNS[kind]) for kind in ("miner", "crps", "asset") if found[kind] is None]
+    if found["start_time"] is None and found["scored_time"] is None:
+        lacking.append("start_time or scored_time")
+    if found["time_length"] is None and found["competition"] is None:
+        lacking.append("time_length or competition")
+    if lacking:
+        raise PredictionError(
+            f"{path}: it lacks {', '.join(lacking)}; its columns are {', '.join(map(str, table.columns))}"
+        )
+    columns = {kind: table[name] for kind, name in found.items() if name is not None}
+    for kind in ("miner", "asset"):
+        if columns[kind].isna().any():
+            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
+    if not len(table):
+        raise PredictionError(f"{path}: it holds no scores")
+    assets = columns["asset"].astype(str).str.upper()
+    if "time_length" in columns:
+        lengths = _whole(columns["time_length"], path)
+    else:
+        lengths = np.array([rulebook.horizon(str(name)) for name in columns["competition"]], np.int64)
+    if "start_time" in columns:
+        starts = _seconds(columns["start_time"], path)
+    else:
+        starts = _seconds(columns["scored_time"], path) - lengths
+        starts -= starts % MINUTE
+    names = [
+        competition_of(rulebook, choice, int(start), asset, int(length), str(path)).name
+        for start, asset, length in zip(starts, assets, lengths, strict=True)
+    ]
+    numbers = pd.to_numeric(columns["crps"], errors="coerce")
+    unread = numbers.isna() & columns["crps"].notna()
+    if unread.any():
+        bad = columns["crps"][unread].iloc[0]
+        raise PredictionError(
+            f"{path}: row {_first(unread)}: {bad!r} is no CRPS; leave it empty where there was no answer"
+        )
+    crps = numbers.fillna(INVALID).to_numpy(np.float64)
+    if ((crps < 0) & (crps != INVALID)).any() or np.isinf(crps).any():
+        raise PredictionError(f"{path}: a CRPS is a number of at least 0, or -1 for an invalid answer")
+    index = pd.MultiIndex.from_arrays([names, assets, starts], names=["competition", "asset", "start_time"])
+    miners = columns["miner"].astype(str).to_numpy()
+    series = pd.Series(crps, index=index)
+    return {miner: series[miners == miner] for miner in dict.fromkeys(miners)}
+
+
+def _seconds(column: pd.Series, path: Path) -> np.ndarray:
+    if pd.api.types.is_numeric_dtype(column):
+        seconds = _whole(column, path)
+        if len(seconds) and seconds.max() > 10**11:
+            raise PredictionError(
+                f"{path}: column {column.name} holds {seconds.max()}: times are seconds, not milliseconds"
+            )
+        return seconds
+    try:
+        times = pd.to_datetime(column, utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise PredictionError(f"{path}: column {column.name}: {error}") from error
+    if times.isna().any():
+        raise PredictionError(f"{path}: row {_first(times.isna())} has no {column.name}")
+    return ((times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(np.int64)
+
+
+def _whole(column: pd.Series, path: Path) -> np.ndarray:
+    """Return a column of whole numbers."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = ~np.isfinite(numbers.to_numpy(np.float64)) | (numbers.to_numpy(np.float64) % 1 != 0)
+    if bad.any():
+        value = column.iloc[int(np.argmax(bad))]
+        raise PredictionError(f"{path}: row {_first(bad)}: {value!r} in column {column.name} is no whole number")
+    return numbers.to_numpy(np.int64)
+
+
+def _first(mask: pd.Series | np.ndarray) -> int:
+    """Return the first marked row as a person counts them."""
+    return int(np.argmax(np.asarray(mask, bool))) + 1
+
+
+def prompts_of(
+    scores: dict[str, pd.Series], rulebook: Rulebook, choice: RuleChoice, request_lead: int
+) -> list[Scheduled]:
+    """Return the prompts that any of the miners was scored on, so that forecasters can be replayed on the same."""
+    return sorted(_scheduled(scores, rulebook, choice, request_lead), key=lambda item: item.prompt)
+
+
+def _scheduled(
+    scores: dict[str, pd.Series], rulebook: Rulebook, choice: RuleChoice, request_lead: int
+) -> Iterator[Scheduled]:
+    keys = {key for series in scores.values() for key in series.index}
+    for name, asset, start in keys:
+        competition = choice.at(rulebook, int(start)).competitions[name]
+        yield Scheduled(
+            Prompt(
+                int(start), name, asset, int(start) - request_lead, competition.time_increment,
+                competition.time_length, competition.num_simulations,
+            ),
+            competition.scoring,
+        )  # fmt: skip

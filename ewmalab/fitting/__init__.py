@@ -1,1 +1,0 @@
-"""Estimating what `seasonal-har` knows from cached bars."""

@@ -1,0 +1,5 @@
+"""The forecaster ``ewma``."""
+
+from ewmalab.forecast.ewma.forecaster import Ewma, EwmaState
+
+__all__ = ["Ewma", "EwmaState"]

@@ -1,0 +1,188 @@
+"""`fit`: from bars to the artifact of `seasonal-har`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.seasonal_har import SeasonalHar
+from ewmalab.forecast.seasonal_har import kernels as hk
+from ewmalab.forecast.seasonal_har.artifact import FORMAT
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, fit_curves, standardised
+from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
+from ewmalab.forecast.seasonal_har.fit_seasons import LEAST_DAYS, pooled_seasons
+from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Season
+from ewmalab.market.bars import Bars
+from ewmalab.rulebook import Rulebook
+from ewmalab.times import DAY, iso
+
+_LEAST_WINDOWS = 100
+_WINDOWS = 500
+_LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
+
+
+def fit(
+    bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "", windows: bool = False
+) -> dict[str, Any]:
+    """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
+
+    Slopes are common to all assets; seasons and levels are shrunk towards those of the asset's class, the more the
+    shorter its history. An asset of too few bars is left to what its class has in common.
+
+    Parameters
+    ----------
+    bars : mapping of asset to Bars
+        Those that are not closed at `end` are not looked at.
+    rulebook : Rulebook
+    end : int
+        Seconds since 1970-01-01 UTC: the present of the fit.
+    feed : str
+        Where the bars are from, for the record.
+    windows : bool
+        Whether to keep past windows, for shocks that live through them again; they make the artifact large.
+
+    Returns
+    -------
+    dict
+        The artifact: plain numbers, texts and lists.
+
+    Raises
+    ------
+    MissingDataError
+        If no asset has bars enough.
+    """
+    known = {asset: bars[asset].known_at(end) for asset in sorted(bars)}
+    short = {asset: len(own) for asset, own in known.items() if len(own) < least_bars(rulebook, asset)}
+    known = {asset: own for asset, own in known.items() if asset not in short}
+    if not known:
+        found = ", ".join(f"{a} {count:,} of {least_bars(rulebook, a):,}" for a, count in short.items())
+        raise MissingDataError(f"too few bars before {iso(end)}: {found}")
+    classes = {asset: rulebook.asset(asset).asset_class for asset in known}
+    seasons = pooled_seasons(known, {asset: rulebook.asset(asset) for asset in known})
+    pasts = {asset: _past(own, rulebook, asset, seasons[asset]) for asset, own in known.items()}
+    entries: dict[str, dict[str, Any]] = {
+        asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}, "seen": _seen(past.bars)}
+        for asset, past in pasts.items()
+    }
+    for design in DESIGNS:
+        step, curves = str(design.step), _curves(pasts, classes, design)
+        left = {asset: standardised(pasts[asset], curve, design) for asset, curve in curves.items()}
+        for asset, shocks in fit_shocks(left, design).items():
+            entries[asset]["curves"][step] = _curve(curves[asset])
+            entries[asset]["shocks"][step] = asdict(shocks)
+            entries[asset]["report"][step] = _report(left[asset], design)
+            if windows:
+                entries[asset].setdefault("windows", {})[step] = _windows(asset, left, rulebook, design)
+    pooled = {
+        name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
+        for name in dict.fromkeys(classes.values())
+    }
+    return {
+        "format": FORMAT, "end": iso(end), "feed": feed, "half_lives": list(HALF_LIVES), "assets": entries,
+        "pooled": pooled, "left_out": short,
+    }  # fmt: skip
+
+
+def least_bars(rulebook: Rulebook, asset: str) -> int:
+    """Return how many bars an asset needs for a fit of its own."""
+    return LEAST_DAYS[rulebook.asset(asset).sessions] * 1440 - 10
+
+
+def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
+    forecaster = SeasonalHar(rulebook.asset(asset), season, {}, {})
+    states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
+    forecaster.follow(forecaster.initial_state(), bars, states)
+    return Past(bars, season, states)
+
+
+def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design) -> dict[str, Curve]:
+    """Fit the curves, and shrink each level towards the mean of its class."""
+    found = {asset: windows_of(past, design) for asset, past in pasts.items()}
+    short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _LEAST_WINDOWS]
+    if short:
+        raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
+    fitted = fit_curves(found, design)
+    shrunk = {}
+    for asset, curve in fitted.items():
+        others = np.mean([c.level for a, c in fitted.items() if classes[a] == classes[asset]], axis=0)
+        days = len(pasts[asset].bars) * 60 / DAY
+        own = days / (days + _LEVEL_DAYS)
+        shrunk[asset] = Curve(curve.knots, curve.memories, own * curve.level + (1 - own) * others, curve.slopes)
+    return shrunk
+
+
+def _season(season: Season) -> dict[str, Any]:
+    return {"clock": season.clock, "level": season.level.tolist(), "minute": season.minute.tolist()}
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "knots": curve.knots.tolist(), "memories": list(curve.memories), "level": curve.level.tolist(),
+        "slopes": curve.slopes.tolist(),
+    }  # fmt: skip
+
+
+def _seen(bars: Bars) -> dict[str, Any]:
+    return {
+        "bars": len(bars), "first": iso(int(bars.timestamp[0])), "last": iso(int(bars.timestamp[-1])),
+        "sha256": bars.digest(),
+    }  # fmt: skip
+
+
+def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
+    """Return how much returns moved against what was expected of them, before the shocks were fitted, by length."""
+    moved = {f"{n * design.step}s": round(float(np.abs(z).mean()), 4) for n, z in left.items()}
+    return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
+
+
+def _windows(asset: str, left: Mapping[str, Mapping[int, Any]], rulebook: Rulebook, design: Design) -> list[str]:
+    """Return past windows as text, a line each: an asset's own, half of them those of its like if it has sessions."""
+    steps, like = design.length // design.step, rulebook.asset(asset).asset_class
+    own = _evenly(left[asset][1].reshape(-1, steps), _WINDOWS)
+    others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and rulebook.asset(a).asset_class == like]
+    if rulebook.asset(asset).sessions and others:
+        own = np.concatenate([_evenly(own, _WINDOWS // 2), _evenly(np.concatenate(others), _WINDOWS // 2)])
+    return [" ".join(f"{z:.2f}" for z in window) for window in own]
+
+
+def _evenly(rows: Any, count: int) -> Any:
+    return rows[(np.arange(min(count, len(rows))) * (len(rows) / min(count, len(rows)))).astype(np.int64)]
+
+
+def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the assets of a class have in common, for one without a history of its own."""
+    seasons = [entry["season"] for entry in entries]
+    return {
+        "season": {
+            "clock": seasons[0]["clock"],
+            "level": np.exp(np.mean([np.log(s["level"]) for s in seasons], axis=0)).tolist(),
+            "minute": np.mean([s["minute"] for s in seasons], axis=0).tolist(),
+        },
+        "curves": {
+            step: curve | {"level": np.mean([entry["curves"][step]["level"] for entry in entries], axis=0).tolist()}
+            for step, curve in entries[0]["curves"].items()
+        },
+        "shocks": {
+            step: shocks
+            | {
+                name: float(np.mean([entry["shocks"][step][name] for entry in entries]))
+                for name in ("scale", "nu", "level", "wave")
+            }
+            for step, shocks in entries[0]["shocks"].items()
+        },
+        "of": len(entries),
+    } | ({"windows": _shared_windows(entries)} if "windows" in entries[0] else {})
+
+
+def _shared_windows(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {
+        step: [
+            line for entry in entries for line in _evenly(np.array(entry["windows"][step]), _WINDOWS // len(entries))
+        ]
+        for step in entries[0]["windows"]
+    }

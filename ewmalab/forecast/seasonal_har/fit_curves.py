@@ -1,0 +1,191 @@
+"""Fitting volatility by horizon to averages of several memories, by the CRPS that is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from ewmalab.forecast.seasonal_har import kernels as hk
+from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, LEAST, Curve, Season
+from ewmalab.market.bars import Bars
+from ewmalab.times import DAY, MINUTE
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_RIDGE = 1e-3
+_CHANGES, _STEPS = 4, 2  # changes looked at for each start time and knot, and their length
+_GOLDEN = 0.6180339887498949
+_SAMPLED = 2000  # start times whose every step is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What is fitted for prompts of one increment.
+
+    Attributes
+    ----------
+    step, length : int
+        Seconds: increment, and horizon.
+    knots : tuple of float
+        Minutes.
+    memories : tuple of int
+        Half-lives, seconds.
+    every : int
+        Seconds between the start times that are looked at.
+    """
+
+    step: int
+    length: int
+    knots: tuple[float, ...]
+    memories: tuple[int, ...]
+    every: int
+    lengths: tuple[int, ...]
+
+
+DESIGNS = (
+    Design(300, 86_400, (7.5, 37.0, 120.0, 270.0, 540.0, 1080.0), (1800, 14_400, 259_200), 2400, (1, 6, 36, 288)),
+    Design(60, 3600, (1.5, 6.5, 20.0, 45.0), (600, 3600, 21_600, 172_800), 600, (1, 2, 5, 15, 30, 60)),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Deseasonalised outcomes and what was known, of one asset.
+
+    Attributes
+    ----------
+    outcomes : (n, J) float64
+        Returns somewhere around each knot, over the root of the season's variance: per root minute.
+    logs : (n, K) float64
+        Logarithms of the averages at the request.
+    """
+
+    outcomes: Floats
+    logs: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """One asset's bars, and what the forecaster made of them.
+
+    Attributes
+    ----------
+    bars : Bars
+    season : Season
+    states : (n, S) float64
+        The state after each bar.
+    begin : int
+        Label of the first bar.
+    price : (m,) float64
+        Logarithm of the last close of each minute, present or not.
+    variance : (m + 1,) float64
+        The season's, summed.
+    """
+
+    bars: Bars
+    season: Season
+    states: Floats
+    begin: int = field(init=False)
+    price: Floats = field(init=False)
+    variance: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        begin = int(self.bars.timestamp[0])
+        grid = np.arange(begin, int(self.bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
+        at = np.searchsorted(self.bars.timestamp, grid, side="right") - 1
+        object.__setattr__(self, "begin", begin)
+        object.__setattr__(self, "price", np.log(self.bars.close)[at])
+        object.__setattr__(self, "variance", np.concatenate([[0.0], np.cumsum(self.season.variance(grid))]))
+
+    def starts(self, design: Design, every: int) -> tuple[Ints, Ints]:
+        """Return start times whose outcome is known, a day after the first bar at least, and the states' rows."""
+        first = -(-(self.begin + DAY) // every) * every
+        starts = np.arange(first, int(self.bars.timestamp[-1]) + MINUTE - design.length, every, dtype=np.int64)
+        return starts, np.searchsorted(self.bars.timestamp, starts - 2 * MINUTE, side="right") - 1
+
+    def logs(self, design: Design, rows: Ints) -> Floats:
+        """Return the logarithms of the averages that a design uses: (n, K)."""
+        chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in design.memories]
+        found: Floats = np.log(np.maximum(self.states[rows][:, chosen], LEAST))
+        return found
+
+
+def windows(past: Past, design: Design) -> Windows:
+    """Collect short changes around each knot, some of every start time, and the states a minute before the start.
+
+    What is paid for are mostly short changes. Where they lie in a knot's stretch follows a low-discrepancy sequence.
+    """
+    starts, rows = past.starts(design, design.every)
+    place, step = (starts - past.begin) // MINUTE, design.step // MINUTE
+    outcomes = np.empty((len(starts), _CHANGES, len(design.knots)))
+    shift = (np.arange(len(starts)) * _GOLDEN)[:, None] + np.arange(_CHANGES) / _CHANGES
+    for j, (a, b) in enumerate(pairwise(edges_of(design))):
+        length = min(_STEPS * step, b - a)
+        first = place[:, None] + a + (shift % 1.0 * ((b - a - length) // step + 1)).astype(np.int64) * step
+        moved = past.price[first + length] - past.price[first]
+        outcomes[:, :, j] = moved / np.sqrt(past.variance[first + length] - past.variance[first])
+    logs = np.repeat(past.logs(design, rows), _CHANGES, axis=0)
+    return Windows(outcomes.reshape(len(logs), -1), logs)
+
+
+def standardised(past: Past, curve: Curve, design: Design) -> dict[int, Floats]:
+    """Return returns over each paid length (steps), over the root of the variance that curve and season expect."""
+    starts, rows = past.starts(design, design.every)
+    kept = slice(None, None, max(1, len(starts) // _SAMPLED))
+    steps, minutes = design.length // design.step, design.step // MINUTE
+    place = ((starts[kept] - past.begin) // MINUTE)[:, None] + minutes * np.arange(steps + 1)
+    tau = np.asarray((np.arange(steps) + 0.5) * minutes, np.float64)
+    log_sigma = curve.at(past.logs(design, rows[kept]), tau)
+    variance = np.diff(past.variance[place], axis=1) * np.exp(2 * log_sigma)
+    total = np.concatenate([np.zeros((len(place), 1)), np.cumsum(variance, axis=1)], axis=1)
+    price = past.price[place]
+    return {
+        length: (np.diff(price[:, ::length], axis=1) / np.sqrt(np.diff(total[:, ::length], axis=1))).ravel()
+        for length in design.lengths
+    }
+
+
+def edges_of(design: Design) -> list[int]:
+    inner = [round(float(np.sqrt(a * b))) for a, b in pairwise(design.knots)]
+    return [0, *inner, design.length // MINUTE]
+
+
+def fit_curves(found: Mapping[str, Windows], design: Design) -> dict[str, Curve]:
+    """Fit intercepts of each asset and slopes common to all, knot by knot, minimising the CRPS of a Student-t.
+
+    Each asset counts alike: its scores are relative to its mean absolute outcome.
+    """
+    assets = list(found)
+    levels, slopes = np.empty((len(assets), len(design.knots))), np.empty((len(design.knots), len(design.memories)))
+    for j in range(len(design.knots)):
+        outcomes = [np.ascontiguousarray(found[a].outcomes[:, j]) for a in assets]
+        levels[:, j], slopes[j] = _fit_knot(outcomes, [found[a].logs for a in assets])
+    return {asset: Curve(np.array(design.knots), design.memories, levels[i], slopes) for i, asset in enumerate(assets)}
+
+
+def _fit_knot(outcomes: Sequence[Floats], logs: Sequence[Floats]) -> tuple[Floats, Floats]:
+    count, memories = len(outcomes), logs[0].shape[1]
+    means = [float(np.abs(y).mean()) for y in outcomes]
+    centres = [x.mean(axis=0) for x in logs]
+    centred = [np.ascontiguousarray(x - centre) for x, centre in zip(logs, centres, strict=True)]
+    first = np.concatenate([np.log(means), np.full(memories, 1.0 / memories)])
+
+    def loss(p: Floats) -> tuple[float, Floats]:
+        total, gradient = 0.0, np.zeros_like(p)
+        for i, (y, x, mean) in enumerate(zip(outcomes, centred, means, strict=True)):
+            value = crps_of_scales(y, x, p[i], p[count:], gradient[count:], 1.0 / (mean * len(y) * count))
+            total += value[0]
+            gradient[i] = value[1]
+        away = p[count:] - 1.0 / memories
+        gradient[count:] += 2 * _RIDGE * away
+        return total + _RIDGE * float(away @ away), gradient
+
+    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    slopes: Floats = found[count:]
+    return found[:count] - np.stack(centres) @ slopes, slopes

@@ -1,0 +1,129 @@
+"""Estimating how volatile a market is by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, week_bins
+from ewmalab.forecast.seasonal_har.forecaster import Season
+from ewmalab.market.bars import Bars
+from ewmalab.rulebook import Asset
+from ewmalab.times import DAY, MINUTE
+
+Floats = npt.NDArray[np.float64]
+_DAY_BINS = WEEK_BINS // 7
+LEAST_DAYS = {False: 7, True: 4}
+"""By whether an asset follows the cash session: days without which nothing can be said of its week, or of its day."""
+_OWN = 0.7  # weight of an equity's own profile against that of all
+_WEEKS = 2.0  # an asset of this many weeks has half a say in its own season
+_SESSION_STEP = 300  # seconds: closes of quiet hours bounce, and minutes would count the bounces
+_LEAST_SEEN = 6  # moves without which a part of the trading day is not known
+_POWER = 0.5  # of the absolute returns that are averaged: few large ones do not make a season
+
+
+def moves(bars: Bars, step: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return label and absolute log-return of each whole step (seconds) between closes that are there."""
+    ends = bars.timestamp % step == step - MINUTE
+    labels, logs = bars.timestamp[ends], np.log(bars.close[ends])
+    following = np.diff(labels) == step
+    return labels[1:][following] - (step - MINUTE), np.abs(np.diff(logs))[following]
+
+
+def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
+    """Return absolute returns over their centred 7-day mean: what the clock explains, not what the week was like."""
+    total = np.concatenate([[0.0], np.cumsum(moved)])
+    low = np.searchsorted(times, times - 7 * DAY // 2)
+    high = np.searchsorted(times, times + 7 * DAY // 2, side="right")
+    mean = (total[high] - total[low]) / (high - low)
+    relative: Floats = moved / np.maximum(mean, 1e-12)
+    return relative
+
+
+def pooled_seasons(bars: Mapping[str, Bars], assets: Mapping[str, Asset]) -> dict[str, Season]:
+    """Estimate the season of each asset, shrunk towards that of its class, the more the shorter its history.
+
+    Parameters
+    ----------
+    bars : mapping of symbol to Bars
+    assets : mapping of symbol to Asset
+    """
+    sessions = {symbol: own for symbol, own in bars.items() if assets[symbol].sessions}
+    found = day_seasons(sessions) if sessions else {}
+    own = {symbol: week_season(b) for symbol, b in bars.items() if symbol not in sessions}
+    for symbol, season in own.items():
+        alike = [other for name, other in own.items() if assets[name].asset_class == assets[symbol].asset_class]
+        weeks = len(bars[symbol]) / (7 * 1440)
+        share = weeks / (weeks + _WEEKS)
+        level = share * np.log(season.level) + (1 - share) * np.mean([np.log(s.level) for s in alike], axis=0)
+        minute = share * np.log(season.minute) + (1 - share) * np.mean([np.log(s.minute) for s in alike], axis=0)
+        found[symbol] = _normalised("week", np.exp(level), np.exp(minute), bars[symbol].timestamp)
+    return found
+
+
+def week_season(bars: Bars) -> Season:
+    """Estimate the season of a market that trades around the clock.
+
+    The shape of a weekday in 5-minute bins (lightly smoothed), times a smooth level of each weekday that is shrunk by
+    half; weekends freely, more smoothed; and a factor of the minute of the hour.
+    """
+    times, moved = moves(bars, MINUTE)
+    relative = relative_moves(times, moved) ** _POWER
+    bins = week_bins(times)
+    count = np.bincount(bins, minlength=WEEK_BINS).astype(np.float64)
+    total = np.bincount(bins, relative, WEEK_BINS)
+    mean = np.where(count > 0, total / np.maximum(count, 1), relative.mean()).reshape(7, _DAY_BINS)
+    shape = _smooth(mean[:5].mean(axis=0), 1.0, wrap=True)
+    flat = mean[:5] / shape
+    week = np.empty((7, _DAY_BINS))
+    week[:5] = shape * np.sqrt(_smooth(flat.ravel(), 6.0).reshape(5, _DAY_BINS))
+    week[5:] = _smooth(mean[4:].ravel(), 6.0).reshape(3, _DAY_BINS)[1:]
+    level = np.maximum(week.ravel(), 1e-3)
+    minute = _minute_of_hour(times, relative / level[bins])
+    return _normalised("week", level ** (1 / _POWER), minute ** (1 / _POWER), times)
+
+
+def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
+    """Estimate the seasons of equities by the part of the trading day: each its own, shrunk towards that of all."""
+    logs, every = {}, {}
+    for asset, bars in all_bars.items():
+        times, moved = moves(bars, _SESSION_STEP)
+        relative = relative_moves(times, moved)
+        classes = day_classes(times)
+        count = np.bincount(classes, minlength=len(CLASSES))
+        mean = np.bincount(classes, relative, len(CLASSES)) / np.maximum(count, 1)
+        mean = np.where(count >= _LEAST_SEEN, mean, np.nan)
+        logs[asset] = np.log(np.maximum(mean, 1e-3))
+        every[asset] = bars.timestamp
+    stacked = np.stack(list(logs.values()))
+    counts = np.isfinite(stacked).sum(axis=0)
+    pooled = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), np.nan)
+    fallback = np.nanmean(pooled[[7, 8]]) if np.isfinite(pooled[[7, 8]]).any() else np.nanmin(pooled)
+    pooled = np.where(np.isfinite(pooled), pooled, fallback)
+    out = {}
+    for asset, own in logs.items():
+        level = np.exp(np.where(np.isfinite(own), _OWN * own + (1 - _OWN) * pooled, pooled))
+        out[asset] = _normalised("day", level, np.ones(60), every[asset])
+    return out
+
+
+def _minute_of_hour(times: npt.NDArray[np.int64], left: Floats) -> Floats:
+    minute = times // MINUTE % 60
+    mean = np.bincount(minute, left, 60) / np.bincount(minute, minlength=60)
+    factor: Floats = mean / mean.mean()
+    return factor
+
+
+def _smooth(values: Floats, width: float, *, wrap: bool = False) -> Floats:
+    from scipy.ndimage import gaussian_filter1d
+
+    found: Floats = gaussian_filter1d(values, width, mode="wrap" if wrap else "nearest")
+    return found
+
+
+def _normalised(clock: str, level: Floats, minute: Floats, times: npt.NDArray[np.int64]) -> Season:
+    season = Season(clock, level, minute)
+    rms = float(np.sqrt(season.variance(times).mean()))
+    return Season(clock, level / rms, minute)

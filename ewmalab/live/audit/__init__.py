@@ -1,0 +1,1 @@
+"""What live answers are judged by: the answer log, parity, the track record, the probe."""

@@ -1,0 +1,220 @@
+"""The log of answers: one JSON line each, and, if asked for, their paths."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import StateError
+from ewmalab.forecast.protocol import LogReturns, Prompt
+from ewmalab.live.updater.revisions import Amendment
+from ewmalab.settings import LoadedSettings
+from ewmalab.settings.layers import read_settings
+from ewmalab.times import day_name
+
+log = logging.getLogger("ewmalab.miner")
+
+AMENDMENTS = "amendments.jsonl"
+_WAITING = 4096  # answers that wait to be written: a disk that stands still must not fill the memory
+
+
+@dataclass
+class AnswerLog:
+    """Writes answers on a thread of its own, so that no request waits for a disk.
+
+    Parameters
+    ----------
+    folder : Path
+        ``answers-<date>.jsonl`` and ``paths/<date>/`` below it.
+    keep_paths : bool
+    """
+
+    folder: Path
+    keep_paths: bool
+    lost: int = 0
+    _queue: Queue[tuple[dict[str, Any], LogReturns] | None] = field(default_factory=lambda: Queue(_WAITING), repr=False)
+    _thread: Thread | None = field(default=None, repr=False)
+
+    def start(self, settings: LoadedSettings) -> None:
+        """Record the settings and begin."""
+        self.record_settings(settings)
+        self._thread = Thread(target=self._run, name="answer-log", daemon=True)
+        self._thread.start()
+
+    def record_settings(self, settings: LoadedSettings) -> str:
+        """Keep settings, without secrets, under the digest that answers name, and return that."""
+        digest = settings.dump_digest()
+        write_atomic(self.folder / "settings" / f"{digest}.json", settings.dump())
+        return digest
+
+    def put(self, record: dict[str, Any], paths: LogReturns) -> None:
+        """Hand over a record; where the disk cannot keep up it is counted as lost, never waited for."""
+        try:
+            self._queue.put_nowait((record, paths))
+        except Full:
+            self.lost += 1
+
+    def close(self) -> None:
+        """Write what waits and end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._queue.get()]
+            try:
+                while True:
+                    batch.append(self._queue.get_nowait())
+            except Empty:
+                pass
+            ended = None in batch
+            try:
+                self._write([item for item in batch if item is not None])
+            except OSError as error:
+                self.lost += sum(item is not None for item in batch)
+                log.error("answers cannot be logged: %s", error)
+            if ended:
+                return
+
+    def _write(self, batch: list[tuple[dict[str, Any], LogReturns]]) -> None:
+        lines: dict[Path, bytes] = {}
+        for record, paths in batch:
+            day = day_name(record["request_time"])
+            path = self.folder / f"answers-{day}.jsonl"
+            lines[path] = lines.get(path, b"") + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            if self.keep_paths:
+                self._keep(self.folder / "paths" / day, record, paths)
+        for path, data in lines.items():
+            with path.open("ab") as file:
+                if file.tell() and not _ends_line(path):
+                    file.write(b"\n")  # a crash cut the last line
+                file.write(data)
+
+    def _keep(self, folder: Path, record: dict[str, Any], paths: LogReturns) -> None:
+        target = folder / f"{record['paths_sha256'][:32]}.parquet"
+        if target.exists():
+            return
+        column = pa.FixedSizeListArray.from_arrays(pa.array(paths.ravel()), paths.shape[1])
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"log_returns": column}), sink, compression="zstd")
+        write_atomic(target, bytes(sink.getvalue()))
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"
+
+
+def read_kept_paths(folder: Path, record: dict[str, Any]) -> LogReturns:
+    """Return the kept paths of an answer: (steps + 1, n) float32.
+
+    Raises
+    ------
+    StateError
+        If they were not kept.
+    """
+    path = folder / "paths" / day_name(record["request_time"]) / f"{record['paths_sha256'][:32]}.parquet"
+    if not path.exists():
+        raise StateError(f"{path}: these paths were not kept; set live.keep_paths = true to keep those to come")
+    column = pq.read_table(path)["log_returns"].combine_chunks()
+    return np.asarray(column.flatten()).reshape(len(column), -1)
+
+
+@dataclass(frozen=True)
+class LiveLog:
+    """A folder that a miner and an updater have written to.
+
+    Attributes
+    ----------
+    folder : Path
+    answers : list of dict
+        Records in the order of their requests.
+    torn : int
+        Lines that a crash cut: one at most per crash.
+    amendments : mapping of asset to list of (market time, Amendment)
+        Changes of bars that were known before, oldest first; states saved from that time on have them.
+    """
+
+    folder: Path
+    answers: list[dict[str, Any]]
+    torn: int
+    amendments: dict[str, list[tuple[int, Amendment]]]
+
+    @classmethod
+    def read(cls, folder: Path) -> LiveLog:
+        """Read all of a folder.
+
+        Raises
+        ------
+        StateError
+            If there is no such log.
+        """
+        files = sorted(folder.glob("answers-*.jsonl"))
+        if not files:
+            raise StateError(f"{folder}: no answers logged here; choose another folder with --log-dir")
+        answers, torn = [], 0
+        for path in files:
+            for record in _lines(path):
+                if record is None:
+                    torn += 1
+                else:
+                    answers.append(record)
+        amendments: dict[str, list[tuple[int, Amendment]]] = {}
+        for record in _lines(folder / AMENDMENTS):
+            if record is not None:
+                old = None if record["old"] is None else tuple(map(_price, record["old"]))
+                change = Amendment(record["label"], old)  # type: ignore[arg-type]
+                amendments.setdefault(record["asset"], []).append((record["at"], change))
+        return cls(folder, sorted(answers, key=lambda a: a["received"]), torn, amendments)
+
+    def settings(self, digest: str) -> LoadedSettings:
+        """Return the settings that an answer was made with.
+
+        Raises
+        ------
+        StateError
+            If they are gone or not those that were recorded.
+        """
+        path = self.folder / "settings" / f"{digest}.json"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StateError(f"{path}: recorded settings cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StateError(f"{path}: not the settings that were recorded (sha256 differs)")
+        return read_settings(data)
+
+
+def prompt_of(record: dict[str, Any]) -> Prompt:
+    """Return the prompt of a record."""
+    return Prompt(**{name: record[name] for name in Prompt.__dataclass_fields__})
+
+
+def _price(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield orjson.loads(line) if line.strip() else None
+            except orjson.JSONDecodeError:
+                yield None

@@ -1,0 +1,166 @@
+"""Making logged answers again: from the bars of the cache to the bits that were sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ewmalab.errors import EwmalabError, MissingDataError
+from ewmalab.forecast.model import Model, origin_of
+from ewmalab.forecast.protocol import LogReturns
+from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.miner.answers import paths_digest, paths_of, state_digest
+from ewmalab.live.state_store import StateStore
+from ewmalab.live.updater.revisions import undo
+from ewmalab.market.bars import Bars
+from ewmalab.market.ranges import Range, intersect, subtract, union
+from ewmalab.market.remote import open_cache
+from ewmalab.rulebook import load_rulebook
+from ewmalab.scoring.answer_format import render
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, MINUTE, iso
+
+_STATES = 64  # kept at once, by asset and newest bar
+_LONGEST_WARMUP = 100 * DAY
+
+
+@dataclass
+class Rebuilder:
+    """Makes the states and paths of logged answers again.
+
+    Parameters
+    ----------
+    log : LiveLog
+    settings : LoadedSettings
+        Name the cache and the state folder, and shape other forecasters; what shaped an answer is recorded with it.
+    """
+
+    log: LiveLog
+    settings: LoadedSettings
+
+    def __post_init__(self) -> None:
+        self._recorded = lru_cache(maxsize=None)(self.log.settings)
+        self._model = lru_cache(maxsize=None)(self._make)
+        self._all_bars = lru_cache(maxsize=None)(self._read_bars)
+        self._bars = lru_cache(maxsize=_STATES)(self._as_known)
+        self._state = lru_cache(maxsize=_STATES)(self._make_state)
+
+    def model(self, record: dict[str, Any], name: str | None = None) -> Model:
+        """Return the forecaster that answered, under the settings recorded; or another, under the present ones."""
+        if name is None or name == record["forecaster"]:
+            return self._model(record["forecaster"], record["asset"], record["settings"])
+        return self._model(name, record["asset"], None)
+
+    def _make(self, name: str, asset: str, settings: str | None) -> Model:
+        chosen = self.settings if settings is None else self._recorded(settings)
+        return Model.of(name, load_rulebook().asset(asset), chosen)
+
+    def state(self, record: dict[str, Any], name: str | None = None) -> Any:
+        """Return a forecaster's state after the bars that were known to the answer.
+
+        Raises
+        ------
+        MissingDataError
+            If the cache lacks some of them.
+        """
+        known = (record[key] for key in ("feed", "asset", "newest", "saved_at"))
+        return self._state(self.model(record, name), *known)
+
+    def _make_state(self, model: Model, feed: str, asset: str, newest: int, saved_at: int) -> Any:
+        return model.state_of(self._bars(feed, asset, origin_of(newest, model.warmup), newest, saved_at))
+
+    def paths(self, record: dict[str, Any], name: str | None = None) -> LogReturns:
+        """Return the paths of an answer, or those that the forecaster `name` would have answered with."""
+        model = self.model(record, name)
+        anchor = record["anchor"]
+        return paths_of(
+            model.forecaster, self.state(record, name), prompt_of(record), anchor["price"], int(anchor["at"]),
+            record["seed"], record["aged"],
+        )  # fmt: skip
+
+    def _as_known(self, feed: str, asset: str, origin: int, newest: int, saved_at: int) -> Bars:
+        """Return the bars from an origin to the newest, as they were known when a state was saved."""
+        everything, covered = self._all_bars(feed, asset)
+        end = newest + MINUTE
+        holes = subtract([(max(origin, covered[0][0]), end)], covered) if covered else [(origin, end)]
+        if holes:
+            where = ", ".join(f"{iso(a)} to {iso(b)}" for a, b in holes)
+            raise MissingDataError(f"{feed} {asset}: the cache lacks bars that the answer rested on: {where}")
+        changes = [change for at, change in self.log.amendments.get(asset, []) if at > saved_at]
+        return undo(everything, changes).between(origin, end)
+
+    def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
+        """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
+        newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
+        first, last = min(newest) // DAY * DAY - _LONGEST_WARMUP, max(newest) + MINUTE
+        cache = open_cache(self.settings.values.data.cache_dir)
+        missing = cache.missing(feed, asset, first, last)
+        parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
+        saved, _ = StateStore(self.settings.values.live.state_dir).load(asset)
+        if saved is not None and saved.feed == feed:
+            span = [(int(saved.bars.timestamp[0]), saved.newest + MINUTE)]
+            parts += [(a, b, saved.bars.between(a, b)) for a, b in intersect(missing, span)]
+        parts.sort(key=lambda part: part[0])
+        return Bars.concatenate([bars for _, _, bars in parts]), union((a, b) for a, b, _ in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A logged answer that could not be made again.
+
+    Attributes
+    ----------
+    record : dict
+    what : str
+        ``state``, ``paths``, ``bytes``, or why it could not be tried.
+    """
+
+    record: dict[str, Any]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What `check_parity` found.
+
+    Attributes
+    ----------
+    answers : int
+    identical : int
+    differences : list of Difference
+    """
+
+    answers: int
+    identical: int
+    differences: list[Difference]
+
+
+def check_parity(log: LiveLog, settings: LoadedSettings, *, progress: Callable[[], None] | None = None) -> ParityReport:
+    """Make every logged answer again from cached bars and compare state, paths and bytes, bit for bit."""
+    rebuilder = Rebuilder(log, settings)
+    differences = []
+    for record in log.answers:
+        try:
+            what = _differing(rebuilder, record)
+        except EwmalabError as error:
+            what = str(error)
+        if what:
+            differences.append(Difference(record, what))
+        if progress:
+            progress()
+    return ParityReport(len(log.answers), len(log.answers) - len(differences), differences)
+
+
+def _differing(rebuilder: Rebuilder, record: dict[str, Any]) -> str:
+    """Return the first thing that differs, or nothing."""
+    model = rebuilder.model(record)
+    if state_digest(model.forecaster, rebuilder.state(record)) != record["state_sha256"]:
+        return "state"
+    paths = rebuilder.paths(record)
+    if paths_digest(paths) != record["paths_sha256"]:
+        return "paths"
+    body = render(record["start_time"], record["time_increment"], record["anchor"]["price"], paths)
+    return "" if hashlib.sha256(body).hexdigest() == record["body_sha256"] else "bytes"

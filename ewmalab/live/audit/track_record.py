@@ -1,0 +1,286 @@
+"""The track record of a live miner: its logged answers scored as prices realise, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from ewmalab.analysis.compare import compare
+from ewmalab.inference.intervals import LEAST
+from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.parity import Rebuilder
+from ewmalab.market.bars import Bars
+from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.remote import local_cache, open_cache
+from ewmalab.replay.engine import realised_path
+from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.scoring.answer_format import render
+from ewmalab.scoring.crps import score_log_returns
+from ewmalab.scoring.validation import CORRECT, validate_response
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, MINUTE, iso
+
+BASELINE = "random-walk"
+_DRIFT = 1.25  # recent CRPS relative to the baseline's, against that of the time before: an alarm beyond this
+_RECENT = DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a miner's owner should look at.
+
+    Attributes
+    ----------
+    kind : {"drift", "missed", "format", "worse", "late"}
+    text : str
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRecord:
+    """How a live miner has done.
+
+    Attributes
+    ----------
+    scores : mapping of forecaster to DataFrame
+        CRPS per prompt, indexed by competition, asset and start time; the answering forecaster first.
+    rows : list of dict
+        Per competition and asset, against the baseline; see `compare`.
+    answered, settled : int
+        Distinct prompts answered; of these, those whose prices have realised.
+    waiting : mapping of reason to int
+        Why the others are not scored.
+    alarms : list of Alarm
+    synthetic : bool
+    """
+
+    scores: Mapping[str, pd.DataFrame]
+    rows: list[dict[str, Any]]
+    answered: int
+    settled: int
+    waiting: Mapping[str, int]
+    alarms: list[Alarm]
+    synthetic: bool
+
+    def plain(self) -> dict[str, Any]:
+        """Return the record without its prompts, as plain data; the running CRPS included."""
+        return {
+            "synthetic": self.synthetic,
+            "answered": self.answered,
+            "settled": self.settled,
+            "waiting": dict(self.waiting),
+            "baseline": BASELINE,
+            "rows": self.rows,
+            "alarms": [asdict(alarm) for alarm in self.alarms],
+            "running": self.running().reset_index().to_dict("list") if self.settled else {},
+        }
+
+    def running(self) -> pd.DataFrame:
+        """Return the running mean CRPS of each forecaster, per competition and asset, by start time."""
+        frames = {name: frame["crps"].groupby(level=["competition", "asset"]).expanding().mean().droplevel([0, 1])
+                  for name, frame in self.scores.items()}  # fmt: skip
+        return pd.DataFrame(frames)
+
+
+def track_record(
+    log: LiveLog,
+    settings: LoadedSettings,
+    *,
+    now: int,
+    shadows: Sequence[str] = (),
+    days: float | None = None,
+    fetch: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrackRecord:
+    """Score logged answers against realised prices.
+
+    Shadows are forecasters that did not answer: each is given the bars, the anchor and the random stream of the answer,
+    so what it would have said is made afterwards, exactly, at no cost to the miner.
+
+    Parameters
+    ----------
+    log : LiveLog
+    settings : LoadedSettings
+        Name cache and states.
+    now : int
+        The present.
+    shadows : sequence of str
+        Forecasters besides the baseline, ``random-walk``.
+    days : float, optional
+        Only prompts of so many days before the last.
+    fetch : bool
+        Fetch realised prices that the cache lacks.
+    progress : callable, optional
+        Called with prompts done and in all.
+
+    Raises
+    ------
+    StateError, MissingDataError, ForecasterError, FeedError
+    """
+    rulebook = load_rulebook()
+    first: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for record in log.answers:
+        first.setdefault((record["competition"], record["asset"], record["start_time"]), record)
+    records = sorted(first.values(), key=lambda r: (r["start_time"], r["competition"], r["asset"]))
+    if days is not None:
+        records = [r for r in records if r["start_time"] > records[-1]["start_time"] - days * DAY]
+    asked = [a for a in log.answers if a["start_time"] >= records[0]["start_time"]]
+    own = records[-1]["forecaster"]
+    names = list(dict.fromkeys([own, BASELINE, *shadows]))
+    truths = _Truths(settings, rulebook, records, now, fetch)
+    rebuilder = Rebuilder(log, settings)
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+    waiting: dict[str, int] = {}
+    for i, record in enumerate(records):
+        prompt = prompt_of(record)
+        truth, reason = realised_path(truths.of(record), prompt)
+        if reason is not None:
+            waiting[reason] = waiting.get(reason, 0) + 1
+        else:
+            rule = rulebook.at(prompt.start_time).competitions[prompt.competition].scoring
+            for name in names:
+                paths = rebuilder.paths(record, None if name == own else name)
+                anchor = record["anchor"]["price"]
+                crps = score_log_returns(paths, anchor, truth, rule, prompt.time_increment).total
+                found[name].append((prompt.competition, prompt.asset, prompt.start_time, crps, rule.name))
+        if progress:
+            progress(i + 1, len(records))
+    scores = {name: _frame(rows) for name, rows in found.items()}
+    settled = len(scores[own])
+    rows: list[dict[str, Any]] = []
+    if settled:
+        order = [BASELINE, *(name for name in names if name != BASELINE)]
+        rows = compare({name: scores[name] for name in order}) if len(order) > 1 else []
+    alarms = [
+        *_missed(records, rulebook),
+        *_late(asked),
+        *_format(records, rebuilder),
+        *_drift(scores, own),
+        *_worse(rows, own),
+    ]
+    return TrackRecord(scores, rows, len(records), settled, waiting, alarms, any(r["synthetic"] for r in records))
+
+
+class _Truths:
+    """Realised prices of answers, each from the feed that validators score."""
+
+    def __init__(
+        self, settings: LoadedSettings, rulebook: Rulebook, records: list[dict[str, Any]], now: int, fetch: bool
+    ) -> None:
+        self._rulebook, self._bars = rulebook, dict[tuple[str, str], Bars]()
+        spans: dict[tuple[str, str], list[int]] = {}
+        for record in records:
+            end = record["start_time"] + record["time_length"] + 2 * MINUTE
+            spans.setdefault(self._key(record), []).extend((record["start_time"], end))
+        cache = open_cache(settings.values.data.cache_dir)
+        for (feed, asset), times in spans.items():
+            if fetch:
+                self._fetch(settings, feed, asset, min(times), min(max(times), now), now)
+            self._bars[feed, asset] = cache.read(feed, asset, min(times), max(times) + DAY).known_at(now)
+
+    def of(self, record: dict[str, Any]) -> Bars:
+        return self._bars[self._key(record)]
+
+    def _key(self, record: dict[str, Any]) -> tuple[str, str]:
+        """Return feed and asset: a simulated market is its own truth."""
+        scored = self._rulebook.at(record["start_time"]).assets[record["asset"]].scored_feed
+        feed = record["feed"] if record["feed"].startswith("simulated") else str(scored or record["feed"])
+        return feed, record["asset"]
+
+    def _fetch(self, settings: LoadedSettings, feed: str, asset: str, start: int, end: int, now: int) -> None:
+        from ewmalab.market.feeds.make import make_feed
+
+        source = make_feed(feed, settings.values, self._rulebook)
+        fetch_missing(local_cache(settings.values.data.cache_dir), source, asset, start, end, now=now)
+
+
+def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["competition", "asset", "start_time", "crps", "rule"])
+    return frame.sort_values(["competition", "asset", "start_time"]).set_index(["competition", "asset", "start_time"])
+
+
+def _missed(records: Iterable[dict[str, Any]], rulebook: Rulebook) -> list[Alarm]:
+    """Find stretches between answers that are longer than two cadences: prompts were sent, and not answered."""
+    alarms = []
+    for (competition, asset), starts in _starts(records).items():
+        rules = rulebook.at(starts[-1]).competitions.get(competition)
+        if rules is None or asset not in rules.cadence:
+            continue
+        cadence = rules.cadence[asset]
+        steps = np.diff(starts)
+        missed = int(sum(step // cadence - 1 for step in steps if step > 2 * cadence))
+        if missed:
+            at = int(starts[int(np.argmax(steps))])
+            alarms.append(
+                Alarm(
+                    "missed", f"{competition} {asset}: about {missed} prompts not answered; longest gap after {iso(at)}"
+                )
+            )
+    return alarms
+
+
+def _starts(records: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[int]]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for record in records:
+        found.setdefault((record["competition"], record["asset"]), []).append(record["start_time"])
+    return {key: sorted(set(starts)) for key, starts in found.items()}
+
+
+def _late(answers: Iterable[dict[str, Any]]) -> list[Alarm]:
+    slow = [a for a in answers if a["seconds"]["total"] > 10.0]
+    if not slow:
+        return []
+    worst = max(a["seconds"]["total"] for a in slow)
+    return [Alarm("late", f"{len(slow)} answers took more than 10 s (the slowest {worst:.1f} s)")]
+
+
+def _format(records: Iterable[dict[str, Any]], rebuilder: Rebuilder) -> list[Alarm]:
+    """Judge the newest answer of each competition and asset as a validator does."""
+    newest = {(record["competition"], record["asset"]): record for record in records}
+    alarms = []
+    for (competition, asset), record in newest.items():
+        prompt = prompt_of(record)
+        body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], rebuilder.paths(record))
+        verdict = validate_response(
+            orjson.loads(body), start_time=prompt.start_time, time_increment=prompt.time_increment,
+            time_length=prompt.time_length, num_simulations=prompt.num_simulations,
+            response_format=load_rulebook().at(prompt.start_time).response_format,
+            process_time=record["seconds"]["total"],
+        )  # fmt: skip
+        if verdict != CORRECT:
+            alarms.append(Alarm("format", f"{competition} {asset} at {iso(prompt.start_time)}: {verdict}"))
+    return alarms
+
+
+def _drift(scores: Mapping[str, pd.DataFrame], own: str) -> list[Alarm]:
+    """Find assets whose CRPS, relative to the baseline's, is much worse of late than before."""
+    alarms = []
+    if own == BASELINE:
+        return []
+    both = scores[own].join(scores[BASELINE]["crps"].rename("crps_baseline"))
+    for (competition, asset), frame in both.groupby(level=["competition", "asset"]):
+        starts = frame.index.get_level_values("start_time").to_numpy()
+        recent = starts > starts[-1] - _RECENT
+        if min(recent.sum(), (~recent).sum()) < LEAST:
+            continue
+        late, early = (frame[m]["crps"].sum() / frame[m]["crps_baseline"].sum() for m in (recent, ~recent))
+        if late > _DRIFT * early:
+            text = f"{competition} {asset}: CRPS is {late:.2f} of the baseline's in the last day, {early:.2f} before"
+            alarms.append(Alarm("drift", text))
+    return alarms
+
+
+def _worse(rows: Iterable[dict[str, Any]], own: str) -> list[Alarm]:
+    return [
+        Alarm("worse", f"{row['competition']} {row['asset']}: worse than {BASELINE} by {100 * row['change']:.1f} %")
+        for row in rows
+        if row["contestant"] == own and row["low"] is not None and row["low"] > 0
+    ]

@@ -1,0 +1,198 @@
+"""Who may ask: every request is signed by a validator that the chain knows, and is taken once.
+
+The signature covers the caller's and our own hotkey, a nonce and an id of the caller's process, but not the body: what
+the body asks for is bounded elsewhere (`ewmalab.live.miner.prompt_body`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+NONCE_PAST, NONCE_FUTURE = 30.0, 10.0
+"""A request is as old as its nonce, in seconds. What a header says of time limits has no say in this."""
+
+_PREFIX = b"bt_header_"
+_WANTED = {
+    "hotkey": b"bt_header_dendrite_hotkey",
+    "nonce": b"bt_header_dendrite_nonce",
+    "uuid": b"bt_header_dendrite_uuid",
+    "signature": b"bt_header_dendrite_signature",
+    "axon": b"bt_header_axon_hotkey",
+    "body_hash": b"computed_body_hash",
+}
+_SHAPES = {
+    "hotkey": re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,60}"),
+    "nonce": re.compile(r"[0-9]{1,20}", re.ASCII),
+    "uuid": re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII),
+    "signature": re.compile(r"0x[0-9a-fA-F]{128}", re.ASCII),
+    "axon": re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,60}"),
+    "body_hash": re.compile(r"[0-9a-fA-F]{0,128}", re.ASCII),
+}
+_MOST_PROCESSES = 1024  # nonces remembered per caller: a validator runs a handful of processes
+
+Verify = Callable[[bytes, bytes, str], bool]
+
+
+class Refusal(Exception):
+    """A request that is not answered.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status.
+    reason : str
+        Short; sent to the caller.
+    kind : str
+        For counting.
+    """
+
+    def __init__(self, status: int, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.kind, self.reason = status, kind, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    """A key that is registered on the subnet.
+
+    Attributes
+    ----------
+    hotkey : str
+        SS58 address.
+    uid : int
+    stake : float
+        In the subnet's own token.
+    permit : bool
+        Whether it has a validator permit.
+    axon : str
+        Where it serves, as ``ip:port``; empty if nowhere.
+    """
+
+    hotkey: str
+    uid: int
+    stake: float
+    permit: bool
+    axon: str
+
+    @property
+    def ip(self) -> str:
+        """Return the address without its port."""
+        return self.axon.rpartition(":")[0].strip("[]")
+
+
+def signed_text(nonce: str, caller: str, axon: str, uuid: str, body_hash: str) -> bytes:
+    """Return the text that a caller signs."""
+    return f"{nonce}.{caller}.{axon}.{uuid}.{body_hash}".encode()
+
+
+@dataclass
+class Gate:
+    """Tells callers from strangers.
+
+    Parameters
+    ----------
+    hotkey : str
+        Our own; a signature counts for no other.
+    verify : callable
+        Whether a signature of a message is that of an address.
+    neurons : callable
+        Returns the keys that are registered now, by address; empty while the chain is unknown.
+    min_stake : float
+        Callers need more than this.
+    require_permit : bool
+    now : callable
+        The system's time, seconds.
+    started : float
+        Nonces from before are refused: what was answered then is forgotten.
+    remember : callable, optional
+        Told, before a request is answered whose nonce is ahead of our clock, from when on nonces are newer: the next
+        process must not count as started before that.
+    """
+
+    hotkey: str
+    verify: Verify
+    neurons: Callable[[], Mapping[str, Neuron]]
+    min_stake: float
+    require_permit: bool
+    now: Callable[[], float]
+    started: float
+    remember: Callable[[float], None] = lambda _: None
+    _seen: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+
+    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return the hotkey of a caller that may ask, and remember its nonce.
+
+        Parameters
+        ----------
+        headers : iterable of (name, value)
+            Names in lower case.
+
+        Raises
+        ------
+        Refusal
+        """
+        sent = self._read(headers)
+        caller, nonce = sent["hotkey"], int(sent["nonce"])
+        if sent["axon"] != self.hotkey:
+            raise Refusal(401, "other_axon", "signed for another axon")
+        now = self.now()
+        if not now - NONCE_PAST <= nonce / 1e9 <= now + NONCE_FUTURE:
+            raise Refusal(401, "nonce", "nonce is not of the present")
+        if nonce / 1e9 < self.started:
+            raise Refusal(401, "nonce", "nonce is older than this process")
+        self._check_caller(caller)
+        message = signed_text(sent["nonce"], caller, self.hotkey, sent["uuid"], sent["body_hash"])
+        if not self._verified(message, bytes.fromhex(sent["signature"][2:]), caller):
+            raise Refusal(401, "signature", "signature does not match")
+        self._take(caller, sent["uuid"], nonce, now)
+        return caller
+
+    def _read(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        found: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name.startswith(_PREFIX) or name == _WANTED["body_hash"]:
+                if name in found:
+                    raise Refusal(401, "headers", f"header {name[:40].decode('ascii', 'replace')} is sent twice")
+                found[name] = value
+        sent = {}
+        for key, name in _WANTED.items():
+            text = found.get(name, b"").decode("latin-1")
+            if not _SHAPES[key].fullmatch(text):
+                what = "malformed" if text else "missing"
+                raise Refusal(401, "headers", f"header {name.decode()} is {what}")
+            sent[key] = text
+        return sent
+
+    def _check_caller(self, caller: str) -> None:
+        neurons = self.neurons()
+        neuron = neurons.get(caller)
+        if neuron is None:
+            raise Refusal(403, "stranger", "not registered" if neurons else "callers are not known yet")
+        if not neuron.stake > self.min_stake:  # nor is a stake that is no number enough
+            raise Refusal(403, "stake", f"stake is not above {self.min_stake:g}")
+        if self.require_permit and not neuron.permit:
+            raise Refusal(403, "permit", "no validator permit")
+
+    def _verified(self, message: bytes, signature: bytes, caller: str) -> bool:
+        try:
+            return self.verify(message, signature, caller)
+        except ValueError:  # not a signature, not an address
+            return False
+
+    def _take(self, caller: str, uuid: str, nonce: int, now: float) -> None:
+        """Remember a nonce; only verified callers get here, so strangers cannot fill the memory."""
+        seen = self._seen.setdefault(caller, {})
+        if nonce <= seen.get(uuid, -1):
+            raise Refusal(401, "replay", "nonce was used before")
+        if uuid not in seen and len(seen) >= _MOST_PROCESSES:
+            oldest = (now - NONCE_PAST) * 1e9
+            for other in [u for u, n in seen.items() if n < oldest]:  # too old to be taken again anyway
+                del seen[other]
+            if len(seen) >= _MOST_PROCESSES:
+                raise Refusal(429, "processes", "too many processes of one hotkey")
+        seen[uuid] = nonce
+        if nonce / 1e9 > now:
+            self.remember(math.nextafter(nonce / 1e9, math.inf))

@@ -1,0 +1,221 @@
+"""From a prompt to the bytes of its answer, and the record that lets anyone make them again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from ewmalab.errors import ForecasterError, FormatError
+from ewmalab.forecast.model import Model
+from ewmalab.forecast.protocol import Ageing, Forecaster, LogReturns, Prompt
+from ewmalab.live.clock import Clock
+from ewmalab.live.miner.admission import Refusal
+from ewmalab.live.miner.spot import Spots, choose_anchor
+from ewmalab.live.state_store import AssetState, StateStore
+from ewmalab.replay.engine import simulate
+from ewmalab.replay.knowledge import Moment
+from ewmalab.rulebook import Rulebook
+from ewmalab.scoring.answer_format import render
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import MINUTE
+
+log = logging.getLogger("ewmalab.miner")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the miner knows of one asset.
+
+    Attributes
+    ----------
+    saved : AssetState
+    model : Model
+    state : object
+        The forecaster's, after the newest bar.
+    digest : str
+        Of the state: equal digests mean equal states.
+    """
+
+    saved: AssetState
+    model: Model
+    state: Any
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer.
+
+    Attributes
+    ----------
+    body : bytes
+        ``[start, increment, [path 1], ...]`` as JSON.
+    record : dict
+        All that determines the paths, and a hash of them.
+    paths : (steps + 1, n) float32
+        Cumulative log-returns from the anchor.
+    """
+
+    body: bytes
+    record: dict[str, Any]
+    paths: LogReturns
+
+
+def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
+    """Return a digest of a state."""
+    return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def paths_digest(paths: LogReturns) -> str:
+    """Return the sha256 of paths: of their shape and their bits."""
+    return hashlib.sha256(repr(paths.shape).encode() + paths.tobytes()).hexdigest()
+
+
+def paths_of(
+    forecaster: Forecaster[Any], state: Any, prompt: Prompt, anchor: float, anchor_time: int, seed: int, aged: bool
+) -> LogReturns:
+    """Return the paths of a live answer: of the replay's own `simulate`, from a state that has aged if it is old."""
+    if aged and isinstance(forecaster, Ageing):
+        state = forecaster.aged(state, prompt.request_time)
+    return simulate(forecaster, Moment(prompt, state, anchor, anchor_time), seed)
+
+
+class Answerer:
+    """Answers prompts from the newest states.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    rulebook : Rulebook
+    assets : sequence of str
+    store : StateStore
+        Read only.
+    spots : Spots
+    clock : Clock
+    """
+
+    def __init__(
+        self,
+        settings: LoadedSettings,
+        rulebook: Rulebook,
+        assets: tuple[str, ...],
+        store: StateStore,
+        spots: Spots,
+        clock: Clock,
+    ) -> None:
+        self.settings, self.rulebook, self.assets = settings, rulebook, assets
+        self.store, self.spots, self.clock = store, spots, clock
+        live = settings.values.live
+        self.models = {asset: Model.of(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        self.settings_digest = settings.dump_digest()
+        self.problems: dict[str, str] = {}
+        self._known: dict[str, Known] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    @property
+    def known(self) -> Mapping[str, Known]:
+        """Return what is known of each asset."""
+        return self._known
+
+    def reload(self) -> list[str]:
+        """Take up every state that has changed on disk; return its assets."""
+        changed = []
+        for asset in self.assets:
+            try:
+                stat = self.store.path(asset).stat()
+            except FileNotFoundError:
+                continue
+            seen = (stat.st_ino, stat.st_mtime_ns)
+            if self._seen.get(asset) == seen:
+                continue
+            self._seen[asset] = seen
+            saved, problems = self.store.load(asset)
+            if problems:
+                log.warning("%s", "; ".join(problems))
+                self.problems[asset] = problems[0]
+            else:
+                self.problems.pop(asset, None)
+            known = self._known.get(asset)
+            if problems and saved is not None and known is not None and saved.generation < known.saved.generation:
+                continue  # the newest file is damaged, but we have read it
+            if saved is not None:
+                self._known[asset] = self._take_up(saved)
+                changed.append(asset)
+        return changed
+
+    def _take_up(self, saved: AssetState) -> Known:
+        model = self.models[saved.asset]
+        found = saved.states.get(model.name)
+        state = None
+        if found is not None and found.parameters == model.parameters:
+            try:
+                state = model.forecaster.load_state(found.state)
+            except ForecasterError as error:
+                log.warning("%s: %s", saved.asset, error)
+        if state is None:  # other parameters, or another version, wrote it: the configured ones count
+            state = model.state_of(saved.bars)
+        return Known(saved, model, state, state_digest(model.forecaster, state))
+
+    def age(self, known: Known, now: float) -> float:
+        """Return for how long no bar has been closed after the newest known, seconds."""
+        return now - (known.saved.newest + MINUTE)
+
+    def answer(self, prompt: Prompt) -> Answer:
+        """Return the answer to a prompt; to be called off the event loop.
+
+        Raises
+        ------
+        Refusal
+            If nothing is known of the asset, or it is too old to tell the truth.
+        """
+        began = time.perf_counter()
+        now = self.clock.now()
+        live = self.settings.values.live
+        known = self._known.get(prompt.asset)
+        if known is None:
+            raise Refusal(503, "no_state", "no state of this asset yet")
+        age = self.age(known, now)
+        if age > live.refuse_after:
+            raise Refusal(503, "stale", "state is too old")
+        aged = age > live.stale_after
+        saved = known.saved
+        close = float(saved.bars.close[-1])
+        spot = self.spots.latest(prompt.asset)
+        anchor, at, source = choose_anchor(spot, close, saved.newest, now, live.spot_max_age)
+        seed = self.settings.values.run.seed
+        try:
+            paths = paths_of(known.model.forecaster, known.state, prompt, anchor, int(at), seed, aged)
+            simulated = time.perf_counter()
+            body = render(prompt.start_time, prompt.time_increment, anchor, paths)
+        except (ForecasterError, FormatError) as error:
+            log.error("%s: no answer: %s", prompt.asset, error)
+            raise Refusal(503, "forecaster", "no forecast") from error
+        record = {
+            **asdict(prompt),
+            "forecaster": known.model.name,
+            "parameters": known.model.parameters,
+            "settings": self.settings_digest,
+            "seed": seed,
+            "feed": saved.feed,
+            "synthetic": saved.synthetic,
+            "generation": saved.generation,
+            "saved_at": saved.saved_at,
+            "newest": saved.newest,
+            "age": round(age, 3),
+            "aged": aged,
+            "state_sha256": known.digest,
+            "anchor": {"price": anchor, "at": at, "source": source},
+            "paths_sha256": paths_digest(paths),
+            "body_sha256": hashlib.sha256(body).hexdigest(),
+            "seconds": {
+                "simulate": round(simulated - began, 6),
+                "render": round(time.perf_counter() - simulated, 6),
+            },
+        }
+        return Answer(body, record, paths)

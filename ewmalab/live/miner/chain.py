@@ -1,0 +1,276 @@
+"""The chain and the keys, behind one small interface: nothing else here knows bittensor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import Any, Protocol
+
+import orjson
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import ChainError, ConfigError
+from ewmalab.live.miner.admission import Neuron
+from ewmalab.rulebook import Rulebook, Rules
+from ewmalab.settings.schema import LiveSettings
+
+log = logging.getLogger("ewmalab.chain")
+
+SNAPSHOT = "neurons.json"
+CHAIN_SECONDS = 60.0  # that a question may take
+_SOON = 10.0  # seconds until the chain is asked again after a failure
+_PROTOCOL = 4  # of the axon that is announced: HTTP
+
+
+def verify(message: bytes, signature: bytes, address: str) -> bool:
+    """Tell whether a signature of a message is that of an SS58 address (sr25519)."""
+    from bittensor import sp_core
+
+    return bool(sp_core.verify(message, signature, address, sp_core.CRYPTO_SR25519))
+
+
+class Key(Protocol):
+    """A key pair."""
+
+    ss58_address: str
+
+    def sign(self, data: bytes) -> bytes:
+        """Return a signature."""
+        ...
+
+
+class Chain(Protocol):
+    """What a miner needs of the chain."""
+
+    def neurons(self) -> list[Neuron]:
+        """Return all keys registered on the subnet.
+
+        Raises
+        ------
+        ChainError
+        """
+        ...
+
+    def announce(self, ip: str, port: int) -> None:
+        """Tell the subnet where this miner serves.
+
+        Raises
+        ------
+        ChainError
+        """
+        ...
+
+
+class AllowList:
+    """No chain at all, for development: the listed keys may call, and nobody else."""
+
+    def __init__(self, hotkeys: Iterable[str]) -> None:
+        self._neurons = [Neuron(hotkey, uid, float("inf"), True, "") for uid, hotkey in enumerate(hotkeys)]
+
+    def neurons(self) -> list[Neuron]:
+        """Return the listed keys."""
+        return list(self._neurons)
+
+    def announce(self, ip: str, port: int) -> None:
+        """Do nothing."""
+
+
+class BittensorChain:
+    """The real chain.
+
+    Parameters
+    ----------
+    network : str
+        ``finney``, ``test`` or an endpoint.
+    netuid : int
+    wallet : object, optional
+        Signs announcements.
+    substrate : object, optional
+        Instead of a connection: a fake.
+    """
+
+    def __init__(self, network: str, netuid: int, wallet: Any = None, substrate: Any = None) -> None:
+        self._network, self._netuid, self._wallet, self._substrate = network, netuid, wallet, substrate
+
+    def neurons(self) -> list[Neuron]:
+        """Return all keys registered on the subnet; see `Chain.neurons`."""
+        graph = self._call(lambda client: client.subnets.metagraph(self._netuid, commitments=False))
+        if graph is None:
+            raise ChainError(f"{self._network}: there is no subnet {self._netuid}")
+        return [
+            Neuron(n.hotkey, n.uid, float(n.total_stake.amount), bool(n.validator_permit), _served(n.axon))
+            for n in graph.neurons
+        ]
+
+    def announce(self, ip: str, port: int) -> None:
+        """Tell the subnet where this miner serves; see `Chain.announce`."""
+        import bittensor as bt
+
+        intent = bt.ServeAxon(netuid=self._netuid, ip=ip, port=port, protocol=_PROTOCOL)
+        result = self._call(lambda client: client.execute(intent, self._wallet))
+        if not getattr(result, "success", True):
+            raise ChainError(f"{self._network}: the axon was not announced: {result}")
+
+    def _call(self, ask: Callable[[Any], Any]) -> Any:
+        import bittensor as bt
+
+        def run() -> None:
+            # A new connection each time: they are rare, and one that died in the meantime cannot hang.
+            try:
+                client = bt.SyncClient(self._network, substrate=self._substrate)
+                try:
+                    found = ask(client)
+                finally:
+                    client.close()
+            except Exception as error:  # noqa: BLE001  told to who waits
+                outcome.put((False, error))
+            else:
+                outcome.put((True, found))
+
+        # An endpoint may take a question and never answer: whoever waits for it must not wait for ever.
+        outcome: Queue[tuple[bool, Any]] = Queue()
+        Thread(target=run, daemon=True, name="chain").start()
+        try:
+            answered, found = outcome.get(timeout=CHAIN_SECONDS)
+        except Empty:
+            raise ChainError(f"{self._network}: no answer within {CHAIN_SECONDS:.0f} s") from None
+        if not answered:
+            raise ChainError(f"{self._network} cannot be asked: {type(found).__name__}: {found}") from found
+        return found
+
+
+def _served(axon: str | None) -> str:
+    return axon if axon and not axon.startswith(("0.0.0.0:", "[::]:")) else ""
+
+
+def load_wallet(live: LiveSettings) -> Any:
+    """Return the wallet whose hotkey this miner is.
+
+    Raises
+    ------
+    ConfigError
+        If bittensor is not installed, or there is no such key.
+    """
+    try:
+        import bittensor as bt
+    except ImportError as error:
+        raise ConfigError("live commands need an extra: pip install 'ewmalab[live]'") from error
+    wallet = bt.Wallet(live.wallet, live.hotkey, str(Path(live.wallet_path).expanduser()))
+    try:
+        wallet.hotkey  # noqa: B018  read from disk here, so that a missing key shows at once
+    except Exception as error:
+        raise ConfigError(
+            f"hotkey {live.hotkey!r} of wallet {live.wallet!r} in {live.wallet_path} cannot be read "
+            f"({type(error).__name__}: {error}); choose one with --wallet, --hotkey and --wallet-path"
+        ) from error
+    return wallet
+
+
+def netuid_of(live: LiveSettings, rulebook: Rulebook) -> int:
+    """Return the subnet's number on the network.
+
+    Raises
+    ------
+    ConfigError
+        If the rulebook does not know the network, and none is set.
+    """
+    if live.netuid:
+        return live.netuid
+    if live.network in rulebook.netuids:
+        return rulebook.netuids[live.network]
+    raise ConfigError(f"live.network = {live.network!r}: set live.netuid as well; known: {dict(rulebook.netuids)}")
+
+
+def make_chain(live: LiveSettings, rulebook: Rulebook, wallet: Any) -> Chain:
+    """Return the chain that the settings name, or their allow-list.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a chain nor anybody who may call.
+    """
+    if live.chain:
+        return BittensorChain(live.network, netuid_of(live, rulebook), wallet)
+    if not live.allow:
+        raise ConfigError("without a chain nobody may call: name hotkeys with --allow HOTKEY (setting live.allow)")
+    return AllowList(live.allow)
+
+
+def min_stake_of(live: LiveSettings, rules: Rules) -> float:
+    """Return the stake that callers must exceed: the setting, else the rulebook's."""
+    return rules.min_stake if live.min_stake < 0 else live.min_stake
+
+
+def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
+    """Return the addresses of those who may call, sorted: for a firewall."""
+    least = min_stake_of(live, rules)
+    may = [n for n in neurons if n.stake > least and (n.permit or not live.require_permit)]
+    return sorted({n.ip for n in may if n.ip})
+
+
+@dataclass
+class Directory:
+    """Who is registered, refreshed beside the requests; the last list survives a restart.
+
+    Parameters
+    ----------
+    chain : Chain
+    path : Path
+        Of the last list.
+    now : callable
+        The system's time.
+    """
+
+    chain: Chain
+    path: Path
+    now: Callable[[], float]
+    at: float | None = None
+    errors: int = 0
+    error: str = ""
+    _neurons: Mapping[str, Neuron] = field(default_factory=dict, repr=False)
+
+    def neurons(self) -> Mapping[str, Neuron]:
+        """Return the registered keys by address; empty while nothing is known."""
+        return self._neurons
+
+    def age(self) -> float | None:
+        """Return the seconds since the chain last answered, None if it never did."""
+        return None if self.at is None else self.now() - self.at
+
+    def restore(self) -> None:
+        """Begin with the list of the process before, if there is one."""
+        try:
+            data = orjson.loads(self.path.read_bytes())
+            found = {n["hotkey"]: Neuron(**{**n, "stake": float(n["stake"])}) for n in data["neurons"]}
+            self._neurons, self.at = found, float(data["at"])
+        except FileNotFoundError:
+            return
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            log.warning("%s: cannot be used (%s); waiting for the chain", self.path, error)
+
+    def refresh(self) -> bool:
+        """Ask the chain once; a failure leaves the list as it is."""
+        try:
+            found = self.chain.neurons()
+        except ChainError as error:
+            self.errors += 1
+            self.error = str(error)
+            log.warning("%s", error)
+            return False
+        self._neurons = {neuron.hotkey: neuron for neuron in found}
+        self.at, self.error = self.now(), ""
+        if not isinstance(self.chain, AllowList):
+            try:
+                write_atomic(self.path, orjson.dumps({"at": self.at, "neurons": [asdict(n) for n in found]}))
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self.path, error)
+        return True
+
+    def run(self, interval: float, stop: Event) -> None:
+        """Refresh until `stop` is set; soon again after a failure."""
+        while not stop.is_set():
+            stop.wait(interval if self.refresh() else min(_SOON, interval))

@@ -1,0 +1,267 @@
+"""The miner process: states, spot prices, chain and server, each on its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import ChainError, ConfigError, EwmalabError
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.live.audit.answer_log import AnswerLog
+from ewmalab.live.clock import Clock
+from ewmalab.live.feeds import choose_feeds
+from ewmalab.live.miner.admission import NONCE_FUTURE, Gate
+from ewmalab.live.miner.answers import Answerer
+from ewmalab.live.miner.app import MinerApp
+from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
+from ewmalab.live.miner.health import Health
+from ewmalab.live.miner.metrics import Metrics
+from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
+from ewmalab.live.miner.spot import Spots, make_spots
+from ewmalab.live.state_store import StateStore
+from ewmalab.live.updater.fits import read_note
+from ewmalab.market.bars import Bars
+from ewmalab.replay.fits import fit_remarks
+from ewmalab.rulebook import Rulebook, load_rulebook
+from ewmalab.scoring.answer_format import render
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import MINUTE
+
+log = logging.getLogger("ewmalab.miner")
+
+_NONCE = "newest-nonce"  # file beside the states
+_LOOK = 0.25  # seconds between two looks at the states on disk
+_SIMULATORS = 2  # threads that compute paths
+
+
+@dataclass
+class Miner:
+    """Everything that a miner process runs; `run` serves until `stop` is set.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    hotkey : str
+        Our own address.
+    chain : Chain
+    clock : Clock
+    load_settings : callable, optional
+        Returns the settings anew when `reconfigure` is asked for.
+    """
+
+    settings: LoadedSettings
+    hotkey: str
+    chain: Chain
+    clock: Clock
+    load_settings: Callable[[], LoadedSettings] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    port: int | None = None
+    monitor_port: int | None = None
+
+    def __post_init__(self) -> None:
+        self.rulebook: Rulebook = load_rulebook()
+        live = self.settings.values.live
+        self.metrics = Metrics()
+        self.records = AnswerLog(live.log_dir, live.keep_paths)
+        self.store = StateStore(live.state_dir)
+        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
+        self.spots, self.answerer = self._components(self.settings)
+        self._reconfigure = threading.Event()
+        self._fit = read_note(live.state_dir)
+        self._spots_stop = threading.Event()
+        self.gate = Gate(
+            self.hotkey, verify, self.directory.neurons,
+            min_stake_of(live, self.rulebook.at(int(self.clock.now()))), live.require_permit,
+            self.clock.system, max(self.clock.system(), self._newest_ahead()), self._remember_ahead,
+        )  # fmt: skip
+
+    def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
+        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
+        log.info(choice.line)
+        for warning in choice.warnings:
+            log.warning(warning)
+        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
+        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+            log.warning(line)
+        spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
+        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+
+    def _newest_ahead(self) -> float:
+        """Return the newest nonce that was ahead of the clock of a process before this one."""
+        try:
+            told = float((self.store.root / _NONCE).read_text())
+        except (OSError, ValueError):
+            return 0.0
+        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # no damaged file may lock callers out
+
+    def _remember_ahead(self, nonce: float) -> None:
+        try:
+            write_atomic(self.store.root / _NONCE, repr(nonce).encode())
+        except OSError as error:
+            log.error("a nonce ahead of our clock cannot be remembered: %s", error)
+
+    def reconfigure(self) -> None:
+        """Take up changed settings soon; ports, keys, folders and the chain need a restart."""
+        self._reconfigure.set()
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stop` is set; answers under way are finished."""
+        live = self.settings.values.live
+        allow_connections()
+        self.directory.restore()
+        self.answerer.reload()
+        warm_up(self.answerer)
+        self.app = MinerApp(
+            self.gate, self.answerer, self.records, self.metrics,
+            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
+        )  # fmt: skip
+        self.records.start(self.settings)
+        threads = [
+            threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
+            threading.Thread(target=self._watch, daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        self.spots.follow(live.spot_interval, self._spots_stop)
+        if live.external_ip:
+            threading.Thread(target=self._announce, daemon=True).start()
+        try:
+            asyncio.run(self._serve(on_ready))
+        except SystemExit as error:  # how uvicorn says that a port is taken
+            raise ConfigError(
+                f"{live.host}:{live.port} or {live.monitor_host}:{live.monitor_port} cannot be listened on: is another "
+                "miner running? Choose others with --port and --monitor-port"
+            ) from error
+        finally:
+            self.stop.set()
+            self._spots_stop.set()
+            self.app.pool.shutdown()
+            self.records.close()
+
+    def health(self) -> dict[str, Any]:
+        """Return how things stand; see `Health.look`."""
+        return self._health.look()
+
+    @property
+    def _health(self) -> Health:
+        return Health(self.answerer, self.directory, self.records, self.hotkey)
+
+    async def _serve(self, on_ready: Callable[[], None] | None) -> None:
+        live = self.settings.values.live
+        servers: list[Server] = [
+            make_server(self.app, live.host, live.port, guarded=True),
+            make_server(self._monitor, live.monitor_host, live.monitor_port, guarded=False),
+        ]
+        running = [asyncio.create_task(server.serve()) for server in servers]
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.02)
+            for task in running:
+                if task.done():
+                    task.result()
+        self.port, self.monitor_port = map(bound_port, servers)
+        log.info("serving on %s:%d, monitor on %s:%d", live.host, self.port, live.monitor_host, self.monitor_port)
+        if on_ready:
+            on_ready()
+        while not self.stop.is_set() and not any(task.done() for task in running):
+            await asyncio.sleep(0.1)
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*running)
+        for server in servers:  # who still does not read
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _monitor(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve ``/health`` and ``/metrics``, on an address of their own: they are nobody else's business."""
+        kind, status, body = b"text/plain; charset=utf-8", 404, b"/health or /metrics\n"
+        if scope["path"] == "/health":
+            found = await asyncio.to_thread(self.health)
+            kind, status = b"application/json", 503 if found["status"] == "failing" else 200
+            body = orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+        elif scope["path"] == "/metrics":
+            self.metrics.connections.set(sum(GuardedProtocol.per_ip.values()))
+            await asyncio.to_thread(self._health.measure, self.metrics)
+            status, body = 200, self.metrics.render()
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _watch(self) -> None:
+        """Take up new states within a second, and new settings when told to."""
+        while not self.stop.wait(_LOOK):
+            try:
+                note = read_note(self.store.root)
+                if note != self._fit:  # a new one is in force
+                    self._fit = note
+                    self._reconfigure.set()
+                if self._reconfigure.is_set():
+                    self._reconfigure.clear()
+                    self._apply_settings()
+                self.answerer.reload()
+            except Exception:  # a plug-in's own error: the states before it stay, and grow old in sight of all
+                log.exception("states cannot be taken up")
+
+    def _apply_settings(self) -> None:
+        if self.load_settings is None:
+            return
+        try:
+            settings = self.load_settings()
+            self.records.record_settings(settings)  # first: no answer may name settings that nobody can read
+            spots, answerer = self._components(settings)
+            spots.adopt(self.spots)
+            answerer.reload()
+        except (EwmalabError, OSError) as error:
+            log.error("settings stay as they were: %s", error)
+            return
+        self._spots_stop.set()
+        self._spots_stop = threading.Event()
+        self.settings, self.spots, self.answerer = settings, spots, answerer
+        spots.follow(settings.values.live.spot_interval, self._spots_stop)
+        self.app.answerer = answerer
+        live = settings.values.live
+        self.records.keep_paths = live.keep_paths
+        self.gate.require_permit = live.require_permit
+        self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
+        log.info("settings taken up")
+
+    def _announce(self) -> None:
+        """Tell the chain where we serve, unless it knows."""
+        live = self.settings.values.live
+        while not self.stop.wait(1.0):
+            own = self.directory.neurons().get(self.hotkey)
+            if own is None:
+                continue
+            if own.axon == f"{live.external_ip}:{live.port}":
+                return
+            try:
+                self.chain.announce(live.external_ip, live.port)
+                log.info("announced %s:%d", live.external_ip, live.port)
+                return
+            except ChainError as error:
+                log.warning("%s", error)
+                self.stop.wait(live.chain_refresh)
+
+
+def warm_up(answerer: Answerer) -> None:
+    """Compile every kernel that an answer needs, before the first request waits for it."""
+    now = int(answerer.clock.now()) // MINUTE * MINUTE
+    times = now - MINUTE * np.arange(2000, 0, -1)
+    price = 100 * np.exp(0.001 * np.sin(np.arange(2000)))
+    bars = Bars(times, price, price, price, price)
+    asset = answerer.assets[0]
+    model = answerer.models[asset]
+    for competition in answerer.rulebook.at(now).competitions.values():
+        length, step = competition.time_length, competition.time_increment
+        prompt = Prompt(now, competition.name, asset, now, step, length, competition.num_simulations)
+        paths = model.forecaster.simulate(model.state_of(bars), prompt, prompt.stream(0))
+        render(now, step, 100.0, paths)

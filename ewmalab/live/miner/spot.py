@@ -1,0 +1,251 @@
+"""Spot prices, kept fresh beside the requests that start their paths from them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+
+import orjson
+
+from ewmalab.errors import FeedError
+from ewmalab.live.clock import Clock
+from ewmalab.live.feeds import LIVE_HTTP
+from ewmalab.market.feeds.http import HttpClient
+from ewmalab.rulebook import Rulebook
+from ewmalab.settings.schema import Settings
+
+log = logging.getLogger("ewmalab.spot")
+
+IMPLAUSIBLE = 0.2
+"""A spot price further than this (in log) from the last close is of another symbol: the close is used."""
+
+
+Told = Mapping[str, tuple[float, float | None]]
+"""Price and, where the source tells it, its time, by asset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A spot price.
+
+    Attributes
+    ----------
+    price : float
+    at : float
+        Market time: the source's own where it tells one, else when it was asked.
+    source : str
+    """
+
+    price: float
+    at: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpotSource:
+    """One request that brings the spot prices of several assets.
+
+    Attributes
+    ----------
+    name : str
+    assets : tuple of str
+    ask : callable
+    """
+
+    name: str
+    assets: tuple[str, ...]
+    ask: Callable[[], Told]
+
+
+class Spots:
+    """The newest spot price of each asset.
+
+    Parameters
+    ----------
+    sources : sequence of SpotSource
+    clock : Clock
+    """
+
+    def __init__(self, sources: list[SpotSource], clock: Clock) -> None:
+        self.sources, self.clock = sources, clock
+        self.errors: dict[str, int] = dict.fromkeys((source.name for source in sources), 0)
+        self._latest: dict[str, Spot] = {}
+        self._lock = Lock()
+
+    def latest(self, asset: str) -> Spot | None:
+        """Return an asset's newest spot price, however old."""
+        with self._lock:
+            return self._latest.get(asset)
+
+    def adopt(self, before: Spots) -> None:
+        """Begin with the prices of others, where they are from a source of ours."""
+        ours = {(source.name, asset) for source in self.sources for asset in source.assets}
+        with before._lock:
+            found = {asset: spot for asset, spot in before._latest.items() if (spot.source, asset) in ours}
+        with self._lock:
+            self._latest = found | self._latest
+
+    def refresh(self) -> None:
+        """Ask every source once; one that fails leaves the prices before it."""
+        for source in self.sources:
+            self._ask(source)
+
+    def follow(self, interval: float, stop: Event) -> None:
+        """Ask every source again and again until `stop` is set; a slow one delays no other, nor the end."""
+        for source in self.sources:
+            Thread(target=self._follow, args=(source, interval, stop), daemon=True).start()
+
+    def _follow(self, source: SpotSource, interval: float, stop: Event) -> None:
+        while not stop.is_set():
+            due = self.clock.now() + interval
+            self._ask(source, stop)
+            self.clock.wait(due, stop)
+
+    def _ask(self, source: SpotSource, stop: Event | None = None) -> None:
+        now = self.clock.now()
+        try:
+            told = source.ask()
+        except FeedError as error:
+            if stop is not None and stop.is_set():
+                return  # at the end it is no news that nobody answers
+            self.errors[source.name] += 1
+            log.warning("spot %s: %s", source.name, error)
+            return
+        found = {
+            asset: Spot(price, min(now, at) if at is not None else now, source.name)
+            for asset, (price, at) in told.items()
+            if math.isfinite(price) and price > 0 and (at is None or math.isfinite(at))
+        }
+        with self._lock:
+            self._latest |= found
+
+
+def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_age: float) -> tuple[float, float, str]:
+    """Return the price that paths start from, its time, and where it is from.
+
+    A spot price that is fresh and plausible; else the last closed close; never anything else.
+
+    Parameters
+    ----------
+    spot : Spot or None
+    close, newest : float, int
+        Close and label of the newest closed bar.
+    now, max_age : float
+
+    Examples
+    --------
+    >>> choose_anchor(Spot(101.0, 995.0, "binance"), 100.0, 900, 1000.0, 30.0)
+    (101.0, 995.0, 'binance')
+    >>> choose_anchor(Spot(101.0, 900.0, "binance"), 100.0, 900, 1000.0, 30.0)
+    (100.0, 960.0, 'close')
+    """
+    if (
+        spot is not None
+        and 0 <= now - spot.at <= max_age
+        and math.exp(-IMPLAUSIBLE) <= spot.price / close <= math.exp(IMPLAUSIBLE)
+    ):
+        return spot.price, spot.at, spot.source
+    return close, newest + 60.0, "close"
+
+
+def make_spots(feeds: Mapping[str, str], settings: Settings, rulebook: Rulebook, clock: Clock) -> Spots:
+    """Return the spot prices of assets, each from the feed that its bars come from."""
+    sources: list[SpotSource] = []
+    for name in dict.fromkeys(feeds.values()):
+        if name == "simulated":
+            continue  # its bars are all there is
+        symbols = {asset: rulebook.asset(asset).symbols[name] for asset in feeds if feeds[asset] == name}
+        if name == "pyth":
+            sources += _pyth(tuple(symbols), settings, rulebook)
+        elif name == "binance":
+            sources.append(_binance(symbols, HttpClient(settings.feeds.binance.host, **LIVE_HTTP)))
+        elif name == "hyperliquid":
+            client = HttpClient(settings.feeds.hyperliquid.host, **LIVE_HTTP)
+            for dex in sorted({symbol.partition(":")[0] if ":" in symbol else "" for symbol in symbols.values()}):
+                of_dex = {a: s for a, s in symbols.items() if (s.partition(":")[0] if ":" in s else "") == dex}
+                sources.append(_hyperliquid(of_dex, dex, client))
+    return Spots(sources, clock)
+
+
+def _binance(symbols: Mapping[str, str], client: HttpClient) -> SpotSource:
+    assets = {symbol: asset for asset, symbol in symbols.items()}
+    wanted = orjson.dumps(list(assets)).decode()
+
+    def ask() -> Told:
+        rows = client.get_json("/api/v3/ticker/price", {"symbols": wanted})
+        return {assets[row["symbol"]]: (float(row["price"]), None) for row in rows}
+
+    return _source("binance", symbols, ask)
+
+
+def _hyperliquid(symbols: Mapping[str, str], dex: str, client: HttpClient) -> SpotSource:
+    def ask() -> Told:
+        mids = client.post_json("/info", {"type": "allMids", **({"dex": dex} if dex else {})})
+        return {asset: (float(mids[symbol]), None) for asset, symbol in symbols.items() if symbol in mids}
+
+    return _source(f"hyperliquid-{dex}" if dex else "hyperliquid", symbols, ask)
+
+
+def _pyth(assets: tuple[str, ...], settings: Settings, rulebook: Rulebook) -> list[SpotSource]:
+    key = settings.feeds.pyth.api_key.get_secret_value()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    lazer = {i: asset for asset in assets if (i := rulebook.asset(asset).lazer_id) is not None}
+    others = {a: rulebook.asset(a).hermes_id for a in assets if a not in lazer.values()}
+    hermes = {feed_id: asset for asset, feed_id in others.items() if feed_id is not None}
+    sources = []
+    if lazer:
+        sources.append(
+            _lazer(
+                lazer,
+                HttpClient(settings.feeds.pyth.spot_host, headers=headers, key_setting="PYTH_API_KEY", **LIVE_HTTP),
+            )
+        )
+    if hermes:
+        sources.append(
+            _hermes(
+                hermes,
+                HttpClient(settings.feeds.pyth.hermes_host, headers=headers, key_setting="PYTH_API_KEY", **LIVE_HTTP),
+            )
+        )
+    return sources
+
+
+def _lazer(assets: Mapping[int, str], client: HttpClient) -> SpotSource:
+    body = {
+        "channel": "fixed_rate@200ms", "priceFeedIds": list(assets), "properties": ["price", "exponent"],
+        "formats": [], "parsed": True,
+    }  # fmt: skip
+
+    def ask() -> Told:
+        parsed = client.post_json("/v1/latest_price", body)["parsed"]
+        at = int(parsed["timestampUs"]) / 1e6
+        rows = [row for row in parsed["priceFeeds"] if row.get("price") is not None]
+        return {assets[row["priceFeedId"]]: (int(row["price"]) * 10.0 ** row["exponent"], at) for row in rows}
+
+    return _source("pyth-lazer", assets.values(), ask)
+
+
+def _hermes(assets: Mapping[str, str], client: HttpClient) -> SpotSource:
+    path = "/v2/updates/price/latest?" + "&".join(f"ids[]={feed_id}" for feed_id in assets)
+
+    def ask() -> Told:
+        prices = {assets[row["id"].removeprefix("0x")]: row["price"] for row in client.get_json(path)["parsed"]}
+        return {a: (int(p["price"]) * 10.0 ** p["expo"], float(p["publish_time"])) for a, p in prices.items()}
+
+    return _source("pyth-hermes", assets.values(), ask)
+
+
+def _source(name: str, assets: Iterable[str], ask: Callable[[], Told]) -> SpotSource:
+    """Return a source whose answers of another shape are errors of the feed."""
+
+    def checked() -> Told:
+        try:
+            return ask()
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise FeedError(f"{name}: the answer is not a list of spot prices ({what})") from error
+
+    return SpotSource(name, tuple(assets), checked)

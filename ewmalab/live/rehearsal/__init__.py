@@ -1,0 +1,1 @@
+"""The whole live stack on loopback: price server, clock, rehearsal."""

@@ -1,0 +1,258 @@
+"""States on disk: ``<state_dir>/<ASSET>.msgpack``, each with the generation before it, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from ewmalab.atomic_files import sweep, sync_folder, write_temp
+from ewmalab.errors import BarsError, StateError
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
+
+FORMAT = "ewmalab-state"
+SCHEMA = 1
+QUARANTINE = "quarantine"
+_LOCK = ".lock"
+_DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # by any payload
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A forecaster's state as it was saved.
+
+    Attributes
+    ----------
+    parameters : str
+        Digest of the parameters it was made with; see `ewmalab.forecast.model.Model`.
+    state : dict
+        From `Forecaster.dump_state`.
+    """
+
+    parameters: str
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetState:
+    """All that a miner needs to know of one asset.
+
+    Attributes
+    ----------
+    asset, feed : str
+        Symbol, and the feed's folder in the cache.
+    synthetic : bool
+        Whether the prices are simulated.
+    generation : int
+        Counts the saves.
+    saved_at : int
+        Market time of the save.
+    bars : Bars
+        Of the last days.
+    states : mapping of str to SavedState
+        By forecaster.
+    """
+
+    asset: str
+    feed: str
+    synthetic: bool
+    generation: int
+    saved_at: int
+    bars: Bars
+    states: Mapping[str, SavedState]
+
+    @property
+    def newest(self) -> int:
+        """Return the label of the newest bar."""
+        return int(self.bars.timestamp[-1])
+
+
+def encode(state: AssetState) -> bytes:
+    """Return a state as bytes that carry their schema and checksum.
+
+    Raises
+    ------
+    StateError
+        If it could not be read back: a forecaster's state holds what no file can.
+    """
+    try:
+        data = _encode(state)
+        decode(data, f"new state of {state.asset}")
+        return data
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StateError(f"state of {state.asset} cannot be written: {error}") from error
+
+
+def _encode(state: AssetState) -> bytes:
+    columns = {name: np.ascontiguousarray(getattr(state.bars, name)).tobytes() for name in COLUMNS}
+    payload = msgpack.packb(
+        {
+            "asset": state.asset,
+            "feed": state.feed,
+            "synthetic": state.synthetic,
+            "generation": state.generation,
+            "saved_at": state.saved_at,
+            "resolution": state.bars.resolution,
+            "bars": columns,
+            "states": {name: [saved.parameters, saved.state] for name, saved in state.states.items()},
+        }
+    )
+    whole = {"format": FORMAT, "schema": SCHEMA, "sha256": hashlib.sha256(payload).digest(), "payload": payload}
+    return bytes(msgpack.packb(whole))
+
+
+def decode(data: bytes, where: str) -> AssetState:
+    """Return the state that `encode` wrote.
+
+    Raises
+    ------
+    StateError
+        If a single bit differs, or another version wrote it.
+    """
+    try:
+        whole = msgpack.unpackb(data)
+        found, schema, payload = whole["format"], whole["schema"], whole["payload"]
+        if found == FORMAT and schema != SCHEMA:
+            raise StateError(
+                f"{where}: schema {schema}, this version reads {SCHEMA}; it will be rebuilt from the cache"
+            )
+        if found != FORMAT or hashlib.sha256(payload).digest() != whole["sha256"]:
+            raise ValueError("checksum differs")
+        parts = msgpack.unpackb(payload)
+        columns: dict[str, npt.NDArray[np.generic]] = {
+            name: np.frombuffer(parts["bars"][name], np.int64 if name == "timestamp" else np.float64)
+            for name in COLUMNS
+        }
+        resolution = parts["resolution"]
+        if type(resolution) is not int or not 0 < resolution < 2**31:
+            raise ValueError(f"resolution {resolution!r}")
+        bars = Bars.from_columns(columns, resolution)
+        if not len(bars):
+            raise ValueError("no bars")
+        states = {name: SavedState(digest, state) for name, (digest, state) in parts["states"].items()}
+        return AssetState(
+            parts["asset"], parts["feed"], parts["synthetic"], parts["generation"], parts["saved_at"], bars, states
+        )
+    except StateError:
+        raise
+    except (*_DAMAGED, msgpack.UnpackException) as error:
+        raise StateError(f"{where}: damaged ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class StateStore:
+    """A folder of states. One process writes it, under a lock; any number read it, without one.
+
+    Parameters
+    ----------
+    root : Path
+    """
+
+    root: Path
+
+    def path(self, asset: str) -> Path:
+        """Return the file of the newest generation."""
+        return self.root / f"{asset}.msgpack"
+
+    def previous(self, asset: str) -> Path:
+        """Return the file of the generation before."""
+        return self.root / f"{asset}.previous.msgpack"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer; what killed writers left is swept first.
+
+        Raises
+        ------
+        StateError
+            If another process is it.
+        """
+        if not self.root.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.root.parent)
+        lock = FileLock(self.root / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StateError(
+                f"{self.root}: another updater writes to this folder; stop it first, or choose another --state-dir"
+            ) from None
+        try:
+            sweep(self.root)
+            yield
+        finally:
+            lock.release()
+
+    def save(self, state: AssetState) -> None:
+        """Make a state the newest; once this returns it survives a crash, and until then the one before does.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or read-only: the newest generation is as it was.
+        StateError
+            If the state could not be read back.
+        """
+        data = encode(state)
+        path, previous = self.path(state.asset), self.previous(state.asset)
+        temp = write_temp(self.root, data)
+        try:
+            # Between the two renames the newest generation has the previous one's name, where readers look next.
+            known = path.exists()
+            if known:
+                path.replace(previous)
+            try:
+                temp.replace(path)
+            except OSError:
+                if known:
+                    previous.replace(path)
+                raise
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+        sync_folder(self.root)
+
+    def load(self, asset: str) -> tuple[AssetState | None, list[str]]:
+        """Return the newest generation that can be read, and what is wrong with those that cannot.
+
+        None: there is none; the state is to be rebuilt from the cache.
+        """
+        problems: list[str] = []
+        for path in (self.path(asset), self.previous(asset)):
+            try:
+                state = decode(path.read_bytes(), str(path))
+            except FileNotFoundError:
+                continue
+            except (StateError, OSError) as error:
+                problems.append(str(error))
+                continue
+            if state.asset == asset:
+                return state, problems
+            problems.append(f"{path}: holds {state.asset}")
+        return None, problems
+
+    def set_aside(self, asset: str, *, everything: bool = False) -> list[Path]:
+        """Move an asset's unreadable files (or all) to the quarantine folder: no save pushes out a readable one."""
+        moved = []
+        for path in (self.path(asset), self.previous(asset)):
+            try:
+                if decode(path.read_bytes(), str(path)).asset == asset and not everything:
+                    continue
+            except FileNotFoundError:
+                continue
+            except (StateError, OSError):
+                pass
+            folder = self.root / QUARANTINE
+            folder.mkdir(exist_ok=True)
+            moved.append(path.replace(folder / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
+        return moved

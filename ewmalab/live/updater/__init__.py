@@ -1,0 +1,1 @@
+"""The updater: keeps bars and states current."""

@@ -1,0 +1,240 @@
+"""One asset's bars and state, kept current from its feed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
+from ewmalab.forecast.model import Model, Tracker, origin_of
+from ewmalab.live.state_store import AssetState, SavedState, StateStore
+from ewmalab.live.updater.revisions import Amendment, merge
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.fetch import fetch_missing
+from ewmalab.times import DAY, MINUTE
+
+KEEP = 7 * DAY
+"""Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
+
+_LEAST_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
+
+
+@dataclass
+class Counts:
+    """What happened to one asset since the process began."""
+
+    new: int = 0
+    late: int = 0
+    revised: int = 0
+    feed_errors: int = 0
+    save_errors: int = 0
+    restored: str = ""
+    error: str = ""
+
+
+@dataclass
+class Follower:
+    """Keeps one asset current.
+
+    Parameters
+    ----------
+    asset : str
+    feed : Feed
+    model : Model
+    store : StateStore
+        Written to: its lock is held by the caller.
+    cache : Cache
+    refetch : int
+        Seconds behind the newest bar that are asked for again.
+
+    Attributes
+    ----------
+    steps : int
+        Answers of the feed dealt with: one that works on a long catch-up differs in it from one that hangs.
+    """
+
+    asset: str
+    feed: Feed
+    model: Model
+    store: StateStore
+    cache: Cache
+    refetch: int
+    counts: Counts = field(default_factory=Counts)
+    generation: int = 0
+    steps: int = 0
+    bars: Bars = field(default_factory=Bars.empty)
+
+    def __post_init__(self) -> None:
+        self._tracker = Tracker(self.model)
+        self._unsaved = False
+        self._amended: list[Amendment] = []
+        self._uncached: list[int] = []  # labels of changed bars that the cache has as they were before
+
+    @property
+    def state(self) -> Any:
+        """Return the forecaster's state after the newest bar."""
+        return self._tracker.state
+
+    @property
+    def newest(self) -> int | None:
+        """Return the label of the newest bar."""
+        return int(self.bars.timestamp[-1]) if len(self.bars) else None
+
+    def restore(self) -> list[str]:
+        """Go on from the saved state; return what a user should know about it."""
+        saved, said = self.store.load(self.asset)
+        if said:
+            said += [f"moved aside: {path}" for path in self.store.set_aside(self.asset)]
+        if saved is not None and saved.feed != self.feed.name:
+            said.append(f"{self.asset}: the saved bars are of {saved.feed}, not {self.feed.name}: begun anew")
+            self.store.set_aside(self.asset, everything=True)
+            saved = None
+        if saved is None:
+            self.counts.restored = "cache" if said else "nothing saved"
+            return said
+        self.generation = saved.generation
+        if saved.bars.timestamp[0] > origin_of(saved.newest, self.model.warmup):
+            # The warm-up has become longer, or the feed did not reach so far: the cache may have what is missing.
+            self.bars = saved.bars
+            try:
+                self.archive(saved.saved_at)
+            except (DataError, OSError) as error:
+                said.append(f"{self.asset}: the warm-up stays short, bars cannot be archived: {error}")
+            else:
+                self.bars = Bars.empty()
+                self.counts.restored = "cache"
+                return said
+        self.bars = saved.bars
+        self.counts.restored = "saved state"
+        known = saved.states.get(self.model.name)
+        if known is not None and known.parameters == self.model.parameters:
+            try:
+                self._tracker.adopt(self.model.forecaster.load_state(known.state), saved.newest)
+                return said
+            except ForecasterError as error:
+                said.append(f"{self.asset}: {error}")
+        said.append(f"{self.asset}: parameters or code differ from those of the saved state: made again from its bars")
+        self._tracker.follow(self.bars)
+        self._unsaved = True
+        return said
+
+    def update(self, now: int) -> list[Amendment]:
+        """Fetch what is closed at `now`, follow it, and save; errors are counted and leave everything as it was.
+
+        Returns
+        -------
+        list of Amendment
+            Changes of bars that were known before, part of the generation that was saved.
+        """
+        try:
+            self._take(now)
+            self.counts.error = ""
+        except (FeedError, BarsError, DataError, OSError) as error:
+            self.counts.feed_errors += 1
+            self.counts.error = str(error)
+        if not self._unsaved or not len(self.bars):
+            return []
+        try:
+            self._save(now)
+        except (OSError, StateError) as error:
+            self.counts.save_errors += 1
+            self.counts.error = f"the state cannot be saved: {error}"
+            return []
+        amended, self._amended = self._amended, []
+        return amended
+
+    def archive(self, now: int) -> None:
+        """Put into the cache what it lacks of the bars known here.
+
+        Raises
+        ------
+        DataError, OSError
+            Nothing is lost: the bars stay in the state, and are archived the next time.
+        """
+        if not len(self.bars):
+            return
+        first, end = int(self.bars.timestamp[0]), int(self.bars.timestamp[-1]) + MINUTE
+        for a, b in self.cache.missing(self.feed.name, self.asset, first, end):
+            self._into_cache(self.bars.between(a, b), a, b, now)
+
+    def _take(self, now: int) -> None:
+        if self.newest is None:
+            self._begin(now)
+            return
+        closed = now - now % MINUTE
+        if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
+            self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
+        # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
+        back = min(max(self.refetch, _LEAST_BACK), self.feed.chunk // 2)
+        begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
+        while begin < closed:
+            stop = min(begin + self.feed.chunk, closed)
+            fresh = self.feed.fetch(self.asset, begin, stop, now)
+            if not len(fresh) and stop < closed:  # a whole chunk without a bar: asked for a second time
+                fresh = self.feed.fetch(self.asset, begin, stop, now)
+            self.steps += 1
+            self._uncached += [change.label for change in self._follow(fresh)]
+            if stop < closed and self._unsaved:  # a long catch-up goes on where it was, whatever ends it
+                self._save(now)
+            begin = closed if stop == closed else stop - back
+        while self._uncached:
+            label = self._uncached[0]
+            self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
+            del self._uncached[0]
+
+    def _begin(self, now: int) -> None:
+        """Fetch into the cache what it lacks of the warm-up, and follow that as far as it has no hole."""
+        closed = now - now % MINUTE
+        begin = origin_of(closed - MINUTE, self.model.warmup)
+        first = max(begin, self._oldest(closed))
+        try:
+            fetch_missing(self.cache, self.feed, self.asset, first, now, now=now, progress=self._step)
+        finally:  # what arrived before an error counts
+            holes = self.cache.missing(self.feed.name, self.asset, first, closed)
+            self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
+        if self.newest is not None and max(origin_of(self.newest, self.model.warmup), self._oldest(closed)) < first:
+            # Our clock is ahead, into the next day: the warm-up begins a day earlier.
+            end, self.bars, self._tracker = self.newest + MINUTE, Bars.empty(), Tracker(self.model)
+            self._begin(end)
+
+    def _step(self, done: int, total: int) -> None:
+        self.steps += 1
+
+    def _oldest(self, closed: int) -> int:
+        """Return the first label that the feed still has."""
+        reach = self.feed.reach
+        return 0 if reach is None else closed - reach + 10 * MINUTE
+
+    def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
+        merged = merge(self.bars, fresh)
+        if not merged.new and not merged.amended:
+            return ()
+        keep = max(KEEP, self.model.warmup + 2 * DAY)
+        end = int(merged.bars.timestamp[-1]) + MINUTE
+        self.bars = merged.bars.between(end - keep, end)
+        self._tracker.follow(self.bars, amended=bool(merged.amended))
+        self.counts.new += merged.new
+        self.counts.late += sum(change.old is None for change in merged.amended)
+        self.counts.revised += sum(change.old is not None for change in merged.amended)
+        self._unsaved = True
+        self._amended += merged.amended
+        return merged.amended
+
+    def _into_cache(self, bars: Bars, start: int, end: int, now: int) -> None:
+        self.cache.write(
+            self.feed.name, self.asset, bars, [(start, end)],
+            source=self.feed.source, now=now, synthetic=self.feed.synthetic, replace=True,
+        )  # fmt: skip
+
+    def _save(self, now: int) -> None:
+        state = self.model.forecaster.dump_state(self._tracker.state)
+        self.store.save(
+            AssetState(
+                self.asset, self.feed.name, self.feed.synthetic, self.generation + 1, now, self.bars,
+                {self.model.name: SavedState(self.model.parameters, state)},
+            )
+        )  # fmt: skip
+        self.generation += 1
+        self._unsaved = False

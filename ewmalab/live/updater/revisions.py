@@ -1,0 +1,110 @@
+"""What an updater knows of an asset: bars that grow, now and then with a bar that came late or was revised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ewmalab.errors import FeedError
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
+
+_OTHER_MARKET = 0.02  # no revision moves a close by so much; another symbol's closes differ by more
+_LEAST_OVERLAP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change of the past: a bar that arrived after a later one (`old` is None), or a revised one.
+
+    Attributes
+    ----------
+    label : int
+        The bar's.
+    old : tuple of four float, or None
+        Open, high, low and close as they were before.
+    """
+
+    label: int
+    old: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Bars after an answer of the feed.
+
+    Attributes
+    ----------
+    bars : Bars
+    new : int
+        How many follow the bars known before.
+    amended : tuple of Amendment
+        What changed among them.
+    """
+
+    bars: Bars
+    new: int
+    amended: tuple[Amendment, ...]
+
+
+def merge(known: Bars, fresh: Bars) -> Merged:
+    """Return the union of bars; where both have one the fresh one counts, since it is what a later fetch would bring.
+
+    Fresh bars before the first known one are left out; those already known are duplicates without effect.
+
+    Raises
+    ------
+    FeedError
+        If most of the bars that both have differ by more than any revision: the answer is of another symbol.
+    """
+    if not len(known):
+        return Merged(fresh, len(fresh), ())
+    fresh = fresh.rows(int(np.searchsorted(fresh.timestamp, known.timestamp[0])), len(fresh))
+    if not len(fresh):
+        return Merged(known, 0, ())
+    at = np.minimum(np.searchsorted(known.timestamp, fresh.timestamp), len(known) - 1)
+    shared = known.timestamp[at] == fresh.timestamp
+    moved = np.abs(np.log(fresh.close[shared] / known.close[at[shared]]))
+    if len(moved) >= _LEAST_OVERLAP and np.median(moved) > _OTHER_MARKET:
+        raise FeedError(
+            f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
+            f"{_OTHER_MARKET:.0%}: it is of another symbol"
+        )
+    late = ~shared & (fresh.timestamp < known.timestamp[-1])
+    differs = np.zeros(len(fresh), bool)
+    for name in COLUMNS[1:]:
+        a, b = getattr(known, name)[at], getattr(fresh, name)
+        differs |= shared & ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    amended = [Amendment(int(fresh.timestamp[i]), None) for i in np.flatnonzero(late)]
+    amended += [Amendment(int(fresh.timestamp[i]), _row(known, int(at[i]))) for i in np.flatnonzero(differs)]
+    new = int((fresh.timestamp > known.timestamp[-1]).sum())
+    if not new and not amended:
+        return Merged(known, 0, ())
+    return Merged(_union(known, fresh), new, tuple(sorted(amended, key=lambda a: a.label)))
+
+
+def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
+    """Return the bars as they were before amendments, given oldest first."""
+    for change in reversed(amended):
+        i = int(np.searchsorted(bars.timestamp, change.label))
+        if i == len(bars) or bars.timestamp[i] != change.label:
+            continue
+        parts = [bars.rows(0, i), bars.rows(i + 1, len(bars))]
+        if change.old is not None:
+            o, h, l, c = ([price] for price in change.old)
+            parts.insert(1, Bars([change.label], o, h, l, c, bars.resolution))  # type: ignore[arg-type]
+        bars = Bars.concatenate(parts)
+    return bars
+
+
+def _row(bars: Bars, i: int) -> tuple[float, float, float, float]:
+    return float(bars.open[i]), float(bars.high[i]), float(bars.low[i]), float(bars.close[i])
+
+
+def _union(known: Bars, fresh: Bars) -> Bars:
+    keep = ~np.isin(known.timestamp, fresh.timestamp)
+    joined = {name: np.concatenate([getattr(known, name)[keep], getattr(fresh, name)]) for name in COLUMNS}
+    order = np.argsort(joined["timestamp"], kind="stable")
+    return Bars.from_columns({name: column[order] for name, column in joined.items()}, known.resolution)

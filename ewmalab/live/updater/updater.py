@@ -1,0 +1,198 @@
+"""The updater: keeps the state of every asset current, and says how it is doing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import orjson
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import DataError
+from ewmalab.forecast.model import Model
+from ewmalab.live.audit.answer_log import AMENDMENTS
+from ewmalab.live.clock import Clock
+from ewmalab.live.feeds import choose_feeds, make_feeds
+from ewmalab.live.state_store import StateStore
+from ewmalab.live.updater.follower import Follower
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.remote import local_cache
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import MINUTE
+
+HEARTBEAT = "updater.json"
+_AFTER_MINUTE = 2.0  # seconds that feeds take to publish a closed candle
+_ARCHIVE_EVERY = 10 * MINUTE
+_AT_ONCE = 4  # requests to feeds
+
+log = logging.getLogger("ewmalab.updater")
+
+
+@dataclass
+class Updater:
+    """Updates all assets, once a minute.
+
+    Parameters
+    ----------
+    followers : mapping of asset to Follower
+    store : StateStore
+    log_dir : Path
+        Where amendments are recorded.
+    clock : Clock
+    interval : int
+        Seconds between updates, market time.
+    beat : float
+        Seconds after which an update that is still at work, and gets on, says so.
+    """
+
+    followers: Mapping[str, Follower]
+    store: StateStore
+    log_dir: Path
+    clock: Clock
+    interval: int
+    beat: float = 15.0
+    missed: int = 0
+    updates: int = 0
+    _archived: float = field(default=0.0, repr=False)
+
+    @classmethod
+    def of(cls, settings: LoadedSettings, clock: Clock, feeds: Mapping[str, Feed] | None = None) -> Updater:
+        """Make the updater that the settings describe.
+
+        Parameters
+        ----------
+        feeds : mapping of asset to Feed, optional
+            Instead of those that the settings name.
+
+        Raises
+        ------
+        ConfigError, RulebookError, ForecasterError, FeedError
+        """
+        values, rulebook = settings.values, load_rulebook()
+        live = values.live
+        if feeds is None:
+            choice = choose_feeds(values, rulebook, int(clock.now()))
+            log.info(choice.line)
+            for warning in choice.warnings:
+                log.warning(warning)
+            feeds = make_feeds(choice, values, rulebook, clock)
+        store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
+        followers = {
+            asset: Follower(
+                asset, feed, Model.of(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
+            )
+            for asset, feed in feeds.items()
+        }
+        return cls(followers, store, live.log_dir, clock, live.update_interval)
+
+    def restore(self) -> None:
+        """Load what was saved; the store's lock is held."""
+        for follower in self.followers.values():
+            for line in follower.restore():
+                log.warning(line)
+
+    def update(self, now: int) -> None:
+        """Bring every asset up to `now`, several at a time."""
+        with ThreadPoolExecutor(min(_AT_ONCE, len(self.followers))) as pool:
+            done = [pool.submit(follower.update, now) for follower in self.followers.values()]
+            steps = self._steps()
+            while wait(done, timeout=self.beat).not_done:
+                if steps != self._steps():
+                    steps = self._steps()
+                    self.heartbeat(now)
+        for follower, amended in zip(self.followers.values(), (future.result() for future in done), strict=True):
+            if follower.counts.error:
+                log.warning("%s: %s", follower.asset, follower.counts.error)
+            for change in amended:
+                self._record({"asset": follower.asset, "at": now, "generation": follower.generation, **asdict(change)})
+        self.updates += 1
+        if now - self._archived >= _ARCHIVE_EVERY:
+            self.archive(now)
+        self.heartbeat(now)
+
+    def archive(self, now: int) -> None:
+        """Put the bars of all assets into the cache."""
+        self._archived = now
+        for follower in self.followers.values():
+            try:
+                follower.archive(now)
+            except (DataError, OSError) as error:
+                log.warning("%s: bars cannot be archived, they stay in the state: %s", follower.asset, error)
+
+    def heartbeat(self, now: int) -> None:
+        """Say how things stand, for the miner's ``/health`` and for people."""
+        note = {
+            "pid": os.getpid(),
+            "at": now,
+            "system_time": self.clock.system(),
+            "interval": self.interval,
+            "updates": self.updates,
+            "missed": self.missed,
+            "clock_skew": self._skew(now),
+            "assets": {
+                asset: {
+                    "feed": f.feed.name, "source": f.feed.source, "synthetic": f.feed.synthetic,
+                    "newest": f.newest, "generation": f.generation, **asdict(f.counts),
+                }
+                for asset, f in self.followers.items()
+            },
+        }  # fmt: skip
+        try:
+            write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
+        except OSError as error:  # the miner notices by its age
+            log.error("heartbeat cannot be written: %s", error)
+
+    def run(self, stop: Event, *, reload: Event | None = None) -> None:
+        """Update until `stop` or `reload` is set; bars are archived at the end. The store's lock is held."""
+        try:
+            while not stop.is_set() and not (reload is not None and reload.is_set()):
+                now = self.clock.now()
+                self.update(int(now))
+                due = _next(now, self.interval)
+                late = self.clock.now()
+                if late > due:  # more than a whole interval was spent
+                    self.missed += int((late - due) // self.interval) + 1
+                    due = _next(late, self.interval)
+                self.clock.wait(due, stop, reload)
+        finally:
+            self.archive(int(self.clock.now()))
+
+    def _steps(self) -> int:
+        return sum(follower.steps for follower in self.followers.values())
+
+    def _skew(self, now: float) -> float | None:
+        """Return by how much our clock is ahead of the feeds' own: of the one that differs most."""
+        seen = {id(f.feed): getattr(f.feed, "clock_skew", None) for f in self.followers.values()}
+        skews = [skew(now) for skew in seen.values() if skew is not None]
+        return max((s for s in skews if s is not None), key=abs, default=None)
+
+    def _record(self, amendment: dict[str, Any]) -> None:
+        log.info("%(asset)s: bar %(label)s came late or was revised", amendment)
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            with (self.log_dir / AMENDMENTS).open("ab") as file:
+                file.write(orjson.dumps(amendment, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            log.error("amendment cannot be recorded: %s", error)
+
+
+def read_heartbeat(folder: Path) -> dict[str, Any] | None:
+    """Return what an updater last said of itself, None if nothing can be made of it."""
+    try:
+        note = orjson.loads((folder / HEARTBEAT).read_bytes())
+        whole = all(isinstance(note[key], int | float) for key in ("system_time", "interval", "missed", "updates"))
+        return note if whole and isinstance(note["assets"], dict) and "clock_skew" in note else None
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _next(now: float, interval: int) -> float:
+    """Return when the next update is due: shortly after a multiple of the interval."""
+    return (now - _AFTER_MINUTE) // interval * interval + interval + _AFTER_MINUTE

@@ -1,0 +1,1 @@
+"""Files of bars as people have them."""

@@ -1,0 +1,175 @@
+"""Bars in files of other programs: CSV, Parquet and JSON."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ewmalab.errors import BarsError
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS, row_faults
+from ewmalab.times import MINUTE
+
+SUFFIXES = (".parquet", ".csv", ".json")
+
+_DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"  # as `row_faults` calls them
+_NEVER = np.iinfo(np.int64).min
+
+Columns = dict[str, npt.NDArray[np.generic]]
+
+
+def read_columns(path: Path) -> Columns:
+    """Read the five columns of a bar file, as they stand in it.
+
+    Parameters
+    ----------
+    path : Path
+        ``.parquet`` or ``.csv`` with columns ``timestamp`` and ``close``, perhaps ``open``, ``high``, ``low``; or
+        ``.json``: a list of ``[timestamp, open, high, low, close]`` or ``[timestamp, close]`` rows, a list of
+        objects, or an object of columns. Timestamps are open times in seconds UTC; missing values are empty, null or
+        NaN.
+
+    Returns
+    -------
+    dict of (n,) arrays
+
+    Raises
+    ------
+    BarsError
+        If the file cannot be read as bars at all.
+    """
+    try:
+        table = {".parquet": _parquet, ".csv": _csv, ".json": _json}[path.suffix.lower()](path)
+    except KeyError:
+        raise BarsError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}") from None
+    except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
+        raise BarsError(f"{path}: not a readable bar file: {error}") from error
+    lacking = [name for name in ("timestamp", "close") if name not in table]
+    if lacking:
+        raise BarsError(f"{path}: no column {' or '.join(lacking)}; it has {', '.join(table) or 'none'}")
+    count = len(table["timestamp"])
+    try:
+        columns: Columns = {
+            name: np.asarray(table[name], np.float64) if name in table else np.full(count, np.nan)
+            for name in COLUMNS[1:]
+        }
+        columns["timestamp"] = _seconds(np.asarray(table["timestamp"]), path)
+    except (TypeError, ValueError) as error:
+        raise BarsError(f"{path}: a column holds something that is not a number: {error}") from error
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise BarsError(f"{path}: columns differ in length: {lengths}")
+    return {name: columns[name] for name in COLUMNS}
+
+
+def read_bars(path: Path) -> Bars:
+    """Read a bar file; any bad row refuses the whole file.
+
+    Raises
+    ------
+    BarsError
+        Naming the file and counting the bad rows by reason.
+    """
+    bars, rejected = split_bars(read_columns(path))
+    if rejected:
+        raise BarsError(f"{path}: {describe_rejects(rejected)}")
+    return bars
+
+
+def split_bars(columns: Columns, now: int | None = None) -> tuple[Bars, dict[str, list[int]]]:
+    """Separate good rows from bad ones.
+
+    Parameters
+    ----------
+    columns : dict of (n,) arrays
+        As `read_columns` returns them.
+    now : int, optional
+        The present: a bar that is not closed by then is bad.
+
+    Returns
+    -------
+    Bars
+        The good rows.
+    dict of str to list of int
+        The bad rows' numbers by reason. A row is judged by itself first, and listed under the first rule it breaks;
+        then, in the order of the file, a row that is not after the last good one is out of order or a duplicate.
+    """
+    rejected: dict[str, list[int]] = {}
+    times = np.asarray(columns["timestamp"], np.int64)
+    bad = np.zeros(len(times), bool)
+    faults = {k: v for k, v in row_faults(columns).items() if k not in (_DUPLICATE, _OUT_OF_ORDER)}
+    if now is not None:
+        faults["not closed yet"] = times + MINUTE > now
+    for reason, mask in faults.items():
+        if (mask & ~bad).any():
+            rejected[reason] = np.flatnonzero(mask & ~bad).tolist()
+        bad |= mask
+    # The latest of the sound rows before is good itself: it was after all others.
+    latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
+    before = np.concatenate([[_NEVER], latest[:-1]])
+    late = ~bad & (times <= before)
+    for reason, mask in ((_DUPLICATE, late & (times == before)), (_OUT_OF_ORDER, late & (times < before))):
+        if mask.any():
+            rejected[reason] = np.flatnonzero(mask).tolist()
+    good = ~(bad | late)
+    return Bars.from_columns({name: column[good] for name, column in columns.items()}), rejected
+
+
+def describe_rejects(rejected: dict[str, list[int]]) -> str:
+    """Return one line that counts the bad rows by reason."""
+    return "; ".join(f"{len(rows)} x {reason} (first: row {rows[0]})" for reason, rows in rejected.items())
+
+
+def _parquet(path: Path) -> dict[str, Any]:
+    table = pq.read_table(path, page_checksum_verification=True)
+    out: dict[str, Any] = {}
+    for name in (n for n in COLUMNS if n in table.column_names):
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("s")).cast(pa.int64())
+        out[name] = column.to_numpy()
+    return out
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = [n for n in COLUMNS if n in (reader.fieldnames or ())]
+        rows = list(reader)
+    return {n: _numbers(row[n] for row in rows) for n in names}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    data = orjson.loads(path.read_bytes())
+    if isinstance(data, dict):
+        return {n: _numbers(data[n]) for n in COLUMNS if n in data}
+    if not isinstance(data, list):
+        raise ValueError("expected a list of rows or an object of columns")
+    if data and isinstance(data[0], dict):
+        return {n: _numbers(row[n] for row in data) for n in COLUMNS if n in data[0]}
+    width = {len(row) for row in data}
+    names = {2: ("timestamp", "close"), 5: COLUMNS}.get(width.pop()) if len(width) == 1 else None
+    if names is None:
+        raise ValueError("rows must all be [timestamp, open, high, low, close] or [timestamp, close]")
+    return {n: _numbers(row[i] for row in data) for i, n in enumerate(names)}
+
+
+def _numbers(values: Iterable[Any]) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if v is None or v == "" else float(v) for v in values], np.float64)
+
+
+def _seconds(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any():
+        raise BarsError(f"{path}: timestamps must be whole seconds")
+    if len(numbers) and np.abs(numbers).max() > 1e11:
+        raise BarsError(f"{path}: timestamps look like milliseconds; they must be seconds since 1970-01-01 UTC")
+    return values.astype(np.int64)

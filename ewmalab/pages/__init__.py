@@ -1,1 +1,0 @@
-"""What stands in a report, by what it is of."""

@@ -1,0 +1,80 @@
+"""The one place where a replay decides what a forecaster knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.market.bars import Bars
+from ewmalab.times import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A forecaster's knowledge when a prompt arrives.
+
+    Attributes
+    ----------
+    prompt : Prompt
+    state : object
+        After the bars closed at the request time, and no other.
+    anchor : float
+        Close of the newest of them.
+    anchor_time : int
+        Its label.
+    """
+
+    prompt: Prompt
+    state: Any
+    anchor: float
+    anchor_time: int
+
+
+Walk = Callable[[Forecaster[Any], Bars, Iterable[Prompt]], Iterator[Moment]]
+
+
+def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]:
+    """Return how many bars are closed at each prompt's request.
+
+    Raises
+    ------
+    MissingDataError
+        If there is a request at which none is.
+    """
+    counts = np.array([bars.count_known_at(prompt.request_time) for prompt in prompts], np.int64)
+    if len(counts) and counts.min() == 0:
+        first = prompts[int(np.argmin(counts))]
+        raise MissingDataError(f"no bar of {first.asset} is known at {iso(first.request_time)}")
+    return counts
+
+
+def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """Feed a forecaster with bars as they close and stop at each prompt.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+    bars : Bars
+        From the start of the warm-up on.
+    prompts : iterable of Prompt
+        Of one asset and one competition, by request time.
+
+    Raises
+    ------
+    MissingDataError
+        If no bar is known at the first request.
+    """
+    state = forecaster.initial_state()
+    seen = 0
+    asked = list(prompts)
+    for prompt, known in zip(asked, known_counts(bars, asked).tolist(), strict=True):
+        if known > seen:
+            state = forecaster.update(state, bars.rows(seen, known))
+            seen = known
+        yield Moment(prompt, state, float(bars.close[known - 1]), int(bars.timestamp[known - 1]))

@@ -1,0 +1,133 @@
+"""Single prompts of a finished backtest, simulated again bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pandas as pd
+
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments.store import Experiment
+from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.replay.engine import realised_path, simulate
+from ewmalab.replay.knowledge import walk
+from ewmalab.rulebook import RuleChoice
+from ewmalab.scoring.crps import score_log_returns
+from ewmalab.settings.layers import read_settings
+from ewmalab.times import iso
+
+Key = tuple[str, str, str, int]  # forecaster, competition, asset, start time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReproducedPrompt:
+    """One prompt's paths and what happened.
+
+    Attributes
+    ----------
+    title : str
+    start_time, time_increment : int
+        Seconds.
+    anchor : float
+    paths : (steps + 1, n) float32
+        Log-returns since the anchor.
+    truth : (steps + 1,) float64
+        Realised prices, NaN where missing.
+    """
+
+    title: str
+    start_time: int
+    time_increment: int
+    anchor: float
+    paths: npt.NDArray[np.float32]
+    truth: npt.NDArray[np.float64]
+
+
+def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequence[str]) -> BacktestPlan:
+    """Lay out a finished backtest once more, for some of its assets, from the same bars.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    cache_dir : path
+        The cache, which may have moved.
+    assets : sequence of str
+
+    Raises
+    ------
+    ExperimentError
+        If the experiment cannot be run again, or the cache holds other bars than it saw.
+    MissingDataError
+    """
+    inputs, notes = experiment.manifest["inputs"], experiment.manifest["notes"]
+    if inputs.get("kind") != "backtest" or "layers" not in notes:
+        raise ExperimentError(f"{experiment.name} does not tell how to run it again: made by an older version")
+    options = inputs["options"]
+    if options["prompts"]:
+        raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not hold")
+    settings = read_settings(orjson.dumps(notes["layers"])).with_flags({"data.cache_dir": str(cache_dir)})
+    if not settings.values.seasonal_har.assets:  # fits see all assets of the run, not only those of interest here
+        seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
+        settings = settings.with_flags({"seasonal_har.assets": list(seen)})
+    plan = plan_backtest(
+        settings, start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
+        competitions=options["competitions"], assets=list(assets), forecasters=inputs["forecasters"],
+        cadence=options["cadence"], num_simulations=options["num_simulations"], partial=options["partial"],
+    )  # fmt: skip
+    other = [key for key, entry in plan.data.partitions.items() if inputs["data"].get(key) != entry.digest]
+    if other:
+        raise ExperimentError(f"the cache holds other bars than {experiment.name} saw: {', '.join(sorted(other)[:3])}")
+    return plan
+
+
+def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Sequence[Key]) -> list[ReproducedPrompt]:
+    """Return paths and realised prices of some prompts of a backtest.
+
+    Raises
+    ------
+    ExperimentError
+        As in `reproduce_plan`, or if a prompt's CRPS is not what the experiment says.
+    MissingDataError, ForecasterError
+    """
+    plan = reproduce_plan(experiment, cache_dir, sorted({asset for _, _, asset, _ in keys}))
+    known = experiment.results.to_pandas().set_index(["forecaster", "competition", "asset", "start_time"])["crps"]
+    reproduced = []
+    for name, competition, asset, start in keys:
+        item = next(i for i in plan.groups[competition, asset] if i.prompt.start_time == start)
+        prompt, bars = item.prompt, plan.data.model[asset]
+        part = next(p for p in plan.parts() if name in p.names and item in p.groups.get((competition, asset), ()))
+        bars = bars.rows(int(np.searchsorted(bars.timestamp, part.warmups[competition, asset])), len(bars))
+        forecaster = part.make(name, asset)
+        (moment,) = walk(forecaster, bars, [prompt])
+        paths = simulate(forecaster, moment, plan.settings.values.run.seed)
+        truth, _ = realised_path(plan.data.realised[asset], prompt)
+        crps = score_log_returns(paths, moment.anchor, truth, item.rule, prompt.time_increment).total
+        then = float(known[name, competition, asset, start])
+        if crps != then:
+            raise ExperimentError(
+                f"{name} {asset} at {iso(start)} scores {crps:.6f} now and {then:.6f} in {experiment.name}: the code "
+                "has changed since"
+            )
+        title = f"{asset}, CRPS {crps:,.1f}"
+        reproduced.append(ReproducedPrompt(title, start, prompt.time_increment, moment.anchor, paths, truth))
+    return reproduced
+
+
+def telling_prompts(results: pd.DataFrame, forecaster: str, competition: str) -> dict[str, Key]:
+    """Return a forecaster's worst, median and best prompt of a competition, by CRPS relative to the asset's mean.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `ewmalab.analysis.diagnostics.results_frame`.
+    """
+    mine = results[(results["forecaster"] == forecaster) & (results["competition"] == competition)]
+    relative = (mine["crps"] / mine.groupby("asset")["crps"].transform("mean")).sort_values(kind="stable")
+    chosen = {"worst": relative.index[-1], "median": relative.index[len(relative) // 2], "best": relative.index[0]}
+    assets, starts = mine["asset"].to_dict(), mine["start_time"].to_dict()
+    return {word: (forecaster, competition, str(assets[i]), int(starts[i])) for word, i in chosen.items()}

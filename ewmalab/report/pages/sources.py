@@ -1,0 +1,65 @@
+"""What a report can be of, by what a user names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.track_record import track_record
+from ewmalab.report.pages.backtest import backtest_report
+from ewmalab.report.pages.leaderboard import leaderboard_report
+from ewmalab.report.pages.live import live_report
+from ewmalab.report.pages.page import Report
+from ewmalab.report.pages.sweep import sweep_report
+from ewmalab.settings import LoadedSettings
+
+
+def report_of(
+    source: Experiment | Path | str, settings: LoadedSettings, *, now: int, days: float | None = None
+) -> Report:
+    """Lay out the report of an experiment, of a leaderboard's JSON file, or of a folder of live logs.
+
+    Parameters
+    ----------
+    source : Experiment, path or str
+        A text may also be a name or a unique part of a name of an experiment, or "latest".
+    settings : LoadedSettings
+    now : int
+        The present, for what a live log has not been scored on yet.
+    days : float, optional
+        Of a live log: only so many days before the last prompt.
+
+    Raises
+    ------
+    ExperimentError, StateError
+    """
+    if isinstance(source, Experiment):
+        return _of_experiment(source, settings)
+    path = Path(source)
+    if path.is_file():
+        return _of_leaderboard(path)
+    if path.is_dir() and not (path / "manifest.json").exists():
+        if not any(path.glob("answers-*.jsonl")):
+            raise ExperimentError(f"{source}: neither an experiment nor a live log: it holds no answers-<date>.jsonl")
+        log = LiveLog.read(path)
+        return live_report(log, track_record(log, settings, now=now, days=days), path.resolve().name)
+    return _of_experiment(find_experiment(settings.values.run.experiments_dir, str(source)), settings)
+
+
+def _of_experiment(experiment: Experiment, settings: LoadedSettings) -> Report:
+    if "sweep" in experiment.manifest["inputs"]:
+        return sweep_report(experiment)
+    return backtest_report(experiment, settings.values.data.cache_dir)
+
+
+def _of_leaderboard(path: Path) -> Report:
+    try:
+        return leaderboard_report(orjson.loads(path.read_bytes()), path.stem)
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise ExperimentError(
+            f"{path}: not what `ewmalab leaderboard --json` prints ({type(error).__name__}: {error})"
+        ) from error

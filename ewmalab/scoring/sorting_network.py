@@ -1,0 +1,268 @@
+"""CRPS of many rows at once: 64 rows lie side by side as lanes, so that sorting and summing vectorise.
+
+The sort is Batcher's bitonic network (Batcher, 1968, doi:10.1145/1468075.1468121) over the members, each comparator a
+minimum and a maximum of 64 lanes. Layers are fused (three at distances 4, 2, 1; two otherwise) so that memory is
+touched 24 times for 1024 members, not 55. Per row it takes about a quarter of the time of `numpy.sort`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ewmalab.elementary import FAST, expm1
+
+LANES = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap
+_CHUNK = 128  # members summed in float32 before the float64 total takes over
+_TILE = 64  # members written at a time
+_PAD = np.float32(3e38)  # sorts behind every member
+
+_f32 = np.float32
+
+
+def padded(members: int) -> int:
+    """Return how many members the network sorts: the next power of two, at least 8."""
+    return max(8, 1 << (members - 1).bit_length())
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out):
+    """CRPS of the ensembles ``scale * expm1(L[end] - L[begin])`` against `observed`.
+
+    Parameters
+    ----------
+    log_returns : (points, n) float32
+        Cumulative log-returns, time along the first axis.
+    begin, end : (e,) int64
+        Grid indices of each change.
+    rows : (r,) int64
+        The changes to score.
+    scale, observed : (r,) float64
+        Factor of the members and observation, in the unit of the result.
+    buffer : (padded(n) * LANES,) float32
+        Working space.
+    out : (r,) float64
+        Result.
+    """
+    n = log_returns.shape[1]
+    size = buffer.shape[0] // LANES
+    tile = np.empty((LANES, _TILE), np.float32)
+    for first in range(0, rows.shape[0], LANES):
+        count = min(LANES, rows.shape[0] - first)
+        _fill(log_returns, begin, end, rows[first : first + count], scale[first : first + count], buffer, tile)
+        buffer[n * LANES :] = _PAD
+        _sort(buffer, size)
+        _sum(buffer, n, observed[first : first + count], out[first : first + count])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def sort_changes(log_returns, begin, end, buffer, out):
+    """Fill out (e, n) float32 with ``L[end] - L[begin]``, each row ascending; e is at most LANES.
+
+    Parameters
+    ----------
+    log_returns, begin, end, buffer
+        As in `crps_of_changes`.
+    """
+    n = log_returns.shape[1]
+    count = begin.shape[0]
+    size = buffer.shape[0] // LANES
+    tile = np.zeros((LANES, _TILE), np.float32)
+    for first in range(0, n, _TILE):
+        m = min(_TILE, n - first)
+        for lane in range(count):
+            a = log_returns[begin[lane], first : first + m]
+            b = log_returns[end[lane], first : first + m]
+            for j in range(m):
+                tile[lane, j] = b[j] - a[j]
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                row[lane] = tile[lane, j]
+    buffer[n * LANES :] = _PAD
+    _sort(buffer, size)
+    for first in range(0, n, _TILE):
+        m = min(_TILE, n - first)
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                tile[lane, j] = row[lane]
+        for lane in range(count):
+            for j in range(m):
+                out[lane, first + j] = tile[lane, j]
+
+
+@njit(nogil=True, fastmath=FAST)
+def _fill(log_returns, begin, end, rows, scale, buffer, tile):
+    """Write the members of up to LANES changes side by side; idle lanes get zeros."""
+    n = log_returns.shape[1]
+    tile[rows.shape[0] :] = _f32(0)
+    for first in range(0, n, _TILE):  # in tiles: strided stores over all members would leave the first-level cache
+        m = min(_TILE, n - first)
+        for lane in range(rows.shape[0]):
+            a = log_returns[begin[rows[lane]], first : first + m]
+            b = log_returns[end[rows[lane]], first : first + m]
+            factor = _f32(scale[lane])
+            for j in range(m):
+                tile[lane, j] = factor * expm1(b[j] - a[j])
+        for j in range(m):
+            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
+            for lane in range(LANES):
+                row[lane] = tile[lane, j]
+
+
+@njit(nogil=True, fastmath=FAST)
+def _sum(buffer, n, observed, out):
+    """CRPS of each lane of sorted members: mean|x - y| - sum_i (2 i - n + 1) (x_i - y) / n**2."""
+    y = np.zeros(LANES, np.float32)
+    y[: observed.shape[0]] = observed.astype(np.float32)
+    spread = np.zeros(LANES)
+    pairs = np.zeros(LANES)
+    for first in range(0, n, _CHUNK):
+        part = np.zeros(LANES, np.float32)
+        pair = np.zeros(LANES, np.float32)
+        for i in range(first, min(first + _CHUNK, n)):
+            weight = _f32(2 * i - n + 1)
+            row = buffer[i * LANES : (i + 1) * LANES]
+            for lane in range(LANES):
+                d = row[lane] - y[lane]
+                part[lane] += abs(d)
+                pair[lane] += weight * d
+        for lane in range(LANES):
+            spread[lane] += part[lane]
+            pairs[lane] += pair[lane]
+    for lane in range(observed.shape[0]):
+        out[lane] = spread[lane] / n - pairs[lane] / n / n
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _sort(x, size):
+    """Sort each lane of x, (size, LANES) flat, ascending; size is a power of two >= 8."""
+    for group in range(0, size, 8):
+        _sort_eight(x[group * LANES : (group + 8) * LANES], group & 8 == 0)
+    block = 16
+    while block <= size:
+        distance = block // 2
+        while distance >= 16:
+            for first in range(0, size, 2 * distance):
+                _two_layers(x, first, distance // 2, first & block == 0)
+            distance //= 4
+        if distance == 8:
+            for first in range(0, size, 16):
+                _one_layer(x, first, 8, first & block == 0)
+        for first in range(0, size, 8):
+            _merge_eight(x[first * LANES : (first + 8) * LANES], first & block == 0)
+        block *= 2
+
+
+@njit(fastmath=FAST)
+def _order(a, b):
+    return min(a, b), max(a, b)
+
+
+@njit(nogil=True, fastmath=FAST)
+def _sort_eight(x, up):
+    """Sort 8 members with the 19-comparator network (Knuth, The Art of Computer Programming 3, 5.3.4)."""
+    w = LANES
+    for q in range(w):
+        a, b, c, d = x[q], x[q + w], x[q + 2 * w], x[q + 3 * w]
+        e, f, g, h = x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w]
+        a, c = _order(a, c)
+        b, d = _order(b, d)
+        e, g = _order(e, g)
+        f, h = _order(f, h)
+        a, e = _order(a, e)
+        b, f = _order(b, f)
+        c, g = _order(c, g)
+        d, h = _order(d, h)
+        a, b = _order(a, b)
+        c, d = _order(c, d)
+        e, f = _order(e, f)
+        g, h = _order(g, h)
+        c, e = _order(c, e)
+        d, f = _order(d, f)
+        b, e = _order(b, e)
+        d, g = _order(d, g)
+        b, c = _order(b, c)
+        d, e = _order(d, e)
+        f, g = _order(f, g)
+        if up:
+            x[q], x[q + w], x[q + 2 * w], x[q + 3 * w] = a, b, c, d
+            x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w] = e, f, g, h
+        else:
+            x[q], x[q + w], x[q + 2 * w], x[q + 3 * w] = h, g, f, e
+            x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w] = d, c, b, a
+
+
+@njit(nogil=True, fastmath=FAST)
+def _merge_eight(x, up):
+    """Layers of distance 4, 2 and 1: the bitonic 8 members become sorted."""
+    w = LANES
+    if up:
+        for q in range(w):
+            a, b, c, d = x[q], x[q + w], x[q + 2 * w], x[q + 3 * w]
+            e, f, g, h = x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w]
+            a, b, c, d, e, f, g, h = _merge_network(a, b, c, d, e, f, g, h)
+            x[q], x[q + w], x[q + 2 * w], x[q + 3 * w] = a, b, c, d
+            x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w] = e, f, g, h
+    else:
+        for q in range(w):
+            a, b, c, d = x[q], x[q + w], x[q + 2 * w], x[q + 3 * w]
+            e, f, g, h = x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w]
+            a, b, c, d, e, f, g, h = _merge_network(a, b, c, d, e, f, g, h)
+            x[q], x[q + w], x[q + 2 * w], x[q + 3 * w] = h, g, f, e
+            x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w] = d, c, b, a
+
+
+@njit(fastmath=FAST)
+def _merge_network(a, b, c, d, e, f, g, h):
+    a, e = _order(a, e)
+    b, f = _order(b, f)
+    c, g = _order(c, g)
+    d, h = _order(d, h)
+    a, c = _order(a, c)
+    b, d = _order(b, d)
+    e, g = _order(e, g)
+    f, h = _order(f, h)
+    a, b = _order(a, b)
+    c, d = _order(c, d)
+    e, f = _order(e, f)
+    g, h = _order(g, h)
+    return a, b, c, d, e, f, g, h
+
+
+@njit(nogil=True, fastmath=FAST)
+def _two_layers(x, first, distance, up):
+    """Layers of distance 2d and d over the 4d members from `first` on."""
+    m = distance * LANES
+    start = first * LANES
+    a = x[start : start + m]
+    b = x[start + m : start + 2 * m]
+    c = x[start + 2 * m : start + 3 * m]
+    d = x[start + 3 * m : start + 4 * m]
+    if up:
+        for q in range(m):
+            p, r = _order(a[q], c[q])
+            s, t = _order(b[q], d[q])
+            a[q], b[q] = _order(p, s)
+            c[q], d[q] = _order(r, t)
+    else:
+        for q in range(m):
+            r, p = _order(a[q], c[q])
+            t, s = _order(b[q], d[q])
+            b[q], a[q] = _order(p, s)
+            d[q], c[q] = _order(r, t)
+
+
+@njit(nogil=True, fastmath=FAST)
+def _one_layer(x, first, distance, up):
+    """One layer over the 2d members from `first` on."""
+    m = distance * LANES
+    a = x[first * LANES : first * LANES + m]
+    b = x[first * LANES + m : first * LANES + 2 * m]
+    if up:
+        for q in range(m):
+            a[q], b[q] = _order(a[q], b[q])
+    else:
+        for q in range(m):
+            b[q], a[q] = _order(a[q], b[q])

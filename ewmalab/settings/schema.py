@@ -1,0 +1,246 @@
+"""What can be set: the sections of the settings, their types and their limits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic.functional_validators import AfterValidator
+
+from ewmalab.units import format_duration, parse_duration
+
+MASK = "********"
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z]+\s*", value):
+        raise ValueError("this setting is a plain number without a unit")
+    return value
+
+
+def _per_asset(value: object) -> object:
+    """Let one value stand for all assets, and accept symbols in any case."""
+    if not isinstance(value, Mapping):
+        return {"default": value}
+    table = {("default" if str(k).lower() == "default" else str(k).upper()): v for k, v in value.items()}
+    if "default" not in table:
+        raise ValueError('a per-asset table needs a "default"')
+    return table
+
+
+def _plugin_tables(table: dict[str, Any]) -> dict[str, Any]:
+    """Put symbols back in upper case in a plug-in's per-asset tables: those with a default."""
+    return {k: _per_asset(v) if isinstance(v, Mapping) and "default" in v else v for k, v in table.items()}
+
+
+T = TypeVar("T")
+Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+HalfLife = Annotated[Duration, Field(ge=60, le=90 * 86_400)]
+Nu = Annotated[float, BeforeValidator(_number), Field(gt=2, le=1000)]
+PerAsset = Annotated[dict[str, T], BeforeValidator(_per_asset)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FeedName = Literal["pyth", "binance", "hyperliquid", "file", "simulated"]
+
+
+def _host(value: str) -> str:
+    if not re.match(r"https?://[^/]+", value):
+        raise ValueError("a host starts with http:// or https://")
+    return value.rstrip("/")
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+def _location(value: object) -> object:
+    """Leave URLs as they are: a path would lose one of their slashes."""
+    return value if isinstance(value, str) and "://" in value else Path(str(value))
+
+
+Location = Annotated[Path | str, BeforeValidator(_location)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(_Section):
+    """What holds for every command."""
+
+    seed: Seed
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    experiments_dir: Path
+
+
+class DataSettings(_Section):
+    """Where bars are kept and which feed they come from."""
+
+    cache_dir: Location
+    feed: FeedName
+    scored_feed: Literal["pyth", "binance", "hyperliquid", "file", "simulated", ""]
+
+
+class PythSettings(_Section):
+    """Pyth Pro history, or any server of the same shape."""
+
+    host: Host
+    path: str
+    spot_host: Host
+    hermes_host: Host
+    api_key: SecretStr
+
+
+class HostSettings(_Section):
+    """A feed that needs no key."""
+
+    host: Host
+
+
+class FileSettings(_Section):
+    """Bars in files, one per asset."""
+
+    folder: str
+
+
+class SimulatedSettings(_Section):
+    """The synthetic market."""
+
+    seed: Seed
+    gaps: Annotated[Number, Field(ge=0, le=0.5)]
+
+
+class FeedSettings(_Section):
+    """One table per feed."""
+
+    pyth: PythSettings
+    binance: HostSettings
+    hyperliquid: HostSettings
+    file: FileSettings
+    simulated: SimulatedSettings
+
+
+class ReplaySettings(_Section):
+    """How prompts are replayed."""
+
+    forecasters: Annotated[tuple[str, ...], Field(min_length=1)]
+    request_lead: Annotated[Duration, Field(ge=0, le=3600)]
+    warmup_1m_hours: PerAsset[Annotated[Number, Field(ge=0, le=24 * 90)]]
+    warmup_5m_days: PerAsset[Annotated[Number, Field(ge=0, le=90)]]
+
+
+class EwmaSettings(_Section):
+    """Parameters and options of the forecaster ``ewma``; `ewmalab.forecast.ewma.forecaster.Ewma` explains them."""
+
+    half_life_1m: PerAsset[HalfLife]
+    half_life_5m: PerAsset[Annotated[HalfLife, Field(ge=300)]]
+    nu_1m: PerAsset[Nu]
+    nu_5m: PerAsset[Nu]
+    variance_mixing_alpha: PerAsset[Share]
+    variance_floor: Annotated[Number, Field(gt=0, le=1e-4)]
+    close_only: Literal["squared_return", "synthesise"]
+    start: Literal["expanding_mean", "constant"]
+    initial_variance: PerAsset[Annotated[Number, Field(gt=0, le=1)]]
+    gap_policy: Literal["hold", "revert", "decay"]
+    gap_half_life: HalfLife
+    long_run_half_life: HalfLife
+    feedback: PerAsset[Share]
+    off_hours: Literal["session", "whole_path", "none"]
+    equity_off_hours_mult: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+
+
+class RandomWalkSettings(_Section):
+    """Parameters of the forecaster ``random-walk``."""
+
+    sigma_per_hour: PerAsset[Annotated[Number, Field(ge=0, lt=0.1)]]
+
+
+class SeasonalHarSettings(_Section):
+    """Parameters of the forecaster ``seasonal-har``."""
+
+    artifact: str
+    volatility_scale: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+    shocks: Literal["waves", "windows"]
+    refit: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
+    history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
+    assets: tuple[str, ...]
+    folder: str
+
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Interval = Annotated[Duration, Field(ge=1, le=3600)]
+
+
+class LiveSettings(_Section):
+    """Updater and miner."""
+
+    forecaster: str
+    assets: tuple[str, ...]
+    feed: Literal["auto", "pyth", "binance", "hyperliquid", "simulated"]
+    state_dir: Path
+    log_dir: Path
+    keep_paths: bool
+    update_interval: Interval
+    refetch: Annotated[Duration, Field(ge=60, le=86_400)]
+    stale_after: Annotated[Duration, Field(ge=120, le=86_400)]
+    refuse_after: Annotated[Duration, Field(ge=180, le=7 * 86_400)]
+    spot_interval: Interval
+    spot_max_age: Annotated[Duration, Field(ge=1, le=3600)]
+    host: str
+    port: Port
+    external_ip: str
+    monitor_host: str
+    monitor_port: Port
+    network: str
+    netuid: Annotated[int, Field(ge=0)]
+    wallet: str
+    hotkey: str
+    wallet_path: str
+    chain: bool
+    allow: tuple[str, ...]
+    chain_refresh: Annotated[Duration, Field(ge=12, le=86_400)]
+    min_stake: Annotated[Number, Field(ge=-1)]
+    require_permit: bool
+    clock: str
+
+
+class Settings(_Section):
+    """All settings, validated and frozen."""
+
+    run: RunSettings
+    data: DataSettings
+    feeds: FeedSettings
+    replay: ReplaySettings
+    ewma: EwmaSettings
+    random_walk: RandomWalkSettings
+    seasonal_har: SeasonalHarSettings
+    live: LiveSettings
+    plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
+    presets: dict[str, dict[str, dict[str, Any]]]
+
+    def plain(self) -> dict[str, Any]:
+        """Return a plain dict, secrets masked, that a settings file could hold."""
+        data = self.model_dump(mode="json")
+        key = self.feeds.pyth.api_key.get_secret_value()
+        data["feeds"]["pyth"]["api_key"] = MASK if key else ""
+        return data
+
+    def digest(self) -> str:
+        """Return the sha256 of the settings without secrets."""
+        return hashlib.sha256(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def asset_value(table: Mapping[str, T], asset: str) -> T:
+    """Return an asset's entry of a per-asset setting, else the default."""
+    return table.get(asset, table["default"])
+
+
+def asset_parameters(section: BaseModel | Mapping[str, Any], asset: str) -> dict[str, Any]:
+    """Return a section's values for one asset: per-asset tables become their entry."""
+    items = section.items() if isinstance(section, Mapping) else iter(section)
+    return {k: asset_value(v, asset) if isinstance(v, dict) and "default" in v else v for k, v in items}

@@ -1,0 +1,299 @@
+"""What a sweep's scores say: the best value, how sure that is, and when the data cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.inference.confidence_set import confidence_set
+from ewmalab.inference.intervals import LEAST, LEVEL, Interval, block_length, mean_intervals
+from ewmalab.inference.paired_tests import diebold_mariano, holm
+from ewmalab.sweeps.parameters import Overrides, Parameter, label
+from ewmalab.sweeps.run import SweepCell
+from ewmalab.times import DAY, MINUTE
+from ewmalab.units import magnitude
+
+Floats = npt.NDArray[np.float64]
+Verdict = Literal["better", "keep", "cannot tell", "no effect", "too few prompts"]
+
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class ValueResult:
+    """One value of a sweep on one cell.
+
+    Attributes
+    ----------
+    value : overrides
+    mean_crps : float
+        Basis points, over replicates and prompts.
+    difference : Interval
+        Mean CRPS less that of the configured value; negative is better.
+    p_value, p_holm : float
+        Diebold-Mariano, alone and corrected for the number of values.
+    indistinguishable : bool
+        Whether the data cannot tell it from the best.
+    monte_carlo_sd : float
+        Standard deviation of the difference that simulation alone leaves.
+    """
+
+    value: Overrides
+    mean_crps: float
+    difference: Interval
+    p_value: float
+    p_holm: float
+    indistinguishable: bool
+    monte_carlo_sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What a sweep says of one competition and asset.
+
+    Attributes
+    ----------
+    competition, asset : str
+    parameters : tuple of Parameter
+    prompts : int
+        Scored under every value.
+    block : float
+        Mean block length of the bootstrap, prompts.
+    values : list of ValueResult
+    best, configured : int
+        Indices into `values`.
+    verdict : str
+        ``better``: the best beats the configured value; ``keep``: the configured value is the best; ``cannot tell``;
+        ``no effect``: every value scores the same; ``too few prompts``.
+    edges : list of str
+        Parameters whose best value is the first or last of their grid.
+    shared : bool
+        Whether Monte Carlo noise is common to all prompts, hence not part of the intervals.
+    """
+
+    competition: str
+    asset: str
+    parameters: tuple[Parameter, ...]
+    prompts: int
+    block: float
+    values: list[ValueResult]
+    best: int
+    configured: int
+    verdict: Verdict
+    edges: list[str]
+    shared: bool
+
+    @property
+    def change(self) -> float:
+        """Return the relative difference of the best from the configured value."""
+        base = self.values[self.configured].mean_crps
+        return self.values[self.best].difference.mean / base if base else 0.0
+
+    def words(self) -> str:
+        """Return the verdict in plain words."""
+        best, present = (label(self.values[i].value) for i in (self.best, self.configured))
+        alike = [label(v.value) for i, v in enumerate(self.values) if v.indistinguishable and i != self.best]
+        match self.verdict:
+            case "no effect":
+                return "every value scores the same"
+            case "too few prompts":
+                return f"{self.prompts} prompts are too few to judge: replay more days"
+            case "better":
+                text = f"{best} beats {present}"
+                others = [v for v in alike if v != present]
+            case "keep":
+                text = f"{present}, as configured, is the best tried"
+                others = alike
+            case _:
+                text = f"cannot tell {best} from {present}"
+                others = [v for v in alike if v != present]
+        if others:
+            text += f"; as good as the best: {_listed(others, single=len(self.parameters) == 1)}"
+        for name in self.edges:
+            text += f"; the best{f' {name}' if len(self.parameters) > 1 else ''} is on the grid's edge: extend it"
+        return text
+
+
+def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) -> CellResult:
+    """Judge the values of one cell.
+
+    Parameters
+    ----------
+    cell : SweepCell
+    rng : numpy Generator
+        Of the bootstrap.
+    level : float
+        Of intervals and tests.
+    """
+    scored = np.isfinite(cell.scores).all(axis=(0, 1))
+    scores = cell.scores[:, :, scored]
+    count = scores.shape[2]
+    losses = scores.mean(axis=0).T  # (p, k)
+    if count == 0:
+        unknown = Interval(np.nan, -np.inf, np.inf)
+        nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, np.nan) for v in cell.values]
+        return CellResult(
+            cell.competition, cell.asset, cell.parameters, 0, 1.0, nothing, cell.configured, cell.configured,
+            "too few prompts", [], cell.shared,
+        )  # fmt: skip
+    means = losses.mean(axis=0)
+    best = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
+    differences = losses - losses[:, [cell.configured]]
+    others = [i for i in range(len(cell.values)) if i != cell.configured]
+    block = block_length(differences, cell.overlap)
+    intervals = mean_intervals(differences, block, rng, level=level)
+    p_values = np.array([diebold_mariano(differences[:, i], block) for i in range(len(cell.values))])
+    p_holm = np.ones(len(cell.values))
+    p_holm[others] = holm(p_values[others])
+    within = confidence_set(losses, block, rng, level=level)
+    noise = _monte_carlo(scores, cell.configured)
+    values = [
+        ValueResult(
+            v, float(means[i]), intervals[i], float(p_values[i]), float(p_holm[i]), bool(within[i]), float(noise[i])
+        )
+        for i, v in enumerate(cell.values)
+    ]
+    verdict: Verdict
+    if not differences.any():
+        verdict = "no effect"
+    elif count < LEAST:
+        verdict = "too few prompts"
+    elif best == cell.configured:
+        verdict = "keep"
+    elif _proven(values[best], within[cell.configured], level):
+        verdict = "better"
+    else:
+        verdict = "cannot tell"
+    edges = [] if verdict == "no effect" else _edges(cell, best)
+    return CellResult(
+        cell.competition, cell.asset, cell.parameters, count, block, values, best, cell.configured, verdict, edges,
+        cell.shared,
+    )  # fmt: skip
+
+
+def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:
+    """Ask all witnesses: interval, corrected test, confidence set, and the noise of the simulation."""
+    return (
+        best.difference.sign < 0
+        and best.p_holm < 1.0 - level
+        and not configured_within
+        and abs(best.difference.mean) > _Z * best.monte_carlo_sd
+    )
+
+
+def _monte_carlo(scores: Floats, configured: int) -> Floats:
+    """Return the standard deviation, over replicates, of each value's mean difference from the configured one."""
+    replicates = len(scores)
+    if replicates < 2:
+        return np.full(scores.shape[1], np.nan)
+    means = scores.mean(axis=2)
+    return np.asarray((means - means[:, [configured]]).std(axis=0, ddof=1) / np.sqrt(replicates), np.float64)
+
+
+def _edges(cell: SweepCell, best: int) -> list[str]:
+    found = []
+    for i, parameter in enumerate(cell.parameters):
+        if not parameter.ordered:
+            continue
+        tried = sorted({value[i][1] for value in cell.values}, key=lambda value: magnitude(value) or 0.0)
+        chosen = cell.values[best][i][1]
+        ends = [tried[side] for side, closed in zip((0, -1), parameter.closed, strict=True) if not closed]
+        if len(tried) > 2 and chosen in ends:
+            found.append(parameter.name)
+    return found
+
+
+def _listed(items: Sequence[str], *, single: bool) -> str:
+    most = 6 if single else 2
+    shown = (", " if single else "; or ").join(items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+@dataclass(frozen=True, slots=True)
+class WalkForward:
+    """Choosing on one window, scoring on the next.
+
+    Attributes
+    ----------
+    competition, asset : str
+    windows : list of (start of the test window, chosen value)
+    prompts : int
+        In the test windows.
+    in_sample, out_of_sample : float
+        Change of mean CRPS that the choices promised on the windows they were made on, and brought on the next,
+        against the configured value.
+    low, high : float
+        Bounds of the 95 % interval of `out_of_sample`.
+    """
+
+    competition: str
+    asset: str
+    windows: list[tuple[int, Overrides]]
+    prompts: int
+    in_sample: float
+    out_of_sample: float
+    low: float
+    high: float
+
+    @property
+    def optimism(self) -> float:
+        """Return how much better the choices looked than they were."""
+        return self.out_of_sample - self.in_sample
+
+
+def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.random.Generator) -> WalkForward | None:
+    """Choose on windows of `train` seconds and score on the next `test` seconds, rolling.
+
+    A choice at time t knows only prompts whose realised path had ended by t.
+
+    Parameters
+    ----------
+    cell : SweepCell
+    train, test : int
+        Seconds.
+    horizon : int
+        Length of a prompt's path, seconds.
+    rng : numpy Generator
+
+    Returns
+    -------
+    WalkForward or None
+        None if no window fits.
+    """
+    losses = cell.scores.mean(axis=0).T
+    scored = np.isfinite(losses).all(axis=1)
+    starts = cell.starts
+    first = int(starts[0])
+    first -= first % min(test, DAY)
+    windows: list[tuple[int, Overrides]] = []
+    inside: list[tuple[float, float]] = []
+    after: list[Floats] = []
+    origin = first + train
+    while origin <= starts[-1]:
+        # The last price is the close of the candle labelled by the path's end, known a minute later.
+        known = scored & (starts >= origin - train) & (starts + horizon + MINUTE <= origin)
+        coming = scored & (starts >= origin) & (starts < origin + test)
+        if known.any() and coming.any():
+            means = losses[known].mean(axis=0)
+            chosen = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
+            windows.append((origin, cell.values[chosen]))
+            inside.append((float(means[chosen]), float(means[cell.configured])))
+            after.append(losses[coming][:, [chosen, cell.configured]])
+        origin += test
+    if not windows:
+        return None
+    table = np.concatenate(after)
+    promised = np.array(inside)
+    difference = table[:, 0] - table[:, 1]
+    block = block_length(difference, cell.overlap)
+    interval = mean_intervals(difference[:, None], block, rng)[0]
+    return WalkForward(
+        cell.competition, cell.asset, windows, len(table),
+        float(promised[:, 0].sum() / promised[:, 1].sum() - 1.0),
+        float(table[:, 0].mean() / table[:, 1].mean() - 1.0),
+        interval.low / float(table[:, 1].mean()), interval.high / float(table[:, 1].mean()),
+    )  # fmt: skip

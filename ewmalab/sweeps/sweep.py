@@ -1,0 +1,300 @@
+"""`sweep`: from settings to judged values, and to an experiment directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.forecast.streams import RandomStream
+from ewmalab.inference.intervals import LEVEL
+from ewmalab.replay.newest_days import newest_window
+from ewmalab.rulebook import RuleChoice
+from ewmalab.settings import LoadedSettings
+from ewmalab.sweeps.engines import Engine
+from ewmalab.sweeps.judge import CellResult, WalkForward, judge, walk_forward
+from ewmalab.sweeps.parameters import label, resolve_all
+from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
+from ewmalab.sweeps.trials import TrialStore
+from ewmalab.sweeps.workload import Workload
+from ewmalab.units import parse_duration
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """A sweep and what it says.
+
+    Attributes
+    ----------
+    sweep : Sweep
+        Scores of every value and prompt.
+    cells : list of CellResult
+    forward : list of WalkForward
+        Empty unless asked for.
+    inputs : dict
+        All that determines the result.
+    """
+
+    sweep: Sweep
+    cells: list[CellResult]
+    forward: list[WalkForward]
+    inputs: dict[str, Any]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one plain dict per competition and asset."""
+        forward = {(f.competition, f.asset): f for f in self.forward}
+        return [_cell_row(cell, forward.get((cell.competition, cell.asset))) for cell in self.cells]
+
+    def table(self) -> pa.Table:
+        """Return one row per value and prompt: CRPS per replicate and their mean, basis points."""
+        return _table(self.sweep)
+
+    def digest(self) -> str:
+        """Return a sha256 of scores and verdicts: equal for equal inputs, whatever the engine or the workers."""
+        sha = hashlib.sha256(orjson.dumps(self.summary, option=orjson.OPT_SORT_KEYS))
+        for cell in self.sweep.cells:
+            sha.update(cell.scores.tobytes())
+        return sha.hexdigest()
+
+
+def workload_of(
+    settings: LoadedSettings,
+    *,
+    forecaster: str = "ewma",
+    start: int | None = None,
+    days: float = 7.0,
+    rules: RuleChoice | None = None,
+    competitions: Sequence[str] | None = None,
+    assets: Sequence[str] | None = None,
+    cadence: int | None = None,
+    num_simulations: int | None = None,
+    partial: bool = False,
+    exact: bool = False,
+) -> Workload:
+    """Describe the prompts of a sweep.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    forecaster : str
+        As in a backtest; a preset (``ewma@seed``) is allowed.
+    start : int, optional
+        By default the newest `days` that the cache can score, of the assets it has.
+    days, rules, competitions, assets, cadence, num_simulations, partial
+        As in `ewmalab.replay.backtest.plan_backtest`.
+    exact : bool
+        Simulate every prompt by itself.
+
+    Raises
+    ------
+    ConfigError, MissingDataError
+    """
+    if start is None:
+        start, assets = newest_window(settings.values, days, rules or RuleChoice(), competitions, assets)
+    return Workload.of(
+        settings, forecaster, start=start, days=days, rules=rules or RuleChoice(),
+        competitions=tuple(competitions) if competitions else None, assets=tuple(assets) if assets else None,
+        cadence=cadence, num_simulations=num_simulations, partial=partial, exact=exact,
+    )  # fmt: skip
+
+
+def parse_walk_forward(text: str) -> tuple[int, int]:
+    """Return seconds of the choosing and of the testing window from ``5d/1d``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    train, slash, test = text.partition("/")
+    try:
+        if not slash:
+            raise ValueError("two durations with a slash between them")
+        windows = parse_duration(train), parse_duration(test)
+    except ValueError as error:
+        raise ConfigError(f"walk-forward {text!r}: {error}; write for example 5d/1d") from None
+    if min(windows) < 3600:
+        raise ConfigError(f"walk-forward {text!r}: windows of an hour or more")
+    return windows
+
+
+def sweep(
+    settings: LoadedSettings,
+    parameters: Mapping[str, Sequence[str] | None] | Sequence[str],
+    *,
+    now: int,
+    workload: Workload | None = None,
+    replicates: int | None = None,
+    forward: str | None = None,
+    fresh: bool = False,
+    engine: Engine = "threads",
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **prompts: Any,
+) -> SweepResult:
+    """Try values of settings on the same prompts and judge them.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    parameters : mapping of name to values, or sequence of names
+        Names as in `ewmalab.sweeps.parameters.resolve`; None takes the default grid. Several make a grid.
+    now : int
+        The present, seconds since 1970-01-01 UTC.
+    workload : Workload, optional
+        Instead of `prompts`.
+    replicates : int, optional
+        Independent sets of random numbers per trial; by default 4 ensembles, or 2 simulations of each prompt.
+    forward : str, optional
+        ``5d/1d``: choose on one window, score on the next.
+    fresh : bool
+        Compute also trials that are known from earlier runs.
+    engine, workers, scheduler
+        See `ewmalab.sweeps.engines.run_tasks`.
+    progress : callable, optional
+        Called with trials done and trials in all.
+    **prompts
+        See `workload_of`.
+
+    Returns
+    -------
+    SweepResult
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, EngineError
+    """
+    workload = workload or workload_of(settings, **prompts)
+    windows = parse_walk_forward(forward) if forward else None
+    done = run_sweep(
+        workload, resolve_all(parameters, workload.settings, workload.forecaster), now=now, replicates=replicates,
+        store=TrialStore.of(settings), fresh=fresh,
+        engine=engine, workers=workers, scheduler=scheduler, progress=progress,
+    )  # fmt: skip
+    return judge_sweep(done, replicates=replicates, windows=windows)
+
+
+def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[int, int] | None = None) -> SweepResult:
+    """Judge the scores of a sweep, cell by cell, each with its own stream of random numbers."""
+    seed = done.workload.settings.values.run.seed
+    cells, forward = [], []
+    for cell in done.cells:
+        stream = RandomStream.of(seed, cell.asset, f"judge/{cell.competition}", int(cell.starts[0]))
+        rng = stream.generator()
+        cells.append(judge(cell, rng))
+        if windows:
+            horizon = done.plan.groups[cell.competition, cell.asset][0].prompt.time_length
+            found = walk_forward(cell, *windows, horizon, rng)
+            if found is not None:
+                forward.append(found)
+    if windows and not forward:
+        raise ConfigError("walk-forward: the windows are longer than the prompts' range; replay more days")
+    return SweepResult(done, cells, forward, _inputs(done, replicates, windows))
+
+
+def save_sweep(
+    result: SweepResult, *, now: int, name: str = "sweep", notes: Mapping[str, Any] | None = None, text: str = ""
+) -> Experiment:
+    """Write a sweep's experiment directory."""
+    plan = result.sweep.plan
+    return save_experiment(
+        plan.settings.values.run.experiments_dir, name, now=now, inputs=result.inputs,
+        notes={
+            "trials": result.sweep.trials, "reused": result.sweep.reused, "digest": result.digest(),
+            "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
+            "synthetic_parameters": plan.truth(), **(notes or {}),
+        },
+        results=result.table(), summary=result.summary, text=text,
+    )  # fmt: skip
+
+
+def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> dict[str, Any]:
+    inputs = done.plan.inputs()
+    inputs["kind"] = "sweep"
+    inputs["forecasters"] = [done.workload.name]
+    inputs["sweep"] = {
+        "parameters": {p.key: list(p.values) for p in done.parameters},
+        "replicates": replicates or {"ensembles": REPLICATES, "prompts": REPLICATES_EXACT},
+        "exact": done.workload.exact,
+        "ensemble_size": done.workload.ensemble_size,
+        "walk_forward": list(windows) if windows else None,
+        "level": LEVEL,
+    }
+    return inputs
+
+
+def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
+    best, present = cell.values[cell.best], cell.values[cell.configured]
+    base = present.mean_crps
+    row: dict[str, Any] = {
+        "competition": cell.competition,
+        "asset": cell.asset,
+        "prompts": cell.prompts,
+        "configured": label(present.value),
+        "best": label(best.value),
+        "mean_crps_configured": present.mean_crps,
+        "mean_crps_best": best.mean_crps,
+        "change": cell.change,
+        "change_low": best.difference.low / base,
+        "change_high": best.difference.high / base,
+        "p_value": best.p_value,
+        "p_holm": best.p_holm,
+        "monte_carlo": best.monte_carlo_sd / base,
+        "monte_carlo_in_interval": not cell.shared,
+        "block": cell.block,
+        "verdict": cell.verdict,
+        "edges": cell.edges,
+        "words": cell.words(),
+        "values": [
+            {
+                "value": dict(v.value),
+                "label": label(v.value),
+                "mean_crps": v.mean_crps,
+                "difference": v.difference.mean,
+                "low": v.difference.low,
+                "high": v.difference.high,
+                "p_value": v.p_value,
+                "p_holm": v.p_holm,
+                "indistinguishable": v.indistinguishable,
+                "monte_carlo_sd": v.monte_carlo_sd,
+            }
+            for v in cell.values
+        ],
+    }
+    if forward is not None:
+        row["walk_forward"] = {
+            "windows": [{"start": start, "chosen": label(value)} for start, value in forward.windows],
+            "prompts": forward.prompts,
+            "in_sample": forward.in_sample,
+            "out_of_sample": forward.out_of_sample,
+            "low": forward.low,
+            "high": forward.high,
+            "optimism": forward.optimism,
+        }
+    return row
+
+
+def _table(done: Sweep) -> pa.Table:
+    parts = []
+    for cell in done.cells:
+        replicates, count, prompts = cell.scores.shape
+        columns: dict[str, Any] = {
+            "competition": pa.array([cell.competition] * (count * prompts)).dictionary_encode(),
+            "asset": pa.array([cell.asset] * (count * prompts)).dictionary_encode(),
+            "value": pa.array(np.repeat([label(v) for v in cell.values], prompts)).dictionary_encode(),
+            "configured": np.repeat(np.arange(count) == cell.configured, prompts),
+            "start_time": np.tile(cell.starts, count),
+            "crps": cell.scores.mean(axis=0).ravel(),
+        }
+        for r in range(replicates):
+            columns[f"crps_{r}"] = cell.scores[r].ravel()
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts, promote_options="default").unify_dictionaries()

@@ -1,0 +1,269 @@
+"""What trials are judged on: the prompts and bars of one competition and asset."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from ewmalab.errors import ConfigError
+from ewmalab.forecast.load import apply_preset
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.inference.intervals import overlap_of
+from ewmalab.market.bars import Bars
+from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.replay.data import Group
+from ewmalab.replay.engine import realised_path
+from ewmalab.replay.fits import refitted
+from ewmalab.replay.knowledge import known_counts
+from ewmalab.replay.schedule import Scheduled
+from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
+from ewmalab.scoring.scale_free import Observations
+from ewmalab.settings import LoadedSettings
+from ewmalab.settings.layers import PRESET
+from ewmalab.sweeps.parameters import Overrides
+
+# Overrides of these sections change prompts or warm-up, not only the forecaster.
+_REPLAY_SECTIONS = ("replay.",)
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """The prompts of a sweep, described so that any process or machine can lay them out again.
+
+    Attributes
+    ----------
+    settings : LoadedSettings
+        With the forecaster's preset applied and without secrets.
+    forecaster : str
+        Name without a preset.
+    start, days, rules, competitions, assets, cadence, num_simulations, partial
+        As in `ewmalab.replay.backtest.plan_backtest`.
+    exact : bool
+        Simulate every prompt, also where one ensemble could serve all.
+    ensemble_size : int
+        Paths of a reference ensemble.
+    """
+
+    settings: LoadedSettings
+    forecaster: str
+    start: int
+    days: float
+    rules: RuleChoice = field(default_factory=RuleChoice)
+    competitions: tuple[str, ...] | None = None
+    assets: tuple[str, ...] | None = None
+    cadence: int | None = None
+    num_simulations: int | None = None
+    partial: bool = False
+    exact: bool = False
+    ensemble_size: int = 1024
+
+    @classmethod
+    def of(cls, settings: LoadedSettings, forecaster: str, **options: object) -> Workload:
+        """Return a workload with the forecaster's preset applied and secrets taken out."""
+        base, effective = apply_preset(forecaster, settings)
+        return cls(effective.without_secrets(), base, **options)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> str:
+        """Return the forecaster's name with the preset that holds."""
+        presets = [layer.name.removeprefix(PRESET) for layer in self.settings.layers if layer.name.startswith(PRESET)]
+        return "@".join([self.forecaster, *presets])
+
+    @cached_property
+    def key(self) -> str:
+        """Return a digest that is the same in every process."""
+        parts = {
+            "settings": self.settings.values.digest(),
+            **{
+                name: str(getattr(self, name))
+                for name in (
+                    "forecaster", "start", "days", "rules", "competitions", "cadence", "num_simulations", "partial",
+                    "exact", "ensemble_size",
+                )
+            },
+        }  # fmt: skip
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def with_overrides(self, overrides: Overrides) -> LoadedSettings:
+        """Return the settings of a trial; made once, for many assets share them."""
+        if overrides not in self._loaded:
+            self._loaded[overrides] = self.settings.with_flags(dict(overrides)) if overrides else self.settings
+        return self._loaded[overrides]
+
+    @cached_property
+    def _loaded(self) -> dict[Overrides, LoadedSettings]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_loaded"}
+
+    def plan(self, settings: LoadedSettings, assets: Sequence[str] | None, now: int | None = None) -> BacktestPlan:
+        """Lay out the prompts of some assets and read their bars.
+
+        Raises
+        ------
+        ConfigError
+            If the forecaster is fitted along the way: each fit would be another cell.
+        """
+        if refitted(self.forecaster, settings):
+            raise ConfigError(
+                "a sweep keeps to one fit: set seasonal_har.refit to 0s, and seasonal_har.artifact to one that "
+                "`ewmalab fit` wrote"
+            )
+        return plan_backtest(
+            settings, start=self.start, days=self.days, rules=self.rules, competitions=self.competitions,
+            assets=assets, forecasters=[self.forecaster], cadence=self.cadence,
+            num_simulations=self.num_simulations, partial=self.partial, now=now,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The prompts of one competition and asset, with what was known and what came.
+
+    Attributes
+    ----------
+    competition, asset : str
+    items : sequence of Scheduled
+        In time order.
+    bars : Bars
+        From the start of the warm-up to the newest that a request knows.
+    realised : Bars
+        From the first start time to the candle that settles the last prompt.
+    rulebook : Rulebook
+    """
+
+    competition: str
+    asset: str
+    items: Sequence[Scheduled]
+    bars: Bars
+    realised: Bars
+    rulebook: Rulebook
+
+    @property
+    def time_increment(self) -> int:
+        """Return the seconds between two points of a path."""
+        return self.items[0].prompt.time_increment
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts, in time order."""
+        return [item.prompt for item in self.items]
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Return the start times: (p,) int64."""
+        return np.array([prompt.start_time for prompt in self.prompts], np.int64)
+
+    @property
+    def overlap(self) -> float:
+        """Return how many consecutive prompts share a part of their realised paths."""
+        return overlap_of(self.starts, self.prompts[0].time_length)
+
+    @cached_property
+    def known(self) -> npt.NDArray[np.int64]:
+        """Return how many bars are closed at each request: (p,) int64."""
+        return known_counts(self.bars, self.prompts)
+
+    @cached_property
+    def _truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return the realised paths, and which of the prompts a validator would have scored."""
+        found = [realised_path(self.realised, prompt) for prompt in self.prompts]
+        return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
+
+    @property
+    def scales(self) -> bool:
+        """Return whether all rules here can be scored from one ensemble."""
+        return not any(item.rule.volatility_blocks for item in self.items)
+
+    @cached_property
+    def observations(self) -> dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]]:
+        """Return, by rule, the scorable prompts (indices) and what they are scored against."""
+        anchors = self.bars.close[self.known - 1]
+        paths, scorable = self._truth
+        found: dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]] = {}
+        for rule in dict.fromkeys(item.rule for item in self.items):
+            at = np.flatnonzero([item.rule == rule for item in self.items] & scorable)
+            if len(at):
+                found[rule] = at, Observations.of(rule, self.time_increment, anchors[at], paths[at])
+        return found
+
+    @cached_property
+    def identity(self) -> str:
+        """Return a digest of prompts, rules and bars."""
+        parts = {
+            "prompts": [(p.start_time, p.request_time, p.time_increment, p.time_length, p.num_simulations)
+                        for p in self.prompts],
+            "rules": [repr(rule) for rule in dict.fromkeys(item.rule for item in self.items)],
+            "rule_of": [item.rule.name for item in self.items],
+            "competition": self.competition,
+            "asset": self.asset,
+            "rulebook": self.rulebook.digest,
+            "bars": self.bars.digest(),
+            "realised": self.realised.digest(),
+        }  # fmt: skip
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def cells_of(plan: BacktestPlan) -> dict[Group, Cell]:
+    """Return the cells of a plan."""
+    cells = {}
+    for (competition, asset), items in plan.groups.items():
+        first, last = items[0].prompt, items[-1].prompt
+        bars, realised = plan.data.model[asset], plan.data.realised[asset]
+        # Cut to what these prompts need: other competitions of the sweep must not change what a trial is named by.
+        warm = int(np.searchsorted(bars.timestamp, plan.warmups[competition, asset]))
+        end = int(np.searchsorted(realised.timestamp, last.start_time + last.time_length, side="right"))
+        cells[competition, asset] = Cell(
+            competition,
+            asset,
+            items,
+            bars.rows(warm, max(warm, bars.count_known_at(last.request_time))),
+            realised.rows(int(np.searchsorted(realised.timestamp, first.start_time)), end + 1),
+            plan.rulebook,
+        )
+    return cells
+
+
+_Key = tuple[str, str, Overrides]
+_cells: dict[_Key, dict[Group, Cell]] = {}
+_lock = threading.Lock()
+_MOST = 64  # assets times replay settings that one process keeps
+
+
+def find_cell(workload: Workload, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
+    """Return a trial's cell, laid out once per process and asset; given the present, synthetic bars are made."""
+    competition, asset = group
+    replay = tuple(item for item in overrides if item[0].startswith(_REPLAY_SECTIONS))
+    key = (workload.key, asset, replay)
+    with _lock:
+        if key not in _cells:
+            while len(_cells) >= _MOST:
+                _cells.pop(next(iter(_cells)))
+            _cells[key] = cells_of(workload.plan(workload.with_overrides(replay), [asset], now))
+        return _cells[key][competition, asset]
+
+
+def keep_cells(workload: Workload, cells: Mapping[Group, Cell]) -> None:
+    """Let `find_cell` answer from cells that are already laid out."""
+    by_asset: dict[str, dict[Group, Cell]] = {}
+    for group, cell in cells.items():
+        by_asset.setdefault(group[1], {})[group] = cell
+    with _lock:
+        for asset, found in by_asset.items():
+            _cells[workload.key, asset, ()] = found
+
+
+def forget_cells(workload: Workload) -> None:
+    """Let `find_cell` read a workload's bars anew."""
+    with _lock:
+        for key in [key for key in _cells if key[0] == workload.key]:
+            del _cells[key]
