@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.errors import PredictionError
-from ewmalab.rulebook import Interval, ScoringRule, load_rulebook
+from ewmalab.rulebook import ScoringInterval, ScoringRule, load_rulebook
 from ewmalab.scoring.crps import INVALID, Score, crps_ensemble, score_log_returns, score_paths
 from ewmalab.times import parse_time
 
@@ -431,6 +431,6 @@ def test_log_returns_need_a_realised_price_each() -> None:
 
 
 def test_an_interval_shorter_than_the_increment_is_refused() -> None:
-    short = ScoringRule("test", (Interval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=())
+    short = ScoringRule("test", (ScoringInterval("1min", 60, "changes"),), gaps_as_series=False, volatility_blocks=())
     with pytest.raises(PredictionError, match="'1min'"):
         score_paths(np.ones((2, 61)), np.ones(61), short, 300)

@@ -26,7 +26,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
-from ewmalab.market.feeds.http import Gate, HttpClient, retry_after
+from ewmalab.market.feeds.http import HttpClient, RateLimiter, retry_after
 from ewmalab.market.feeds.hyperliquid import REACH, HyperliquidFeed
 from ewmalab.market.feeds.pyth import PythFeed
 
@@ -564,7 +564,7 @@ def test_the_window_never_holds_more_than_the_limit(make, server, clock):
 
 def test_the_limit_is_shared_by_threads():
     clock, entered, lock = Clock(), [], threading.Lock()
-    gate = Gate(5, 1.0, sleep=clock.sleep, monotonic=clock.monotonic)
+    gate = RateLimiter(5, 1.0, sleep=clock.sleep, monotonic=clock.monotonic)
 
     def work(_: int) -> None:
         for _ in range(10):
@@ -580,7 +580,7 @@ def test_the_limit_is_shared_by_threads():
 
 
 def test_the_limit_holds_in_real_time():
-    gate = Gate(10, 0.05, sleep=time.sleep, monotonic=time.monotonic)
+    gate = RateLimiter(10, 0.05, sleep=time.sleep, monotonic=time.monotonic)
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: gate.enter(0.0), range(60)))
@@ -590,7 +590,7 @@ def test_the_limit_holds_in_real_time():
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=60), st.integers(1, 5), st.floats(0.1, 4))
 def test_any_window_holds_at_most_the_limit(pauses, limit, period):
     clock, entered = Clock(), []
-    gate = Gate(limit, period, sleep=clock.sleep, monotonic=clock.monotonic)
+    gate = RateLimiter(limit, period, sleep=clock.sleep, monotonic=clock.monotonic)
     for pause in pauses:
         clock.now += pause
         assert gate.enter(0.0)

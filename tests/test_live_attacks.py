@@ -36,8 +36,8 @@ from ewmalab.live.audit.probe import Prober, Reply, body_of, judge, signed_heade
 from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import Neuron
-from ewmalab.live.miner.prompt_body import LONGEST_BODY
-from ewmalab.live.miner.serve import MOST_PER_IP, GuardedProtocol
+from ewmalab.live.miner.prompt_body import MAX_BODY
+from ewmalab.live.miner.serve import MAX_PER_IP, GuardedProtocol
 from ewmalab.scoring.validation import CORRECT
 from ewmalab.times import iso
 
@@ -55,7 +55,7 @@ ROWS = [
 HONEST, ATTACK = 17, 1000  # paths: they tell whose prompt was computed
 HURRY = 0.3  # seconds that a head or a body may take in most of these tests
 PATIENCE = 5.0  # seconds until a connection counts as hanging
-MOST_GROWTH = 50.0  # MB
+MAX_GROWTH = 50.0  # MB
 FILES = 2048  # that this process needs
 HUNG = -1  # neither answered nor closed
 REFUSED = frozenset(range(400, 500))
@@ -348,7 +348,7 @@ for _path in (
     sends(f"GET {_path[:20]}", lambda _, p=_path: f"GET {p} HTTP/1.1\r\nhost: miner\r\n\r\n".encode(), 404)
 sends("CONNECT", lambda t: t.request(method="CONNECT", path="miner:443"), 404)
 
-sends("a body that says it is too long", lambda t: t.request(b"", framing=f"content-length: {LONGEST_BODY + 1}"), 413)
+sends("a body that says it is too long", lambda t: t.request(b"", framing=f"content-length: {MAX_BODY + 1}"), 413)
 sends("a body that says it is huge", lambda t: t.request(b"", framing=f"content-length: {10**18}"), 413)
 sends("a length beyond all numbers", lambda t: t.request(b"", framing=f"content-length: {'9' * 500}"), 400)
 for _length in ("-1", "+5", "0x10", "1e3", "5.0", "five", "5, 6", "\xb2"):
@@ -356,7 +356,7 @@ for _length in ("-1", "+5", "0x10", "1e3", "5.0", "five", "5, 6", "\xb2"):
 sends("two lengths", lambda t: t.request(b"hello", framing="content-length: 5\r\ncontent-length: 6"), 400)
 sends("another transfer encoding", lambda t: t.request(framing="transfer-encoding: gzip, chunked"), 400, 501)
 sends("a body of 8 MB", lambda t: t.request(b"x" * 8_000_000), 413, CLOSED)
-sends("a body of white space", lambda t: t.request(t.body() + b" " * LONGEST_BODY), 413, CLOSED)
+sends("a body of white space", lambda t: t.request(t.body() + b" " * MAX_BODY), 413, CLOSED)
 
 
 def chunk(data: bytes) -> bytes:
@@ -641,8 +641,8 @@ def test_memory_stays_flat_over_the_whole_table_and_no_connection_is_left(
     grown = [attack_all() for _ in range(2)]
     shown = ", ".join(f"{most:+.1f} ({left:+.1f} in the end)" for most, left in grown)
     print(f"memory of the miner over two rounds of {len(TABLE)} attacks, MB: {shown}")
-    assert max(most for most, _ in grown) < MOST_GROWTH
-    assert max(left for _, left in grown) < MOST_GROWTH / 2
+    assert max(most for most, _ in grown) < MAX_GROWTH
+    assert max(left for _, left in grown) < MAX_GROWTH / 2
     target.validator._session.close()
     assert until(lambda: told()[1] == 0)
     assert target.honest().accepted
@@ -704,8 +704,8 @@ def test_a_request_that_was_refused_for_its_body_cannot_be_sent_again_with_anoth
 def test_the_largest_body_is_read(target: Target) -> None:
     body = target.body()
     for request in (
-        target.request(body + b" " * (LONGEST_BODY - len(body))),
-        target.request(chunk(body) + chunk(b" " * (LONGEST_BODY - len(body))) + b"0\r\n\r\n", framing=CHUNKED),
+        target.request(body + b" " * (MAX_BODY - len(body))),
+        target.request(chunk(body) + chunk(b" " * (MAX_BODY - len(body))) + b"0\r\n\r\n", framing=CHUNKED),
     ):
         assert exchange(target.port, request)[0] == 200
 
@@ -798,7 +798,7 @@ def test_the_limit_of_open_files_is_raised_for_the_connections(
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
     for _ in range(2):
         serve_module.allow_connections()
-    assert limits[-1] == (min(hard, serve_module.MOST_CONNECTIONS + 256), hard)
+    assert limits[-1] == (min(hard, serve_module.MAX_CONNECTIONS + 256), hard)
     assert ("ulimit -n" in caplog.text) == warned
 
 
@@ -829,8 +829,8 @@ def test_five_hundred_idle_connections_delay_nobody(target: Target, monkeypatch:
 def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
     honest = target.rig.prompt(paths=HONEST)
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(connect(target.port)) for _ in range(MOST_PER_IP + 88)]
-        assert until(lambda: connections() <= MOST_PER_IP)
+        held = [stack.enter_context(connect(target.port)) for _ in range(MAX_PER_IP + 88)]
+        assert until(lambda: connections() <= MAX_PER_IP)
         status, body = exchange(target.port, target.request(body_of(honest)), source="127.0.0.2")
         assert status == 200
         assert set(judge(honest, body, 0.1).values()) == {CORRECT}
@@ -1046,7 +1046,7 @@ def fuzz(target: Target, count: int, seed: int, workers: int = 32) -> Counter[in
         assert 1 <= prompt.num_simulations <= 1000
         assert prompt.steps in (60, 288)
     assert target.honest().accepted
-    assert rss() - before < MOST_GROWTH
+    assert rss() - before < MAX_GROWTH
     return statuses
 
 

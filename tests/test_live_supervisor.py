@@ -53,7 +53,7 @@ while True:
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_LOOK", 0.01)
     monkeypatch.setattr(supervisor, "FIRST_PAUSE", 1.0)
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 4.0)
+    monkeypatch.setattr(supervisor, "MAX_PAUSE", 4.0)
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ewmalab.rulebook import Competition, Interval, ScoringRule, load_rulebook
+from ewmalab.rulebook import Competition, ScoringInterval, ScoringRule, load_rulebook
 from ewmalab.scoring import kernels
 from ewmalab.scoring import sorting_network as lanes
 from ewmalab.scoring.change_plan import plan_changes
@@ -105,7 +105,7 @@ def test_where_nothing_came_the_score_is_zero(name: str) -> None:
 )
 def test_absolute_changes_before_the_end_need_the_last_price_too(holes: list[int]) -> None:
     # an absolute interval shorter than the horizon: no rule of the rulebook has one yet
-    intervals = (Interval("15min_abs", 900, "abs"), Interval("5min", 300, "changes"))
+    intervals = (ScoringInterval("15min_abs", 900, "abs"), ScoringInterval("5min", 300, "changes"))
     scoring = ScoringRule("test", intervals, gaps_as_series=False, volatility_blocks=())
     competition = replace(HOURLY, scoring=scoring)
     log_returns = reference(20, 60)

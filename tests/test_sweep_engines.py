@@ -22,7 +22,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.manifest import Manifest
 from ewmalab.market.remote import RemoteCache, local_cache, open_cache
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.engines import ENGINES, LEAST_SECONDS, run_tasks
+from ewmalab.sweeps.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.sweeps.sweep import SweepResult, sweep
 from ewmalab.times import DAY, MINUTE, parse_time
 
@@ -43,7 +43,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every ensemble be a task, however short it is."""
     for engine in ENGINES:
-        monkeypatch.setitem(LEAST_SECONDS, engine, 0.0)
+        monkeypatch.setitem(MIN_SECONDS, engine, 0.0)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ewmalab.experiments.store import list_experiments
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.engines import LEAST_SECONDS
+from ewmalab.sweeps.engines import MIN_SECONDS
 from ewmalab.sweeps.sweep import SweepResult, sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -143,7 +143,7 @@ class Stop(BaseException):
 def test_what_was_done_before_an_interrupt_is_kept(
     settings: LoadedSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any
 ) -> None:
-    monkeypatch.setitem(LEAST_SECONDS, engine, 0.0)  # every ensemble a task of its own
+    monkeypatch.setitem(MIN_SECONDS, engine, 0.0)  # every ensemble a task of its own
 
     def stop(done: int, total: int) -> None:
         if done >= 3:

@@ -11,7 +11,7 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.inference.intervals import Interval, block_length, mean_intervals, overlap_of
+from ewmalab.inference.intervals import ConfidenceInterval, block_length, mean_intervals, overlap_of
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 from ewmalab.rulebook import load_rulebook
 
@@ -102,7 +102,7 @@ def compare(
 
 def _row(
     competition: str, asset: str, part: str, label: str, own: np.ndarray, reference: np.ndarray, base: float,
-    interval: Interval,
+    interval: ConfidenceInterval,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "competition": competition,

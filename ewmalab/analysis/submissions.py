@@ -73,7 +73,7 @@ def find_predictions(folder: Path) -> list[PredictionFile]:
     return sorted(found, key=lambda f: (f.miner, f.start_time, f.asset, f.time_length))
 
 
-def competition_of(
+def find_competition(
     rulebook: Rulebook, choice: RuleChoice, start_time: int, asset: str, time_length: int, what: str
 ) -> Competition:
     """Return the competition that a prompt belonged to.
@@ -123,7 +123,7 @@ def score_predictions(
     notes = []
     for file in files:
         what = str(file.path)
-        competition = competition_of(rulebook, choice, file.start_time, file.asset, file.time_length, what)
+        competition = find_competition(rulebook, choice, file.start_time, file.asset, file.time_length, what)
         prompt = Prompt(
             file.start_time, competition.name, file.asset, file.start_time, competition.time_increment,
             competition.time_length, competition.num_simulations,
@@ -196,7 +196,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
         starts = _seconds(columns["scored_time"], path) - lengths
         starts -= starts % MINUTE
     names = [
-        competition_of(rulebook, choice, int(start), asset, int(length), str(path)).name
+        find_competition(rulebook, choice, int(start), asset, int(length), str(path)).name
         for start, asset, length in zip(starts, assets, lengths, strict=True)
     ]
     numbers = pd.to_numeric(columns["crps"], errors="coerce")

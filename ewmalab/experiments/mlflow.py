@@ -8,7 +8,7 @@ from typing import Any
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 
-_LONGEST = 500  # characters of a parameter that MLflow takes
+_MAX_LENGTH = 500  # characters of a parameter that MLflow takes
 
 
 def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[str, bool]:
@@ -54,7 +54,7 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
         run = client.create_run(group_id, run_name=experiment.name, tags=tags)
         run_id = str(run.info.run_id)
         for key, value in _leaves({"start": inputs["start"], "days": inputs["days"], **inputs["settings"]}):
-            client.log_param(run_id, key, str(value)[:_LONGEST])
+            client.log_param(run_id, key, str(value)[:_MAX_LENGTH])
         for name, value in _metrics(experiment.summary):
             client.log_metric(run_id, name, value)
         client.log_artifacts(run_id, str(experiment.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.inference.intervals import LEAST, LEVEL, REPLICATIONS
+from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ def confidence_set(
 
     n, k = losses.shape
     best = int(np.argmin(losses.mean(axis=0)))
-    if n < LEAST or not np.ptp(losses):
+    if n < MIN_DIFFERENCES or not np.ptp(losses):
         return np.ones(k, bool)
     adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
     within = np.insert(adjusted > 1.0 - level, best, True)

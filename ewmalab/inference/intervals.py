@@ -20,12 +20,12 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 REPLICATIONS = 1000
-LEAST = 8  # differences without which nothing can be said
-_LEAST_FOR_BLOCK = 16  # and without which autocorrelations say nothing
+MIN_DIFFERENCES = 8  # differences without which nothing can be said
+_MIN_FOR_BLOCK = 16  # and without which autocorrelations say nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ConfidenceInterval:
     """A mean difference and its confidence interval.
 
     Attributes
@@ -91,7 +91,7 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     table = series.reshape(len(series), -1)
     varying = table[:, np.ptp(table, axis=0) > 0]
     chosen = 1.0
-    if len(table) >= _LEAST_FOR_BLOCK and varying.shape[1]:
+    if len(table) >= _MIN_FOR_BLOCK and varying.shape[1]:
         found = optimal_block_length(varying)["stationary"].to_numpy(np.float64)
         chosen = float(np.nanmax([1.0, *found]))
     return max(1.0, min(max(chosen, 2.0 * max(overlap, 1.0)), len(table) / 3.0))
@@ -104,7 +104,7 @@ def mean_intervals(
     *,
     level: float = LEVEL,
     replications: int = REPLICATIONS,
-) -> list[Interval]:
+) -> list[ConfidenceInterval]:
     """Return the confidence interval of each column's mean by the stationary block bootstrap.
 
     Parameters
@@ -119,7 +119,7 @@ def mean_intervals(
 
     Returns
     -------
-    list of Interval
+    list of ConfidenceInterval
         Percentile bounds, their distance from the mean multiplied by `widening`.
 
     References
@@ -130,15 +130,15 @@ def mean_intervals(
 
     n = len(differences)
     means = differences.mean(axis=0)
-    if n < LEAST:
-        return [Interval(float(mean), -np.inf, np.inf) for mean in means]
+    if n < MIN_DIFFERENCES:
+        return [ConfidenceInterval(float(mean), -np.inf, np.inf) for mean in means]
     bootstrap = StationaryBootstrap(max(1, round(block)), differences, seed=rng)
     drawn = bootstrap.apply(lambda rows: rows.mean(axis=0), replications)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     widen = widening(n, block, level)
     return [
-        Interval(float(mean), float(mean + (a - mean) * widen), float(mean + (b - mean) * widen))
+        ConfidenceInterval(float(mean), float(mean + (a - mean) * widen), float(mean + (b - mean) * widen))
         for mean, a, b in zip(means, low, high, strict=True)
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.inference.intervals import LEAST
+from ewmalab.inference.intervals import MIN_DIFFERENCES
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
 
     n = len(differences)
     mean = float(differences.mean()) if n else 0.0
-    if n < LEAST or mean == 0.0:
+    if n < MIN_DIFFERENCES or mean == 0.0:
         return 1.0
     freedom = max(1, int(min(0.4 * n ** (2 / 3), n / block)))
     coefficients = fft.dct(differences, norm="ortho")[1 : freedom + 1]

@@ -14,7 +14,7 @@ from threading import Event
 
 log = logging.getLogger("ewmalab.supervisor")
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0
 _STEADY = 300.0  # a child that ran this long begins again with the first pause
 _GRACE = 30.0  # seconds that a child gets to end in order
 _LOOK = 0.2
@@ -56,7 +56,7 @@ class Child:
             self._pause = FIRST_PAUSE
         log.error("%s ended with code %d; again in %.0f s", self.name, code, self._pause)
         self.process, self._due = None, now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, MAX_PAUSE)
         self.restarts += 1
 
     def check(self, now: float, patience: float) -> bool:

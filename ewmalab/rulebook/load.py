@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from ewmalab.errors import RulebookError
-from ewmalab.rulebook.model import Asset, Competition, Interval, IntervalKind, Rulebook, Rules, ScoringRule
+from ewmalab.rulebook.model import Asset, Competition, IntervalKind, Rulebook, Rules, ScoringInterval, ScoringRule
 from ewmalab.times import iso
 
 DEFAULT_PATH = Path(__file__).with_name("rulebook.toml")
@@ -215,7 +215,7 @@ class _Horizon:
     time_increment: int
     time_length: int
     num_simulations: int
-    intervals: tuple[Interval, ...]
+    intervals: tuple[ScoringInterval, ...]
     cadence: tuple[_Era[tuple[int, dict[str, int]]], ...]
 
 
@@ -310,7 +310,9 @@ def _read_horizon(table: _Table, listings: Mapping[str, _Listing]) -> _Horizon:
         time_increment=table.positive("time_increment"),
         time_length=table.positive("time_length"),
         num_simulations=table.positive("num_simulations"),
-        intervals=tuple(Interval(name, seconds, _kind(name)) for name, seconds in table.pairs("intervals", str, int)),
+        intervals=tuple(
+            ScoringInterval(name, seconds, _kind(name)) for name, seconds in table.pairs("intervals", str, int)
+        ),
         cadence=table.eras("cadence", cadence),
     )
     lengths = {"time_length": horizon.time_length} | {i.name: i.seconds for i in horizon.intervals}

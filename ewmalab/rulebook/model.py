@@ -14,7 +14,7 @@ IntervalKind = Literal["changes", "abs", "gap"]
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ScoringInterval:
     """One scoring interval.
 
     Parameters
@@ -40,7 +40,7 @@ class ScoringRule:
     ----------
     name : str
         A stable id: ``24h``, ``1h/gaps-as-series``, ``1h/first-gap``, ``1h/first-gap+volatility``.
-    intervals : tuple of Interval
+    intervals : tuple of ScoringInterval
         In the subnet's order.
     gaps_as_series : bool
         Whether intervals of kind ``gap`` are scored as full series of changes, as a defect once did.
@@ -49,7 +49,7 @@ class ScoringRule:
     """
 
     name: str
-    intervals: tuple[Interval, ...]
+    intervals: tuple[ScoringInterval, ...]
     gaps_as_series: bool
     volatility_blocks: tuple[tuple[int, float], ...]
 

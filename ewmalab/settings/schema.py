@@ -173,7 +173,7 @@ class SeasonalHarSettings(_Section):
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
-Interval = Annotated[Duration, Field(ge=1, le=3600)]
+PollInterval = Annotated[Duration, Field(ge=1, le=3600)]
 
 
 class LiveSettings(_Section):
@@ -185,11 +185,11 @@ class LiveSettings(_Section):
     state_dir: Path
     log_dir: Path
     keep_paths: bool
-    update_interval: Interval
+    update_interval: PollInterval
     refetch: Annotated[Duration, Field(ge=60, le=86_400)]
     stale_after: Annotated[Duration, Field(ge=120, le=86_400)]
     refuse_after: Annotated[Duration, Field(ge=180, le=7 * 86_400)]
-    spot_interval: Interval
+    spot_interval: PollInterval
     spot_max_age: Annotated[Duration, Field(ge=1, le=3600)]
     host: str
     port: Port

@@ -17,7 +17,7 @@ from ewmalab.errors import ConfigError, EngineError
 Engine = Literal["threads", "processes", "dask"]
 ENGINES: tuple[Engine, ...] = ("threads", "processes", "dask")
 # A task must be long against what it costs to hand it over.
-LEAST_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
+MIN_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
 
 _PATIENCE = 20  # seconds between looks at a cluster that finishes nothing
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.inference.confidence_set import confidence_set
-from ewmalab.inference.intervals import LEAST, LEVEL, Interval, block_length, mean_intervals
+from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, ConfidenceInterval, block_length, mean_intervals
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 from ewmalab.sweeps.parameters import Overrides, Parameter, label
 from ewmalab.sweeps.run import SweepCell
@@ -32,7 +32,7 @@ class ValueResult:
     value : overrides
     mean_crps : float
         Basis points, over replicates and prompts.
-    difference : Interval
+    difference : ConfidenceInterval
         Mean CRPS less that of the configured value; negative is better.
     p_value, p_holm : float
         Diebold-Mariano, alone and corrected for the number of values.
@@ -44,7 +44,7 @@ class ValueResult:
 
     value: Overrides
     mean_crps: float
-    difference: Interval
+    difference: ConfidenceInterval
     p_value: float
     p_holm: float
     indistinguishable: bool
@@ -134,7 +134,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     count = scores.shape[2]
     losses = scores.mean(axis=0).T  # (p, k)
     if count == 0:
-        unknown = Interval(np.nan, -np.inf, np.inf)
+        unknown = ConfidenceInterval(np.nan, -np.inf, np.inf)
         nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, np.nan) for v in cell.values]
         return CellResult(
             cell.competition, cell.asset, cell.parameters, 0, 1.0, nothing, cell.configured, cell.configured,
@@ -160,7 +160,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     verdict: Verdict
     if not differences.any():
         verdict = "no effect"
-    elif count < LEAST:
+    elif count < MIN_DIFFERENCES:
         verdict = "too few prompts"
     elif best == cell.configured:
         verdict = "keep"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
-from ewmalab.sweeps.engines import LEAST_SECONDS, Engine, check_engine, run_tasks
+from ewmalab.sweeps.engines import MIN_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
 from ewmalab.sweeps.trials import (
     Ensemble,
@@ -168,7 +168,7 @@ def run_sweep(
     if progress:
         progress(reused, len(wanted))
     pending = {name: trial for name, trial in wanted.items() if name not in found}
-    tasks = _cut(workload, pending, LEAST_SECONDS[engine])
+    tasks = _cut(workload, pending, MIN_SECONDS[engine])
     for result in run_tasks(_run, tasks, engine=engine, workers=workers, scheduler=scheduler):
         for name, scores in result:
             if store is not None:

@@ -236,7 +236,7 @@ def cells_of(plan: BacktestPlan) -> dict[Group, Cell]:
 _Key = tuple[str, str, Overrides]
 _cells: dict[_Key, dict[Group, Cell]] = {}
 _lock = threading.Lock()
-_MOST = 64  # assets times replay settings that one process keeps
+_MAX_CELLS = 64  # assets times replay settings that one process keeps
 
 
 def find_cell(workload: Workload, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
@@ -246,7 +246,7 @@ def find_cell(workload: Workload, group: Group, overrides: Overrides, now: int |
     key = (workload.key, asset, replay)
     with _lock:
         if key not in _cells:
-            while len(_cells) >= _MOST:
+            while len(_cells) >= _MAX_CELLS:
                 _cells.pop(next(iter(_cells)))
             _cells[key] = cells_of(workload.plan(workload.with_overrides(replay), [asset], now))
         return _cells[key][competition, asset]

@@ -14,14 +14,14 @@ from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.artifact import FORMAT
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, fit_curves, standardised
 from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
-from ewmalab.forecast.seasonal_har.fit_seasons import LEAST_DAYS, pooled_seasons
+from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
 from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Season
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Rulebook
 from ewmalab.times import DAY, iso
 
-_LEAST_WINDOWS = 100
+_MIN_WINDOWS = 100
 _WINDOWS = 500
 _LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
 
@@ -90,7 +90,7 @@ def fit(
 
 def least_bars(rulebook: Rulebook, asset: str) -> int:
     """Return how many bars an asset needs for a fit of its own."""
-    return LEAST_DAYS[rulebook.asset(asset).sessions] * 1440 - 10
+    return MIN_DAYS[rulebook.asset(asset).sessions] * 1440 - 10
 
 
 def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
@@ -103,7 +103,7 @@ def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
 def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design) -> dict[str, Curve]:
     """Fit the curves, and shrink each level towards the mean of its class."""
     found = {asset: windows_of(past, design) for asset, past in pasts.items()}
-    short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _LEAST_WINDOWS]
+    short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _MIN_WINDOWS]
     if short:
         raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
     fitted = fit_curves(found, design)

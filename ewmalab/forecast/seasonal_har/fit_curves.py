@@ -12,7 +12,7 @@ from scipy import optimize
 
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, LEAST, Curve, Season
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, MIN_AVERAGE, Curve, Season
 from ewmalab.market.bars import Bars
 from ewmalab.times import DAY, MINUTE
 
@@ -112,7 +112,7 @@ class Past:
     def logs(self, design: Design, rows: Ints) -> Floats:
         """Return the logarithms of the averages that a design uses: (n, K)."""
         chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in design.memories]
-        found: Floats = np.log(np.maximum(self.states[rows][:, chosen], LEAST))
+        found: Floats = np.log(np.maximum(self.states[rows][:, chosen], MIN_AVERAGE))
         return found
 
 

@@ -15,12 +15,12 @@ from ewmalab.times import DAY, MINUTE
 
 Floats = npt.NDArray[np.float64]
 _DAY_BINS = WEEK_BINS // 7
-LEAST_DAYS = {False: 7, True: 4}
+MIN_DAYS = {False: 7, True: 4}
 """By whether an asset follows the cash session: days without which nothing can be said of its week, or of its day."""
 _OWN = 0.7  # weight of an equity's own profile against that of all
 _WEEKS = 2.0  # an asset of this many weeks has half a say in its own season
 _SESSION_STEP = 300  # seconds: closes of quiet hours bounce, and minutes would count the bounces
-_LEAST_SEEN = 6  # moves without which a part of the trading day is not known
+_MIN_SEEN = 6  # moves without which a part of the trading day is not known
 _POWER = 0.5  # of the absolute returns that are averaged: few large ones do not make a season
 
 
@@ -94,7 +94,7 @@ def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
         classes = day_classes(times)
         count = np.bincount(classes, minlength=len(CLASSES))
         mean = np.bincount(classes, relative, len(CLASSES)) / np.maximum(count, 1)
-        mean = np.where(count >= _LEAST_SEEN, mean, np.nan)
+        mean = np.where(count >= _MIN_SEEN, mean, np.nan)
         logs[asset] = np.log(np.maximum(mean, 1e-3))
         every[asset] = bars.timestamp
     stacked = np.stack(list(logs.values()))

@@ -25,7 +25,7 @@ HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
 NEVER = -(2**62)
 """Until when a fit has seen bars that has seen none."""
-LEAST = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
+MIN_AVERAGE = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +263,7 @@ class SeasonalHar:
         tau = (np.arange(prompt.steps) + 0.5) * step / MINUTE
         curve = self.curves[step]
         chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
-        log_sigma = curve.at(np.log(np.maximum(state[chosen], LEAST)), tau)
+        log_sigma = curve.at(np.log(np.maximum(state[chosen], MIN_AVERAGE)), tau)
         scale = self.volatility_scale * (self.shocks[step].scale if self.windows is None else 1.0)
         sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)
         return sigma

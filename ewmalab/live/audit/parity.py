@@ -24,7 +24,7 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE, iso
 
 _STATES = 64  # kept at once, by asset and newest bar
-_LONGEST_WARMUP = 100 * DAY
+_MAX_WARMUP = 100 * DAY
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Rebuilder:
     def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
         """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
         newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
-        first, last = min(newest) // DAY * DAY - _LONGEST_WARMUP, max(newest) + MINUTE
+        first, last = min(newest) // DAY * DAY - _MAX_WARMUP, max(newest) + MINUTE
         cache = open_cache(self.settings.values.data.cache_dir)
         missing = cache.missing(feed, asset, first, last)
         parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]

@@ -11,7 +11,7 @@ import orjson
 import pandas as pd
 
 from ewmalab.analysis.compare import compare
-from ewmalab.inference.intervals import LEAST
+from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.parity import Rebuilder
 from ewmalab.market.bars import Bars
@@ -269,7 +269,7 @@ def _drift(scores: Mapping[str, pd.DataFrame], own: str) -> list[Alarm]:
     for (competition, asset), frame in both.groupby(level=["competition", "asset"]):
         starts = frame.index.get_level_values("start_time").to_numpy()
         recent = starts > starts[-1] - _RECENT
-        if min(recent.sum(), (~recent).sum()) < LEAST:
+        if min(recent.sum(), (~recent).sum()) < MIN_DIFFERENCES:
             continue
         late, early = (frame[m]["crps"].sum() / frame[m]["crps_baseline"].sum() for m in (recent, ~recent))
         if late > _DRIFT * early:

@@ -31,7 +31,7 @@ _SHAPES = {
     "axon": re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,60}"),
     "body_hash": re.compile(r"[0-9a-fA-F]{0,128}", re.ASCII),
 }
-_MOST_PROCESSES = 1024  # nonces remembered per caller: a validator runs a handful of processes
+_MAX_PROCESSES = 1024  # nonces remembered per caller: a validator runs a handful of processes
 
 Verify = Callable[[bytes, bytes, str], bool]
 
@@ -89,7 +89,7 @@ def signed_text(nonce: str, caller: str, axon: str, uuid: str, body_hash: str) -
 
 
 @dataclass
-class Gate:
+class Admission:
     """Tells callers from strangers.
 
     Parameters
@@ -187,11 +187,11 @@ class Gate:
         seen = self._seen.setdefault(caller, {})
         if nonce <= seen.get(uuid, -1):
             raise Refusal(401, "replay", "nonce was used before")
-        if uuid not in seen and len(seen) >= _MOST_PROCESSES:
+        if uuid not in seen and len(seen) >= _MAX_PROCESSES:
             oldest = (now - NONCE_PAST) * 1e9
             for other in [u for u, n in seen.items() if n < oldest]:  # too old to be taken again anyway
                 del seen[other]
-            if len(seen) >= _MOST_PROCESSES:
+            if len(seen) >= _MAX_PROCESSES:
                 raise Refusal(429, "processes", "too many processes of one hotkey")
         seen[uuid] = nonce
         if nonce / 1e9 > now:

@@ -14,17 +14,17 @@ import orjson
 
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import AnswerLog
-from ewmalab.live.miner.admission import Gate, Refusal
+from ewmalab.live.miner.admission import Admission, Refusal
 from ewmalab.live.miner.answers import Answer, Answerer
 from ewmalab.live.miner.metrics import Metrics
-from ewmalab.live.miner.prompt_body import LONGEST_BODY, parse_prompt
+from ewmalab.live.miner.prompt_body import MAX_BODY, parse_prompt
 
 log = logging.getLogger("ewmalab.miner")
 
 PATH = "/Simulation"
 BODY_SECONDS = 5.0  # for a caller to send its body
 SEND_SECONDS = 30.0  # for a caller to take its answer
-_MOST_AT_WORK = 256  # prompts computed or waiting for it; more than all validators send at once
+_MAX_AT_WORK = 256  # prompts computed or waiting for it; more than all validators send at once
 _REFUSALS_LOGGED = 1.0  # a second: strangers must not fill the disk
 
 Scope = Mapping[str, Any]
@@ -43,7 +43,7 @@ class MinerApp:
 
     Parameters
     ----------
-    gate : Gate
+    gate : Admission
     answerer : Answerer
     records : AnswerLog
     metrics : Metrics
@@ -51,7 +51,7 @@ class MinerApp:
         Where paths are computed; its threads share nothing with the event loop.
     """
 
-    gate: Gate
+    gate: Admission
     answerer: Answerer
     records: AnswerLog
     metrics: Metrics
@@ -113,7 +113,7 @@ class MinerApp:
         running = self._at_work.get(key)
         if running is not None:
             return await asyncio.shield(running), True
-        if len(self._at_work) >= _MOST_AT_WORK:
+        if len(self._at_work) >= _MAX_AT_WORK:
             raise Refusal(429, "busy", "too many prompts at once")
         loop = asyncio.get_running_loop()
         future = asyncio.ensure_future(loop.run_in_executor(self.pool, self.answerer.answer, prompt))
@@ -160,7 +160,7 @@ def _line(record: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > LONGEST_BODY:
+        if name == b"content-length" and int(value) > MAX_BODY:
             raise Refusal(413, "body", "body is too long")
     body: bytes = b""
     try:
@@ -170,7 +170,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise _Gone
                 body += message.get("body", b"")
-                if len(body) > LONGEST_BODY:
+                if len(body) > MAX_BODY:
                     raise Refusal(413, "body", "body is too long")
                 if not message.get("more_body"):
                     return body

@@ -15,7 +15,7 @@ from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.updater.updater import read_heartbeat
 from ewmalab.times import iso
 
-_LEAST_DISK = 100 * 2**20
+_MIN_DISK = 100 * 2**20
 _CHAIN_OLD = 3600.0
 _SKEW = 60.0
 _RANK = {"ok": 0, "degraded": 1, "failing": 2}
@@ -152,4 +152,4 @@ def disk_problem(folder: Path) -> str | None:
     if os.statvfs(folder).f_flag & os.ST_RDONLY or not os.access(folder, os.W_OK):
         return f"{folder} is read-only: states and answers cannot be saved"
     free = shutil.disk_usage(folder).free
-    return f"{folder}: only {free / 2**20:.0f} MiB of disk left" if free < _LEAST_DISK else None
+    return f"{folder}: only {free / 2**20:.0f} MiB of disk left" if free < _MIN_DISK else None

@@ -19,7 +19,7 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
-from ewmalab.live.miner.admission import NONCE_FUTURE, Gate
+from ewmalab.live.miner.admission import NONCE_FUTURE, Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
@@ -78,7 +78,7 @@ class Miner:
         self._reconfigure = threading.Event()
         self._fit = read_note(live.state_dir)
         self._spots_stop = threading.Event()
-        self.gate = Gate(
+        self.gate = Admission(
             self.hotkey, verify, self.directory.neurons,
             min_stake_of(live, self.rulebook.at(int(self.clock.now()))), live.require_permit,
             self.clock.system, max(self.clock.system(), self._newest_ahead()), self._remember_ahead,

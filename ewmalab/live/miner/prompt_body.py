@@ -13,7 +13,7 @@ from ewmalab.live.miner.admission import Refusal
 from ewmalab.rulebook import Rulebook
 from ewmalab.times import parse_time
 
-LONGEST_BODY = 64 * 1024
+MAX_BODY = 64 * 1024
 EARLIEST, LATEST = -60.0, 900.0
 """Start times that are answered, seconds from now: an answer that arrives after the start time is not scored."""
 

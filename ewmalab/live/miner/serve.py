@@ -15,9 +15,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 5.0  # for a caller to send a request's head
-MOST_CONNECTIONS = 1024
-MOST_PER_IP = 512
-LONGEST_HEAD = 16 * 1024
+MAX_CONNECTIONS = 1024
+MAX_PER_IP = 512
+MAX_HEAD = 16 * 1024
 _KEEP_ALIVE = 30  # longer than clients keep idle connections: who closes first must not race with a request
 _OTHER_FILES = 256  # logs, states, feeds, libraries
 _LAST_ANSWERS = 20  # seconds that running answers get at the end
@@ -27,13 +27,13 @@ log = logging.getLogger("ewmalab.miner")
 
 def allow_connections() -> None:
     """Raise this process's limit of open files to what the most connections need, as far as it may."""
-    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    wanted = MAX_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     if hard < wanted:
-        log.warning("%d open files are allowed, %d connections need %d: ulimit -n", hard, MOST_CONNECTIONS, wanted)
+        log.warning("%d open files are allowed, %d connections need %d: ulimit -n", hard, MAX_CONNECTIONS, wanted)
 
 
 class GuardedProtocol(H11Protocol):
@@ -54,7 +54,7 @@ class GuardedProtocol(H11Protocol):
         ip = self.client[0] if self.client else ""
         self._ip = ip
         self.per_ip[ip] += 1
-        if len(self.connections) > MOST_CONNECTIONS or self.per_ip[ip] > MOST_PER_IP:
+        if len(self.connections) > MAX_CONNECTIONS or self.per_ip[ip] > MAX_PER_IP:
             transport.abort()
             return
         self._watch()
@@ -122,7 +122,7 @@ def make_server(app: Asgi, host: str, port: int, *, guarded: bool) -> Server:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_ANSWERS,
-        h11_max_incomplete_event_size=LONGEST_HEAD,
+        h11_max_incomplete_event_size=MAX_HEAD,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are about strangers: too many
     return Server(config)

@@ -18,7 +18,7 @@ from ewmalab.times import DAY, MINUTE
 KEEP = 7 * DAY
 """Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
 
-_LEAST_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
+_MIN_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
 
 
 @dataclass
@@ -167,7 +167,7 @@ class Follower:
         if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
             self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
         # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
-        back = min(max(self.refetch, _LEAST_BACK), self.feed.chunk // 2)
+        back = min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)

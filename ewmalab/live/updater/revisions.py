@@ -12,7 +12,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
 
 _OTHER_MARKET = 0.02  # no revision moves a close by so much; another symbol's closes differ by more
-_LEAST_OVERLAP = 3
+_MIN_OVERLAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def merge(known: Bars, fresh: Bars) -> Merged:
     at = np.minimum(np.searchsorted(known.timestamp, fresh.timestamp), len(known) - 1)
     shared = known.timestamp[at] == fresh.timestamp
     moved = np.abs(np.log(fresh.close[shared] / known.close[at[shared]]))
-    if len(moved) >= _LEAST_OVERLAP and np.median(moved) > _OTHER_MARKET:
+    if len(moved) >= _MIN_OVERLAP and np.median(moved) > _OTHER_MARKET:
         raise FeedError(
             f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
             f"{_OTHER_MARKET:.0%}: it is of another symbol"

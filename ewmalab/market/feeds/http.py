@@ -67,7 +67,7 @@ class _Request:
         return content
 
 
-class Gate:
+class RateLimiter:
     """Where the threads of a client wait for their turn: a sliding-window rate limit and silences.
 
     Parameters
@@ -203,7 +203,7 @@ class HttpClient:
         self._key_setting = key_setting
         self._host_setting = host_setting
         self._silence_on = frozenset(silence_on)
-        self._gate = Gate(*rate, sleep=sleep, monotonic=monotonic)
+        self._gate = RateLimiter(*rate, sleep=sleep, monotonic=monotonic)
         self._told = threading.local()
         self.synthetic = False
 

@@ -19,7 +19,7 @@ from ewmalab.report.pages.provenance import provenance
 from ewmalab.times import DAY, iso
 from ewmalab.units import format_duration
 
-_MOST_PROMPTS = 500  # of the longest table
+_MAX_PROMPTS = 500  # of the longest table
 
 
 def backtest_report(experiment: Experiment, cache_dir: Path | str) -> Report:
@@ -151,7 +151,7 @@ def _prompts(
         section.text.append(f"Not drawn: {error}")
     mine = results[results["forecaster"] == name]
     mine = mine.assign(relative=mine["crps"] / mine.groupby(["competition", "asset"])["crps"].transform("mean"))
-    worst = mine.sort_values("relative", ascending=False).head(_MOST_PROMPTS)
+    worst = mine.sort_values("relative", ascending=False).head(_MAX_PROMPTS)
     section.content.append(
         Table(
             f"The {len(worst):,} worst prompts of {name}, relative to the asset's mean",

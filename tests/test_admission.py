@@ -21,9 +21,9 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.probe import NO_BODY, body_of, signed_headers
 from ewmalab.live.miner import admission as gate_module
 from ewmalab.live.miner import prompt_body as prompts_module
-from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Gate, Neuron, Refusal, signed_text
+from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Admission, Neuron, Refusal, signed_text
 from ewmalab.live.miner.chain import verify as sr25519
-from ewmalab.live.miner.prompt_body import EARLIEST, LATEST, LONGEST_BODY, parse_prompt
+from ewmalab.live.miner.prompt_body import EARLIEST, LATEST, MAX_BODY, parse_prompt
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import iso, parse_time
 
@@ -68,7 +68,9 @@ class Time:
         return self.now
 
 
-def make(cls: type[Gate] = Gate, *, time: Time | None = None, started: float = NOW - 3600, **changes: Any) -> Gate:
+def make(
+    cls: type[Admission] = Admission, *, time: Time | None = None, started: float = NOW - 3600, **changes: Any
+) -> Admission:
     parts: dict[str, Any] = {
         "hotkey": OURS.ss58_address,
         "verify": verify,
@@ -338,7 +340,7 @@ def test_a_refused_request_uses_up_no_nonce() -> None:
 
 
 def test_the_memory_of_nonces_is_bounded_and_forgets_only_what_is_refused_anyway() -> None:
-    time, most = Time(), gate_module._MOST_PROCESSES
+    time, most = Time(), gate_module._MAX_PROCESSES
     gate = make(time=time)
     for i in range(most):
         gate.admit(signed(process=f"p{i}"))
@@ -357,7 +359,7 @@ def test_the_memory_of_nonces_is_bounded_and_forgets_only_what_is_refused_anyway
 def test_one_callers_processes_are_not_anothers() -> None:
     rich = {**NEURONS, OTHER.ss58_address: Neuron(OTHER.ss58_address, 9, 1e6, True, "")}
     gate = make(neurons=lambda: rich)
-    for i in range(gate_module._MOST_PROCESSES):
+    for i in range(gate_module._MAX_PROCESSES):
         gate.admit(signed(process=f"p{i}"))
     assert gate.admit(signed(OTHER)) == OTHER.ss58_address
 
@@ -450,7 +452,7 @@ def test_a_nonce_is_admitted_exactly_in_its_window(nonce: int) -> None:
 # ------------------------------------------------------------------ the checks notice known defects
 
 
-class Clamping(Gate):
+class Clamping(Admission):
     """Lets the caller say for how long its nonce holds, clamped as one does it at first: nan passes both ends."""
 
     def admit(self, headers: Any) -> str:
@@ -469,7 +471,7 @@ class Clamping(Gate):
             self.now = now
 
 
-class OldVersions(Gate):
+class OldVersions(Admission):
     """Excuses versions that had no nonces yet."""
 
     def admit(self, headers: Any) -> str:
@@ -484,7 +486,7 @@ class OldVersions(Gate):
         return super().admit(headers)
 
 
-class Trusting(Gate):
+class Trusting(Admission):
     """Verifies against the axon that the header names."""
 
     def admit(self, headers: Any) -> str:
@@ -495,7 +497,7 @@ class Trusting(Gate):
             self.hotkey = ours
 
 
-class Optional(Gate):
+class Optional(Admission):
     """Verifies a signature if there is one."""
 
     def admit(self, headers: Any) -> str:
@@ -505,17 +507,17 @@ class Optional(Gate):
         return super().admit(headers)
 
 
-class Blind(Gate):
+class Blind(Admission):
     def _verified(self, *_: object) -> bool:
         return True
 
 
-class Forgetful(Gate):
+class Forgetful(Admission):
     def _take(self, *_: object) -> None:
         return
 
 
-class Reborn(Gate):
+class Reborn(Admission):
     """Does not mind what was before it."""
 
     def admit(self, headers: Any) -> str:
@@ -523,7 +525,7 @@ class Reborn(Gate):
         return super().admit(headers)
 
 
-class Lenient(Gate):
+class Lenient(Admission):
     """Takes the minimum stake itself for enough."""
 
     def _check_caller(self, caller: str) -> None:
@@ -534,13 +536,13 @@ class Lenient(Gate):
             self.min_stake = floor
 
 
-class Unpermitting(Gate):
+class Unpermitting(Admission):
     def _check_caller(self, caller: str) -> None:
         self.require_permit = False
         super()._check_caller(caller)
 
 
-class Hospitable(Gate):
+class Hospitable(Admission):
     """Lets everybody in until the chain is known."""
 
     def _check_caller(self, caller: str) -> None:
@@ -548,7 +550,7 @@ class Hospitable(Gate):
             super()._check_caller(caller)
 
 
-class LastWins(Gate):
+class LastWins(Admission):
     """Takes the last of several headers."""
 
     def admit(self, headers: Any) -> str:
@@ -558,7 +560,7 @@ class LastWins(Gate):
 FOREVER = ("nan", "1e9", "-1")  # what callers say of time limits
 
 
-def attacks(cls: type[Gate]) -> Iterator[tuple[str, Callable[[], object]]]:
+def attacks(cls: type[Admission]) -> Iterator[tuple[str, Callable[[], object]]]:
     """Requests that no gate may admit; what a replay copies has been admitted before."""
     old, early = (NOW - 31) * SECOND, (NOW + 11) * SECOND
     for timeout in FOREVER:
@@ -588,7 +590,7 @@ def attacks(cls: type[Gate]) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "nonce twice", lambda: make(cls).admit(twice)
 
 
-def admitted(cls: type[Gate]) -> set[str]:
+def admitted(cls: type[Admission]) -> set[str]:
     """The attacks that a gate lets pass."""
     passed = set()
     for name, attack in attacks(cls):
@@ -601,7 +603,7 @@ def admitted(cls: type[Gate]) -> set[str]:
 
 
 def test_the_gate_admits_none_of_the_attacks() -> None:
-    assert admitted(Gate) == set()
+    assert admitted(Admission) == set()
 
 
 @pytest.mark.parametrize(
@@ -620,7 +622,7 @@ def test_the_gate_admits_none_of_the_attacks() -> None:
         (LastWins, {"nonce twice"}),
     ],
 )  # fmt: skip
-def test_a_gate_with_a_known_defect_is_noticed(cls: type[Gate], passed: set[str]) -> None:
+def test_a_gate_with_a_known_defect_is_noticed(cls: type[Admission], passed: set[str]) -> None:
     assert admitted(cls) == passed
 
 
@@ -861,7 +863,7 @@ def test_a_valid_body_with_flipped_bytes_is_a_prompt_or_a_refusal(data: st.DataO
 
 
 def test_the_longest_body_is_what_the_interface_promises() -> None:
-    assert LONGEST_BODY == 65_536
+    assert MAX_BODY == 65_536
 
 
 def test_a_parser_that_takes_truth_for_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

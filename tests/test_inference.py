@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from ewmalab.inference.confidence_set import confidence_set
-from ewmalab.inference.intervals import Interval, block_length, mean_intervals
+from ewmalab.inference.intervals import ConfidenceInterval, block_length, mean_intervals
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 Floats = npt.NDArray[np.float64]
@@ -139,7 +139,7 @@ def test_the_same_generator_gives_the_same_interval() -> None:
 
 def test_too_few_differences_bound_nothing() -> None:
     interval = mean_intervals(np.arange(7.0)[:, None], 1.0, np.random.default_rng(0))[0]
-    assert interval == Interval(3.0, -np.inf, np.inf)
+    assert interval == ConfidenceInterval(3.0, -np.inf, np.inf)
     assert interval.sign == 0
 
 
@@ -147,7 +147,7 @@ def test_too_few_differences_bound_nothing() -> None:
     ("low", "high", "sign"), [(1.0, 2.0, 1), (-2.0, -1.0, -1), (-1.0, 1.0, 0), (0.0, 1.0, 0), (-1.0, 0.0, 0)]
 )
 def test_an_interval_has_a_sign_where_zero_lies_outside(low: float, high: float, sign: int) -> None:
-    assert Interval((low + high) / 2, low, high).sign == sign
+    assert ConfidenceInterval((low + high) / 2, low, high).sign == sign
 
 
 # ------------------------------------------------------------------------------------------------ Diebold-Mariano
