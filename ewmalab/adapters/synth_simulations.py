@@ -21,13 +21,13 @@ from typing import Any
 import orjson
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.model import Model, Tracker, origin_of
+from ewmalab.forecast.model import RunningState
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live.miner.answers import paths_of
 from ewmalab.live.state_store import StateStore
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.remote import open_cache
+from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings, load_settings
@@ -61,7 +61,7 @@ class Simulations:
         self._rulebook: Rulebook = load_rulebook()
         self._store = StateStore(settings.values.live.state_dir)
         self._cache = open_cache(settings.values.data.cache_dir)
-        self._trackers: dict[str, Tracker] = {}
+        self._states: dict[str, RunningState] = {}
         self._held: dict[str, _Held] = {}
         self._followed: dict[str, Bars] = {}
         self._now: dict[str, int] = {}
@@ -99,10 +99,10 @@ class Simulations:
         competition = found.name if found else ""
         prompt = Prompt(start, competition, asset, request, time_increment, time_length, num_simulations)
         bars = self._known(asset, request)
-        tracker = self._tracker(asset)
-        state = tracker.follow(bars, amended=self._amended(asset))
+        running = self._running(asset)
+        state = running.follow(bars, amended=self._amended(asset))
         anchor, seed = float(bars.close[-1]), self._settings.values.run.seed
-        paths = paths_of(tracker.model.forecaster, state, prompt, anchor, int(bars.timestamp[-1]), seed, False)
+        paths = running.model.paths(state, int(bars.timestamp[-1]), prompt, seed)
         return tuple(orjson.loads(render(start, time_increment, anchor, paths)))
 
     def get_asset_price(self, asset: str = "BTC") -> float:
@@ -131,12 +131,13 @@ class Simulations:
         self._now[asset] = when
         held = self._held.get(asset)
         stamp = self._stamp(asset)
-        begin = origin_of(when, self._tracker(asset).model.warmup)
+        model = self._running(asset).model
+        begin = model.origin(when)
         if held is None or held.stamp != stamp or held.begin > begin or when > held.end:
             held = self._read(asset, begin, when, stamp)
         known = held.bars.known_at(when)
         if len(known):  # after a gap the state begins before the newest bar's midnight, not ours
-            begin = origin_of(int(known.timestamp[-1]), self._tracker(asset).model.warmup)
+            begin = model.origin(int(known.timestamp[-1]))
             if begin < held.begin:
                 held = self._read(asset, begin, when, stamp)
                 known = held.bars.known_at(when)
@@ -147,11 +148,11 @@ class Simulations:
             )
         return known
 
-    def _tracker(self, asset: str) -> Tracker:
-        if asset not in self._trackers:
-            model = Model.of(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
-            self._trackers[asset] = Tracker(model)
-        return self._trackers[asset]
+    def _running(self, asset: str) -> RunningState:
+        if asset not in self._states:
+            model = load_model(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
+            self._states[asset] = RunningState(model)
+        return self._states[asset]
 
     def _stamp(self, asset: str) -> tuple[int, int]:
         """Return what changes with every state of a live updater."""

@@ -61,20 +61,13 @@ def lookahead(
 
       ewmalab check lookahead --start 2026-01-10 -f my_package.model:Mine --assets BTC
     """
-    from ewmalab.replay.checks import LookaheadReport, check_lookahead
+    from ewmalab.replay.checks import check_lookahead
     from ewmalab.times import iso
 
     plan = _plan(start, days, forecaster, assets, competitions, rules, feed, config, set_)
     with common.progress(quiet=json) as bar:
-        parts = list(plan.parts())
-        task = bar.add_task("checking", total=sum(len(part.names) * len(part.groups) for part in parts))
-        report = LookaheadReport.of(
-            check_lookahead(
-                part.names, part.make, part.groups, part.warmups, plan.data,
-                seed=plan.settings.values.run.seed, cuts=cuts, progress=lambda: bar.advance(task),
-            )
-            for part in parts
-        )  # fmt: skip
+        task = bar.add_task("checking", total=len(plan.forecasters) * len(plan.groups))
+        report = check_lookahead(plan, cuts=cuts, progress=lambda: bar.advance(task))
     if json:
         common.print_json(
             {
@@ -87,7 +80,7 @@ def lookahead(
             }
         )  # fmt: skip
     else:
-        print(f"{report.cuts} cuts, {report.forecasts} forecasts made again: {len(report.leaks)} changed")
+        print(f"{report.cuts} cuts, {report.forecasts} forecasts reproduced: {len(report.leaks)} changed")
         for leak in report.leaks[:10]:
             print(
                 f"  {leak.forecaster} {leak.competition} {leak.asset}: the forecast requested at "
@@ -112,11 +105,13 @@ def warmup(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Tell how far the first forecast still depends on where the warm-up began.
+    """Check that states follow one rule from bars, and that it reaches back far enough.
 
-    The warm-up is cut to a half and to three quarters; the spread of the
-    paths at their end is compared with that after the whole. Exit code 1 if
-    it changes by more than the tolerance.
+    A state is a function of the model and the bars since an origin that
+    depends on the clock alone: states of the replay are made from scratch and
+    compared bit for bit. Then the warm-up is cut to a half and to three
+    quarters: the spread of the first paths may change by the tolerance at
+    most. Exit code 1 if a rule differs or a warm-up is too short.
 
     Example:
 
@@ -125,34 +120,30 @@ def warmup(
     from ewmalab.replay.checks import check_warmup
 
     plan = _plan(start, 1.0, forecaster, assets, competitions, rules, feed, config, set_)
-    rows = [
-        row
-        for part in plan.parts()
-        for row in check_warmup(
-            part.names, part.make, part.groups, part.warmups, plan.data, seed=plan.settings.values.run.seed
-        )
-    ]
+    rows = check_warmup(plan, tolerance=tolerance / 100)
     worst = max((max(abs(r.half), abs(r.three_quarters)) for r in rows), default=0.0)
+    verdicts = {row.verdict for row in rows}
     if json:
         from dataclasses import asdict
 
         common.print_json({"rows": [asdict(r) for r in rows], "worst": worst, "tolerance": tolerance / 100})
     else:
-        print(
-            common.table(
-                ("forecaster", "competition", "asset", "warm-up (h)", "from half", "from 3/4"),
-                (
-                    (r.forecaster, r.competition, r.asset, f"{r.hours:g}", f"{100 * r.half:+.2f} %",
-                     f"{100 * r.three_quarters:+.2f} %") for r in rows
-                ),
+        cells = [
+            (
+                *(r.forecaster, r.competition, r.asset, f"{r.days:g}"),
+                *(f"{100 * r.half:+.2f} %", f"{100 * r.three_quarters:+.2f} %", r.verdict),
             )
-        )  # fmt: skip
-        print("\nchange of the volatility of the first forecast when the warm-up begins later")
-    if worst > tolerance / 100:
-        common.say(
-            f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup_1m_hours "
-            "or replay.warmup_5m_days"
-        )
+            for r in rows
+        ]
+        columns = ("forecaster", "competition", "asset", "days", "from half", "from 3/4", "verdict")
+        print(common.table(columns, cells))
+        print("\nfrom half, from 3/4: change of the first forecast's volatility with that part of the warm-up")
+        print(f"{sum(r.states for r in rows)} states made from scratch: {sum(r.differing for r in rows)} differ")
+    if "rule differs" in verdicts:
+        common.say("states of the replay are not those of the bars since their origin")
+    if "too short" in verdicts:
+        common.say(f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup")
+    if verdicts - {"sufficient"}:
         raise typer.Exit(1)
 
 
@@ -166,9 +157,11 @@ def parity(
 ) -> None:
     """Prove that live answers are what a replay makes of the same bars.
 
-    Every logged answer is made again from the cached bars, with the settings
+    Every logged answer is reproduced from the cached bars, with the settings
     recorded with it: state, paths and bytes must be the same, bit for bit.
-    Exit code 1 if one differs.
+    Then a backtest replays the prompts from their request times alone: its
+    paths must be those that were sent, unless a bar reached the miner late or
+    was revised since. Exit code 1 if one differs.
 
     Example:
 
@@ -177,24 +170,52 @@ def parity(
     loaded = common.settings(config, set_, {"live.log_dir": log_dir, "live.state_dir": state_dir})
     from ewmalab.live.audit.answer_log import LiveLog
     from ewmalab.live.audit.parity import check_parity
-    from ewmalab.times import iso
 
     log = LiveLog.read(loaded.values.live.log_dir)
     with common.progress(quiet=json) as bar:
         task = bar.add_task("checking", total=len(log.answers))
         report = check_parity(log, loaded, progress=lambda: bar.advance(task))
-    differing = [
-        {"competition": d.record["competition"], "asset": d.record["asset"],
-         "start": iso(d.record["start_time"]), "what": d.what}
-        for d in report.differences
-    ]  # fmt: skip
+    backtest = report.backtest
     if json:
-        common.print_json({"answers": report.answers, "identical": report.identical, "differences": differing})
+        common.print_json(
+            {
+                "answers": report.answers,
+                "identical": report.identical,
+                "differences": _differences(report.differences),
+                "backtest": {
+                    "same": backtest.same,
+                    "late": backtest.late,
+                    "amended": backtest.amended,
+                    "differences": _differences(backtest.differences),
+                },
+            }
+        )
     else:
-        print(f"{report.answers} answers made again: {report.identical} identical, bit for bit")
-        for row in differing[:10]:
+        print(f"{report.answers} answers reproduced: {report.identical} identical, bit for bit")
+        for row in _differences(report.differences)[:10]:
             print(f"  {row['competition']} {row['asset']} {row['start']}: {row['what']}")
-        if log.torn:
-            print(f"{log.torn} lines of the log were cut by a crash and left out")
-    if report.differences:
+        print(f"a backtest of the same prompts: {backtest.same} of {report.answers} have the paths that were sent")
+        if backtest.late:
+            print(f"  {backtest.late} were answered before a bar that was closed had arrived")
+        if backtest.amended:
+            print(f"  {backtest.amended} rested on bars that were revised or completed since")
+        for row in _differences(backtest.differences)[:10]:
+            print(f"  {row['competition']} {row['asset']} {row['start']}: {row['what']}")
+        if report.torn:
+            print(f"{report.torn} lines of the log were cut by a crash and left out")
+    if report.differences or backtest.differences:
         raise typer.Exit(1)
+
+
+def _differences(found: Any) -> list[dict[str, str]]:
+    from ewmalab.times import iso
+
+    return [
+        {
+            "competition": d.record["competition"],
+            "asset": d.record["asset"],
+            "start": iso(d.record["start_time"]),
+            "what": d.what,
+        }
+        for d in found
+    ]

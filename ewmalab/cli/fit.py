@@ -1,4 +1,4 @@
-"""``ewmalab fit``: what `seasonal-har` knows, from cached bars."""
+"""``ewmalab fit``: what a forecaster learns from cached bars."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from ewmalab.cli import common
 def fit(
     start: Annotated[str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).")],
     days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
-    forecaster: Annotated[str, typer.Option("--forecaster", "-f", help="seasonal-har.")] = "seasonal-har",
+    forecaster: Annotated[
+        str, typer.Option("--forecaster", "-f", help="seasonal-har, or a plug-in with a fit.")
+    ] = "seasonal-har",
     assets: common.AssetsOption = None,
     feed: common.FeedOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of seasonal_har.folder.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of fit.folder.")] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Estimate seasonality, volatility curve and shocks from cached bars.
+    """Estimate what a forecaster learns from cached bars.
 
-    Writes a small artifact, named by its content. An asset that is not in it
-    takes what the fitted ones of its class have in common. The fit sees the
-    bars that are closed a request's lead before the end of the days: prompts
-    that start there can be answered with it, earlier ones are refused.
+    Writes a small artifact, named by its content. For seasonal-har: season,
+    volatility curve and shocks; an asset that is not in it takes what the
+    fitted ones of its class have in common. The fit sees the bars that are
+    closed a request's lead before the end of the days: prompts that start
+    there can be answered with it, earlier ones are refused.
 
     Examples:
 
@@ -39,16 +40,15 @@ def fit(
     from time import perf_counter
 
     from ewmalab.errors import MissingDataError
-    from ewmalab.forecast.seasonal_har.artifact import write_artifact
-    from ewmalab.forecast.seasonal_har.fit import fit as run
+    from ewmalab.forecast.load import load_forecaster
+    from ewmalab.forecast.protocol import Explained
     from ewmalab.market.feeds.make import cache_name
     from ewmalab.market.remote import open_cache
+    from ewmalab.replay.fits import make_artifact, write_artifact
     from ewmalab.rulebook import load_rulebook
     from ewmalab.times import DAY, iso
 
-    if forecaster != "seasonal-har":
-        raise typer.BadParameter(f"{forecaster!r}: only seasonal-har is fitted", param_hint="--forecaster")
-    loaded = common.settings(config, set_, {"data.feed": feed, "seasonal_har.folder": str(output) if output else None})
+    loaded = common.settings(config, set_, {"data.feed": feed, "fit.folder": str(output) if output else None})
     values, rulebook, began = loaded.values, load_rulebook(), perf_counter()
     begin = common.when(start)
     end = begin + round(days * DAY) - values.replay.request_lead
@@ -60,28 +60,33 @@ def fit(
         bars = {asset: own for asset, own in bars.items() if len(own) or assets}
         if not any(len(own) for own in bars.values()):
             raise MissingDataError(f"the cache has no bars of {name} in that time; see `ewmalab data list`")
-        artifact = run(bars, rulebook, end=end, feed=name, windows=values.seasonal_har.shocks == "windows")
-        path = write_artifact(artifact, Path(values.seasonal_har.folder))
+        artifact = make_artifact(forecaster, bars, loaded, rulebook, end=end, feed=name)
+        path = write_artifact(artifact, Path(values.fit.folder))
     seconds = perf_counter() - began
+    maker: object = load_forecaster(forecaster, rulebook.asset(chosen[0]), loaded)
+    numbers = artifact.fit.numbers
+    table = maker.fit_table(numbers) if isinstance(maker, Explained) else {asset: {} for asset in artifact.seen}
+    left_out = {asset: seen["bars"] for asset, seen in artifact.seen.items() if asset not in table}
     if json:
         common.print_json(
             {
-                "artifact": str(path), "end": artifact["end"], "assets": list(artifact["assets"]),
-                "left_out": artifact["left_out"], "seconds": round(seconds, 3),
+                "artifact": str(path),
+                "forecaster": artifact.forecaster,
+                "end": iso(artifact.fit.end),
+                "assets": list(table),
+                "left_out": left_out,
+                "seconds": round(seconds, 3),
             }
-        )  # fmt: skip
+        )
         return
+    extra = list(next(iter(table.values()), {}))
     rows = [
-        (asset, f"{entry['seen']['first'][:10]} to {entry['seen']['last'][:10]}", f"{entry['seen']['bars']:,}",
-         *(_shape(entry["shocks"].get(step)) for step in ("300", "60")))
-        for asset, entry in artifact["assets"].items()
-    ]  # fmt: skip
-    print(common.table(("asset", "days", "bars", "24h: scale, nu", "1h: scale, nu"), rows))
-    for asset, count in artifact["left_out"].items():
+        (asset, f"{seen['first'][:10]} to {seen['last'][:10]}", f"{seen['bars']:,}", *table[asset].values())
+        for asset, seen in artifact.seen.items()
+        if asset in table
+    ]
+    print(common.table(("asset", "days", "bars", *extra), rows))
+    for asset, count in left_out.items():
         print(f"{asset}: {count:,} bars are too few: it takes what others of its class share")
-    print(f"fitted on bars of {name} closed by {iso(end)}, {seconds:.1f} s")
-    print(f"artifact: {path}\nuse it:   --set seasonal_har.artifact={path}")
-
-
-def _shape(shocks: dict[str, float] | None) -> str:
-    return "" if shocks is None else f"{shocks['scale']:.2f}, {shocks['nu']:g}"
+    print(f"fitted on bars of {name} closed by {iso(artifact.fit.end)}, {seconds:.1f} s")
+    print(f"artifact: {path}\nuse it:   --set fit.artifacts='[\"{path}\"]'")

@@ -15,14 +15,16 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
-from ewmalab.forecast.seasonal_har.artifact import seasonal_har
+from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import asset_parameters
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
-BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": seasonal_har}
+BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": SeasonalHar}
+FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
+"""Sections of the settings that hold parameters of forecasters."""
 
 
 def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Forecaster[Any]:

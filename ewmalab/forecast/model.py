@@ -1,96 +1,233 @@
-"""The state that live answers rest on: a function of the bars of the last days, and of nothing else."""
+"""A forecaster with the one rule that makes its state from bars: replay, sweeps, live, parity and checks all use it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
+from ewmalab.errors import ForecasterError
 from ewmalab.forecast.load import apply_preset, code_version, factory_of, load_forecaster
-from ewmalab.forecast.protocol import Forecaster
+from ewmalab.forecast.paths import check_paths
+from ewmalab.forecast.protocol import Ageing, Fittable, Forecaster, LogReturns, Numbers, Prompt, ScaleFree
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import ReplaySettings, asset_parameters, asset_value
-from ewmalab.times import DAY
+from ewmalab.settings.schema import asset_parameters, asset_value
+from ewmalab.times import DAY, MINUTE, iso
 
-
-def warmup_of(asset: str, settings: ReplaySettings) -> int:
-    """Return the length of an asset's warm-up in seconds, whole days: the longest of any prompt's."""
-    hours = asset_value(settings.warmup_1m_hours, asset)
-    days = asset_value(settings.warmup_5m_days, asset)
-    return DAY * max(1, -int(-max(hours * 3600, days * DAY) // DAY))
+DEFAULT_WARMUP = 5 * DAY
+"""Past of a forecaster that does not say what it wants, seconds."""
 
 
 def origin_of(newest: int, warmup: int) -> int:
-    """Return the label from which a state is made: the warm-up's length before the midnight before the newest bar.
+    """Return the label of the first bar of a state: the warm-up's length before the midnight before the newest bar.
 
-    The warm-up begins anew at each midnight, so a state has a bounded past: it can be made again from the bars of the
-    last days, bit for bit, whatever was lost, and however long the process has run.
+    The warm-up begins anew at each midnight (UTC). A state therefore has a bounded past that depends on the clock
+    alone: it does not matter where a replay began or for how long a process has run.
 
     Examples
     --------
-    >>> from ewmalab.rulebook import iso, parse_time
+    >>> from ewmalab.times import iso, parse_time
     >>> iso(origin_of(parse_time("2026-01-15T14:00"), 5 * 86_400))
     '2026-01-10T00:00:00Z'
     """
     return newest - newest % DAY - warmup
 
 
+def warmup_of(forecaster: object, asset: str, settings: LoadedSettings) -> int:
+    """Return how much past a forecaster's state is made from: seconds, whole days.
+
+    The setting ``replay.warmup`` if it is not 0, else what the forecaster asks for.
+    """
+    wanted = asset_value(settings.values.replay.warmup, asset) or getattr(forecaster, "warmup", DEFAULT_WARMUP)
+    return DAY * max(1, -int(-wanted // DAY))
+
+
 @dataclass(frozen=True)
+class Fit:
+    """What a forecaster was fitted with.
+
+    Attributes
+    ----------
+    end : int
+        Bars closed by then were seen: a prompt requested earlier is refused.
+    numbers : mapping
+    digest : str
+        Equal digests mean equal numbers.
+    """
+
+    end: int
+    numbers: Numbers
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A forecaster as live processes use it.
+    """A forecaster of one asset, and how its state follows from bars.
 
     Attributes
     ----------
     name : str
         As in the settings: ``ewma``, ``ewma@seed``, ``package.module:attribute``.
+    asset : Asset
     forecaster : Forecaster
-    parameters : str
-        Digest of its parameters and code: a state saved under another digest is made again from its bars.
     warmup : int
-        Seconds.
+        Seconds, whole days.
+    stale_after : int
+        Seconds without a bar after which the state ages by the forecaster's own rule.
+    fit : Fit or None
+    given : mapping
+        All that shaped the forecaster, besides code: for `parameters`.
     """
 
     name: str
+    asset: Asset
     forecaster: Forecaster[Any]
-    parameters: str
     warmup: int
+    stale_after: int
+    fit: Fit | None = None
+    given: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, name: str, asset: Asset, settings: LoadedSettings) -> Model:
-        """Make a forecaster of one asset; errors as in `load_forecaster`."""
+    def of(cls, name: str, asset: Asset, settings: LoadedSettings, fit: Fit | None = None) -> Model:
+        """Make the model of an asset.
+
+        Parameters
+        ----------
+        name : str
+        asset : Asset
+        settings : LoadedSettings
+        fit : Fit, optional
+            Of a forecaster that is `Fittable`.
+
+        Raises
+        ------
+        ForecasterError, ConfigError
+            As in `load_forecaster`.
+        """
         forecaster = load_forecaster(name, asset, settings)
+        warmup = warmup_of(forecaster, asset.symbol, settings)
+        if fit is not None and isinstance(forecaster, Fittable):
+            forecaster = forecaster.with_fit(fit.numbers)
         base, preset = apply_preset(name, settings)
-        section = factory_of(base)[1]
-        warmup = warmup_of(asset.symbol, settings.values.replay)
-        parts = {
+        given = {
             "forecaster": base,
-            "parameters": asset_parameters(getattr(preset.values, section), asset.symbol),
+            "parameters": asset_parameters(getattr(preset.values, factory_of(base)[1]), asset.symbol),
             "asset": repr(asset),
             "warmup": warmup,
-            "code": code_version(base),
+            "fit": fit.digest if fit else None,
         }
-        digest = hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        return cls(name, forecaster, digest, warmup)
+        return cls(name, asset, forecaster, warmup, settings.values.live.stale_after, fit, given)
+
+    @cached_property
+    def parameters(self) -> str:
+        """Return a digest of parameters and code: a state saved under another one is made anew from its bars."""
+        parts = {**(self.given or {}), "code": code_version(self.name.partition("@")[0])}
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def origin(self, newest: int) -> int:
+        """Return the label of the first bar of a state whose newest bar has the label `newest`."""
+        return origin_of(newest, self.warmup)
+
+    def is_stale(self, newest: int, when: int) -> bool:
+        """Tell whether the market has been silent for so long at a time that the state ages."""
+        return when - (newest + MINUTE) > self.stale_after
 
     def state_of(self, bars: Bars) -> Any:
-        """Return the state after bars, the newest included: that of the bars since `origin_of`.
+        """Return the state after bars, the newest included: that of the bars since `origin`.
 
         Parameters
         ----------
         bars : Bars
             At least one; those before the origin do not count.
         """
-        origin = origin_of(int(bars.timestamp[-1]), self.warmup)
-        return self.forecaster.update(
-            self.forecaster.initial_state(), bars.between(origin, int(bars.timestamp[-1]) + 1)
-        )
+        newest = int(bars.timestamp[-1])
+        since = bars.between(self.origin(newest), newest + 1)
+        return self.forecaster.update(self.forecaster.initial_state(), since)
+
+    def paths(self, state: Any, newest: int, prompt: Prompt, seed: int) -> LogReturns:
+        """Return the paths that answer a prompt.
+
+        Parameters
+        ----------
+        state : object
+            From `state_of`.
+        newest : int
+            Label of its newest bar.
+        prompt : Prompt
+        seed : int
+
+        Returns
+        -------
+        (steps + 1, num_simulations) float32
+            Cumulative log-returns from the anchor.
+
+        Raises
+        ------
+        ForecasterError
+            If the fit has seen the prompt's future, or the paths break the protocol.
+        """
+        self.refuse_seen([prompt])
+        if isinstance(self.forecaster, Ageing) and self.is_stale(newest, prompt.request_time):
+            state = self.forecaster.aged(state, prompt.request_time)
+        return check_paths(self.forecaster, self.forecaster.simulate(state, prompt, prompt.stream(seed)), prompt)
+
+    def refuse_seen(self, prompts: Iterable[Prompt]) -> None:
+        """Refuse prompts from before the end of the fit.
+
+        Raises
+        ------
+        ForecasterError
+        """
+        if self.fit is None:
+            return
+        for prompt in prompts:
+            if prompt.request_time < self.fit.end:
+                raise ForecasterError(
+                    f"{self.name} was fitted on bars up to {iso(self.fit.end)} and is asked for a forecast at "
+                    f"{iso(prompt.request_time)}: the fit has seen that future; fit on earlier bars, or along the way "
+                    "(--refit 1d)"
+                )
+
+    def relative_volatilities(
+        self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
+    ) -> npt.NDArray[np.float64]:
+        """Return `ScaleFree.relative_volatilities` of the states that `state_of` gives.
+
+        Parameters
+        ----------
+        bars : Bars
+            From the first state's origin on.
+        known : (p,) int64
+            How many of them each state has seen, at least one.
+        time_increment : int
+            Of the prompts, seconds.
+
+        Returns
+        -------
+        (p,) float64
+        """
+        forecaster = self.forecaster
+        assert isinstance(forecaster, ScaleFree)
+        newest = bars.timestamp[known - 1]
+        origins = newest - newest % DAY - self.warmup
+        found = np.empty(len(known))
+        for origin in np.unique(origins).tolist():
+            here = origins == origin
+            first = int(np.searchsorted(bars.timestamp, origin))
+            since = bars.rows(first, int(known[here].max()))
+            found[here] = forecaster.relative_volatilities(since, known[here] - first, time_increment)
+        return found
 
 
-class Tracker:
+class RunningState:
     """Follows growing bars one step at a time; the state is always that of `Model.state_of`, bit for bit."""
 
     def __init__(self, model: Model) -> None:
@@ -99,12 +236,20 @@ class Tracker:
         self._origin = self._newest = -1
 
     def follow(self, bars: Bars, *, amended: bool = False) -> Any:
-        """Return the state after all of `bars`; `amended` says that some of those seen before have changed."""
+        """Return the state after all of `bars`.
+
+        Parameters
+        ----------
+        bars : Bars
+            At least one.
+        amended : bool
+            Whether some of those seen before have changed.
+        """
         newest = int(bars.timestamp[-1])
-        origin = origin_of(newest, self.model.warmup)
+        origin = self.model.origin(newest)
         if amended or origin != self._origin or newest < self._newest:
             self.state = self.model.state_of(bars)
-        else:
+        elif newest > self._newest:
             self.state = self.model.forecaster.update(self.state, bars.between(self._newest + 1, newest + 1))
         self._origin, self._newest = origin, newest
         return self.state
@@ -112,4 +257,14 @@ class Tracker:
     def adopt(self, state: Any, newest: int) -> None:
         """Go on from a state that `Model.state_of` gave for bars up to `newest`."""
         self.state, self._newest = state, newest
-        self._origin = origin_of(newest, self.model.warmup)
+        self._origin = self.model.origin(newest)
+
+
+def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
+    """Return a digest of a state."""
+    return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def paths_digest(paths: LogReturns) -> str:
+    """Return the sha256 of paths: of their shape and their bits."""
+    return hashlib.sha256(repr(paths.shape).encode() + paths.tobytes()).hexdigest()

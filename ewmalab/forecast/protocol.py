@@ -12,9 +12,12 @@ import numpy.typing as npt
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
+from ewmalab.rulebook import Asset
 from ewmalab.times import MINUTE
 
 LogReturns = npt.NDArray[np.float32]
+Numbers = Mapping[str, Any]
+"""What a fit found: plain numbers, texts, lists and tables, as JSON holds them."""
 State = TypeVar("State")
 StateOut = TypeVar("StateOut", covariant=True)
 
@@ -63,7 +66,8 @@ class Forecaster(Protocol[State]):
     """Keeps a state per asset and simulates paths from it: pure, clock-free, safe to share between threads.
 
     A forecaster belongs to one asset. It is made by a factory ``factory(asset, **parameters)``, where `asset` is an
-    `ewmalab.rulebook.Asset` and the parameters come from the settings.
+    `ewmalab.rulebook.Asset` and the parameters come from the settings. An attribute ``warmup`` (seconds), if it has
+    one, says how much past its state wants; without it that is `ewmalab.forecast.model.DEFAULT_WARMUP`.
     """
 
     def initial_state(self) -> State:
@@ -96,6 +100,60 @@ class Forecaster(Protocol[State]):
         ForecasterError
             If the version or a field is unknown.
         """
+        ...
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """A forecaster whose numbers are estimated from bars: by ``ewmalab fit``, along a replay, and live.
+
+    The factory makes it without a fit. Reading and writing files is not its work: it returns numbers and takes them.
+    """
+
+    def fit(
+        self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
+    ) -> Numbers:
+        """Return what is estimated, for all assets at once; it does not depend on the asset of `self`.
+
+        Parameters
+        ----------
+        bars : mapping of asset to Bars
+            Closed minute bars, all of them known at `end`.
+        assets : mapping of asset to Asset
+            Of the same keys.
+        end : int
+            The fit's present, seconds since 1970-01-01 UTC.
+        prior : mapping, optional
+            Numbers of an earlier fit to shrink towards.
+
+        Raises
+        ------
+        MissingDataError
+            If the bars are too few.
+        """
+        ...
+
+    def with_fit(self, numbers: Numbers) -> Forecaster[Any]:
+        """Return the forecaster of the same asset and parameters that uses a fit.
+
+        Raises
+        ------
+        ForecasterError
+            If the numbers are not those of such a fit.
+        """
+        ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A `Fittable` that tells people about its fits."""
+
+    def fit_remark(self, numbers: Numbers | None) -> str:
+        """Return what a user should know about the fit for this asset (None: there is none yet), or an empty text."""
+        ...
+
+    def fit_table(self, numbers: Numbers) -> Mapping[str, Mapping[str, str]]:
+        """Return, by asset, a few columns that describe its fit."""
         ...
 
 

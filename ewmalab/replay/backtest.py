@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
-from ewmalab.forecast.load import load_forecaster
-from ewmalab.forecast.protocol import Forecaster
-from ewmalab.forecast.seasonal_har.refit import boundary
+from ewmalab.forecast.model import Model
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.manifest import Partition
 from ewmalab.market.remote import local_cache, open_cache
-from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
+from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed
 from ewmalab.replay.engine import Row, replay
-from ewmalab.replay.fits import Fits, Part, fit_remarks, refitted
+from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import SeasonalHarSettings, Settings
-from ewmalab.times import DAY
+from ewmalab.settings.schema import Settings
+from ewmalab.times import DAY, iso
+from ewmalab.units import format_duration
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,10 @@ class BacktestPlan:
     start, days : int
         First second, and length.
     groups : dict of (competition, asset) to prompts
-    warmups : dict of (competition, asset) to int
-        Label of the first warm-up bar.
     data : ReplayData
     options : dict
         The choices that are not settings, for the record.
-    fits : mapping of str to Fits
+    refits : mapping of str to Refits
         By name, of the forecasters that are fitted along the way.
     """
 
@@ -61,38 +59,35 @@ class BacktestPlan:
     start: int
     days: float
     groups: dict[Group, list[Scheduled]]
-    warmups: dict[Group, int]
     data: ReplayData
     options: dict[str, Any] = field(default_factory=dict)
-    fits: Mapping[str, Fits] = field(default_factory=dict)
+    refits: Mapping[str, Refits] = field(default_factory=dict)
 
     @property
     def prompts(self) -> int:
         """Return the number of prompts, once per forecaster."""
         return len(self.forecasters) * sum(len(items) for items in self.groups.values())
 
-    def make(self, name: str, asset: str) -> Forecaster[Any]:
-        """Return a forecaster for an asset, as the settings have it: one that is fitted along the way is not fitted."""
-        return load_forecaster(name, self.rulebook.asset(asset), self.settings)
+    def model(self, name: str, asset: str, when: int) -> Model:
+        """Return the model that answers for an asset at a time."""
+        if name in self.refits:
+            return self.refits[name].model_at(when, asset)
+        return load_model(name, self.rulebook.asset(asset), self.settings)
 
-    def parts(self) -> Iterator[Part]:
-        """Yield what the same forecasters answer: all prompts, except where one is fitted along the way."""
-        fixed = tuple(name for name in self.forecasters if name not in self.fits)
-        if fixed:
-            yield Part(fixed, self.groups, self.warmups, self.rulebook, self.settings)
-        for fits in self.fits.values():
-            yield from fits.parts(self.groups)
+    def stretches(self, name: str, group: Group) -> Iterator[tuple[Model, list[Scheduled]]]:
+        """Yield a forecaster's models with the prompts that each answers: one, or one after each fit."""
+        items = self.groups[group]
+        if name in self.refits:
+            yield from self.refits[name].stretches(group[1], items)
+        else:
+            yield self.model(name, group[1], self.start), items
 
     def run(self, *, threads: int, progress: Callable[[int], None] | None = None) -> list[Row]:
         """Replay all prompts."""
-        rows = []
-        for part in self.parts():
-            rows += replay(
-                part.names, part.make, part.groups, part.warmups, self.data,
-                seed=self.settings.values.run.seed, threads=threads, progress=progress,
-            )  # fmt: skip
-        order = {name: i for i, name in enumerate(self.forecasters)}
-        return sorted(rows, key=lambda row: (order[row.forecaster], row.prompt))
+        seed = self.settings.values.run.seed
+        return replay(
+            self.forecasters, self.stretches, self.groups, self.data, seed=seed, threads=threads, progress=progress
+        )
 
     def truth(self) -> dict[str, dict[str, float]]:
         """Return the true parameters of the synthetic market, by asset; empty for real bars."""
@@ -106,22 +101,36 @@ class BacktestPlan:
         return {asset: market.truth(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)}
 
     def warnings(self) -> list[str]:
-        """Return what a user should know about fits and scored prices before trusting the scores."""
+        """Return what a user should know about fits, warm-ups and scored prices before trusting the scores."""
         assets = [self.rulebook.asset(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)]
         return [
             *(
                 f"note: {line}"
                 for name in self.forecasters
-                if name not in self.fits
+                if name not in self.refits
                 for line in fit_remarks(name, self.settings, assets)
             ),
+            *self._short_warmups(),
             *self._scored_elsewhere(),
         ]
 
     def remarks(self) -> list[str]:
         """Return what became known of fits along the way."""
-        return [f"note: {name}: {words} ({count} {'fits' if count > 1 else 'fit'})"
-                for name, fits in self.fits.items() for words, count in fits.said.items()]  # fmt: skip
+        return [
+            f"note: {name}: {words} ({count} {'fits' if count > 1 else 'fit'})"
+            for name, fits in self.refits.items()
+            for words, count in fits.remarks.items()
+        ]
+
+    def _short_warmups(self) -> list[str]:
+        if not self.data.short:
+            return []
+        wanted = {
+            name: self.model(name, asset, self.start).warmup for name in self.forecasters for asset in self.data.short
+        }
+        asks = ", ".join(f"{name} {format_duration(warmup)}" for name, warmup in wanted.items())
+        starts = ", ".join(f"{asset} from {iso(label)} on" for asset, label in self.data.short.items())
+        return [f"note: the first states are made from less past than asked for ({asks}): the cache has {starts}"]
 
     def _scored_elsewhere(self) -> list[str]:
         scored = self.settings.values.data.scored_feed or self.settings.values.data.feed
@@ -142,7 +151,8 @@ class BacktestPlan:
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
-        del settings["feeds"]["pyth"]["api_key"], settings["live"], settings["seasonal_har"]["folder"]
+        del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"]
+        settings["live"] = {"stale_after": settings["live"]["stale_after"]}
         return {
             "kind": "backtest",
             "settings": settings,
@@ -207,54 +217,61 @@ def plan_backtest(
         request_lead=values.replay.request_lead, num_simulations=num_simulations,
     )  # fmt: skip
     groups = group_prompts(scheduled)
-    for name in names:
-        load_forecaster(name, rulebook.asset(scheduled[0].prompt.asset), settings)  # fail before reading bars
+    warmups = {
+        asset: max(_warmup(name, asset, settings, rulebook) for name in names)
+        for asset in dict.fromkeys(asset for _, asset in groups)
+    }
     feed = cache_name(values.data.feed, values)
     scored = cache_name(values.data.scored_feed or values.data.feed, values)
-    needs = needed(groups, values.replay)
+    needs = needed(groups, warmups)
     if now is not None and "simulated" in (values.data.feed, values.data.scored_feed):
         source, cache = make_feed("simulated", values, rulebook), local_cache(values.data.cache_dir)
-        for asset, ranges in needs.items():
-            fetch_missing(cache, source, asset, min(a for a, _ in ranges), max(b for _, b in ranges), now=now)
+        for asset, need in needs.items():
+            begin, end = min(need.origin, need.scored[0]), max(need.last, need.scored[1])
+            fetch_missing(cache, source, asset, begin, end, now=now)
     data = load_data(open_cache(values.data.cache_dir), needs, feed, scored, partial=partial)
-    fits = {}
+    refits = {}
     for name in names:
-        own = refitted(name, settings)
-        if own is not None:
-            seen, partitions = _history(own, groups, settings, rulebook, feed, now)
-            fits[name] = Fits(name, settings, rulebook, seen, feed, list(needs))
-            data = ReplayData(data.model, data.realised, {**data.partitions, **partitions})
-    return BacktestPlan(
-        settings, rulebook, choice, names, start, days, groups,
-        {group: warmup_start(items[0].prompt, values.replay) for group, items in groups.items()},
-        data,
-        {
-            "competitions": list(competitions) if competitions else None,
-            "assets": list(assets) if assets else None,
-            "cadence": cadence,
-            "num_simulations": num_simulations,
-            "partial": partial,
-            "prompts": _digest(prompts) if prompts else None,
-        },
-        fits,
-    )  # fmt: skip
+        if refitted(name, settings, rulebook):
+            seen, partitions = _history(groups, settings, rulebook, feed, now)
+            refits[name] = Refits(name, settings, rulebook, seen, feed, list(needs))
+            data = replace(data, partitions={**data.partitions, **partitions})
+    options = {
+        "competitions": list(competitions) if competitions else None,
+        "assets": list(assets) if assets else None,
+        "cadence": cadence,
+        "num_simulations": num_simulations,
+        "partial": partial,
+        "prompts": _digest(prompts) if prompts else None,
+    }
+    return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
+
+
+def _warmup(name: str, asset: str, settings: LoadedSettings, rulebook: Rulebook) -> int:
+    """Return a forecaster's warm-up; a forecaster that cannot be made fails here, before bars are read."""
+    if refitted(name, settings, rulebook):
+        return Model.of(name, rulebook.asset(asset), settings).warmup
+    return load_model(name, rulebook.asset(asset), settings).warmup
 
 
 def _history(
-    own: SeasonalHarSettings, groups: Mapping[Group, Sequence[Scheduled]], settings: LoadedSettings,
-    rulebook: Rulebook, feed: str, now: int | None,
-) -> tuple[dict[str, Bars], dict[str, Partition]]:  # fmt: skip
+    groups: Mapping[Group, Sequence[Scheduled]],
+    settings: LoadedSettings,
+    rulebook: Rulebook,
+    feed: str,
+    now: int | None,
+) -> tuple[dict[str, Bars], dict[str, Partition]]:
     """Read the bars that the fits along a replay see, as far back as there are any."""
-    values = settings.values
+    values, own = settings.values, settings.values.fit
     times = [item.prompt.request_time for items in groups.values() for item in items]
-    begin, end = boundary(min(times), own.refit) - own.history, boundary(max(times), own.refit)
+    begin, end = boundary(min(times), own.every) - own.history, boundary(max(times), own.every)
     bars: dict[str, Bars] = {}
     partitions: dict[str, Partition] = {}
     for asset in own.assets or dict.fromkeys(asset for _, asset in groups):
+        rulebook.asset(asset)
         if now is not None and values.data.feed == "simulated":
             cache = local_cache(values.data.cache_dir)
             fetch_missing(cache, make_feed("simulated", values, rulebook), asset, begin, end, now=now)
-        rulebook.asset(asset)
         seen, entries = open_cache(values.data.cache_dir).read_with_fingerprint(feed, asset, begin, end)
         if len(seen):
             bars[asset] = seen
@@ -310,8 +327,8 @@ def check_settings(settings: Settings, rulebook: Rulebook) -> None:
     ConfigError
     """
     known = {"default", *rulebook.symbols}
-    for section in ("replay", "ewma", "random_walk", "seasonal_har"):
-        for key, value in getattr(settings, section):
-            if isinstance(value, dict) and value.keys() - known:
+    for section, table in settings:
+        for key, value in table if isinstance(table, BaseModel) else ():
+            if isinstance(value, dict) and "default" in value and value.keys() - known:
                 wrong = ", ".join(sorted(value.keys() - known))
                 raise ConfigError(f"{section}.{key}: unknown asset {wrong}; known: {', '.join(rulebook.symbols)}")

@@ -1,22 +1,23 @@
-"""Checks of a replay's honesty: what it must not know, and what it must have forgotten."""
+"""Checks of a replay's honesty: what it must not know, and what its states must depend on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from ewmalab.forecast.model import Model, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.data import Group, ReplayData
-from ewmalab.replay.engine import MakeForecaster, simulate
-from ewmalab.replay.knowledge import Walk, walk
-from ewmalab.replay.schedule import Scheduled
+from ewmalab.replay.backtest import BacktestPlan
+from ewmalab.replay.knowledge import Knowledge, moments
 
-_BEFORE = 6  # forecasts made again before each cut: the last one before it, and others further back
+_BEFORE = 6  # forecasts reproduced before each cut: the last one before it, and others further back
+_STATES = 8  # states of each group that the warm-up's check makes from scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +39,12 @@ class LookaheadReport:
     forecasts: int
     leaks: list[Leak]
 
-    @classmethod
-    def of(cls, reports: Iterable[LookaheadReport]) -> LookaheadReport:
-        """Return several reports as one."""
-        found = list(reports)
-        return cls(
-            sum(r.cuts for r in found), sum(r.forecasts for r in found), [leak for r in found for leak in r.leaks]
-        )  # fmt: skip
-
 
 def check_lookahead(
-    names: Sequence[str],
-    make: MakeForecaster,
-    groups: Mapping[Group, list[Scheduled]],
-    warmups: Mapping[Group, int],
-    data: ReplayData,
+    plan: BacktestPlan,
     *,
-    seed: int,
     cuts: int = 12,
-    walk: Walk = walk,
+    knowledge: Knowledge = moments,
     progress: Callable[[], None] | None = None,
 ) -> LookaheadReport:
     """Mutate the future at random cuts and compare forecasts bit for bit.
@@ -66,64 +54,70 @@ def check_lookahead(
 
     Parameters
     ----------
-    names, make, groups, warmups, data, seed, walk
-        As in `ewmalab.replay.engine.replay`.
+    plan : BacktestPlan
     cuts : int
-        Per forecaster, competition and asset; each is tried with every kind of mutation.
-
-    Returns
-    -------
-    LookaheadReport
+        Per forecaster, competition, asset and fit; each is tried with every kind of mutation.
+    knowledge : callable
+        As in `ewmalab.replay.engine.replay`.
+    progress : callable, optional
+        Called after each forecaster, competition, asset and fit.
     """
     leaks: list[Leak] = []
     forecasts = tried = 0
-    for name in names:
-        for (competition, asset), items in groups.items():
-            prompts = [item.prompt for item in items]
-            rng = RandomStream.of(seed, asset, f"lookahead/{competition}", len(prompts)).generator()
-            bars = data.model[asset]
-            bars = bars.rows(int(np.searchsorted(bars.timestamp, warmups[competition, asset])), len(bars))
-            for at in rng.choice(len(prompts), size=min(cuts, len(prompts)), replace=False):
-                chosen = sorted({int(at), *(int(i) for i in rng.integers(0, at + 1, size=_BEFORE - 1))})
-                asked = [prompts[i] for i in chosen]
-                truth = _digests(name, make, bars, asked, seed, walk)
-                # As in a replay, where the states of a block of prompts wait until their paths are drawn.
-                held = _digests(name, make, bars, asked, seed, lambda *given: iter(list(walk(*given))))
-                others = [("walked over before the paths were drawn", held)]
-                for mutation, future in _mutations(bars, prompts[at].request_time, rng):
-                    others.append((mutation, _digests(name, make, future, asked, seed, walk, failures=True)))
-                for mutation, again in others:
-                    forecasts += len(asked)
-                    leaks += [
-                        Leak(name, competition, asset, prompt.request_time, mutation)
-                        for prompt, a, b in zip(asked, truth, again, strict=True)
-                        if a != b
-                    ]
-                tried += 1
-            if progress:
-                progress()
+    for name, (competition, asset), model, prompts in _stretches(plan):
+        rng = RandomStream.of(_seed(plan), asset, f"lookahead/{competition}", len(prompts)).generator()
+        bars = plan.data.model[asset]
+        for at in rng.choice(len(prompts), size=min(cuts, len(prompts)), replace=False):
+            chosen = sorted({int(at), *(int(i) for i in rng.integers(0, at + 1, size=_BEFORE - 1))})
+            asked = [prompts[i] for i in chosen]
+            truth = _digests(plan, model, bars, asked, knowledge)
+            # As in a replay, where the states of a block of prompts wait until their paths are drawn.
+            held = _digests(plan, model, bars, asked, lambda *given: iter(list(knowledge(*given))))
+            others = [("walked over before the paths were drawn", held)]
+            for mutation, future in _mutations(bars, prompts[at].request_time, rng):
+                others.append((mutation, _digests(plan, model, future, asked, knowledge, failures=True)))
+            for mutation, again in others:
+                forecasts += len(asked)
+                leaks += [
+                    Leak(name, competition, asset, prompt.request_time, mutation)
+                    for prompt, a, b in zip(asked, truth, again, strict=True)
+                    if a != b
+                ]
+            tried += 1
+        if progress:
+            progress()
     return LookaheadReport(tried, forecasts, leaks)
 
 
+def _stretches(plan: BacktestPlan) -> Iterator[tuple[str, tuple[str, str], Model, list[Prompt]]]:
+    for name in plan.forecasters:
+        for group in plan.groups:
+            for model, items in plan.stretches(name, group):
+                yield name, group, model, [item.prompt for item in items]
+
+
+def _seed(plan: BacktestPlan) -> int:
+    return plan.settings.values.run.seed
+
+
+def _fresh(plan: BacktestPlan, model: Model, prompt: Prompt) -> Model:
+    """Return the same model made anew: what one forecaster remembers must not help another."""
+    return plan.model(model.name, prompt.asset, prompt.request_time)
+
+
 def _digests(
-    name: str,
-    make: MakeForecaster,
-    bars: Bars,
-    prompts: list[Prompt],
-    seed: int,
-    walk: Walk,
-    failures: bool = False,
+    plan: BacktestPlan, model: Model, bars: Bars, prompts: list[Prompt], knowledge: Knowledge, *, failures: bool = False
 ) -> list[str]:
     """Return a hash of each forecast: anchor, its time, and all paths.
 
     With `failures` an error counts as an outcome: another future may well show as one.
     """
     out: list[str] = []
-    forecaster = make(name, prompts[0].asset)
+    model = _fresh(plan, model, prompts[0])
     try:
-        for moment in walk(forecaster, bars, prompts):
+        for moment in knowledge(model, bars, prompts):
             sha = hashlib.sha256(np.float64(moment.anchor).tobytes() + moment.anchor_time.to_bytes(8, "little"))
-            sha.update(simulate(forecaster, moment, seed).tobytes())
+            sha.update(moment.paths(model, _seed(plan)).tobytes())
             out.append(sha.hexdigest())
     except Exception as error:
         if not failures:
@@ -149,51 +143,73 @@ def _mutations(bars: Bars, cut: int, rng: np.random.Generator) -> Iterable[tuple
 
 @dataclass(frozen=True, slots=True)
 class WarmupRow:
-    """How a forecast's volatility changes when its warm-up begins later, relative to the whole warm-up.
+    """How the states of a forecaster, competition and asset follow from bars.
 
     Attributes
     ----------
-    hours : float
-        Length of the whole warm-up.
+    forecaster, competition, asset : str
+    days : float
+        Past that a state is made from, before midnight.
     half, three_quarters : float
         Relative change of the paths' standard deviation at the horizon with that part of the warm-up.
+    states, differing : int
+        States of the replay that were made from scratch too, and how many of them came out otherwise.
+    verdict : {"sufficient", "too short", "rule differs"}
     """
 
     forecaster: str
     competition: str
     asset: str
-    hours: float
+    days: float
     half: float
     three_quarters: float
+    states: int
+    differing: int
+    verdict: Literal["sufficient", "too short", "rule differs"]
 
 
-def check_warmup(
-    names: Sequence[str],
-    make: MakeForecaster,
-    groups: Mapping[Group, list[Scheduled]],
-    warmups: Mapping[Group, int],
-    data: ReplayData,
-    *,
-    seed: int,
-) -> list[WarmupRow]:
-    """Compare the first forecast of each group after the whole warm-up and after parts of it.
+def check_warmup(plan: BacktestPlan, *, tolerance: float = 0.02, knowledge: Knowledge = moments) -> list[WarmupRow]:
+    """Check that states follow the one rule from bars to state, and that it reaches back far enough.
 
-    The same random stream serves all, so a difference is the state's.
+    The rule: a state of the replay is, bit for bit, `Model.state_of` the bars since its origin, wherever the replay
+    began. Its reach: the volatility of the first forecast hardly changes when the warm-up is cut to a half or three
+    quarters. The same random stream serves all, so a difference is the state's.
+
+    Parameters
+    ----------
+    plan : BacktestPlan
+    tolerance : float
+        Largest acceptable relative change of volatility.
+    knowledge : callable
+        As in `ewmalab.replay.engine.replay`; tests replace it to plant another rule.
     """
     rows = []
-    for name in names:
-        for (competition, asset), items in groups.items():
-            prompt, begin = items[0].prompt, warmups[competition, asset]
-            length = prompt.start_time - begin
-
-            def spread(start: int, name: str = name, prompt: Prompt = prompt) -> float:
-                bars = data.model[prompt.asset]
-                bars = bars.rows(int(np.searchsorted(bars.timestamp, start)), len(bars))
-                forecaster = make(name, prompt.asset)
-                moment = next(iter(walk(forecaster, bars, [prompt])))
-                return float(simulate(forecaster, moment, seed)[-1].std())
-
-            whole = spread(begin)
-            half, most = spread(begin + length // 2), spread(begin + length // 4)
-            rows.append(WarmupRow(name, competition, asset, length / 3600, half / whole - 1, most / whole - 1))
+    for name, (competition, asset), model, prompts in _stretches(plan):
+        bars = plan.data.model[asset]
+        kept = np.unique(np.linspace(0, len(prompts) - 1, _STATES).astype(int)).tolist()
+        walked = {i: moment for i, moment in enumerate(knowledge(model, bars, prompts)) if i in kept}
+        differing = sum(
+            state_digest(model.forecaster, moment.state)
+            != state_digest(model.forecaster, model.state_of(bars.known_at(moment.prompt.request_time)))
+            for moment in walked.values()
+        )
+        whole, half, most = (_spread(plan, model, prompts[0], part) for part in (1.0, 0.5, 0.75))
+        change = half / whole - 1, most / whole - 1
+        verdict: Literal["sufficient", "too short", "rule differs"] = "sufficient"
+        if differing:
+            verdict = "rule differs"
+        elif max(map(abs, change)) > tolerance:
+            verdict = "too short"
+        rows.append(
+            WarmupRow(name, competition, asset, model.warmup / 86_400, *change, len(walked), differing, verdict)
+        )
     return rows
+
+
+def _spread(plan: BacktestPlan, model: Model, prompt: Prompt, part: float) -> float:
+    """Return the standard deviation of the paths' ends after a part of the warm-up."""
+    known = plan.data.model[prompt.asset].known_at(prompt.request_time)
+    newest = int(known.timestamp[-1])
+    begin = newest - round(part * (newest - model.origin(newest)))
+    state = model.state_of(known.between(begin, newest + 1))
+    return float(model.paths(state, newest, prompt, _seed(plan))[-1].std())

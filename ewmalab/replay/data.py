@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ewmalab.errors import MissingDataError
+from ewmalab.forecast.model import origin_of
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.market.manifest import Partition
-from ewmalab.market.ranges import Range, union
+from ewmalab.market.ranges import Range, intersect, union
 from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.settings.schema import ReplaySettings, asset_value
 from ewmalab.times import DAY, MINUTE, day_name, iso
 
 Group = tuple[str, str]  # competition, asset
+
+
+MIN_WARMUP = 3 * DAY
+"""Past that a replay insists on, seconds: what a venue that keeps 5000 minute candles can give a live miner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one asset's prompts need.
+
+    Attributes
+    ----------
+    first, last : int
+        First and last request, whole minutes: bars labelled before are closed.
+    warmup : int
+        The longest of the forecasters, seconds.
+    scored : (int, int)
+        Labels of the grids and of one later candle, the settlement witness.
+    """
+
+    first: int
+    last: int
+    warmup: int
+    scored: Range
+
+    @property
+    def origin(self) -> int:
+        """Return the label of the first bar that a state wants."""
+        return origin_of(self.first - MINUTE, self.warmup)
+
+    @property
+    def required(self) -> int:
+        """Return the label from which on bars must be there."""
+        return origin_of(self.first - MINUTE, min(self.warmup, MIN_WARMUP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +64,14 @@ class ReplayData:
         What their paths are scored against.
     partitions : mapping of "feed/asset/date" to Partition
         The files they came from.
+    short : mapping of asset to int
+        Where the cache reaches less far back than the states want: label of the first bar that it answers for.
     """
 
     model: Mapping[str, Bars]
     realised: Mapping[str, Bars]
     partitions: Mapping[str, Partition]
+    short: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def synthetic(self) -> bool:
@@ -50,48 +87,37 @@ def group_prompts(scheduled: Iterable[Scheduled]) -> dict[Group, list[Scheduled]
     return groups
 
 
-def warmup_start(first: Prompt, settings: ReplaySettings) -> int:
-    """Return the label of the first bar that a group's forecasters see: its first start time less the warm-up."""
-    if first.time_increment == MINUTE:
-        length = asset_value(settings.warmup_1m_hours, first.asset) * 3600
-    else:
-        length = asset_value(settings.warmup_5m_days, first.asset) * DAY
-    start = first.start_time - int(length)
-    return start - start % MINUTE
+def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, int]) -> dict[str, Needs]:
+    """Return what each asset's prompts need.
 
-
-def needed(groups: Mapping[Group, list[Scheduled]], settings: ReplaySettings) -> dict[str, tuple[Range, Range]]:
-    """Return, per asset, the label ranges needed by forecasters and by scores.
-
-    A score needs the grid and one later candle, the settlement witness.
+    Parameters
+    ----------
+    groups : mapping of (competition, asset) to prompts
+    warmups : mapping of asset to int
+        The longest of its forecasters, seconds.
     """
-    ranges: dict[str, list[tuple[Range, Range]]] = {}
+    prompts: dict[str, list[Prompt]] = {}
     for (_, asset), items in groups.items():
-        first, last = items[0].prompt, items[-1].prompt
-        end = max(item.prompt.start_time + item.prompt.time_length for item in items)
-        known = (warmup_start(first, settings), last.request_time - last.request_time % MINUTE)
-        ranges.setdefault(asset, []).append((known, (first.start_time, end + 2 * MINUTE)))
-    return {asset: (_hull(k for k, _ in pairs), _hull(t for _, t in pairs)) for asset, pairs in ranges.items()}
-
-
-def _hull(ranges: Iterable[Range]) -> Range:
-    starts, ends = zip(*ranges, strict=True)
-    return min(starts), max(ends)
+        prompts.setdefault(asset, []).extend(item.prompt for item in items)
+    found = {}
+    for asset, asked in prompts.items():
+        requests = [p.request_time - p.request_time % MINUTE for p in asked]
+        scored = min(p.start_time for p in asked), max(p.start_time + p.time_length for p in asked) + 2 * MINUTE
+        found[asset] = Needs(min(requests), max(requests), warmups[asset], scored)
+    return found
 
 
 def load_data(
-    cache: ReadableCache,
-    needs: Mapping[str, tuple[Range, Range]],
-    feed: str,
-    scored_feed: str,
-    *,
-    partial: bool = False,
-    progress: Callable[[str], None] | None = None,
+    cache: ReadableCache, needs: Mapping[str, Needs], feed: str, scored_feed: str, *, partial: bool = False
 ) -> ReplayData:
     """Read what `needed` says from the cache.
 
     Parameters
     ----------
+    cache : Cache or RemoteCache
+    needs : mapping of asset to Needs
+    feed, scored_feed : str
+        Folders of the cache.
     partial : bool
         Accept that realised prices are missing: their prompts stay unscored, each with its reason.
 
@@ -101,26 +127,39 @@ def load_data(
         Naming every missing range and the commands that get them.
     """
     missing: dict[tuple[str, str], list[Range]] = {}
-    for asset, (known, scored) in needs.items():
-        for name, (a, b), optional in ((feed, known, False), (scored_feed, scored, partial)):
-            holes = cache.missing(name, asset, a, b)
-            if holes and not optional:
-                missing[name, asset] = union([*missing.get((name, asset), []), *holes])
+    short: dict[str, int] = {}
+    for asset, need in needs.items():
+        holes = cache.missing(feed, asset, need.origin, need.last)
+        if intersect(holes, [(need.required, need.last)]):
+            missing[feed, asset] = holes
+        elif holes:
+            short[asset] = holes[-1][1]
+        if not partial and (holes := cache.missing(scored_feed, asset, *need.scored)):
+            missing[scored_feed, asset] = union([*missing.get((scored_feed, asset), []), *holes])
     if missing:
         raise MissingDataError(_explain(missing))
     model: dict[str, Bars] = {}
     realised: dict[str, Bars] = {}
     partitions: dict[str, Partition] = {}
-    for asset, (known, scored) in needs.items():
-        if progress:
-            progress(asset)
-        for name, (a, b), into in ((feed, known, model), (scored_feed, scored, realised)):
-            bars, entries = cache.read_with_fingerprint(name, asset, a, b)
-            if into is realised:  # where the next candle is missing, a later one settles the last prompts
-                bars = Bars.concatenate([bars, cache.read(name, asset, b, b + DAY).rows(0, 1)])
-            into[asset] = bars
-            partitions |= {f"{name}/{asset}/{day}": entry for day, entry in entries.items()}
-    return ReplayData(model, realised, partitions)
+    for asset, need in needs.items():
+        model[asset], entries = _known_bars(cache, feed, asset, need)
+        bars, scored = cache.read_with_fingerprint(scored_feed, asset, *need.scored)
+        end = need.scored[1]  # where the next candle is missing, a later one settles the last prompts
+        realised[asset] = Bars.concatenate([bars, cache.read(scored_feed, asset, end, end + DAY).rows(0, 1)])
+        partitions |= {f"{feed}/{asset}/{day}": entry for day, entry in entries.items()}
+        partitions |= {f"{scored_feed}/{asset}/{day}": entry for day, entry in scored.items()}
+    return ReplayData(model, realised, partitions, short)
+
+
+def _known_bars(cache: ReadableCache, feed: str, asset: str, need: Needs) -> tuple[Bars, Mapping[str, Partition]]:
+    """Read what states are made from, and name the partitions."""
+    found = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
+    known = found[0].count_known_at(need.first)
+    if known:  # after a long silence the newest bar is of an earlier day, and the state's origin lies further back
+        origin = origin_of(int(found[0].timestamp[known - 1]), need.warmup)
+        if origin < need.origin:
+            return cache.read_with_fingerprint(feed, asset, origin, need.last)
+    return found
 
 
 def latest_window(

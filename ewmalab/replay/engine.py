@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.errors import ForecasterError
-from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, all_within
-from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
+from ewmalab.forecast.model import Model
+from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
-from ewmalab.replay.knowledge import Moment, Walk, walk
+from ewmalab.replay.knowledge import Knowledge, Moment, moments
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
@@ -46,48 +44,44 @@ class Row:
 class _Block:
     """What one task answers."""
 
-    name: str
-    forecaster: Forecaster[Any]
+    model: Model
     moments: Sequence[Moment]
     rules: Sequence[ScoringRule]
     realised: Bars
 
 
-MakeForecaster = Callable[[str, str], Forecaster[Any]]  # forecaster's name, asset
+Stretches = Callable[[str, Group], Iterable[tuple[Model, list[Scheduled]]]]
+"""A forecaster's models for the prompts of a competition and asset, in time order: one, or one after each fit."""
 
 
 def replay(
     names: Sequence[str],
-    make: MakeForecaster,
-    groups: Mapping[Group, list[Scheduled]],
-    warmups: Mapping[Group, int],
+    stretches: Stretches,
+    groups: Iterable[Group],
     data: ReplayData,
     *,
     seed: int,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
-    walk: Walk = walk,
+    knowledge: Knowledge = moments,
 ) -> list[Row]:
     """Replay every prompt under every forecaster.
 
-    Each competition and asset is walked by itself, from its own warm-up: no state passes from one to another.
+    Each competition and asset is replayed by itself: no state passes from one to another.
 
     Parameters
     ----------
     names : sequence of str
         Forecasters.
-    make : callable
-        Returns the forecaster of a name and an asset.
-    groups : mapping of (competition, asset) to prompts
-        From `group_prompts`.
-    warmups : mapping of (competition, asset) to int
-        Label of the first bar of each group's warm-up.
+    stretches : callable
+        Returns the models of a name and a group with their prompts.
+    groups : iterable of (competition, asset)
     data : ReplayData
     seed : int
     threads : int
     progress : callable, optional
         Called with the number of prompts just done.
-    walk : callable
+    knowledge : callable
         How knowledge is handed out; tests replace it to plant leaks.
 
     Returns
@@ -95,17 +89,17 @@ def replay(
     list of Row
         By forecaster, then start time, competition and asset.
     """
+    wanted = list(groups)
 
     def blocks() -> Iterator[_Block]:
         for name in names:
-            for (competition, asset), items in groups.items():
-                forecaster = make(name, asset)
-                rules = {item.prompt: item.rule for item in items}
-                bars = data.model[asset]
-                bars = bars.rows(int(np.searchsorted(bars.timestamp, warmups[competition, asset])), len(bars))
-                moments = walk(forecaster, bars, [item.prompt for item in items])
-                while chunk := list(islice(moments, _BLOCK)):
-                    yield _Block(name, forecaster, chunk, [rules[m.prompt] for m in chunk], data.realised[asset])
+            for group in wanted:
+                realised = data.realised[group[1]]
+                for model, items in stretches(name, group):
+                    rules = {item.prompt: item.rule for item in items}
+                    known = knowledge(model, data.model[group[1]], [item.prompt for item in items])
+                    while chunk := list(islice(known, _BLOCK)):
+                        yield _Block(model, chunk, [rules[moment.prompt] for moment in chunk], realised)
 
     rows: list[Row] = []
     with ThreadPoolExecutor(threads) as pool:
@@ -137,55 +131,21 @@ def _collect(
 
 def _run(block: _Block, seed: int) -> list[Row]:
     return [
-        answer(block.name, block.forecaster, moment, rule, block.realised, seed)
+        answer(block.model, moment, rule, block.realised, seed)
         for moment, rule in zip(block.moments, block.rules, strict=True)
     ]
 
 
-def answer(name: str, forecaster: Forecaster[Any], moment: Moment, rule: ScoringRule, realised: Bars, seed: int) -> Row:
+def answer(model: Model, moment: Moment, rule: ScoringRule, realised: Bars, seed: int) -> Row:
     """Simulate and score one prompt."""
-    prompt = moment.prompt
+    prompt, name = moment.prompt, model.name
     truth, reason = realised_path(realised, prompt)
     if reason is not None:
         return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, None, reason)
-    paths = simulate(forecaster, moment, seed)
+    paths = moment.paths(model, seed)
     score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
     horizons = check_horizons(paths, moment.anchor, truth, prompt.time_increment)
     return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, None, horizons)
-
-
-def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogReturns:
-    """Return a forecaster's paths for a prompt, checked against the protocol.
-
-    Raises
-    ------
-    ForecasterError
-        If shape, type or values are not what `Forecaster.simulate` promises.
-    """
-    prompt = moment.prompt
-    return check_paths(forecaster, forecaster.simulate(moment.state, prompt, prompt.stream(seed)), prompt)
-
-
-def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
-    """Return paths that keep the protocol.
-
-    Raises
-    ------
-    ForecasterError
-        As in `simulate`.
-    """
-    wanted = (prompt.steps + 1, prompt.num_simulations)
-    if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
-        found = f"{getattr(paths, 'dtype', type(paths).__name__)} {getattr(paths, 'shape', '')}"
-        raise ForecasterError(
-            f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
-        )
-    if paths[0].any() or not all_within(paths, np.float32(LOG_RETURN_LIMIT)):
-        raise ForecasterError(
-            f"{type(forecaster).__name__}.simulate returned log-returns for {prompt.asset} that do not start at 0, or "
-            "leave +-30"
-        )
-    return paths
 
 
 def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float64], str | None]:

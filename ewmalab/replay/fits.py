@@ -1,68 +1,203 @@
-"""Parts of a replay: where a forecaster is fitted along the way, each part has a fit of its own past."""
+"""Fits as files, and along time: one mechanism for `ewmalab fit`, replays with ``--refit``, and the live updater."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
 
-from ewmalab.forecast.load import apply_preset, load_forecaster
-from ewmalab.forecast.protocol import Forecaster
-from ewmalab.forecast.seasonal_har.artifact import entry_for, read_artifact
-from ewmalab.forecast.seasonal_har.refit import boundary, refit
+import orjson
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import ForecasterError, MissingDataError
+from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.model import Fit, Model
+from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
-from ewmalab.replay.data import Group, warmup_start
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Asset, Rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import SeasonalHarSettings
+from ewmalab.times import iso, parse_time
+
+FORMAT: Final = 3
 
 
-def refitted(name: str, settings: LoadedSettings) -> SeasonalHarSettings | None:
-    """Return how a forecaster is fitted along the way, None if it is not."""
-    base, chosen = apply_preset(name, settings)
-    own = chosen.values.seasonal_har
-    return own if base == "seasonal-har" and own.refit else None
-
-
-def fit_remarks(name: str, settings: LoadedSettings, assets: Iterable[Asset]) -> list[str]:
-    """Return what a user should know about the fit that a forecaster was given: assets it was not made for."""
-    base, chosen = apply_preset(name, settings)
-    if base != "seasonal-har":
-        return []
-    path = chosen.values.seasonal_har.artifact
-    found = read_artifact(path) if path else None
-    return [f"{name}: {words}" for asset in assets for _, words in [entry_for(asset, found)] if words]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Prompts that the same forecasters answer.
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A fit with where it came from.
 
     Attributes
     ----------
-    names : tuple of str
-    groups : mapping of (competition, asset) to prompts
-    warmups : mapping of (competition, asset) to int
-        Label of the first warm-up bar.
+    forecaster : str
+        Name without a preset.
+    fit : Fit
+    feed : str
+        Whose bars were seen.
+    seen : mapping of asset to mapping
+        ``bars, first, last, sha256`` of the bars seen.
     """
 
-    names: tuple[str, ...]
-    groups: Mapping[Group, list[Scheduled]]
-    warmups: Mapping[Group, int]
-    rulebook: Rulebook
-    settings: LoadedSettings
-    fits: Fits | None = None
-    begin: int = 0
+    forecaster: str
+    fit: Fit
+    feed: str
+    seen: Mapping[str, Mapping[str, Any]]
 
-    def make(self, name: str, asset: str) -> Forecaster[Any]:
-        """Return a forecaster for an asset, fitted before this part's prompts were requested."""
-        settings = self.fits.settings_at(self.begin) if self.fits else self.settings
-        return load_forecaster(name, self.rulebook.asset(asset), settings)
+
+def boundary(time: int, every: int) -> int:
+    """Return when the fit in force at a time was due: multiples of `every` since 1970.
+
+    Examples
+    --------
+    >>> from ewmalab.times import iso, parse_time
+    >>> iso(boundary(parse_time("2026-01-15T14:59"), 86_400))
+    '2026-01-15T00:00:00Z'
+    """
+    return time - time % every
+
+
+def fittable(name: str, asset: Asset, settings: LoadedSettings) -> Fittable | None:
+    """Return a forecaster as it is before any fit; None if it has none."""
+    forecaster = load_forecaster(name, asset, settings)
+    return forecaster if isinstance(forecaster, Fittable) else None
+
+
+def refitted(name: str, settings: LoadedSettings, rulebook: Rulebook) -> bool:
+    """Tell whether a forecaster is fitted along the way."""
+    if not settings.values.fit.every:
+        return False
+    return fittable(name, rulebook.asset(rulebook.symbols[0]), settings) is not None
+
+
+def make_artifact(
+    name: str, bars: Mapping[str, Bars], settings: LoadedSettings, rulebook: Rulebook, *, end: int, feed: str = ""
+) -> Artifact:
+    """Fit a forecaster on the bars that are closed at a time.
+
+    Parameters
+    ----------
+    name : str
+    bars : mapping of asset to Bars
+        What comes after `end` is not shown to the fit.
+    settings : LoadedSettings
+    rulebook : Rulebook
+    end : int
+        The fit's present, seconds since 1970-01-01 UTC.
+    feed : str
+        For the record.
+
+    Raises
+    ------
+    ForecasterError
+        If the forecaster has no fit, or its numbers are not finite.
+    MissingDataError
+        If the bars are too few.
+    """
+    known = {asset: own.known_at(end) for asset, own in bars.items()}
+    assets = {asset: rulebook.asset(asset) for asset in known}
+    maker = fittable(name, next(iter(assets.values())), settings)
+    base = name.partition("@")[0]
+    if maker is None:
+        raise ForecasterError(f"{name} has nothing to fit: it has no methods `fit` and `with_fit`")
+    numbers = maker.fit(known, assets, end=end)
+    _refuse_unfinished(base, numbers)
+    seen = {
+        asset: {
+            "bars": len(own),
+            "first": iso(int(own.timestamp[0])),
+            "last": iso(int(own.timestamp[-1])),
+            "sha256": own.digest(),
+        }
+        for asset, own in known.items()
+        if len(own)
+    }
+    data = _encode(base, end, feed, seen, numbers)
+    return Artifact(base, Fit(end, orjson.loads(data)["numbers"], _digest(data)), feed, seen)
+
+
+def write_artifact(artifact: Artifact, folder: Path) -> Path:
+    """Write ``<forecaster>-<digest>.json``, named by its content, and return its path."""
+    fit = artifact.fit
+    short = re.sub(r"[^A-Za-z0-9-]+", "-", artifact.forecaster.rpartition(":")[2])
+    path = folder / f"{short}-{fit.digest}.json"
+    write_atomic(path, _encode(artifact.forecaster, fit.end, artifact.feed, artifact.seen, fit.numbers))
+    return path
+
+
+@lru_cache(maxsize=16)
+def read_artifact(path: str) -> Artifact:
+    """Return an artifact whose bytes are those that its name says.
+
+    Raises
+    ------
+    ForecasterError
+        If it cannot be read, is damaged, or of another format.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ForecasterError(f"{path}: {error.strerror}; `ewmalab fit` makes an artifact") from error
+    if _digest(data) not in Path(path).name:
+        raise ForecasterError(
+            f"{path}: its content is not what its name says: fit again, or give the file its name back"
+        )
+    found: dict[str, Any] = orjson.loads(data)
+    if found.get("format") != FORMAT:
+        raise ForecasterError(f"{path}: format {found.get('format')!r}, this version reads {FORMAT}: fit again")
+    fit = Fit(parse_time(found["end"]), found["numbers"], _digest(data))
+    return Artifact(found["forecaster"], fit, found["feed"], found["seen"])
+
+
+def artifact_of(name: str, settings: LoadedSettings) -> Artifact | None:
+    """Return the artifact of a forecaster among those of the settings, None if there is none.
+
+    Raises
+    ------
+    ForecasterError
+        If one cannot be read, or there are two.
+    """
+    base = name.partition("@")[0]
+    found = [a for path in settings.values.fit.artifacts if (a := read_artifact(path)).forecaster == base]
+    if len(found) > 1:
+        raise ForecasterError(f"fit.artifacts names {len(found)} artifacts of {base}: leave one")
+    return found[0] if found else None
+
+
+def load_model(name: str, asset: Asset, settings: LoadedSettings) -> Model:
+    """Return the model of an asset, with the fit that the settings name.
+
+    Raises
+    ------
+    ForecasterError, ConfigError
+        As in `Model.of`, or if the forecaster has a fit and the settings name none.
+    """
+    artifact = artifact_of(name, settings)
+    model = Model.of(name, asset, settings, artifact.fit if artifact else None)
+    if artifact is None and not settings.values.fit.every and isinstance(model.forecaster, Fittable):
+        raise ForecasterError(
+            f"{name} has not been fitted: `ewmalab fit`, then set fit.artifacts; or fit along the way: --refit 1d"
+        )
+    return model
+
+
+def fit_remarks(name: str, settings: LoadedSettings, assets: Iterable[Asset]) -> list[str]:
+    """Return what a user should know about the fit that a forecaster was given, a line for each asset that it lacks."""
+    artifact = artifact_of(name, settings)
+    words = (_remark(name, asset, settings, artifact) for asset in assets)
+    return [f"{name}: {line}" for line in words if line]
+
+
+def _remark(name: str, asset: Asset, settings: LoadedSettings, artifact: Artifact | None) -> str:
+    forecaster: object = load_forecaster(name, asset, settings)
+    numbers = artifact.fit.numbers if artifact else None
+    return forecaster.fit_remark(numbers) if isinstance(forecaster, Explained) else ""
 
 
 @dataclass
-class Fits:
+class Refits:
     """The fits of a forecaster along a replay; each is made when it is first asked for.
 
     Attributes
@@ -75,7 +210,7 @@ class Fits:
     feed : str
     assets : sequence of str
         That are forecast.
-    said : dict of str to int
+    remarks : dict of str to int
         What a user should know, and of how many fits.
     """
 
@@ -85,31 +220,86 @@ class Fits:
     bars: Mapping[str, Bars]
     feed: str
     assets: Sequence[str]
-    said: dict[str, int] = field(default_factory=dict)
-    _made: dict[int, LoadedSettings] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
+    _made: dict[int, Artifact | None] = field(default_factory=dict)
 
-    def settings_at(self, begin: int) -> LoadedSettings:
-        """Return settings whose artifact knows the bars closed at `begin`, and no others."""
-        if begin not in self._made:
-            own = refitted(self.name, self.settings)
-            assert own is not None
-            path = refit(self.bars, self.rulebook, own, end=begin, feed=self.feed)
-            for asset in self.assets:
-                _, words = entry_for(self.rulebook.asset(asset), read_artifact(str(path)) if path else None)
-                if words:
-                    self.said[words] = self.said.get(words, 0) + 1
-            self._made[begin] = self.settings.with_flags({"seasonal_har.artifact": str(path or "")})
-        return self._made[begin]
+    def model_at(self, time: int, asset: str) -> Model:
+        """Return the model in force at a time: of the newest fit before it, if the bars allowed one."""
+        artifact = self._artifact(boundary(time, self.settings.values.fit.every))
+        return Model.of(self.name, self.rulebook.asset(asset), self.settings, artifact.fit if artifact else None)
 
-    def parts(self, groups: Mapping[Group, Sequence[Scheduled]]) -> Iterator[Part]:
-        """Yield the prompts between one fit and the next, in time order."""
-        own = refitted(self.name, self.settings)
-        assert own is not None
-        blocks: dict[int, dict[Group, list[Scheduled]]] = {}
-        for group, items in groups.items():
-            for item in items:
-                block = blocks.setdefault(boundary(item.prompt.request_time, own.refit), {})
-                block.setdefault(group, []).append(item)
+    def stretches(self, asset: str, items: Sequence[Scheduled]) -> Iterator[tuple[Model, list[Scheduled]]]:
+        """Yield the prompts between one fit and the next, in time order, with their model."""
+        every = self.settings.values.fit.every
+        blocks: dict[int, list[Scheduled]] = {}
+        for item in items:
+            blocks.setdefault(boundary(item.prompt.request_time, every), []).append(item)
         for begin, block in sorted(blocks.items()):
-            warmups = {g: warmup_start(items[0].prompt, self.settings.values.replay) for g, items in block.items()}
-            yield Part((self.name,), block, warmups, self.rulebook, self.settings, self, begin)
+            yield self.model_at(begin, asset), block
+
+    def _artifact(self, end: int) -> Artifact | None:
+        if end not in self._made:
+            self._made[end] = refit(self.name, self.bars, self.settings, self.rulebook, end=end, feed=self.feed)
+            for asset in self.assets:
+                if words := _remark(self.name, self.rulebook.asset(asset), self.settings, self._made[end]):
+                    self.remarks[words] = self.remarks.get(words, 0) + 1
+        return self._made[end]
+
+
+def refit(
+    name: str, bars: Mapping[str, Bars], settings: LoadedSettings, rulebook: Rulebook, *, end: int, feed: str
+) -> Artifact | None:
+    """Fit on the bars of the past that the settings allow.
+
+    Parameters
+    ----------
+    name, settings, rulebook, end, feed
+        As in `make_artifact`.
+    bars : mapping of asset to Bars
+        Those from ``end - fit.history`` up to `end` count.
+
+    Returns
+    -------
+    Artifact or None
+        None if no asset has bars enough: forecasts are then those of an unfitted forecaster.
+
+    Raises
+    ------
+    ForecasterError
+    """
+    history = settings.values.fit.history
+    seen = {asset: found.between(end - history, end) for asset, found in bars.items()}
+    try:
+        return make_artifact(name, seen, settings, rulebook, end=end, feed=feed) if seen else None
+    except MissingDataError:
+        return None
+
+
+def _encode(name: str, end: int, feed: str, seen: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
+    whole = {"format": FORMAT, "forecaster": name, "end": iso(end), "feed": feed, "seen": seen, "numbers": numbers}
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    try:
+        return orjson.dumps(whole, option=options)
+    except TypeError as error:
+        raise ForecasterError(f"the fit of {name} returned what JSON cannot hold: {error}") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _refuse_unfinished(name: str, numbers: object, where: str = "") -> None:
+    """Refuse numbers that are not finite: JSON would hold them as null.
+
+    Raises
+    ------
+    ForecasterError
+    """
+    if isinstance(numbers, Mapping):
+        for key, value in numbers.items():
+            _refuse_unfinished(name, value, f"{where}.{key}" if where else str(key))
+    elif isinstance(numbers, list | tuple):
+        for i, value in enumerate(numbers):
+            _refuse_unfinished(name, value, f"{where}[{i}]")
+    elif isinstance(numbers, float) and not -1e308 < numbers < 1e308:
+        raise ForecasterError(f"the fit of {name} failed: {where} is {numbers}; look at the bars: `ewmalab data list`")

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.forecast.model import Model, RunningState
+from ewmalab.forecast.protocol import LogReturns, Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.times import iso
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A forecaster's knowledge when a prompt arrives.
+    """A model's knowledge when a prompt arrives.
 
     Attributes
     ----------
@@ -35,8 +36,12 @@ class Moment:
     anchor: float
     anchor_time: int
 
+    def paths(self, model: Model, seed: int) -> LogReturns:
+        """Return the model's paths; see `Model.paths`."""
+        return model.paths(self.state, self.anchor_time, self.prompt, seed)
 
-Walk = Callable[[Forecaster[Any], Bars, Iterable[Prompt]], Iterator[Moment]]
+
+Knowledge = Callable[[Model, Bars, Iterable[Prompt]], Iterator[Moment]]
 
 
 def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]:
@@ -54,14 +59,14 @@ def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]
     return counts
 
 
-def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-    """Feed a forecaster with bars as they close and stop at each prompt.
+def moments(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """Feed a model with bars as they close and stop at each prompt.
 
     Parameters
     ----------
-    forecaster : Forecaster
+    model : Model
     bars : Bars
-        From the start of the warm-up on.
+        From the first state's origin on; see `ewmalab.forecast.model.origin_of`.
     prompts : iterable of Prompt
         Of one asset and one competition, by request time.
 
@@ -70,11 +75,8 @@ def walk(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> 
     MissingDataError
         If no bar is known at the first request.
     """
-    state = forecaster.initial_state()
-    seen = 0
+    running = RunningState(model)
     asked = list(prompts)
     for prompt, known in zip(asked, known_counts(bars, asked).tolist(), strict=True):
-        if known > seen:
-            state = forecaster.update(state, bars.rows(seen, known))
-            seen = known
+        state = running.follow(bars.rows(0, known))
         yield Moment(prompt, state, float(bars.close[known - 1]), int(bars.timestamp[known - 1]))

@@ -14,8 +14,8 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
-from ewmalab.replay.engine import realised_path, simulate
-from ewmalab.replay.knowledge import walk
+from ewmalab.replay.engine import realised_path
+from ewmalab.replay.knowledge import moments
 from ewmalab.rulebook import RuleChoice
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings.layers import read_settings
@@ -71,9 +71,9 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
     if options["prompts"]:
         raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not hold")
     settings = read_settings(orjson.dumps(notes["layers"])).with_flags({"data.cache_dir": str(cache_dir)})
-    if not settings.values.seasonal_har.assets:  # fits see all assets of the run, not only those of interest here
+    if not settings.values.fit.assets:  # fits see all assets of the run, not only those of interest here
         seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
-        settings = settings.with_flags({"seasonal_har.assets": list(seen)})
+        settings = settings.with_flags({"fit.assets": list(seen)})
     plan = plan_backtest(
         settings, start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
         competitions=options["competitions"], assets=list(assets), forecasters=inputs["forecasters"],
@@ -99,12 +99,10 @@ def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Seque
     reproduced = []
     for name, competition, asset, start in keys:
         item = next(i for i in plan.groups[competition, asset] if i.prompt.start_time == start)
-        prompt, bars = item.prompt, plan.data.model[asset]
-        part = next(p for p in plan.parts() if name in p.names and item in p.groups.get((competition, asset), ()))
-        bars = bars.rows(int(np.searchsorted(bars.timestamp, part.warmups[competition, asset])), len(bars))
-        forecaster = part.make(name, asset)
-        (moment,) = walk(forecaster, bars, [prompt])
-        paths = simulate(forecaster, moment, plan.settings.values.run.seed)
+        prompt = item.prompt
+        model = plan.model(name, asset, prompt.request_time)
+        (moment,) = moments(model, plan.data.model[asset], [prompt])
+        paths = moment.paths(model, plan.settings.values.run.seed)
         truth, _ = realised_path(plan.data.realised[asset], prompt)
         crps = score_log_returns(paths, moment.anchor, truth, item.rule, prompt.time_increment).total
         then = float(known[name, competition, asset, start])

@@ -130,8 +130,7 @@ class ReplaySettings(_Section):
 
     forecasters: Annotated[tuple[str, ...], Field(min_length=1)]
     request_lead: Annotated[Duration, Field(ge=0, le=3600)]
-    warmup_1m_hours: PerAsset[Annotated[Number, Field(ge=0, le=24 * 90)]]
-    warmup_5m_days: PerAsset[Annotated[Number, Field(ge=0, le=90)]]
+    warmup: PerAsset[Annotated[Duration, Field(ge=0, le=90 * 86_400)]]
 
 
 class EwmaSettings(_Section):
@@ -163,10 +162,15 @@ class RandomWalkSettings(_Section):
 class SeasonalHarSettings(_Section):
     """Parameters of the forecaster ``seasonal-har``."""
 
-    artifact: str
     volatility_scale: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
     shocks: Literal["waves", "windows"]
-    refit: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
+
+
+class FitSettings(_Section):
+    """Fits of forecasters that have one."""
+
+    artifacts: tuple[str, ...]
+    every: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
     assets: tuple[str, ...]
     folder: str
@@ -219,6 +223,7 @@ class Settings(_Section):
     ewma: EwmaSettings
     random_walk: RandomWalkSettings
     seasonal_har: SeasonalHarSettings
+    fit: FitSettings
     live: LiveSettings
     plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
     presets: dict[str, dict[str, dict[str, Any]]]

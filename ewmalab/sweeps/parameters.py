@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from ewmalab.errors import ConfigError
-from ewmalab.forecast.load import factory_of
+from ewmalab.forecast.load import FORECASTER_SECTIONS, factory_of
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import Settings, asset_value
 from ewmalab.units import format_duration, magnitude
@@ -19,9 +19,8 @@ SHARES = (0, 0.25, 0.5, 0.75, 1)
 _FACTORS = (0.25, 0.5, 1, 2, 4)
 
 # What a sweep may change besides the forecaster: how prompts are replayed. Changing the bars would compare markets.
-_SECTIONS = ("ewma", "random_walk", "seasonal_har", "plugin", "replay", "run")
-_FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters", "seasonal_har.folder")
-_REFITS = ("seasonal_har.refit", "seasonal_har.history", "seasonal_har.assets")
+_SECTIONS = (*FORECASTER_SECTIONS, "replay", "run")
+_FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters")
 
 Overrides = tuple[tuple[str, Any], ...]  # dotted key and plain value, in the parameters' order
 
@@ -171,6 +170,8 @@ def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     if "." in name:
         section, _, key = name.partition(".")
         section = section.replace("-", "_")
+        if section == "fit":
+            raise ConfigError(f"{name}: a sweep keeps to one fit; compare backtests with --refit instead")
         if section not in _SECTIONS:
             raise ConfigError(
                 f"{name}: a sweep varies a forecaster or the replay ({', '.join(_SECTIONS)}), not section {section!r}"
@@ -188,9 +189,7 @@ def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     section = candidates[0]
     if dotted[0] in _FIXED:
         raise ConfigError(f"{dotted[0]} does not change a forecast: there is nothing to sweep")
-    if dotted[0] in _REFITS:
-        raise ConfigError(f"{dotted[0]}: a sweep keeps to one fit; compare backtests with --refit instead")
-    if section in ("ewma", "random_walk", "seasonal_har", "plugin") and section != own:
+    if section in FORECASTER_SECTIONS and section != own:
         raise ConfigError(f"{dotted[0]} is not a setting of {forecaster}: choose another --forecaster")
     return dotted[0]
 

@@ -12,19 +12,8 @@ from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.sweeps.engines import MIN_SECONDS, Engine, check_engine, run_tasks
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
-from ewmalab.sweeps.trials import (
-    Ensemble,
-    Scores,
-    Trial,
-    TrialStore,
-    ensemble_of,
-    forecaster_of,
-    identity,
-    matters,
-    score_trials,
-    seed_of,
-)
-from ewmalab.sweeps.workload import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters, score_trials
+from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.units import magnitude
 
 REPLICATES = 4  # of ensembles, whose noise is common to all prompts
@@ -137,9 +126,7 @@ def run_sweep(
     """
     check_engine(engine, scheduler)
     plan = workload.plan(workload.settings, workload.assets, now)
-    cells = cells_of(plan)
-    forget_cells(workload)  # of an earlier sweep: the cache may have changed
-    keep_cells(workload, cells)
+    cells = workload.keep(plan)
     layouts: list[_Layout] = []
     untouched: list[tuple[str, str]] = []
     for group, cell in cells.items():
@@ -152,22 +139,19 @@ def run_sweep(
         names = ", ".join(p.key for p in parameters)
         raise ConfigError(f"{names}: no effect on prompts of {', '.join(sorted({c for c, _ in cells}))}")
 
-    wanted: dict[str, Trial] = {}
+    wanted: dict[str, ResolvedTrial] = {}
     for layout in layouts:
-        for trial, name in zip(layout.trials, layout.names, strict=True):
-            wanted.setdefault(name, trial)
+        for trial in layout.trials:
+            wanted.setdefault(trial.name, trial)
     found: dict[str, Scores] = {}
     if store is not None:
-        store.sweep(now)
+        store.delete_leftovers(now)
     if store is not None and not fresh:
-        for name in wanted:
-            known = store.get(name)
-            if known is not None:
-                found[name] = known
+        found = {name: known for name in wanted if (known := store.get(name)) is not None}
     reused = len(found)
     if progress:
         progress(reused, len(wanted))
-    pending = {name: trial for name, trial in wanted.items() if name not in found}
+    pending = [trial for name, trial in wanted.items() if name not in found]
     tasks = _cut(workload, pending, MIN_SECONDS[engine])
     for result in run_tasks(_run, tasks, engine=engine, workers=workers, scheduler=scheduler):
         for name, scores in result:
@@ -190,13 +174,12 @@ class _Layout:
     values: tuple[Overrides, ...]
     configured: int
     replicates: int
-    trials: tuple[Trial, ...]
-    names: tuple[str, ...]
+    trials: tuple[ResolvedTrial, ...]
     shared: bool
 
     def collect(self, found: dict[str, Scores]) -> SweepCell:
         shape = (self.replicates, len(self.values), len(self.cell.starts))
-        scores = np.array([found[name] for name in self.names]).reshape(shape)
+        scores = np.array([found[trial.name] for trial in self.trials]).reshape(shape)
         return SweepCell(
             self.cell.competition, self.cell.asset, self.parameters, self.values, self.configured,
             self.cell.starts, self.cell.overlap, scores, self.shared,
@@ -214,36 +197,31 @@ def _lay_out(
     if present not in values:
         values.append(present)
         values.sort(key=_scale)
-    for overrides in values:  # while there is a present: who scores trials later has none
-        find_cell(workload, (cell.competition, cell.asset), overrides, now)
-    ensembles = [ensemble_of_trial(workload, Trial(cell.competition, cell.asset, v)) for v in values]
-    shared = None not in ensembles
-    exact = not shared and any(ensembles)  # some could share one: but values are compared on the same random numbers
+    group = cell.competition, cell.asset
+    # While there is a present, which makes synthetic bars: who scores trials later has none.
+    first = [ResolvedTrial.of(workload, Trial(*group, overrides), now) for overrides in values]
+    shared = all(trial.ensemble is not None for trial in first)
+    # Some could share an ensemble: but values are compared on the same random numbers.
+    exact = not shared and any(trial.ensemble is not None for trial in first)
     count = replicates or (REPLICATES if shared else REPLICATES_EXACT)
-    trials = tuple(Trial(cell.competition, cell.asset, v, r, exact) for r in range(count) for v in values)
-    names = tuple(identity(workload, find_cell(workload, t.group, t.overrides), t) for t in trials)
-    return _Layout(cell, mattering, tuple(values), values.index(present), count, trials, names, shared)
+    trials = tuple(
+        first[i] if r == 0 and not exact else ResolvedTrial.of(workload, Trial(*group, overrides, r, exact))
+        for r in range(count)
+        for i, overrides in enumerate(values)
+    )
+    return _Layout(cell, mattering, tuple(values), values.index(present), count, trials, shared)
 
 
 def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
     return tuple((-np.inf if (m := magnitude(value)) is None else m, str(value)) for _, value in overrides)
 
 
-def ensemble_of_trial(workload: Workload, trial: Trial) -> Ensemble | None:
-    """Return what names the ensemble that serves a trial, if one does."""
-    cell = find_cell(workload, trial.group, trial.overrides)
-    settings = workload.with_overrides(trial.overrides)
-    forecaster = forecaster_of(workload, cell, settings)
-    return ensemble_of(workload, cell, forecaster, seed_of(settings, trial.replicate), trial)
-
-
-def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_Task]:
+def _cut(workload: Workload, pending: Sequence[ResolvedTrial], least: float) -> list[_Task]:
     """Cut trials into tasks that take at least so many seconds; those that share an ensemble stay together."""
-    groups: dict[object, list[tuple[str, Trial]]] = {}
+    groups: dict[object, list[ResolvedTrial]] = {}
     costs: dict[object, float] = {}
-    for name, trial in pending.items():
-        ensemble = ensemble_of_trial(workload, trial)
-        cell = find_cell(workload, trial.group, trial.overrides)
+    for resolved in pending:
+        trial, cell, ensemble = resolved.trial, resolved.cell, resolved.ensemble
         first = cell.prompts[0]
         key: object
         if ensemble is None:
@@ -254,12 +232,12 @@ def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_T
             key = ensemble
             changes = sum(len(o.begin) for _, o in cell.observations.values())
             costs[key] = costs.get(key, 1.1e-8 * changes * ensemble[4]) + 1.7e-8 * changes * len(cell.prompts)
-        groups.setdefault(key, []).append((name, trial))
+        groups.setdefault(key, []).append(resolved)
     tasks: list[_Task] = []
-    block: list[tuple[str, Trial]] = []
+    block: list[ResolvedTrial] = []
     seconds = 0.0
-    for key in groups:
-        block += groups[key]
+    for key, members in groups.items():
+        block += members
         seconds += costs[key]
         if seconds >= least:
             tasks.append(_task(workload, block))
@@ -269,23 +247,16 @@ def _cut(workload: Workload, pending: dict[str, Trial], least: float) -> list[_T
     return tasks
 
 
-def _task(workload: Workload, block: list[tuple[str, Trial]]) -> _Task:
-    return _Task(workload, tuple(trial for _, trial in block), tuple(name for name, _ in block))
+def _task(workload: Workload, block: Sequence[ResolvedTrial]) -> _Task:
+    return _Task(workload, tuple(t.trial for t in block), tuple(t.name for t in block))
 
 
 def _run(task: _Task) -> list[tuple[str, Scores]]:
     """Score a task's trials, wherever this runs; its bars, settings and code must be those of who asks."""
-    if _names(task) != task.names:
-        forget_cells(task.workload)  # a worker that outlived an earlier sweep may hold bars that have changed since
-        if _names(task) != task.names:
-            raise EngineError(
-                "a worker sees other bars, or runs other code, than the process that asks: give all the same "
-                "data.cache_dir (a shared folder or a URL) and the same versions"
-            )
-    return list(zip(task.names, score_trials(task.workload, task.trials), strict=True))
-
-
-def _names(task: _Task) -> tuple[str, ...]:
-    return tuple(
-        identity(task.workload, find_cell(task.workload, trial.group, trial.overrides), trial) for trial in task.trials
-    )
+    trials = [ResolvedTrial.of(task.workload, trial) for trial in task.trials]
+    if tuple(trial.name for trial in trials) != task.names:
+        raise EngineError(
+            "a worker sees other bars, or runs other code, than the process that asks: give all the same "
+            "data.cache_dir (a shared folder or a URL) and the same versions"
+        )
+    return list(zip(task.names, score_trials(trials), strict=True))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,25 +14,24 @@ import orjson
 
 from ewmalab.atomic_files import TEMP_PREFIX, write_temp
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.load import code_version, factory_of, load_forecaster
-from ewmalab.forecast.protocol import Forecaster, Prompt, ScaleFree
+from ewmalab.forecast.load import code_version, factory_of
+from ewmalab.forecast.model import Model
+from ewmalab.forecast.paths import check_paths
+from ewmalab.forecast.protocol import LogReturns, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.replay.data import Group
-from ewmalab.replay.engine import answer, check_paths
-from ewmalab.replay.knowledge import walk
+from ewmalab.replay.engine import answer
+from ewmalab.replay.fits import load_model
+from ewmalab.replay.knowledge import moments
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import asset_parameters
 from ewmalab.sweeps.parameters import Overrides
-from ewmalab.sweeps.workload import Cell, Workload, find_cell
-from ewmalab.times import MINUTE
+from ewmalab.sweeps.workload import Cell, Workload
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
 
 # shape, increment, steps, paths of an answer, paths of the ensemble, seed
 Ensemble = tuple[Hashable, int, int, int, int, int]
-
-_WARMUPS = {"replay.warmup_1m_hours": True, "replay.warmup_5m_days": False}  # whether for increments of a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +60,67 @@ class Trial:
         return self.competition, self.asset
 
 
+@dataclass(frozen=True, eq=False)
+class ResolvedTrial:
+    """A trial with all that scoring it takes.
+
+    Attributes
+    ----------
+    trial : Trial
+    cell : Cell
+    model : Model
+    seed : int
+        Of its replicate.
+    ensemble : Ensemble or None
+        What names the ensemble that serves it and others like it; None where prompts are simulated.
+    name : str
+        Of its scores: a digest of all that determines them.
+    """
+
+    trial: Trial
+    cell: Cell
+    model: Model
+    seed: int
+    ensemble: Ensemble | None
+    name: str
+
+    @classmethod
+    def of(cls, workload: Workload, trial: Trial, now: int | None = None) -> ResolvedTrial:
+        """Resolve a trial; `now`, if given, lets synthetic bars be made.
+
+        Raises
+        ------
+        ConfigError, ForecasterError, MissingDataError, CorruptPartitionError
+        """
+        settings = workload.with_overrides(trial.overrides)
+        cell = workload.cell(trial.group, trial.overrides, now)
+        model = load_model(workload.forecaster, cell.rulebook.asset(cell.asset), settings)
+        seed = seed_of(settings, trial.replicate)
+        exact = workload.exact or trial.exact
+        ensemble = None if exact else _ensemble_of(workload, cell, model, seed)
+        given = dict(model.given or {})
+        section = factory_of(workload.forecaster)[1]
+        given["parameters"] = {
+            k: v for k, v in given["parameters"].items() if matters(workload, f"{section}.{k}", cell.time_increment)
+        }
+        parts = {
+            **given,
+            "seed": seed,
+            "exact": exact,
+            "ensemble_size": workload.ensemble_size,
+            "cell": cell.identity,
+            "code": code_version(workload.forecaster),
+        }
+        name = hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return cls(trial, cell, model, seed, ensemble, name)
+
+
 def matters(workload: Workload, key: str, time_increment: int) -> bool:
     """Tell whether a setting has an effect on prompts with this increment."""
-    if key in _WARMUPS:
-        return _WARMUPS[key] == (time_increment == MINUTE)
     factory, section = factory_of(workload.forecaster)
     own, _, name = key.partition(".")
     only = getattr(factory, "INCREMENT_OF", {}) if own == section else {}
     return bool(only.get(name, time_increment) == time_increment)
-
-
-def forecaster_of(workload: Workload, cell: Cell, settings: LoadedSettings) -> Forecaster[Any]:
-    """Return a trial's forecaster."""
-    return load_forecaster(workload.forecaster, cell.rulebook.asset(cell.asset), settings)
 
 
 def seed_of(settings: LoadedSettings, replicate: int) -> int:
@@ -86,13 +132,10 @@ def seed_of(settings: LoadedSettings, replicate: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def ensemble_of(
-    workload: Workload, cell: Cell, forecaster: Forecaster[Any], seed: int, trial: Trial
-) -> Ensemble | None:
-    """Return what names the ensemble that serves a trial, and others like it; None where prompts are simulated."""
-    if workload.exact or trial.exact or not cell.scales or not isinstance(forecaster, ScaleFree):
+def _ensemble_of(workload: Workload, cell: Cell, model: Model, seed: int) -> Ensemble | None:
+    if not cell.scales or not isinstance(model.forecaster, ScaleFree):
         return None
-    shape = forecaster.shape(cell.time_increment)
+    shape = model.forecaster.shape(cell.time_increment)
     if shape is None:
         return None
     first = cell.prompts[0]
@@ -100,79 +143,45 @@ def ensemble_of(
     return shape, first.time_increment, first.steps, first.num_simulations, size, seed
 
 
-def identity(workload: Workload, cell: Cell, trial: Trial) -> str:
-    """Return the name that a trial's scores are kept under: a digest of all that determines them."""
-    settings = workload.with_overrides(trial.overrides)
-    _, section = factory_of(workload.forecaster)
-    parameters = asset_parameters(getattr(settings.values, section), trial.asset)
-    parameters = {k: v for k, v in parameters.items() if matters(workload, f"{section}.{k}", cell.time_increment)}
-    parts = {
-        "forecaster": workload.forecaster,
-        "parameters": parameters,
-        "seed": seed_of(settings, trial.replicate),
-        "exact": workload.exact or trial.exact,
-        "ensemble_size": workload.ensemble_size,
-        "cell": cell.identity,
-        "code": code_version(workload.forecaster),
-    }
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def score_trials(workload: Workload, trials: Sequence[Trial]) -> list[Scores]:
+def score_trials(trials: Sequence[ResolvedTrial]) -> list[Scores]:
     """Score trials: those that share an ensemble from it, the others prompt by prompt.
 
     A trial's scores do not depend on which others stand beside it.
     """
     out: list[Scores] = [np.empty(0)] * len(trials)
-    shared: dict[Ensemble, list[tuple[int, Cell, Any]]] = defaultdict(list)
+    shared: dict[Ensemble, list[int]] = defaultdict(list)
     for index, trial in enumerate(trials):
-        cell = find_cell(workload, trial.group, trial.overrides)
-        settings = workload.with_overrides(trial.overrides)
-        forecaster = forecaster_of(workload, cell, settings)
-        seed = seed_of(settings, trial.replicate)
-        ensemble = ensemble_of(workload, cell, forecaster, seed, trial)
-        if ensemble is None:
-            out[index] = _score_each(cell, forecaster, seed)
+        if trial.ensemble is None:
+            out[index] = _score_each(trial)
         else:
-            shared[ensemble].append((index, cell, forecaster))
+            shared[trial.ensemble].append(index)
     for ensemble, members in shared.items():
-        for (index, _, _), scores in zip(members, _score_shared(ensemble, members), strict=True):
+        for index, scores in zip(members, _score_shared(ensemble, [trials[i] for i in members]), strict=True):
             out[index] = scores
     return out
 
 
-def _score_each(cell: Cell, forecaster: Forecaster[Any], seed: int) -> Scores:
+def _score_each(trial: ResolvedTrial) -> Scores:
     """Simulate and score every prompt; all values of a parameter see the same random numbers."""
+    cell, model = trial.cell, trial.model
     out = np.full(len(cell.items), np.nan)
-    for i, moment in enumerate(walk(forecaster, cell.bars, cell.prompts)):
-        row = answer("", forecaster, moment, cell.items[i].rule, cell.realised, seed)
+    for i, moment in enumerate(moments(model, cell.bars, cell.prompts)):
+        row = answer(model, moment, cell.items[i].rule, cell.realised, trial.seed)
         if row.score is not None:
             out[i] = row.score.total
     return out
 
 
-def _score_shared(ensemble: Ensemble, members: Sequence[tuple[int, Cell, Any]]) -> list[Scores]:
+def _score_shared(ensemble: Ensemble, trials: Sequence[ResolvedTrial]) -> list[Scores]:
     """Score the trials that share an ensemble, rule by rule."""
-    _, time_increment, steps, num_simulations, size, seed = ensemble
-    out = [np.full(len(cell.items), np.nan) for _, cell, _ in members]
-    _, first, forecaster = members[0]
-    prompt = Prompt(first.prompts[0].start_time, first.competition, first.asset, first.prompts[0].request_time,
-                    time_increment, steps * time_increment, size)  # fmt: skip
-    stream = RandomStream.of(seed, "reference", f"{time_increment}/{steps}", 0)
-    log_returns = check_paths(forecaster, forecaster.simulate(forecaster.reference_state(), prompt, stream), prompt)
-    volatilities = []
-    for _, cell, model in members:
-        volatility = model.relative_volatilities(cell.bars, cell.known, time_increment)
-        if volatility.shape != cell.known.shape or not (np.isfinite(volatility) & (volatility > 0)).all():
-            raise ForecasterError(
-                f"{type(model).__name__}.relative_volatilities returned values for {cell.asset} that are not positive "
-                f"and finite, or not one per prompt"
-            )
-        volatilities.append(volatility)
-    rules = dict.fromkeys(rule for _, cell, _ in members for rule in cell.observations)
+    num_simulations = ensemble[3]
+    log_returns = _reference_paths(ensemble, trials[0])
+    volatilities = [_volatilities(trial) for trial in trials]
+    out = [np.full(len(trial.cell.items), np.nan) for trial in trials]
+    rules = dict.fromkeys(rule for trial in trials for rule in trial.cell.observations)
     for rule in rules:
-        here = [i for i, (_, cell, _) in enumerate(members) if rule in cell.observations]
-        parts = [members[i][1].observations[rule] for i in here]
+        here = [i for i, trial in enumerate(trials) if rule in trial.cell.observations]
+        parts = [trials[i].cell.observations[rule] for i in here]
         scores = scale_free_scores(
             log_returns,
             np.concatenate([volatilities[i][at] for i, (at, _) in zip(here, parts, strict=True)]),
@@ -186,8 +195,32 @@ def _score_shared(ensemble: Ensemble, members: Sequence[tuple[int, Cell, Any]]) 
     return out
 
 
+def _reference_paths(ensemble: Ensemble, trial: ResolvedTrial) -> LogReturns:
+    """Return the paths of the reference state: (steps + 1, size) float32."""
+    _, time_increment, steps, _, size, seed = ensemble
+    first, forecaster = trial.cell.prompts[0], trial.model.forecaster
+    assert isinstance(forecaster, ScaleFree)
+    prompt = replace(first, time_increment=time_increment, time_length=steps * time_increment, num_simulations=size)
+    stream = RandomStream.of(seed, "reference", f"{time_increment}/{steps}", 0)
+    paths = trial.model.forecaster.simulate(forecaster.reference_state(), prompt, stream)
+    return check_paths(trial.model.forecaster, paths, prompt)
+
+
+def _volatilities(trial: ResolvedTrial) -> Scores:
+    """Return the relative volatility at each prompt, checked against the protocol."""
+    cell, model = trial.cell, trial.model
+    model.refuse_seen(cell.prompts)
+    found = model.relative_volatilities(cell.bars, cell.known, cell.time_increment)
+    if not (np.isfinite(found) & (found > 0)).all():
+        raise ForecasterError(
+            f"{type(model.forecaster).__name__}.relative_volatilities returned values for {cell.asset} that are not "
+            "positive and finite"
+        )
+    return found
+
+
 class TrialStore:
-    """Scores of finished trials, one small file each, named by `identity`.
+    """Scores of finished trials, one small file each, named by `ResolvedTrial.name`.
 
     Parameters
     ----------
@@ -207,8 +240,8 @@ class TrialStore:
     def _path(self, name: str) -> Path:
         return self.root / name[:2] / f"{name}.f64"
 
-    def sweep(self, now: int) -> None:
-        """Remove what killed runs left half-written, an hour or longer ago."""
+    def delete_leftovers(self, now: int) -> None:
+        """Delete temporary files that killed runs left an hour or longer ago."""
         for path in self.root.glob(f"*/{TEMP_PREFIX}*"):
             if path.stat().st_mtime < now - 3600:
                 path.unlink(missing_ok=True)

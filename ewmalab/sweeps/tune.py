@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from ewmalab.errors import ConfigError
 from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve_all
-from ewmalab.sweeps.run import Sweep, SweepCell, ensemble_of_trial
+from ewmalab.sweeps.run import Sweep, SweepCell
 from ewmalab.sweeps.sweep import SweepResult, judge_sweep
-from ewmalab.sweeps.trials import Scores, Trial, TrialStore, identity, matters, score_trials
-from ewmalab.sweeps.workload import Cell, Workload, cells_of, find_cell, forget_cells, keep_cells
+from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters, score_trials
+from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.times import MINUTE
 from ewmalab.units import format_duration, magnitude
 
@@ -91,9 +91,7 @@ def tune(
     """
     resolved = resolve_all(parameters, workload.settings, workload.forecaster)
     plan = workload.plan(workload.settings, workload.assets, now)
-    cells = cells_of(plan)
-    forget_cells(workload)
-    keep_cells(workload, cells)
+    cells = workload.keep(plan)
     end = workload.start + round(workload.days * 86_400)
     border = end - round(holdout * workload.days * 86_400)
     searches: list[_Search] = []
@@ -155,8 +153,8 @@ class _Search:
             tuple((key, value if key == p.key else present) for key, present in self.configured)
             for p in parameters for value in p.values
         ]  # fmt: skip
-        trials = [Trial(cell.competition, cell.asset, overrides) for overrides in alone]
-        self.shared = all(ensemble_of_trial(workload, trial) is not None for trial in trials)
+        trials = (ResolvedTrial.of(workload, Trial(cell.competition, cell.asset, overrides)) for overrides in alone)
+        self.shared = all(trial.ensemble is not None for trial in trials)
         # A journal may hold studies of other prompts and settings: they do not meet.
         text = f"{workload.key}\0{cell.identity}\0{[(p.key, p.values) for p in parameters]}\0{border}\0{replicates}"
         self.study = f"{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -199,12 +197,12 @@ class _Search:
         rows: list[Scores] = []
         for replicate in range(self.replicates):
             trial = Trial(self.cell.competition, self.cell.asset, overrides, replicate, not self.shared)
-            name = identity(self.workload, find_cell(self.workload, trial.group, overrides), trial)
-            known = self.store.get(name) if self.store else None
+            resolved = ResolvedTrial.of(self.workload, trial)
+            known = self.store.get(resolved.name) if self.store else None
             if known is None:
-                (known,) = score_trials(self.workload, [trial])
+                (known,) = score_trials([resolved])
                 if self.store:
-                    self.store.put(name, known)
+                    self.store.put(resolved.name, known)
             rows.append(known)
         return np.array(rows)
 

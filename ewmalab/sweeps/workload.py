@@ -1,11 +1,11 @@
-"""What trials are judged on: the prompts and bars of one competition and asset."""
+"""What trials are judged on: prompts, and by competition and asset what was known and what came."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -21,17 +21,18 @@ from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import realised_path
-from ewmalab.replay.fits import refitted
+from ewmalab.replay.fits import load_model, refitted
 from ewmalab.replay.knowledge import known_counts
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule
+from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.layers import PRESET
 from ewmalab.sweeps.parameters import Overrides
 
-# Overrides of these sections change prompts or warm-up, not only the forecaster.
-_REPLAY_SECTIONS = ("replay.",)
+_REPLAY = "replay."  # overrides of this section change prompts or warm-up, not only the forecaster
+_MAX_LAYOUTS = 64  # assets times replay settings that one workload keeps
+_HELD = ("_loaded", "_layouts", "_lock")  # what a copy in another process makes anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +81,8 @@ class Workload:
     @cached_property
     def key(self) -> str:
         """Return a digest that is the same in every process."""
-        parts = {
-            "settings": self.settings.values.digest(),
-            **{
-                name: str(getattr(self, name))
-                for name in (
-                    "forecaster", "start", "days", "rules", "competitions", "cadence", "num_simulations", "partial",
-                    "exact", "ensemble_size",
-                )
-            },
-        }  # fmt: skip
+        names = [one.name for one in fields(self) if one.name not in ("settings", "assets")]
+        parts = {"settings": self.settings.values.digest(), **{name: str(getattr(self, name)) for name in names}}
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def with_overrides(self, overrides: Overrides) -> LoadedSettings:
@@ -102,8 +95,48 @@ class Workload:
     def _loaded(self) -> dict[Overrides, LoadedSettings]:
         return {}
 
+    @cached_property
+    def _layouts(self) -> dict[tuple[object, ...], dict[Group, Cell]]:
+        return {}
+
+    @cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_loaded"}
+        return {k: v for k, v in self.__dict__.items() if k not in _HELD}
+
+    def cell(self, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
+        """Return what a trial is judged on, laid out once per process.
+
+        Parameters
+        ----------
+        group : (competition, asset)
+        overrides : tuple of (dotted key, plain value)
+            Of the trial: those of the replay, and the warm-up of the forecaster that they make, shape it.
+        now : int, optional
+            The present; given it, synthetic bars that the cache lacks are made.
+        """
+        asset = group[1]
+        settings = self.with_overrides(overrides)
+        warmup = load_model(self.forecaster, load_rulebook().asset(asset), settings).warmup
+        key = (asset, tuple(item for item in overrides if item[0].startswith(_REPLAY)), warmup)
+        with self._lock:
+            if key not in self._layouts:
+                while len(self._layouts) >= _MAX_LAYOUTS:
+                    self._layouts.pop(next(iter(self._layouts)))
+                self._layouts[key] = cells_of(self.plan(settings, [asset], now))
+            return self._layouts[key][group]
+
+    def keep(self, plan: BacktestPlan) -> dict[Group, Cell]:
+        """Return the cells of a plan of the present settings, and answer `cell` from them; others are forgotten."""
+        cells = cells_of(plan)
+        with self._lock:
+            self._layouts.clear()
+            for (competition, asset), found in cells.items():
+                warmup = plan.model(self.forecaster, asset, plan.start).warmup
+                self._layouts.setdefault((asset, (), warmup), {})[competition, asset] = found
+        return cells
 
     def plan(self, settings: LoadedSettings, assets: Sequence[str] | None, now: int | None = None) -> BacktestPlan:
         """Lay out the prompts of some assets and read their bars.
@@ -113,10 +146,9 @@ class Workload:
         ConfigError
             If the forecaster is fitted along the way: each fit would be another cell.
         """
-        if refitted(self.forecaster, settings):
+        if refitted(self.forecaster, settings, load_rulebook()):
             raise ConfigError(
-                "a sweep keeps to one fit: set seasonal_har.refit to 0s, and seasonal_har.artifact to one that "
-                "`ewmalab fit` wrote"
+                "a sweep keeps to one fit: set fit.every to 0s, and fit.artifacts to one that `ewmalab fit` wrote"
             )
         return plan_backtest(
             settings, start=self.start, days=self.days, rules=self.rules, competitions=self.competitions,
@@ -214,56 +246,21 @@ class Cell:
 
 
 def cells_of(plan: BacktestPlan) -> dict[Group, Cell]:
-    """Return the cells of a plan."""
+    """Return the cells of a plan with one forecaster."""
     cells = {}
     for (competition, asset), items in plan.groups.items():
-        first, last = items[0].prompt, items[-1].prompt
+        prompts = [item.prompt for item in items]
         bars, realised = plan.data.model[asset], plan.data.realised[asset]
         # Cut to what these prompts need: other competitions of the sweep must not change what a trial is named by.
-        warm = int(np.searchsorted(bars.timestamp, plan.warmups[competition, asset]))
-        end = int(np.searchsorted(realised.timestamp, last.start_time + last.time_length, side="right"))
+        known = known_counts(bars, prompts)
+        origin = plan.model(plan.forecasters[0], asset, plan.start).origin(int(bars.timestamp[known[0] - 1]))
+        end = int(np.searchsorted(realised.timestamp, prompts[-1].start_time + prompts[-1].time_length, side="right"))
         cells[competition, asset] = Cell(
             competition,
             asset,
             items,
-            bars.rows(warm, max(warm, bars.count_known_at(last.request_time))),
-            realised.rows(int(np.searchsorted(realised.timestamp, first.start_time)), end + 1),
+            bars.rows(int(np.searchsorted(bars.timestamp, origin)), int(known[-1])),
+            realised.rows(int(np.searchsorted(realised.timestamp, prompts[0].start_time)), end + 1),
             plan.rulebook,
         )
     return cells
-
-
-_Key = tuple[str, str, Overrides]
-_cells: dict[_Key, dict[Group, Cell]] = {}
-_lock = threading.Lock()
-_MAX_CELLS = 64  # assets times replay settings that one process keeps
-
-
-def find_cell(workload: Workload, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
-    """Return a trial's cell, laid out once per process and asset; given the present, synthetic bars are made."""
-    competition, asset = group
-    replay = tuple(item for item in overrides if item[0].startswith(_REPLAY_SECTIONS))
-    key = (workload.key, asset, replay)
-    with _lock:
-        if key not in _cells:
-            while len(_cells) >= _MAX_CELLS:
-                _cells.pop(next(iter(_cells)))
-            _cells[key] = cells_of(workload.plan(workload.with_overrides(replay), [asset], now))
-        return _cells[key][competition, asset]
-
-
-def keep_cells(workload: Workload, cells: Mapping[Group, Cell]) -> None:
-    """Let `find_cell` answer from cells that are already laid out."""
-    by_asset: dict[str, dict[Group, Cell]] = {}
-    for group, cell in cells.items():
-        by_asset.setdefault(group[1], {})[group] = cell
-    with _lock:
-        for asset, found in by_asset.items():
-            _cells[workload.key, asset, ()] = found
-
-
-def forget_cells(workload: Workload) -> None:
-    """Let `find_cell` read a workload's bars anew."""
-    with _lock:
-        for key in [key for key in _cells if key[0] == workload.key]:
-            del _cells[key]

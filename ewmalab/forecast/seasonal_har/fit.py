@@ -1,4 +1,4 @@
-"""`fit`: from bars to the artifact of `seasonal-har`."""
+"""`fit`: from bars to the numbers of `seasonal-har`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.artifact import FORMAT
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, fit_curves, standardised
 from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
 from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Season
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Fitted, Season, SeasonalHar
 from ewmalab.market.bars import Bars
-from ewmalab.rulebook import Rulebook
+from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, iso
 
 _MIN_WINDOWS = 100
@@ -26,9 +24,7 @@ _WINDOWS = 500
 _LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
 
 
-def fit(
-    bars: Mapping[str, Bars], rulebook: Rulebook, *, end: int, feed: str = "", windows: bool = False
-) -> dict[str, Any]:
+def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, windows: bool = False) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
     Slopes are common to all assets; seasons and levels are shrunk towards those of the asset's class, the more the
@@ -38,18 +34,16 @@ def fit(
     ----------
     bars : mapping of asset to Bars
         Those that are not closed at `end` are not looked at.
-    rulebook : Rulebook
+    assets : mapping of asset to Asset
     end : int
         Seconds since 1970-01-01 UTC: the present of the fit.
-    feed : str
-        Where the bars are from, for the record.
     windows : bool
         Whether to keep past windows, for shocks that live through them again; they make the artifact large.
 
     Returns
     -------
     dict
-        The artifact: plain numbers, texts and lists.
+        Plain numbers, texts and lists.
 
     Raises
     ------
@@ -57,16 +51,16 @@ def fit(
         If no asset has bars enough.
     """
     known = {asset: bars[asset].known_at(end) for asset in sorted(bars)}
-    short = {asset: len(own) for asset, own in known.items() if len(own) < least_bars(rulebook, asset)}
+    short = {asset: len(own) for asset, own in known.items() if len(own) < min_bars(assets[asset])}
     known = {asset: own for asset, own in known.items() if asset not in short}
     if not known:
-        found = ", ".join(f"{a} {count:,} of {least_bars(rulebook, a):,}" for a, count in short.items())
+        found = ", ".join(f"{a} {count:,} of {min_bars(assets[a]):,}" for a, count in short.items())
         raise MissingDataError(f"too few bars before {iso(end)}: {found}")
-    classes = {asset: rulebook.asset(asset).asset_class for asset in known}
-    seasons = pooled_seasons(known, {asset: rulebook.asset(asset) for asset in known})
-    pasts = {asset: _past(own, rulebook, asset, seasons[asset]) for asset, own in known.items()}
+    classes = {asset: assets[asset].asset_class for asset in known}
+    seasons = pooled_seasons(known, assets)
+    pasts = {asset: _past(own, assets[asset], seasons[asset]) for asset, own in known.items()}
     entries: dict[str, dict[str, Any]] = {
-        asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}, "seen": _seen(past.bars)}
+        asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
         for asset, past in pasts.items()
     }
     for design in DESIGNS:
@@ -77,24 +71,21 @@ def fit(
             entries[asset]["shocks"][step] = asdict(shocks)
             entries[asset]["report"][step] = _report(left[asset], design)
             if windows:
-                entries[asset].setdefault("windows", {})[step] = _windows(asset, left, rulebook, design)
+                entries[asset].setdefault("windows", {})[step] = _windows(asset, left, assets, design)
     pooled = {
         name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
         for name in dict.fromkeys(classes.values())
     }
-    return {
-        "format": FORMAT, "end": iso(end), "feed": feed, "half_lives": list(HALF_LIVES), "assets": entries,
-        "pooled": pooled, "left_out": short,
-    }  # fmt: skip
+    return {"half_lives": list(HALF_LIVES), "assets": entries, "pooled": pooled, "left_out": short}
 
 
-def least_bars(rulebook: Rulebook, asset: str) -> int:
+def min_bars(asset: Asset) -> int:
     """Return how many bars an asset needs for a fit of its own."""
-    return MIN_DAYS[rulebook.asset(asset).sessions] * 1440 - 10
+    return MIN_DAYS[asset.sessions] * 1440 - 10
 
 
-def _past(bars: Bars, rulebook: Rulebook, asset: str, season: Season) -> Past:
-    forecaster = SeasonalHar(rulebook.asset(asset), season, {}, {})
+def _past(bars: Bars, asset: Asset, season: Season) -> Past:
+    forecaster = SeasonalHar(asset, fitted=Fitted(season, {}, {}))
     states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
     forecaster.follow(forecaster.initial_state(), bars, states)
     return Past(bars, season, states)
@@ -122,16 +113,11 @@ def _season(season: Season) -> dict[str, Any]:
 
 def _curve(curve: Curve) -> dict[str, Any]:
     return {
-        "knots": curve.knots.tolist(), "memories": list(curve.memories), "level": curve.level.tolist(),
+        "knots": curve.knots.tolist(),
+        "memories": list(curve.memories),
+        "level": curve.level.tolist(),
         "slopes": curve.slopes.tolist(),
-    }  # fmt: skip
-
-
-def _seen(bars: Bars) -> dict[str, Any]:
-    return {
-        "bars": len(bars), "first": iso(int(bars.timestamp[0])), "last": iso(int(bars.timestamp[-1])),
-        "sha256": bars.digest(),
-    }  # fmt: skip
+    }
 
 
 def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
@@ -140,12 +126,14 @@ def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
     return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
 
 
-def _windows(asset: str, left: Mapping[str, Mapping[int, Any]], rulebook: Rulebook, design: Design) -> list[str]:
+def _windows(
+    asset: str, left: Mapping[str, Mapping[int, Any]], assets: Mapping[str, Asset], design: Design
+) -> list[str]:
     """Return past windows as text, a line each: an asset's own, half of them those of its like if it has sessions."""
-    steps, like = design.length // design.step, rulebook.asset(asset).asset_class
+    steps, alike = design.length // design.step, assets[asset].asset_class
     own = _evenly(left[asset][1].reshape(-1, steps), _WINDOWS)
-    others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and rulebook.asset(a).asset_class == like]
-    if rulebook.asset(asset).sessions and others:
+    others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and assets[a].asset_class == alike]
+    if assets[asset].sessions and others:
         own = np.concatenate([_evenly(own, _WINDOWS // 2), _evenly(np.concatenate(others), _WINDOWS // 2)])
     return [" ".join(f"{z:.2f}" for z in window) for window in own]
 

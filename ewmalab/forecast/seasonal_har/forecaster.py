@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.kernels import LOG_RETURN_LIMIT
-from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
+from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS, day_classes, week_bins
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
-from ewmalab.times import MINUTE, iso
+from ewmalab.times import DAY, MINUTE
 
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
-NEVER = -(2**62)
-"""Until when a fit has seen bars that has seen none."""
 MIN_AVERAGE = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
 
 
@@ -111,84 +109,137 @@ class Shocks:
 
 
 @dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit found for one asset.
+
+    Parameters
+    ----------
+    season : Season
+    curves : mapping of time increment to Curve
+    shocks : mapping of time increment to Shocks
+    windows : mapping of time increment to (W, steps) float64, optional
+        Past returns over what was expected of each step.
+    """
+
+    season: Season
+    curves: Mapping[int, Curve]
+    shocks: Mapping[int, Shocks]
+    windows: Mapping[int, Floats] | None = None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Fitted:
+        """Return what an asset's entry of the fit's numbers says; errors are those of a damaged entry."""
+        season, curves = entry["season"], entry["curves"].items()
+        windows = entry.get("windows")
+        return cls(
+            Season(str(season["clock"]), _floats(season["level"]), _floats(season["minute"])),
+            {
+                int(step): Curve(
+                    _floats(c["knots"]), tuple(map(int, c["memories"])), _floats(c["level"]), _floats(c["slopes"])
+                )
+                for step, c in curves
+            },
+            {int(step): Shocks(**given) for step, given in entry["shocks"].items()},
+            windows and {int(step): _floats([line.split() for line in lines]) for step, lines in windows.items()},
+        )
+
+    @classmethod
+    def nothing(cls) -> Fitted:
+        """Return what is assumed where nothing was fitted: no season, and all memories alike at every horizon.
+
+        The volatility is the geometric mean of three averages, as that of normal returns.
+        """
+        flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
+        level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)
+        curve = Curve(np.array([1.0]), (1800, 14_400, 259_200), level, slopes)
+        shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
+        steps = (60, 300)
+        return cls(flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks))
+
+
+@dataclass(frozen=True, eq=False)
 class SeasonalHar:
     """Seasonality times a volatility curve over memories, with stochastic-volatility shocks; one asset.
 
     Parameters
     ----------
     asset : Asset
-    season : Season
-    curves : mapping of time increment to Curve
-    shocks : mapping of time increment to Shocks
-    fitted_until : int
-        The fit has seen the bars closed by then: what was asked before it cannot be forecast.
     volatility_scale : float
         Factor on the fitted volatility.
-    windows : mapping of time increment to (W, steps) float64, optional
-        Past returns over what was expected of each step, to be lived through again instead of `shocks`: filtered
-        historical simulation (Barone-Adesi, Giannopoulos and Vosper, 1999).
+    shocks : {"waves", "windows"}
+        Stochastic volatility; or past days and hours as they were: filtered historical simulation (Barone-Adesi,
+        Giannopoulos and Vosper, 1999), which needs a fit with the same choice.
+    fitted : Fitted
+        From `with_fit`.
     """
 
     asset: Asset
-    season: Season
-    curves: Mapping[int, Curve]
-    shocks: Mapping[int, Shocks]
-    fitted_until: int = NEVER
     volatility_scale: float = 1.0
-    windows: Mapping[int, Floats] | None = None
+    shocks: str = "waves"
+    fitted: Fitted = field(default_factory=Fitted.nothing)
 
-    STATE_VERSION = 1
+    STATE_VERSION: ClassVar[int] = 1
+    warmup: ClassVar[int] = 14 * DAY
 
-    @classmethod
-    def of(
-        cls, asset: Asset, fitted: Mapping[str, Any], *, fitted_until: int = NEVER, volatility_scale: float = 1.0,
-        shocks: str = "waves",
-    ) -> SeasonalHar:  # fmt: skip
-        """Make the forecaster from an asset's entry of an artifact.
+    def fit(
+        self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
+    ) -> Numbers:
+        """Return the numbers of a fit; see `Fittable.fit` and `ewmalab.forecast.seasonal_har.fit.fit`."""
+        from ewmalab.forecast.seasonal_har.fit import fit  # scipy.optimize is slow to import, and serving needs no fit
+
+        return fit(bars, assets, end=end, windows=self.shocks == "windows")
+
+    def with_fit(self, numbers: Numbers) -> SeasonalHar:
+        """Return the forecaster that uses a fit: what it found for the asset, else for its class, else nothing.
 
         Raises
         ------
         ForecasterError
-            If the entry is not whole.
+            If the numbers are damaged, or hold no windows where these are asked for.
         """
+        entry, _ = self._entry(numbers)
+        if entry is None:
+            return replace(self, fitted=Fitted.nothing())
         try:
-            season = Season(
-                str(fitted["season"]["clock"]), np.array(fitted["season"]["level"], np.float64),
-                np.array(fitted["season"]["minute"], np.float64),
-            )  # fmt: skip
-            curves = {
-                int(step): Curve(
-                    np.array(c["knots"], np.float64), tuple(int(m) for m in c["memories"]),
-                    np.array(c["level"], np.float64), np.array(c["slopes"], np.float64),
-                )
-                for step, c in fitted["curves"].items()
-            }  # fmt: skip
-            shapes = {int(step): Shocks(**given) for step, given in fitted["shocks"].items()}
-            kept = {int(step): np.array([line.split() for line in lines], np.float64)
-                    for step, lines in fitted.get("windows", {}).items()} if shocks == "windows" else None  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+            fitted = Fitted.of(entry)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ForecasterError(f"seasonal-har: the fit of {self.asset.symbol} is damaged: {error}") from error
+        if self.shocks == "windows" and (fitted.windows is None or fitted.windows.keys() != fitted.curves.keys()):
             raise ForecasterError(
-                f"seasonal-har: the artifact's entry of {asset.symbol} is damaged: {error}"
-            ) from error
-        if kept is not None and kept.keys() != curves.keys():
-            raise ForecasterError(
-                f"seasonal-har: the artifact keeps no windows of {asset.symbol}: fit with seasonal_har.shocks=windows"
+                f"seasonal-har: the fit keeps no windows of {self.asset.symbol}: fit with seasonal_har.shocks=windows"
             )
-        return cls(asset, season, curves, shapes, fitted_until, volatility_scale, kept)
+        return replace(self, fitted=fitted)
 
-    @classmethod
-    def unfitted(cls, asset: Asset, volatility_scale: float = 1.0) -> SeasonalHar:
-        """Make the forecaster that knows nothing yet: no season, and all memories alike at every horizon.
+    def fit_remark(self, numbers: Numbers | None) -> str:
+        """Return what a user should know about the fit for this asset; see `Explained`."""
+        return self._entry(numbers)[1]
 
-        Its volatility is the geometric mean of three averages, as that of normal returns.
-        """
-        every = np.array([1.0])
-        flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
-        level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)
-        curve = Curve(every, (1800, 14_400, 259_200), level, slopes)
-        shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
-        steps = (60, 300)
-        return cls(asset, flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks), NEVER, volatility_scale)
+    def fit_table(self, numbers: Numbers) -> dict[str, dict[str, str]]:
+        """Return scale and degrees of freedom of the shocks, by asset; see `Explained`."""
+        steps = {"24h: scale, nu": "300", "1h: scale, nu": "60"}
+        return {
+            asset: {
+                name: f"{shocks['scale']:.2f}, {shocks['nu']:g}" if (shocks := entry["shocks"].get(step)) else ""
+                for name, step in steps.items()
+            }
+            for asset, entry in numbers["assets"].items()
+        }
+
+    def _entry(self, numbers: Numbers | None) -> tuple[Mapping[str, Any] | None, str]:
+        """Return the entry of a fit that the asset takes, and what a user should know about it."""
+        name, alike = self.asset.symbol, self.asset.asset_class
+        if numbers is None:
+            return None, f"{name}: nothing has been fitted yet: volatility without a season, from the last days alone"
+        if name in numbers["assets"]:
+            return numbers["assets"][name], ""
+        if alike in numbers["pooled"]:
+            pooled = numbers["pooled"][alike]
+            return pooled, f"{name} was not fitted: it takes what {pooled['of']} of its class ({alike}) share"
+        known = ", ".join(numbers["assets"])
+        return (
+            None,
+            f"{name}: nothing like it was fitted (only {known}): volatility without a season, from the last days alone",
+        )
 
     def initial_state(self) -> Floats:
         """Return the state before any bar."""
@@ -213,7 +264,7 @@ class SeasonalHar:
         """Advance a state in place, and keep it after each bar where `states` has rows."""
         begin = int(bars.timestamp[0] if math.isnan(state[hk.LAST_TIME]) else state[hk.LAST_TIME] + MINUTE)
         minutes = np.arange(begin, int(bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
-        hk.follow(state, _KEEP, bars.timestamp, bars.close, begin, self.season.variance(minutes), states)
+        hk.follow(state, _KEEP, bars.timestamp, bars.close, begin, self.fitted.season.variance(minutes), states)
 
     def simulate(self, state: Floats, prompt: Prompt, stream: RandomStream) -> LogReturns:
         """Return cumulative log-returns; see `Forecaster.simulate`.
@@ -221,28 +272,25 @@ class SeasonalHar:
         Raises
         ------
         ForecasterError
-            If nothing has been seen, nothing was fitted for this increment, or the fit has seen the future.
+            If nothing has been seen, or nothing was fitted for this increment.
         """
-        if prompt.request_time < self.fitted_until:
-            raise ForecasterError(
-                f"seasonal-har was fitted on bars up to {iso(self.fitted_until)} and is asked for a forecast at "
-                f"{iso(prompt.request_time)}: it has seen that future; fit on earlier bars, or along the way "
-                "(--refit 1d)"
-            )
         if state[hk.COUNT] < 1:
             raise ForecasterError(f"seasonal-har: no return of {self.asset.symbol} seen yet")
-        if prompt.time_increment not in self.curves:
-            raise ForecasterError(f"seasonal-har is fitted for steps of {sorted(self.curves)} s, not those asked for")
-        if self.windows is not None:
-            return self._live_again(self.windows[prompt.time_increment], state, prompt, stream)
-        shocks = self.shocks[prompt.time_increment]
+        if prompt.time_increment not in self.fitted.curves:
+            steps = sorted(self.fitted.curves)
+            raise ForecasterError(f"seasonal-har is fitted for steps of {steps} s, not those asked for")
+        if self._windows is not None:
+            return self._live_again(self._windows[prompt.time_increment], state, prompt, stream)
+        shocks = self.fitted.shocks[prompt.time_increment]
         out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
         persistence = 0.5 ** (prompt.time_increment / shocks.wave_half_life)
-        hk.stochastic_volatility_paths(
-            stream.lanes(-(-prompt.num_simulations // 2)), shocks.nu, shocks.level, shocks.wave, persistence,
-            self.volatility(state, prompt), out,
-        )  # fmt: skip
+        lanes, sigma = stream.lanes(-(-prompt.num_simulations // 2)), self.volatility(state, prompt)
+        hk.stochastic_volatility_paths(lanes, shocks.nu, shocks.level, shocks.wave, persistence, sigma, out)
         return out
+
+    @property
+    def _windows(self) -> Mapping[int, Floats] | None:
+        return self.fitted.windows if self.shocks == "windows" else None
 
     def _live_again(self, windows: Floats, state: Floats, prompt: Prompt, stream: RandomStream) -> LogReturns:
         """Return paths of past windows and their mirror images, each as often as any other, in a random order."""
@@ -259,12 +307,12 @@ class SeasonalHar:
         """Return the volatility of each step: (steps,) float32."""
         step = prompt.time_increment
         minutes = np.arange(prompt.start_time, prompt.start_time + prompt.time_length, MINUTE, dtype=np.int64)
-        season = np.sqrt(self.season.variance(minutes).reshape(prompt.steps, step // MINUTE).sum(axis=1))
+        season = np.sqrt(self.fitted.season.variance(minutes).reshape(prompt.steps, step // MINUTE).sum(axis=1))
         tau = (np.arange(prompt.steps) + 0.5) * step / MINUTE
-        curve = self.curves[step]
+        curve = self.fitted.curves[step]
         chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
         log_sigma = curve.at(np.log(np.maximum(state[chosen], MIN_AVERAGE)), tau)
-        scale = self.volatility_scale * (self.shocks[step].scale if self.windows is None else 1.0)
+        scale = self.volatility_scale * (self.fitted.shocks[step].scale if self._windows is None else 1.0)
         sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)
         return sigma
 
@@ -288,6 +336,10 @@ class SeasonalHar:
         if state.shape != (hk.FIRST + len(HALF_LIVES),):
             raise ForecasterError(f"seasonal-har: a state has {hk.FIRST + len(HALF_LIVES)} numbers, not {len(state)}")
         return state
+
+
+def _floats(values: Any) -> Floats:
+    return np.array(values, np.float64)
 
 
 _KEEP = np.array([0.5 ** (MINUTE / half_life) for half_life in HALF_LIVES])

@@ -1,23 +1,24 @@
-"""Making logged answers again: from the bars of the cache to the bits that were sent."""
+"""Logged answers reproduced: from the cache's bars to the bits that were sent, and as a backtest of the prompts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from ewmalab.errors import EwmalabError, MissingDataError
-from ewmalab.forecast.model import Model, origin_of
+from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import LogReturns
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
-from ewmalab.live.miner.answers import paths_digest, paths_of, state_digest
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.revisions import undo
 from ewmalab.market.bars import Bars
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.market.remote import open_cache
+from ewmalab.replay.fits import load_model
+from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings
@@ -28,8 +29,8 @@ _MAX_WARMUP = 100 * DAY
 
 
 @dataclass
-class Rebuilder:
-    """Makes the states and paths of logged answers again.
+class Reproducer:
+    """Reproduces the states and paths of logged answers.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class Rebuilder:
 
     def _make(self, name: str, asset: str, settings: str | None) -> Model:
         chosen = self.settings if settings is None else self._recorded(settings)
-        return Model.of(name, load_rulebook().asset(asset), chosen)
+        return load_model(name, load_rulebook().asset(asset), chosen)
 
     def state(self, record: dict[str, Any], name: str | None = None) -> Any:
         """Return a forecaster's state after the bars that were known to the answer.
@@ -70,16 +71,16 @@ class Rebuilder:
         return self._state(self.model(record, name), *known)
 
     def _make_state(self, model: Model, feed: str, asset: str, newest: int, saved_at: int) -> Any:
-        return model.state_of(self._bars(feed, asset, origin_of(newest, model.warmup), newest, saved_at))
+        return model.state_of(self._bars(feed, asset, model.origin(newest), newest, saved_at))
 
     def paths(self, record: dict[str, Any], name: str | None = None) -> LogReturns:
         """Return the paths of an answer, or those that the forecaster `name` would have answered with."""
         model = self.model(record, name)
-        anchor = record["anchor"]
-        return paths_of(
-            model.forecaster, self.state(record, name), prompt_of(record), anchor["price"], int(anchor["at"]),
-            record["seed"], record["aged"],
-        )  # fmt: skip
+        return model.paths(self.state(record, name), record["newest"], prompt_of(record), record["seed"])
+
+    def bars(self, record: dict[str, Any]) -> Bars:
+        """Return all bars of an answer's asset as they are known now."""
+        return self._all_bars(record["feed"], record["asset"])[0]
 
     def _as_known(self, feed: str, asset: str, origin: int, newest: int, saved_at: int) -> Bars:
         """Return the bars from an origin to the newest, as they were known when a state was saved."""
@@ -109,7 +110,7 @@ class Rebuilder:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A logged answer that could not be made again.
+    """A logged answer that could not be reproduced.
 
     Attributes
     ----------
@@ -123,6 +124,27 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class BacktestParity:
+    """What a backtest of the logged prompts makes of them.
+
+    Attributes
+    ----------
+    same : int
+        Answers whose paths are those of the backtest, bit for bit.
+    late, amended : int
+        Others that could not be: the miner did not yet have a bar that was closed by the request; or a bar that it knew
+        came late or was revised afterwards.
+    differences : list of Difference
+        Answers that differ without such a reason.
+    """
+
+    same: int
+    late: int
+    amended: int
+    differences: list[Difference]
+
+
+@dataclass(frozen=True, slots=True)
 class ParityReport:
     """What `check_parity` found.
 
@@ -131,36 +153,101 @@ class ParityReport:
     answers : int
     identical : int
     differences : list of Difference
+    backtest : BacktestParity
+    torn : int
+        Lines of the log that a crash cut.
     """
 
     answers: int
     identical: int
     differences: list[Difference]
+    backtest: BacktestParity
+    torn: int = 0
 
 
-def check_parity(log: LiveLog, settings: LoadedSettings, *, progress: Callable[[], None] | None = None) -> ParityReport:
-    """Make every logged answer again from cached bars and compare state, paths and bytes, bit for bit."""
-    rebuilder = Rebuilder(log, settings)
+def check_parity(
+    log: LiveLog,
+    settings: LoadedSettings,
+    *,
+    knowledge: Knowledge = moments,
+    progress: Callable[[], None] | None = None,
+) -> ParityReport:
+    """Reproduce every logged answer from cached bars, in two ways, and compare bit for bit.
+
+    From what the log says was known: state, paths and bytes. And as a backtest of the prompts, which knows the request
+    times alone: the paths.
+
+    Parameters
+    ----------
+    log : LiveLog
+    settings : LoadedSettings
+    knowledge : callable
+        As in `ewmalab.replay.engine.replay`.
+    progress : callable, optional
+        Called after each answer.
+    """
+    reproducer = Reproducer(log, settings)
     differences = []
     for record in log.answers:
         try:
-            what = _differing(rebuilder, record)
+            what = _differing(reproducer, record)
         except EwmalabError as error:
             what = str(error)
         if what:
             differences.append(Difference(record, what))
         if progress:
             progress()
-    return ParityReport(len(log.answers), len(log.answers) - len(differences), differences)
+    identical = len(log.answers) - len(differences)
+    backtest = _backtest(reproducer, log, knowledge)
+    return ParityReport(len(log.answers), identical, differences, backtest, log.torn)
 
 
-def _differing(rebuilder: Rebuilder, record: dict[str, Any]) -> str:
+def _differing(reproducer: Reproducer, record: dict[str, Any]) -> str:
     """Return the first thing that differs, or nothing."""
-    model = rebuilder.model(record)
-    if state_digest(model.forecaster, rebuilder.state(record)) != record["state_sha256"]:
+    model = reproducer.model(record)
+    if state_digest(model.forecaster, reproducer.state(record)) != record["state_sha256"]:
         return "state"
-    paths = rebuilder.paths(record)
+    paths = reproducer.paths(record)
     if paths_digest(paths) != record["paths_sha256"]:
         return "paths"
     body = render(record["start_time"], record["time_increment"], record["anchor"]["price"], paths)
     return "" if hashlib.sha256(body).hexdigest() == record["body_sha256"] else "bytes"
+
+
+def _backtest(reproducer: Reproducer, log: LiveLog, knowledge: Knowledge) -> BacktestParity:
+    """Replay the logged prompts: what they were answered with does not enter."""
+    same = late = amended = 0
+    differences: list[Difference] = []
+    for record, newest, digest in _replayed(reproducer, log, knowledge):
+        if digest == record["paths_sha256"]:
+            same += 1
+        elif newest is None:
+            differences.append(Difference(record, digest))
+        elif newest > record["newest"]:
+            late += 1
+        elif any(c.label <= newest for at, c in log.amendments.get(record["asset"], []) if at > record["saved_at"]):
+            amended += 1
+        else:
+            differences.append(Difference(record, "paths"))
+    return BacktestParity(same, late, amended, differences)
+
+
+def _replayed(
+    reproducer: Reproducer, log: LiveLog, knowledge: Knowledge
+) -> Iterator[tuple[dict[str, Any], int | None, str]]:
+    """Yield each record, the newest bar that a backtest knows, and the digest of its paths (or why there are none)."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in log.answers:
+        key = tuple(record[name] for name in ("settings", "forecaster", "feed", "competition", "asset"))
+        groups.setdefault(key, []).append(record)
+    for records in groups.values():
+        records.sort(key=lambda r: (r["request_time"], r["start_time"]))
+        done = 0
+        try:
+            model, bars = reproducer.model(records[0]), reproducer.bars(records[0])
+            for record, moment in zip(records, knowledge(model, bars, map(prompt_of, records)), strict=True):
+                yield record, moment.anchor_time, paths_digest(moment.paths(model, record["seed"]))
+                done += 1
+        except EwmalabError as error:
+            for record in records[done:]:
+                yield record, None, str(error)

@@ -13,7 +13,7 @@ import pandas as pd
 from ewmalab.analysis.compare import compare
 from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
-from ewmalab.live.audit.parity import Rebuilder
+from ewmalab.live.audit.parity import Reproducer
 from ewmalab.market.bars import Bars
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.remote import local_cache, open_cache
@@ -136,7 +136,7 @@ def track_record(
     own = records[-1]["forecaster"]
     names = list(dict.fromkeys([own, BASELINE, *shadows]))
     truths = _Truths(settings, rulebook, records, now, fetch)
-    rebuilder = Rebuilder(log, settings)
+    reproducer = Reproducer(log, settings)
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
     waiting: dict[str, int] = {}
     for i, record in enumerate(records):
@@ -147,7 +147,7 @@ def track_record(
         else:
             rule = rulebook.at(prompt.start_time).competitions[prompt.competition].scoring
             for name in names:
-                paths = rebuilder.paths(record, None if name == own else name)
+                paths = reproducer.paths(record, None if name == own else name)
                 anchor = record["anchor"]["price"]
                 crps = score_log_returns(paths, anchor, truth, rule, prompt.time_increment).total
                 found[name].append((prompt.competition, prompt.asset, prompt.start_time, crps, rule.name))
@@ -162,7 +162,7 @@ def track_record(
     alarms = [
         *_missed(records, rulebook),
         *_late(asked),
-        *_format(records, rebuilder),
+        *_format(records, reproducer),
         *_drift(scores, own),
         *_worse(rows, own),
     ]
@@ -242,13 +242,13 @@ def _late(answers: Iterable[dict[str, Any]]) -> list[Alarm]:
     return [Alarm("late", f"{len(slow)} answers took more than 10 s (the slowest {worst:.1f} s)")]
 
 
-def _format(records: Iterable[dict[str, Any]], rebuilder: Rebuilder) -> list[Alarm]:
+def _format(records: Iterable[dict[str, Any]], reproducer: Reproducer) -> list[Alarm]:
     """Judge the newest answer of each competition and asset as a validator does."""
     newest = {(record["competition"], record["asset"]): record for record in records}
     alarms = []
     for (competition, asset), record in newest.items():
         prompt = prompt_of(record)
-        body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], rebuilder.paths(record))
+        body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], reproducer.paths(record))
         verdict = validate_response(
             orjson.loads(body), start_time=prompt.start_time, time_increment=prompt.time_increment,
             time_length=prompt.time_length, num_simulations=prompt.num_simulations,

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import orjson
-
 from ewmalab.errors import ForecasterError, FormatError
-from ewmalab.forecast.model import Model
-from ewmalab.forecast.protocol import Ageing, Forecaster, LogReturns, Prompt
+from ewmalab.forecast.model import Model, paths_digest, state_digest
+from ewmalab.forecast.protocol import LogReturns, Prompt
 from ewmalab.live.clock import Clock
 from ewmalab.live.miner.admission import Refusal
 from ewmalab.live.miner.spot import Spots, choose_anchor
 from ewmalab.live.state_store import AssetState, StateStore
-from ewmalab.replay.engine import simulate
-from ewmalab.replay.knowledge import Moment
+from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings
@@ -67,25 +64,6 @@ class Answer:
     paths: LogReturns
 
 
-def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
-    """Return a digest of a state."""
-    return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def paths_digest(paths: LogReturns) -> str:
-    """Return the sha256 of paths: of their shape and their bits."""
-    return hashlib.sha256(repr(paths.shape).encode() + paths.tobytes()).hexdigest()
-
-
-def paths_of(
-    forecaster: Forecaster[Any], state: Any, prompt: Prompt, anchor: float, anchor_time: int, seed: int, aged: bool
-) -> LogReturns:
-    """Return the paths of a live answer: of the replay's own `simulate`, from a state that has aged if it is old."""
-    if aged and isinstance(forecaster, Ageing):
-        state = forecaster.aged(state, prompt.request_time)
-    return simulate(forecaster, Moment(prompt, state, anchor, anchor_time), seed)
-
-
 class Answerer:
     """Answers prompts from the newest states.
 
@@ -112,7 +90,7 @@ class Answerer:
         self.settings, self.rulebook, self.assets = settings, rulebook, assets
         self.store, self.spots, self.clock = store, spots, clock
         live = settings.values.live
-        self.models = {asset: Model.of(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        self.models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
@@ -183,14 +161,13 @@ class Answerer:
         age = self.age(known, now)
         if age > live.refuse_after:
             raise Refusal(503, "stale", "state is too old")
-        aged = age > live.stale_after
         saved = known.saved
         close = float(saved.bars.close[-1])
         spot = self.spots.latest(prompt.asset)
         anchor, at, source = choose_anchor(spot, close, saved.newest, now, live.spot_max_age)
         seed = self.settings.values.run.seed
         try:
-            paths = paths_of(known.model.forecaster, known.state, prompt, anchor, int(at), seed, aged)
+            paths = known.model.paths(known.state, saved.newest, prompt, seed)
             simulated = time.perf_counter()
             body = render(prompt.start_time, prompt.time_increment, anchor, paths)
         except (ForecasterError, FormatError) as error:
@@ -208,7 +185,7 @@ class Answerer:
             "saved_at": saved.saved_at,
             "newest": saved.newest,
             "age": round(age, 3),
-            "aged": aged,
+            "aged": known.model.is_stale(saved.newest, prompt.request_time),
             "state_sha256": known.digest,
             "anchor": {"price": anchor, "at": at, "source": source},
             "paths_sha256": paths_digest(paths),

@@ -14,11 +14,9 @@ import orjson
 
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import EwmalabError, ForecasterError
-from ewmalab.forecast.seasonal_har.artifact import read_artifact
-from ewmalab.forecast.seasonal_har.refit import boundary, refit
 from ewmalab.live.clock import Clock
 from ewmalab.market.remote import local_cache
-from ewmalab.replay.fits import refitted
+from ewmalab.replay.fits import boundary, read_artifact, refit, refitted, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE, iso
@@ -45,12 +43,14 @@ def read_note(folder: Path) -> dict[str, Any] | None:
 
 def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
     """Return settings that name the newest fit, where the live forecaster is fitted along the way."""
-    if refitted(settings.values.live.forecaster, settings) is None:
+    if not refitted(settings.values.live.forecaster, settings, load_rulebook()):
         return settings
     note = read_note(settings.values.live.state_dir)
     if note is None or not note["artifact"]:
         return settings
-    return settings.with_flags({"seasonal_har.artifact": note["artifact"]})
+    base = settings.values.live.forecaster.partition("@")[0]
+    others = [path for path in settings.values.fit.artifacts if read_artifact(path).forecaster != base]
+    return settings.with_flags({"fit.artifacts": [*others, note["artifact"]]})
 
 
 def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> None:
@@ -64,16 +64,17 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     end : int
         The fit's present.
     """
-    own = refitted(settings.values.live.forecaster, settings)
-    assert own is not None
+    own = settings.values.fit
     cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
     bars = {
         asset: cache.read(feed, asset, end - own.history, end)
         for asset, feed in feeds.items()
         if not own.assets or asset in own.assets
     }
-    path = refit(bars, rulebook, own, end=end, feed=", ".join(dict.fromkeys(feeds.values())))
-    note = {"artifact": str(path.absolute()) if path else "", "end": end}
+    feed = ", ".join(dict.fromkeys(feeds.values()))
+    made = refit(settings.values.live.forecaster, bars, settings, rulebook, end=end, feed=feed)
+    path = write_artifact(made, Path(own.folder)).absolute() if made else ""
+    note = {"artifact": str(path), "end": end}
     write_atomic(settings.values.live.state_dir / NOTE, orjson.dumps(note))
 
 
@@ -111,10 +112,10 @@ class Refitter:
         """Fit if one is due; return when to look again."""
         now = self.clock.now()
         settings = self.load()
-        own = refitted(settings.values.live.forecaster, settings)
-        if own is None:
+        if not refitted(settings.values.live.forecaster, settings, load_rulebook()):
             return now + _RETRY
-        due = boundary(int(now), own.refit)
+        every = settings.values.fit.every
+        due = boundary(int(now), every)
         note = read_note(settings.values.live.state_dir)
         if note is None or note["end"] < due:
             log.info("fitting on bars closed by %s", iso(due))
@@ -133,4 +134,4 @@ class Refitter:
                 return now + _RETRY
             log.info("fitted: %s", note["artifact"] or "too few bars, forecasts go on without a fit")
             self.fitted.set()
-        return due + own.refit + 5.0
+        return due + every + 5.0

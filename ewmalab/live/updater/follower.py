@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
-from ewmalab.forecast.model import Model, Tracker, origin_of
+from ewmalab.forecast.model import Model, RunningState
 from ewmalab.live.state_store import AssetState, SavedState, StateStore
 from ewmalab.live.updater.revisions import Amendment, merge
 from ewmalab.market.bars import Bars
@@ -14,9 +14,6 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.times import DAY, MINUTE
-
-KEEP = 7 * DAY
-"""Bars kept with a state, at least; as many as the warm-up needs, if that is more."""
 
 _MIN_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
 
@@ -67,7 +64,7 @@ class Follower:
     bars: Bars = field(default_factory=Bars.empty)
 
     def __post_init__(self) -> None:
-        self._tracker = Tracker(self.model)
+        self._running = RunningState(self.model)
         self._unsaved = False
         self._amended: list[Amendment] = []
         self._uncached: list[int] = []  # labels of changed bars that the cache has as they were before
@@ -75,7 +72,7 @@ class Follower:
     @property
     def state(self) -> Any:
         """Return the forecaster's state after the newest bar."""
-        return self._tracker.state
+        return self._running.state
 
     @property
     def newest(self) -> int | None:
@@ -95,7 +92,7 @@ class Follower:
             self.counts.restored = "cache" if said else "nothing saved"
             return said
         self.generation = saved.generation
-        if saved.bars.timestamp[0] > origin_of(saved.newest, self.model.warmup):
+        if saved.bars.timestamp[0] > self.model.origin(saved.newest):
             # The warm-up has become longer, or the feed did not reach so far: the cache may have what is missing.
             self.bars = saved.bars
             try:
@@ -111,12 +108,12 @@ class Follower:
         known = saved.states.get(self.model.name)
         if known is not None and known.parameters == self.model.parameters:
             try:
-                self._tracker.adopt(self.model.forecaster.load_state(known.state), saved.newest)
+                self._running.adopt(self.model.forecaster.load_state(known.state), saved.newest)
                 return said
             except ForecasterError as error:
                 said.append(f"{self.asset}: {error}")
         said.append(f"{self.asset}: parameters or code differ from those of the saved state: made again from its bars")
-        self._tracker.follow(self.bars)
+        self._running.follow(self.bars)
         self._unsaved = True
         return said
 
@@ -187,16 +184,16 @@ class Follower:
     def _begin(self, now: int) -> None:
         """Fetch into the cache what it lacks of the warm-up, and follow that as far as it has no hole."""
         closed = now - now % MINUTE
-        begin = origin_of(closed - MINUTE, self.model.warmup)
+        begin = self.model.origin(closed - MINUTE)
         first = max(begin, self._oldest(closed))
         try:
             fetch_missing(self.cache, self.feed, self.asset, first, now, now=now, progress=self._step)
         finally:  # what arrived before an error counts
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
             self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
-        if self.newest is not None and max(origin_of(self.newest, self.model.warmup), self._oldest(closed)) < first:
+        if self.newest is not None and max(self.model.origin(self.newest), self._oldest(closed)) < first:
             # Our clock is ahead, into the next day: the warm-up begins a day earlier.
-            end, self.bars, self._tracker = self.newest + MINUTE, Bars.empty(), Tracker(self.model)
+            end, self.bars, self._running = self.newest + MINUTE, Bars.empty(), RunningState(self.model)
             self._begin(end)
 
     def _step(self, done: int, total: int) -> None:
@@ -211,10 +208,10 @@ class Follower:
         merged = merge(self.bars, fresh)
         if not merged.new and not merged.amended:
             return ()
-        keep = max(KEEP, self.model.warmup + 2 * DAY)
+        keep = self.model.warmup + 2 * DAY  # a day since midnight, and one for a late bar of the day before
         end = int(merged.bars.timestamp[-1]) + MINUTE
         self.bars = merged.bars.between(end - keep, end)
-        self._tracker.follow(self.bars, amended=bool(merged.amended))
+        self._running.follow(self.bars, amended=bool(merged.amended))
         self.counts.new += merged.new
         self.counts.late += sum(change.old is None for change in merged.amended)
         self.counts.revised += sum(change.old is not None for change in merged.amended)
@@ -229,7 +226,7 @@ class Follower:
         )  # fmt: skip
 
     def _save(self, now: int) -> None:
-        state = self.model.forecaster.dump_state(self._tracker.state)
+        state = self.model.forecaster.dump_state(self._running.state)
         self.store.save(
             AssetState(
                 self.asset, self.feed.name, self.feed.synthetic, self.generation + 1, now, self.bars,

@@ -15,7 +15,6 @@ import orjson
 
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import DataError
-from ewmalab.forecast.model import Model
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
@@ -23,6 +22,7 @@ from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.follower import Follower
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.remote import local_cache
+from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE
@@ -86,7 +86,7 @@ class Updater:
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
         followers = {
             asset: Follower(
-                asset, feed, Model.of(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
+                asset, feed, load_model(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
             )
             for asset, feed in feeds.items()
         }
