@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ewmalab.forecast.seasonal_har.artifact import FORMAT, write_artifact
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS
 from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES
+from ewmalab.replay.fits import FORMAT, write_artifact
 
 
 def entry(clock: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ BOOK = load_rulebook()
 FEED = "simulated-7"
 START = parse_time("2026-01-15T12:00")
 FIRST, LAST = START - 14 * DAY, START + 3 * DAY
-SHORT = {"replay.warmup_1m_hours": 24, "replay.warmup_5m_days": 1}
+SHORT = {"replay.warmup": "1d"}
 LONG = {"ewma.half_life_1m": "10d", "ewma.half_life_5m": "10d"}  # every bar of a warm-up leaves its trace
 
 
@@ -140,7 +140,7 @@ def test_the_same_question_has_the_same_answer_amid_a_gap_of_days(tmp_path):
                for name, c in whole.columns().items()}  # fmt: skip
     gappy = Bars.from_columns(columns)
     keep(tmp_path, gappy)
-    settings = settings_for(tmp_path, **LONG, **{"replay.warmup_1m_hours": 168, "replay.warmup_5m_days": 7})
+    settings = settings_for(tmp_path, **LONG, **{"replay.warmup": "7d"})
     busy, fresh = Simulations(settings), Simulations(settings)
     ask(busy, START - 41 * 3600)
     wanted = bare(expected(gappy, settings))
@@ -150,7 +150,7 @@ def test_the_same_question_has_the_same_answer_amid_a_gap_of_days(tmp_path):
 
 @pytest.mark.parametrize("days", [5, 10])
 def test_the_first_answer_rests_on_the_whole_warm_up(filled, days):
-    settings = settings_for(filled, **LONG, **{"replay.warmup_5m_days": days})
+    settings = settings_for(filled, **LONG, **{"replay.warmup": f"{days}d"})
     assert ask(Simulations(settings)) == bare(expected(market(), settings))
 
 

@@ -22,7 +22,7 @@ import requests
 from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated, histories, live_settings, until
 
 from ewmalab.errors import ChainError, ConfigError
-from ewmalab.forecast.model import Model
+from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of, read_kept_paths
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
@@ -30,7 +30,6 @@ from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner import miner as miner_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import Neuron, Refusal
-from ewmalab.live.miner.answers import paths_digest, paths_of, state_digest
 from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.serve import GuardedProtocol

@@ -524,7 +524,7 @@ def test_what_came_before_a_fault_in_a_long_catch_up_is_kept(what: str, make: Ma
 
 @pytest.mark.parametrize("part", [1, 3, 5])
 def test_a_fault_in_any_part_of_the_first_build_is_made_up_for(part: int, make: Make):
-    bench = make(replay__warmup_1m_hours=72, replay__warmup_5m_days=4)
+    bench = make(replay__warmup="4d")
     bench.server.planned["BTCUSDT"] = deque([*[None] * (part - 1), fs.status(503), fs.status(503)])
     bench.at(BEGIN + 2)
     assert bench.heartbeat()["assets"]["BTC"]["feed_errors"] == 1

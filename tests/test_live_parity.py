@@ -16,7 +16,7 @@ import pytest
 from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig
 
 from ewmalab.live.audit.answer_log import AMENDMENTS, LiveLog, read_kept_paths
-from ewmalab.live.audit.parity import Rebuilder, check_parity
+from ewmalab.live.audit.parity import Reproducer, check_parity
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.quality import COLUMNS
@@ -24,7 +24,7 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE
 
-SHORT = {"replay.warmup_1m_hours": 24, "replay.warmup_5m_days": 1, "ewma.gap_policy": "revert"}
+SHORT = {"replay.warmup": "1d", "ewma.gap_policy": "revert"}
 FEED = "binance"
 SYMBOL = load_rulebook().asset("BTC").symbols[FEED]
 NOW = START // MINUTE * MINUTE
@@ -174,11 +174,11 @@ def test_amendments_count_without_them_earlier_answers_could_not_be_made_again(c
 def test_kept_paths_equal_those_made_again(lived):
     folder = lived / "archived"
     log = LiveLog.read(folder / "log")
-    rebuilder = Rebuilder(log, settings_of(folder))
+    reproducer = Reproducer(log, settings_of(folder))
     for record in log.answers:
         kept = read_kept_paths(folder / "log", record)
         assert kept.dtype == np.float32
-        np.testing.assert_array_equal(kept, rebuilder.paths(record))
+        np.testing.assert_array_equal(kept, reproducer.paths(record))
 
 
 # --------------------------------------------------------------------------------------------- planted defects

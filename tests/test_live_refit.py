@@ -12,12 +12,12 @@ import orjson
 import pytest
 from live_rig import START, SettableClock, Simulated, live_settings, rig
 
-from ewmalab.forecast.seasonal_har.artifact import read_artifact
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import check_parity
 from ewmalab.live.updater.fits import NOTE, Refitter, read_note, refit_now, with_newest_fit
 from ewmalab.live.updater.updater import Updater
 from ewmalab.market.remote import local_cache
+from ewmalab.replay.fits import read_artifact
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
 
@@ -60,7 +60,7 @@ def test_the_newest_fit_is_in_force_and_no_other_setting_changes(settings: Loade
     artifact = with_newest_fit(settings).values.seasonal_har.artifact
     assert list(orjson.loads(Path(artifact).read_bytes())["assets"]) == ["BTC"]
     assert with_newest_fit(settings).dump() == settings.with_flags({"seasonal_har.artifact": artifact}).dump()
-    never = settings.with_flags({"seasonal_har.refit": "0s"})
+    never = settings.with_flags({"fit.every": "0s"})
     assert with_newest_fit(never) is never
     other = settings.with_flags({"live.forecaster": "ewma"})
     assert with_newest_fit(other) is other

@@ -46,7 +46,7 @@ BEGIN = parse_time("2026-10-03T04:00")
 FIRST, LAST = BEGIN - 10 * DAY, BEGIN + 5 * DAY
 PRICES = {"BTC": 95_000.0, "ETH": 3_300.0, "XAU": 4_600.0}
 SCORED = {"BTC": "binance", "XAU": "hyperliquid"}
-SHORT: dict[str, Any] = {"replay__warmup_1m_hours": 24, "replay__warmup_5m_days": 1}
+SHORT: dict[str, Any] = {"replay__warmup": "1d"}
 KEY = "sk-0123456789abcdef"
 
 
@@ -323,7 +323,7 @@ def test_at_every_minute_the_state_of_pyths_bars_is_that_of_the_final_ones(make:
 
 
 def test_with_the_default_warm_up_the_state_is_that_of_the_final_bars(make: Make):
-    bench = make(replay__warmup_1m_hours=72, replay__warmup_5m_days=5)
+    bench = make(replay__warmup="5d")
     assert bench.follower().model.warmup == 5 * DAY
     for _ in bench.minutes(4):
         assert_final(bench)
@@ -342,7 +342,7 @@ def test_an_update_within_a_minute_changes_nothing(make: Make):
 
 
 def test_bars_older_than_a_week_are_dropped_and_the_state_is_that_of_all(make: Make):
-    bench = make(begin=BEGIN - 5 * DAY, replay__warmup_5m_days=4)
+    bench = make(begin=BEGIN - 5 * DAY, replay__warmup="4d")
     for day in range(10):
         bench.at(BEGIN - 5 * DAY + day * DAY + 2)
         assert_final(bench)
@@ -778,8 +778,8 @@ def test_a_longer_warm_up_takes_effect_at_the_restart(days: int, make: Make):
     """A state that lacks the older bars is not the one that a fresh build gives, for as long as the warm-up lasts."""
     bench = make(begun=True)
     bench.run(2)
-    bench.restart(replay__warmup_5m_days=days).run(1)
-    fresh = make(begin=bench.host.now(), replay__warmup_5m_days=days)
+    bench.restart(replay__warmup=f"{days}d").run(1)
+    fresh = make(begin=bench.host.now(), replay__warmup=f"{days}d")
     fresh.at(bench.host.now())
     assert_final(fresh)
     assert bench.dumped() == fresh.dumped()
@@ -787,9 +787,9 @@ def test_a_longer_warm_up_takes_effect_at_the_restart(days: int, make: Make):
 
 
 def test_a_shorter_warm_up_takes_effect_at_the_restart(make: Make):
-    bench = make(replay__warmup_5m_days=4)
+    bench = make(replay__warmup="4d")
     bench.at(BEGIN + 2)
-    bench.restart(replay__warmup_5m_days=2).run(1)
+    bench.restart(replay__warmup="2d").run(1)
     assert_final(bench)
 
 
@@ -829,7 +829,7 @@ def test_when_both_files_are_damaged_the_state_is_rebuilt_bit_for_bit(make: Make
 @pytest.mark.parametrize("asset", ["BTC", "XAU"])
 def test_after_days_the_rebuilt_state_is_the_one_that_was_lost(asset: str, make: Make):
     """Of a feed that reaches back for a shorter time than the warm-up, the cache alone has the older bars."""
-    bench = make(asset, replay__warmup_1m_hours=72, replay__warmup_5m_days=5)
+    bench = make(asset, replay__warmup="5d")
     bench.at(BEGIN + 2)
     later = BEGIN + 50 * HOUR + 2
     bench.at(later)

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ewmalab.errors import FeedError
-from ewmalab.forecast.model import Model, Tracker, origin_of, warmup_of
+from ewmalab.forecast.model import Model, RunningState, origin_of, warmup_of
 from ewmalab.live.updater.revisions import Amendment, Merged, merge, undo
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import EPOCH, SimulatedFeed
@@ -26,7 +26,7 @@ from ewmalab.times import DAY, MINUTE
 
 BOOK = load_rulebook()
 SETTINGS = load_settings(file=DEFAULTS, environ={})
-SHORT = SETTINGS.with_flags({"replay.warmup_1m_hours": 24, "replay.warmup_5m_days": 1})
+SHORT = SETTINGS.with_flags({"replay.warmup": "1d"})
 HOUR = 3600
 BEGIN = EPOCH + DAY  # a Monday: the sessions of equities open
 DAYS = 8
@@ -96,7 +96,7 @@ def test_the_origin_moves_at_midnight_alone():
     [(72, 5, 5), (120, 5, 5), (121, 5, 6), (36, 1, 2), (24, 1, 1), (0, 0, 1), (0, 0.5, 1), (0, 1.5, 2), (0.1, 0, 1)],
 )
 def test_the_warm_up_is_the_longest_of_any_prompts_in_whole_days(hours, days, want):
-    flags = {"replay.warmup_1m_hours": {"default": 1, "ETH": hours}, "replay.warmup_5m_days": days}
+    flags = {"replay.warmup_1m_hours": {"default": 1, "ETH": hours}, "replay.warmup": f"{days}d"}
     settings = SETTINGS.with_flags(flags)
     assert warmup_of("ETH", settings.values.replay) == want * DAY
 
@@ -116,7 +116,7 @@ def test_parameters_that_matter_change_the_digest_and_no_others():
         digest(ewma__half_life_5m="3h"),
         digest(ewma__half_life_1m={"BTC": "3h"}),
         digest(ewma__gap_policy="revert"),
-        digest(replay__warmup_5m_days=3),
+        digest(replay__warmup="3d"),
     ]
     assert len({base, *others}) == 1 + len(others)
 
@@ -131,10 +131,10 @@ FORECASTERS = [("ewma", "BTC"), ("ewma", "SPYX"), ("ewma@seed", "BTC"), ("random
 def test_following_in_any_cuts_gives_the_state_of_all_bars(name, asset, seed):
     rng = np.random.default_rng(seed)
     bars, of = market(asset), model(name, asset)
-    tracker = Tracker(of)
+    running = RunningState(of)
     for n in random_cuts(int(rng.integers(1, 3000)), len(bars), rng):
-        state = tracker.follow(bars.rows(0, n))
-        assert state is tracker.state
+        state = running.follow(bars.rows(0, n))
+        assert state is running.state
         assert_same(of, state, bars.rows(0, n))
 
 
@@ -142,17 +142,17 @@ def test_following_with_the_default_warm_up_gives_the_state_of_all_bars():
     rng = np.random.default_rng(9)
     bars, of = market(), model(short=False)
     assert of.warmup == 5 * DAY
-    tracker = Tracker(of)
+    running = RunningState(of)
     for n in random_cuts(6 * 1440, len(bars), rng):
-        assert_same(of, tracker.follow(bars.rows(0, n)), bars.rows(0, n))
+        assert_same(of, running.follow(bars.rows(0, n)), bars.rows(0, n))
 
 
 def test_following_bar_by_bar_over_two_midnights_gives_the_state_of_all_bars():
     bars, of = market(), model()
-    tracker = Tracker(of)
+    running = RunningState(of)
     first, last = np.searchsorted(bars.timestamp, (BEGIN + 3 * DAY - HOUR, BEGIN + 4 * DAY + HOUR))
     for n in range(int(first), int(last)):
-        assert_same(of, tracker.follow(bars.rows(0, n)), bars.rows(0, n))
+        assert_same(of, running.follow(bars.rows(0, n)), bars.rows(0, n))
 
 
 @given(data=st.data())
@@ -161,34 +161,34 @@ def test_following_in_cuts_around_midnight_gives_the_state_of_all_bars(data):
     bars, of = market(gaps=data.draw(st.sampled_from([0.0, 0.3]))), model()
     midnight = int(np.searchsorted(bars.timestamp, BEGIN + data.draw(st.integers(2, 6)) * DAY))
     cuts = data.draw(st.lists(st.integers(-8, 8), min_size=1, max_size=8).map(sorted))
-    tracker = Tracker(of)
+    running = RunningState(of)
     for cut in cuts:
-        state = tracker.follow(bars.rows(0, midnight + cut))
+        state = running.follow(bars.rows(0, midnight + cut))
         assert_same(of, state, bars.rows(0, midnight + cut))
 
 
 def test_following_bars_whose_oldest_are_dropped_gives_the_same_state():
     rng = np.random.default_rng(2)
     bars, of = market(), model()
-    tracker = Tracker(of)
+    running = RunningState(of)
     for n in random_cuts(4000, len(bars), rng):
         end = int(bars.timestamp[n - 1]) + MINUTE
-        tracker.follow(bars.between(end - of.warmup - 2 * DAY, end))
-        assert_same(of, tracker.state, bars.rows(0, n))
+        running.follow(bars.between(end - of.warmup - 2 * DAY, end))
+        assert_same(of, running.state, bars.rows(0, n))
 
 
 def test_following_fewer_bars_again_gives_their_state():
     bars, of = market(), model()
-    tracker = Tracker(of)
+    running = RunningState(of)
     for n in (6000, 5999, 3000, 6000):
-        assert_same(of, tracker.follow(bars.rows(0, n)), bars.rows(0, n))
+        assert_same(of, running.follow(bars.rows(0, n)), bars.rows(0, n))
 
 
 def test_following_the_same_bars_again_gives_the_same_state():
     bars, of = market(), model()
-    tracker = Tracker(of)
-    state = tracker.follow(bars)
-    assert tracker.follow(bars) is state
+    running = RunningState(of)
+    state = running.follow(bars)
+    assert running.follow(bars) is state
 
 
 def test_the_warm_up_begins_anew_at_midnight():
@@ -200,11 +200,11 @@ def test_the_warm_up_begins_anew_at_midnight():
 
 def test_a_followed_state_is_not_changed_afterwards():
     bars, of = market(), model()
-    tracker = Tracker(of)
-    held = tracker.follow(bars.rows(0, 5000))
+    running = RunningState(of)
+    held = running.follow(bars.rows(0, 5000))
     before = numbers(of, held)
-    tracker.follow(bars.rows(0, 5100))
-    tracker.follow(bars, amended=True)
+    running.follow(bars.rows(0, 5100))
+    running.follow(bars, amended=True)
     assert numbers(of, held) == before
 
 
@@ -216,23 +216,23 @@ def test_an_adopted_state_is_followed_as_if_it_had_been_made_here(name, asset, s
     for n in rng.integers(2000, len(bars), 5):
         known = bars.rows(0, int(n))
         dumped = of.forecaster.dump_state(of.state_of(known))
-        tracker = Tracker(of)
-        tracker.adopt(of.forecaster.load_state(dumped), int(known.timestamp[-1]))
+        running = RunningState(of)
+        running.adopt(of.forecaster.load_state(dumped), int(known.timestamp[-1]))
         for m in random_cuts(int(n), min(int(n) + 3000, len(bars)), rng):
-            assert_same(of, tracker.follow(bars.rows(0, m)), bars.rows(0, m))
+            assert_same(of, running.follow(bars.rows(0, m)), bars.rows(0, m))
 
 
 def test_a_tracker_that_failed_goes_on_with_the_next_bars(monkeypatch):
     bars, of = market(), model()
-    tracker = Tracker(of)
-    before = tracker.follow(bars.rows(0, 5000))
+    running = RunningState(of)
+    before = running.follow(bars.rows(0, 5000))
     with monkeypatch.context() as patch:
         patch.setattr(type(of.forecaster), "update", lambda *_: 1 / 0)
         for amended in (False, True):
             with pytest.raises(ZeroDivisionError):
-                tracker.follow(bars.rows(0, 5010), amended=amended)
-    assert tracker.state is before
-    assert_same(of, tracker.follow(bars.rows(0, 5020)), bars.rows(0, 5020))
+                running.follow(bars.rows(0, 5010), amended=amended)
+    assert running.state is before
+    assert_same(of, running.follow(bars.rows(0, 5020)), bars.rows(0, 5020))
 
 
 # --------------------------------------------------------------------------------------------- a bounded past
@@ -249,7 +249,7 @@ def test_bars_before_the_origin_have_no_effect(name, asset, length):
     for other in (changed(bars, early, 1.5), without(bars, early), bars.between(origin - HOUR, 2**40)):
         assert other.digest() != bars.digest()
         assert numbers(of, of.state_of(other)) == want
-        assert numbers(of, Tracker(of).follow(other)) == want
+        assert numbers(of, RunningState(of).follow(other)) == want
 
 
 @pytest.mark.parametrize("at", ["first", "last"])
@@ -262,13 +262,13 @@ def test_each_bar_since_the_origin_has_an_effect(at):
 
 def test_early_bars_that_change_while_following_have_no_effect():
     bars, of = market(), model()
-    tracker = Tracker(of)
+    running = RunningState(of)
     rng = np.random.default_rng(3)
     for n in random_cuts(5000, 9000, rng):
         known = bars.rows(0, n)
         early = known.timestamp < origin_of(int(known.timestamp[-1]), of.warmup)
-        tracker.follow(changed(known, early, float(rng.uniform(0.5, 2))), amended=bool(rng.random() < 0.3))
-        assert_same(of, tracker.state, known)
+        running.follow(changed(known, early, float(rng.uniform(0.5, 2))), amended=bool(rng.random() < 0.3))
+        assert_same(of, running.state, known)
 
 
 # --------------------------------------------------------------------------------------------- merging
@@ -517,16 +517,16 @@ def test_late_and_revised_bars_give_the_state_as_if_they_had_been_so_from_the_st
     feed = LateMarket(bars, seed)
     now = BEGIN + 3 * DAY - 5 * HOUR
     known = feed.fetch(BEGIN, now, now)
-    tracker = Tracker(of)
-    tracker.follow(known)
+    running = RunningState(of)
+    running.follow(known)
     kinds = {"late": 0, "revised": 0, "steps": 0}
     while now < BEGIN + 3 * DAY + 5 * HOUR:
         now += MINUTE * int(rng.choice([1, 1, 1, 5, 60]))
         merged = merge(known, feed.fetch(now - 10 * HOUR, now, now))
         known = merged.bars
-        tracker.follow(known, amended=bool(merged.amended))
-        assert_same(of, tracker.state, known)
-        assert_same(of, tracker.state, feed.fetch(BEGIN, now, now))
+        running.follow(known, amended=bool(merged.amended))
+        assert_same(of, running.state, known)
+        assert_same(of, running.state, feed.fetch(BEGIN, now, now))
         kinds["late"] += sum(change.old is None for change in merged.amended)
         kinds["revised"] += sum(change.old is not None for change in merged.amended)
         kinds["steps"] += 1
@@ -539,22 +539,22 @@ def test_an_amendment_that_is_not_told_is_not_seen(kind):
     bars, of = market(gaps=0.0).rows(0, 6000), model()
     where = np.arange(6000) == 5900
     before = without(bars, where) if kind == "late" else changed(bars, where, 1.01)
-    tracker = Tracker(of)
-    tracker.follow(before)
-    assert numbers(of, tracker.follow(bars)) != numbers(of, of.state_of(bars))
-    assert_same(of, tracker.follow(bars, amended=True), bars)
+    running = RunningState(of)
+    running.follow(before)
+    assert numbers(of, running.follow(bars)) != numbers(of, of.state_of(bars))
+    assert_same(of, running.follow(bars, amended=True), bars)
 
 
 @given(data=st.data())
 @hypothesis_settings(max_examples=25)
 def test_an_amendment_at_any_place_is_followed(data):
     bars, of = market(gaps=0.0).rows(0, 6000), model()
-    tracker = Tracker(of)
+    running = RunningState(of)
     at = data.draw(st.lists(st.integers(2000, 5998), min_size=1, max_size=5, unique=True))
     where = np.isin(np.arange(6000), at)
     before = without(bars, where) if data.draw(st.booleans()) else changed(bars, where, 0.99)
-    tracker.follow(before)
+    running.follow(before)
     merged = merge(before, bars)
     assert len(merged.amended) == len(at)
-    assert_same(of, tracker.follow(merged.bars, amended=True), bars)
-    assert_same(of, tracker.follow(before, amended=True), before)
+    assert_same(of, running.follow(merged.bars, amended=True), bars)
+    assert_same(of, running.follow(before, amended=True), before)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from ewmalab.forecast.fit.every import boundary
 from typer.testing import CliRunner
 
 import ewmalab as ew
 from ewmalab.cli import app
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
-from ewmalab.forecast.seasonal_har.refit import boundary
 from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
@@ -30,9 +30,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
     return load_settings(
         environ={},
         flags={
-            "data.feed": "simulated", "data.cache_dir": str(folder / "cache"), "seasonal_har.history": "9d",
-            "run.experiments_dir": str(folder / "experiments"), "seasonal_har.folder": str(folder / "fits"),
-            "seasonal_har.refit": "12h",
+            "data.feed": "simulated", "data.cache_dir": str(folder / "cache"), "fit.history": "9d",
+            "run.experiments_dir": str(folder / "experiments"), "fit.folder": str(folder / "fits"),
+            "fit.every": "12h",
         },
     )  # fmt: skip
 
@@ -76,13 +76,13 @@ def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings) -> None:
     for part in plan.parts():
         if part.names != ("seasonal-har",):
             continue
-        given = part.fits.settings_at(part.begin).with_flags({"seasonal_har.refit": "0s"})  # type: ignore[union-attr]
+        given = part.fits.settings_at(part.begin).with_flags({"fit.every": "0s"})  # type: ignore[union-attr]
         prompts = sorted((i for items in part.groups.values() for i in items), key=lambda item: item.prompt)
         alone = plan_backtest(given, start=START, days=1, forecasters=["seasonal-har"], prompts=prompts)
         expected = scores(alone.run(threads=1))
         assert len(expected) == len(prompts)
         assert all(rows[key] == value for key, value in expected.items())
-    other = scores(plan_of(settings.with_flags({"seasonal_har.refit": "1d"})).run(threads=1))
+    other = scores(plan_of(settings.with_flags({"fit.every": "1d"})).run(threads=1))
     changed = [key for key, value in other.items() if rows[key] != value]
     assert {start for _, _, start in changed} == {START, *range(START + 15 * 3600, START + DAY, 3 * 3600)}
 
@@ -136,7 +136,7 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings) -> None:
     with pytest.raises(ConfigError, match="compare backtests with --refit"):
         ew.sweep({"refit": ["1d", "2d"]}, settings=settings, **common)
     (fits,) = plan_of(settings).fits.values()
-    one = fits.settings_at(boundary(START - 60, 12 * 3600)).with_flags({"seasonal_har.refit": "0s"})
+    one = fits.settings_at(boundary(START - 60, 12 * 3600)).with_flags({"fit.every": "0s"})
     swept = ew.sweep({"volatility_scale": [0.25, 1.0, 4.0]}, settings=one, **common)
     assert swept.cells[0].values[swept.cells[0].best].value == (("seasonal_har.volatility_scale", 1),)
 
@@ -145,14 +145,14 @@ def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> No
     flags = [f"--set={key}={value}" for key, value in (
         ("data.cache_dir", settings.values.data.cache_dir),
         ("run.experiments_dir", settings.values.run.experiments_dir),
-        ("seasonal_har.folder", settings.values.seasonal_har.folder), ("seasonal_har.history", "9d"),
+        ("fit.folder", settings.values.fit.folder), ("fit.history", "9d"),
     )]  # fmt: skip
     flags += ["--feed", "simulated", "--start", "2026-01-15", "--days", "0.5", "--assets", "BTC", "--json"]
     run = CliRunner()
     done = run.invoke(app, ["backtest", "-f", "seasonal-har", "--refit", "1d", "--competitions", "1h", *flags])
     assert done.exit_code == 0, done.output
     assert orjson.loads(done.stdout)["summary"]
-    flags.append("--set=seasonal_har.refit=1d")
+    flags.append("--set=fit.every=1d")
     checked = run.invoke(
         app, ["check", "lookahead", "-f", "seasonal-har", "--competitions", "1h", "--cuts", "2", *flags]
     )
@@ -162,4 +162,4 @@ def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> No
 
 def test_artifacts_of_fits_stand_where_the_settings_say(experiment: Experiment, settings: LoadedSettings) -> None:
     assert experiment.results.num_rows
-    assert list(Path(settings.values.seasonal_har.folder).glob("seasonal-har-*.json"))
+    assert list(Path(settings.values.fit.folder).glob("seasonal-har-*.json"))

@@ -21,7 +21,6 @@ from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.artifact import entry_for, read_artifact, seasonal_har, write_artifact
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS
@@ -30,6 +29,7 @@ from ewmalab.forecast.seasonal_har.fit_seasons import week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks, unit_draws
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
+from ewmalab.replay.fits import entry_for, read_artifact, seasonal_har, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import crps_ensemble
 from ewmalab.times import DAY, MINUTE, iso

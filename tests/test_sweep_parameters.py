@@ -126,7 +126,7 @@ def test_half_lives_go_from_five_minutes_to_two_days_in_steps_of_about_one_facto
 
 def test_a_grid_keeps_to_what_the_setting_allows() -> None:
     """Four times the longest warm-up of 60 days is more than the 90 that are allowed."""
-    assert values_of("warmup_5m_days", settings=loaded(replay__warmup_5m_days=60)) == [15, 30, 60]
+    assert values_of("warmup_5m_days", settings=loaded(replay__warmup="60d")) == [15, 30, 60]
     assert values_of("equity_off_hours_mult", settings=loaded(ewma__equity_off_hours_mult=4)) == [1, 2, 4, 8]
 
 
