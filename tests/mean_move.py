@@ -66,7 +66,7 @@ class Fitted(MeanMove):
         self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
     ) -> Numbers:
         moves = np.concatenate([np.abs(np.diff(np.log(own.close))) for own in bars.values()])
-        if len(moves) < 1440:
+        if len(moves) < 5 * 1440:
             raise MissingDataError(f"{len(moves)} moves are too few")
         return {"factor": float(np.sqrt(np.mean(moves**2)) / np.mean(moves)), "assets": sorted(assets)}
 
