@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ewmalab.forecast.model import Fit
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS
 from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES
-from ewmalab.replay.fits import FORMAT, write_artifact
+from ewmalab.replay.fits import Artifact, write_artifact
 
 
 def entry(clock: str) -> dict[str, Any]:
@@ -27,15 +28,18 @@ def entry(clock: str) -> dict[str, Any]:
     }
 
 
-def artifact() -> dict[str, Any]:
-    """Return the whole artifact."""
+def numbers() -> dict[str, Any]:
+    """Return the numbers of the whole fit."""
     return {
-        "format": FORMAT,
-        "end": "1970-01-01T00:00:00Z",
         "half_lives": list(HALF_LIVES),
         "assets": {"BTC": entry("week"), "SPYX": entry("day")},
         "pooled": {"metal": entry("week") | {"of": 2}, "equity": entry("day") | {"of": 5}},
     }
+
+
+def artifact() -> Artifact:
+    """Return the whole artifact."""
+    return Artifact("seasonal-har", Fit(0, numbers(), ""), "", {})
 
 
 def written() -> Path:

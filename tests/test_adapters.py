@@ -20,7 +20,6 @@ from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.probe import RESPONSE_FORMATS
-from ewmalab.live.miner.answers import paths_of
 from ewmalab.live.state_store import AssetState, StateStore
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
@@ -82,7 +81,7 @@ def expected(bars: Bars, settings: LoadedSettings, start: int = START, count: in
     model = Model.of("ewma", BOOK.asset("BTC"), settings)
     prompt = Prompt(start, "24h", "BTC", start - 60, 300, 86_400, count)
     close, seed = float(known.close[-1]), settings.values.run.seed
-    paths = paths_of(model.forecaster, model.state_of(known), prompt, close, int(known.timestamp[-1]), seed, False)
+    paths = model.paths(model.state_of(known), int(known.timestamp[-1]), prompt, seed)
     return render(start, 300, close, paths)
 
 

@@ -495,25 +495,21 @@ def old(tmp_path: Path) -> Iterator[Stack]:
 def test_an_old_state_ages_by_the_gap_rule_and_a_too_old_one_is_refused(old: Stack) -> None:
     closed = old.newest() + MINUTE
     known = old.miner.answerer.known["BTC"]
-    for seconds, aged in ((45.0, False), (300.0, False), (300.5, True), (1800.0, True), (3600.0, True)):
+    for seconds, aged in ((45.0, False), (300.9, False), (301.0, True), (1800.0, True), (3600.0, True)):
         old.clock.set(closed + seconds)
         record = old.recorded()
         assert (record["age"], record["aged"]) == (seconds, aged)
         anchor = record["anchor"]
-        paths = {
-            way: paths_of(
-                known.model.forecaster, known.state, prompt_of(record), anchor["price"], int(anchor["at"]),
-                record["seed"], way,
-            )
-            for way in (True, False)
-        }  # fmt: skip
+        forecaster, prompt = known.model.forecaster, prompt_of(record)
+        states = {True: forecaster.aged(known.state, prompt.request_time), False: known.state}
+        paths = {way: forecaster.simulate(s, prompt, prompt.stream(record["seed"])) for way, s in states.items()}
         assert paths_digest(paths[aged]) == record["paths_sha256"]
         # whole missing bars count, and the first of them is that of the silence itself
         assert not aged or paths_digest(paths[not aged]) != record["paths_sha256"]
         if seconds >= 1800:
             assert np.std(paths[True][-1]) < 0.9 * np.std(paths[False][-1])
         assert (anchor["source"] == "close") == (seconds > 60.0)  # the spot price is half a minute younger
-        problems = old.health("degraded" if aged else "ok") if seconds != 300.0 else []
+        problems = old.health("degraded" if aged else "ok") if seconds != 300.9 else []
         assert any("states are old" in text and "BTC" in text for text in problems) == aged
     old.clock.set(closed + 3600.5)
     reply = old.ask()

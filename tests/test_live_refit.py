@@ -1,4 +1,4 @@
-"""Fits in the background: all take up a new one at once, answers tell which it was, and a failure harms nothing."""
+"""Fits in the background: all processes take up a new one, answers name it, and a failure harms nothing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import orjson
+import har
+import mean_move
+import numpy as np
 import pytest
-from live_rig import START, SettableClock, Simulated, live_settings, rig
+from live_rig import START, SettableClock, Simulated, live_settings, rig, until
+from mean_move import FITTED
 
+from ewmalab.errors import ForecasterError
+from ewmalab.forecast.model import Fit
 from ewmalab.live.audit.answer_log import LiveLog
-from ewmalab.live.audit.parity import check_parity
-from ewmalab.live.updater.fits import NOTE, Refitter, read_note, refit_now, with_newest_fit
+from ewmalab.live.audit.parity import BacktestParity, check_parity
+from ewmalab.live.updater.refitter import NOTE, Refitter, read_note, refit_now, with_newest_fit
 from ewmalab.live.updater.updater import Updater
+from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.remote import local_cache
-from ewmalab.replay.fits import read_artifact
+from ewmalab.replay.fits import Artifact, load_model, read_artifact, write_artifact
+from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY
+from ewmalab.times import DAY, day_name
 
 MIDNIGHT = START // DAY * DAY
 FEED = "binance"
-FLAGS = {"live__forecaster": "seasonal-har", "seasonal_har__refit": "1d", "seasonal_har__history": "9d"}
+FLAGS = {"live__forecaster": FITTED, "fit__every": "1d", "fit__history": "9d"}
 
 
 def fill(settings: LoadedSettings, days: int = 9) -> None:
@@ -37,7 +44,7 @@ def fill(settings: LoadedSettings, days: int = 9) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> LoadedSettings:
-    made = live_settings(tmp_path, "http://127.0.0.1:9", ["BTC"], **FLAGS, seasonal_har__folder=str(tmp_path / "fits"))
+    made = live_settings(tmp_path, "http://127.0.0.1:9", ["BTC"], **FLAGS, fit__folder=str(tmp_path / "fits"))
     fill(made)
     made.values.live.state_dir.mkdir(parents=True)
     return made
@@ -50,6 +57,11 @@ def stop() -> Iterator[Event]:
     event.set()
 
 
+def artifact_in_force(settings: LoadedSettings) -> str:
+    """The path of the artifact that live processes use; empty if there is none."""
+    return next(iter(with_newest_fit(settings).values.fit.artifacts), "")
+
+
 def refitter(settings: LoadedSettings, now: float) -> Refitter:
     return Refitter(lambda: settings, lambda: {"BTC": FEED}, SettableClock(now), Event())
 
@@ -57,21 +69,62 @@ def refitter(settings: LoadedSettings, now: float) -> Refitter:
 def test_the_newest_fit_is_in_force_and_no_other_setting_changes(settings: LoadedSettings) -> None:
     assert with_newest_fit(settings) is settings
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
-    artifact = with_newest_fit(settings).values.seasonal_har.artifact
-    assert list(orjson.loads(Path(artifact).read_bytes())["assets"]) == ["BTC"]
-    assert with_newest_fit(settings).dump() == settings.with_flags({"seasonal_har.artifact": artifact}).dump()
+    path = artifact_in_force(settings)
+    artifact = read_artifact(path)
+    assert (artifact.forecaster, artifact.feed, artifact.fit.end) == (FITTED, FEED, MIDNIGHT)
+    assert list(artifact.seen) == ["BTC"]
+    closes = Simulated("BTC").between(MIDNIGHT - 9 * DAY, MIDNIGHT).close
+    moves = np.abs(np.diff(np.log(closes)))
+    factor = float(np.sqrt(np.mean(moves**2)) / np.mean(moves))
+    assert artifact.fit.numbers == {"factor": factor, "assets": ["BTC"]}
+    assert with_newest_fit(settings).dump() == settings.with_flags({"fit.artifacts": [path]}).dump()
     never = settings.with_flags({"fit.every": "0s"})
     assert with_newest_fit(never) is never
     other = settings.with_flags({"live.forecaster": "ewma"})
     assert with_newest_fit(other) is other
 
 
+def test_the_newest_fit_takes_the_place_of_the_forecasters_own_artifact_alone(
+    settings: LoadedSettings, tmp_path: Path
+) -> None:
+    own = Artifact(FITTED, Fit(0, {"factor": 1.0}, ""), FEED, {})
+    paths = [str(write_artifact(made, tmp_path)) for made in (own, har.artifact())]
+    given = settings.with_flags({"fit.artifacts": paths})
+    assert with_newest_fit(given) is given
+    refit_now(given, {"BTC": FEED}, MIDNIGHT)
+    kept, newest = with_newest_fit(given).values.fit.artifacts
+    assert kept == paths[1]
+    assert read_artifact(newest).fit.end == MIDNIGHT
+
+
+def test_a_fit_reaches_the_models_of_updater_and_miner(settings: LoadedSettings) -> None:
+    refit_now(settings, {"BTC": FEED}, MIDNIGHT)
+    fitted = with_newest_fit(settings)
+    fit = read_artifact(artifact_in_force(settings)).fit
+    model = load_model(FITTED, load_rulebook().asset("BTC"), fitted)
+    assert model.forecaster.factor == fit.numbers["factor"]  # type: ignore[attr-defined]
+    updater = Updater.of(fitted, SettableClock(START), {"BTC": SimulatedFeed(load_rulebook(), seed=7)})
+    assert updater.followers["BTC"].model.fit == model.fit == fit
+
+
+def test_a_note_of_another_forecaster_is_as_none(settings: LoadedSettings) -> None:
+    refit_now(settings, {"BTC": FEED}, MIDNIGHT)
+    other = settings.with_flags({"live.forecaster": "seasonal-har"})
+    assert read_note(settings.values.live.state_dir, f"{FITTED}@calm") is not None  # a preset has the same fit
+    assert read_note(settings.values.live.state_dir, "seasonal-har") is None
+    assert with_newest_fit(other) is other
+
+
 @pytest.mark.parametrize(
-    "note", [b"", b"{", b"[]", b"{}", b'{"end": "x", "artifact": "y"}', b'{"end": 1, "artifact": null}']
-)
+    "note",
+    [
+        b"", b"{", b"[]", b"{}", b'{"end": "x", "artifact": "", "forecaster": "mean_move:Fitted"}',
+        b'{"end": 1, "artifact": null, "forecaster": "mean_move:Fitted"}', b'{"end": 1, "artifact": ""}',
+    ],
+)  # fmt: skip
 def test_a_damaged_note_is_as_none(note: bytes, settings: LoadedSettings) -> None:
     (settings.values.live.state_dir / NOTE).write_bytes(note)
-    assert read_note(settings.values.live.state_dir) is None
+    assert read_note(settings.values.live.state_dir, FITTED) is None
     assert with_newest_fit(settings) is settings
 
 
@@ -80,14 +133,14 @@ def test_a_fit_whose_artifact_is_gone_or_damaged_is_made_again(
     damage: Any, settings: LoadedSettings, stop: Event
 ) -> None:
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
-    artifact = Path(with_newest_fit(settings).values.seasonal_har.artifact)
+    artifact = Path(artifact_in_force(settings))
     damage(artifact)
     read_artifact.cache_clear()  # as in another process
     assert with_newest_fit(settings) is settings
     made = refitter(settings, START)
     made.step(stop)
     assert made.fitted.is_set()
-    assert with_newest_fit(settings).values.seasonal_har.artifact == str(artifact)
+    assert artifact_in_force(settings) == str(artifact)
 
 
 def test_a_fit_is_made_when_it_is_due_and_once(settings: LoadedSettings, stop: Event) -> None:
@@ -95,7 +148,7 @@ def test_a_fit_is_made_when_it_is_due_and_once(settings: LoadedSettings, stop: E
     again = made.step(stop)
     assert made.fitted.is_set()
     assert again == MIDNIGHT + DAY + 5
-    first = read_note(settings.values.live.state_dir)
+    first = read_note(settings.values.live.state_dir, FITTED)
     assert first is not None
     assert first["end"] == MIDNIGHT
     made.fitted.clear()
@@ -103,21 +156,21 @@ def test_a_fit_is_made_when_it_is_due_and_once(settings: LoadedSettings, stop: E
     assert not made.fitted.is_set()
     made.clock.set(again)  # type: ignore[attr-defined]
     made.step(stop)
-    second = read_note(settings.values.live.state_dir)
+    second = read_note(settings.values.live.state_dir, FITTED)
     assert second is not None
     assert (second["end"], second["artifact"] != first["artifact"]) == (MIDNIGHT + DAY, True)
 
 
-def test_a_fit_that_fails_leaves_the_one_before_in_force(settings: LoadedSettings, stop: Event) -> None:
+def test_a_fit_that_fails_leaves_the_previous_one_in_force(settings: LoadedSettings, stop: Event) -> None:
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
-    before = read_note(settings.values.live.state_dir)
+    before = read_note(settings.values.live.state_dir, FITTED)
     for path in Path(settings.values.data.cache_dir).rglob("*.parquet"):
         path.write_bytes(b"damaged")
     made = refitter(settings, MIDNIGHT + DAY)
     again = made.step(stop)
     assert not made.fitted.is_set()
     assert MIDNIGHT + DAY < again < MIDNIGHT + DAY + 3600
-    assert read_note(settings.values.live.state_dir) == before
+    assert read_note(settings.values.live.state_dir, FITTED) == before
 
 
 def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: Event) -> None:
@@ -125,7 +178,11 @@ def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: E
     fill(short, days=3)
     made = refitter(short, START)
     made.step(stop)
-    assert read_note(settings.values.live.state_dir) == {"artifact": "", "end": MIDNIGHT}
+    assert read_note(settings.values.live.state_dir, FITTED) == {
+        "forecaster": FITTED,
+        "artifact": "",
+        "end": MIDNIGHT,
+    }
     assert with_newest_fit(short) is short
 
 
@@ -138,26 +195,51 @@ def test_it_ends_soon_when_told_to(settings: LoadedSettings, stop: Event) -> Non
     assert not thread.is_alive()
 
 
-def test_answers_before_and_after_a_fit_can_be_made_again(tmp_path: Path) -> None:
-    flags: dict[str, Any] = {**FLAGS, "seasonal_har__folder": str(tmp_path / "fits")}
+@pytest.mark.parametrize("forecaster", ["seasonal-har", FITTED])
+def test_answers_before_and_after_a_fit_are_reproduced_from_the_log_and_by_a_backtest(
+    tmp_path: Path, forecaster: str
+) -> None:
+    flags: dict[str, Any] = {**FLAGS, "live__forecaster": forecaster, "fit__folder": str(tmp_path / "fits")}
     with rig(tmp_path, flags=flags) as running:
         given = running.miner.settings
         running.miner.load_settings = lambda: with_newest_fit(given)
         assert running.prober().ask(running.prompt(minutes=2)).accepted
         fill(given)
         refit_now(given, {"BTC": FEED}, MIDNIGHT)
-        deadline = time.monotonic() + 20
-        while not running.miner.settings.values.seasonal_har.artifact and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert until(lambda: bool(running.miner.app.answerer.settings.values.fit.artifacts))
         assert running.prober().ask(running.prompt(minutes=3)).accepted
         after = Updater.of(with_newest_fit(given), running.clock, {"BTC": running.updater.followers["BTC"].feed})
         after.restore()
         after.update(int(running.clock.now()))
-        time.sleep(2.5)  # the miner takes up the state of the fitted forecaster
+        generation = after.followers["BTC"].generation
+        assert until(lambda: running.miner.answerer.known["BTC"].saved.generation == generation)
         assert running.prober().ask(running.prompt(minutes=4)).accepted
-        log = LiveLog.read(Path(given.values.live.log_dir))
-        unfitted, fitted, followed = (log.settings(record["settings"]) for record in log.answers)
-        assert unfitted.values.seasonal_har.artifact == ""
-        assert fitted.values.seasonal_har.artifact == followed.values.seasonal_har.artifact != ""
+        log_dir = Path(given.values.live.log_dir)
+        assert until(lambda: len((log_dir / f"answers-{day_name(START)}.jsonl").read_bytes().splitlines()) == 3)
+        after.archive(int(running.clock.now()))
+        log = LiveLog.read(log_dir)
         report = check_parity(log, given)
+    unfitted, fitted, followed = (log.settings(record["settings"]) for record in log.answers)
+    assert unfitted.values.fit.artifacts == ()
+    assert fitted.values.fit.artifacts == followed.values.fit.artifacts != ()
+    assert len({record["parameters"] for record in log.answers}) == 2
     assert (report.answers, report.identical) == (3, 3)
+    assert report.backtest == BacktestParity(3, 0, 0, [])
+
+
+BROKEN = ["raise ValueError('no')", "return {'factor': float('nan')}", "return {'factor': object()}"]
+
+
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_plug_in_whose_fit_breaks_leaves_the_previous_one_in_force(
+    body: str, settings: LoadedSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refit_now(settings, {"BTC": FEED}, MIDNIGHT)
+    before = read_note(settings.values.live.state_dir, FITTED)
+    namespace: dict[str, Any] = {}
+    exec(f"def fit(self, bars, assets, *, end, prior=None): {body}", namespace)
+    monkeypatch.setattr(mean_move.Fitted, "fit", namespace["fit"])
+    with pytest.raises((ValueError, ForecasterError)):
+        refit_now(settings, {"BTC": FEED}, MIDNIGHT + DAY)
+    assert before is not None
+    assert read_note(settings.values.live.state_dir, FITTED) == before

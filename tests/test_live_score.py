@@ -17,7 +17,6 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Forecaster, Prompt
 from ewmalab.live.audit.answer_log import AnswerLog, LiveLog
 from ewmalab.live.audit.track_record import BASELINE, TrackRecord, track_record
-from ewmalab.live.miner.answers import paths_of
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
@@ -104,7 +103,7 @@ class Diary:
         prompt = Prompt(**{key: record[key] for key in Prompt.__dataclass_fields__})
         state = model.state_of(self.bars.between(BEGIN - 3 * DAY, record["newest"] + MINUTE))
         anchor = record["anchor"]["price"]
-        paths = paths_of(model.forecaster, state, prompt, anchor, 0, record["seed"], False)
+        paths = model.forecaster.simulate(state, prompt, prompt.stream(record["seed"]))
         rule = BOOK.at(prompt.start_time).competitions["1h"].scoring
         truth = self.bars.closes_at(prompt.grid())
         return score_log_returns(paths, anchor, truth, rule, 60).total

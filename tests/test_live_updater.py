@@ -20,9 +20,10 @@ import numpy.typing as npt
 import orjson
 import pytest
 from live_rig import SettableClock, live_settings, until
+from mean_move import WIDE
 
 from ewmalab.errors import ConfigError, StateError
-from ewmalab.forecast.model import Model
+from ewmalab.forecast.model import DEFAULT_WARMUP, Model
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP, choose_feeds
@@ -36,6 +37,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.feeds.hyperliquid import REACH
+from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -323,8 +325,8 @@ def test_at_every_minute_the_state_of_pyths_bars_is_that_of_the_final_ones(make:
 
 
 def test_with_the_default_warm_up_the_state_is_that_of_the_final_bars(make: Make):
-    bench = make(replay__warmup="5d")
-    assert bench.follower().model.warmup == 5 * DAY
+    bench = make(replay__warmup="0s")
+    assert bench.follower().model.warmup == DEFAULT_WARMUP == 5 * DAY
     for _ in bench.minutes(4):
         assert_final(bench)
 
@@ -341,13 +343,37 @@ def test_an_update_within_a_minute_changes_nothing(make: Make):
     assert_final(bench)
 
 
-def test_bars_older_than_a_week_are_dropped_and_the_state_is_that_of_all(make: Make):
-    bench = make(begin=BEGIN - 5 * DAY, replay__warmup="4d")
+@pytest.mark.parametrize("days", [1, 4])
+def test_bars_two_days_older_than_the_warm_up_are_dropped_and_the_state_is_that_of_all(days: int, make: Make):
+    bench = make(begin=BEGIN - 5 * DAY, replay__warmup=f"{days}d")
     for day in range(10):
         bench.at(BEGIN - 5 * DAY + day * DAY + 2)
         assert_final(bench)
     span = bench.follower().bars.timestamp[[0, -1]]
-    assert 7 * DAY - 10 * MINUTE <= span[1] - span[0] < 7 * DAY
+    kept = (days + 2) * DAY
+    assert kept - 10 * MINUTE <= span[1] - span[0] < kept
+
+
+def test_the_warm_up_that_a_plug_in_asks_for_is_fetched_and_kept(tmp_path: Path):
+    settings = live_settings(tmp_path, "http://127.0.0.1:9", ["BTC"], live__forecaster=WIDE)
+    feed = SimulatedFeed(BOOK, seed=3)
+    clock = SettableClock(BEGIN + 2)
+    updater = Updater.of(settings, clock, {"BTC": feed})
+    follower = updater.followers["BTC"]
+    model, midnight = follower.model, BEGIN - BEGIN % DAY
+    assert model.warmup == 20 * DAY
+    with updater.store.writing():
+        for day in range(4):
+            now = BEGIN + day * DAY + 2
+            updater.update(now)
+            first, newest = map(int, follower.bars.timestamp[[0, -1]])
+            assert newest == now - now % MINUTE - MINUTE
+            assert first == max(midnight - 20 * DAY, newest + MINUTE - 22 * DAY) <= model.origin(newest)
+            whole = feed.fetch("BTC", midnight - 30 * DAY, newest + MINUTE, now)
+            assert dumped(follower) == model.forecaster.dump_state(model.state_of(whole))
+            saved, _ = updater.store.load("BTC")
+            assert saved is not None
+            assert saved.bars.digest() == follower.bars.digest()
 
 
 def test_at_midnight_the_state_begins_anew_from_the_warm_up(make: Make):

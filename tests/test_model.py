@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from mean_move import FITTED, WIDE, MeanMove
 
-from ewmalab.errors import FeedError
-from ewmalab.forecast.model import Model, RunningState, origin_of, warmup_of
+from ewmalab.errors import FeedError, ForecasterError
+from ewmalab.forecast.model import DEFAULT_WARMUP, Fit, Model, RunningState, origin_of, paths_digest, warmup_of
+from ewmalab.forecast.protocol import Prompt, ScaleFree
+from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.live.updater.revisions import Amendment, Merged, merge, undo
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import EPOCH, SimulatedFeed
@@ -91,14 +94,35 @@ def test_the_origin_moves_at_midnight_alone():
     assert moves == [BEGIN + DAY, BEGIN + 2 * DAY]
 
 
+class Asks:
+    """A forecaster as far as its warm-up is concerned."""
+
+    def __init__(self, warmup: float) -> None:
+        self.warmup = warmup
+
+
 @pytest.mark.parametrize(
-    ("hours", "days", "want"),
-    [(72, 5, 5), (120, 5, 5), (121, 5, 6), (36, 1, 2), (24, 1, 1), (0, 0, 1), (0, 0.5, 1), (0, 1.5, 2), (0.1, 0, 1)],
+    ("asked", "setting", "want"),
+    [
+        (None, "0s", DEFAULT_WARMUP), (20 * DAY, "0s", 20 * DAY), (HOUR, "0s", DAY), (0, "0s", DAY),
+        (1.5 * DAY, "0s", 2 * DAY), (DAY, "0s", DAY), (DAY + 0.5, "0s", 2 * DAY),
+        (None, "3d", 3 * DAY), (20 * DAY, "3d", 3 * DAY), (20 * DAY, "36h", 2 * DAY), (None, "1s", DAY),
+    ],
+)  # fmt: skip
+def test_the_warm_up_is_what_the_settings_say_else_what_the_forecaster_asks_for_in_whole_days(asked, setting, want):
+    forecaster = object() if asked is None else Asks(asked)
+    settings = SETTINGS.with_flags({"replay.warmup": {"default": "0s", "ETH": setting}})
+    assert warmup_of(forecaster, "ETH", settings) == want
+    assert warmup_of(Asks(9 * DAY), "BTC", settings) == 9 * DAY
+
+
+@pytest.mark.parametrize(
+    ("name", "days"), [("ewma", 5), ("random-walk", 5), ("seasonal-har", SeasonalHar.warmup // DAY), (WIDE, 20)]
 )
-def test_the_warm_up_is_the_longest_of_any_prompts_in_whole_days(hours, days, want):
-    flags = {"replay.warmup_1m_hours": {"default": 1, "ETH": hours}, "replay.warmup": f"{days}d"}
-    settings = SETTINGS.with_flags(flags)
-    assert warmup_of("ETH", settings.values.replay) == want * DAY
+def test_a_model_takes_the_past_that_its_forecaster_asks_for(name, days):
+    assert model(name, short=False).warmup == days * DAY
+    assert model(name).warmup == DAY  # the setting
+    assert model(name, short=False).origin(BEGIN + HOUR) == BEGIN - days * DAY
 
 
 def test_parameters_that_matter_change_the_digest_and_no_others():
@@ -109,6 +133,7 @@ def test_parameters_that_matter_change_the_digest_and_no_others():
     base = digest()
     assert digest() == base
     assert digest(run__seed=5, replay__request_lead="90s", ewma__half_life_1m={"ETH": "3h"}) == base
+    assert digest(live__stale_after="20m", replay__warmup={"ETH": "3d"}) == base
     others = [
         digest(asset="ETH"),
         digest(name="ewma@seed"),
@@ -121,9 +146,24 @@ def test_parameters_that_matter_change_the_digest_and_no_others():
     assert len({base, *others}) == 1 + len(others)
 
 
+def test_a_state_saved_under_another_fit_is_another():
+    fits = [None, Fit(0, {"factor": 1.0}, "a"), Fit(0, {"factor": 2.0}, "b")]
+    made = [Model.of(FITTED, BOOK.asset("BTC"), SHORT, fit) for fit in fits]
+    assert [of.forecaster.factor for of in made] == [1.0, 1.0, 2.0]
+    assert len({of.parameters for of in made}) == 3
+    assert made[1].parameters == Model.of(FITTED, BOOK.asset("BTC"), SHORT, fits[1]).parameters
+
+
 # --------------------------------------------------------------------------------------------- following
 
-FORECASTERS = [("ewma", "BTC"), ("ewma", "SPYX"), ("ewma@seed", "BTC"), ("random-walk", "BTC")]
+FORECASTERS = [
+    ("ewma", "BTC"),
+    ("ewma", "SPYX"),
+    ("ewma@seed", "BTC"),
+    ("random-walk", "BTC"),
+    ("seasonal-har", "SPYX"),
+    (WIDE, "BTC"),
+]
 
 
 @pytest.mark.parametrize(("name", "asset"), FORECASTERS)
@@ -141,7 +181,7 @@ def test_following_in_any_cuts_gives_the_state_of_all_bars(name, asset, seed):
 def test_following_with_the_default_warm_up_gives_the_state_of_all_bars():
     rng = np.random.default_rng(9)
     bars, of = market(), model(short=False)
-    assert of.warmup == 5 * DAY
+    assert of.warmup == DEFAULT_WARMUP == 5 * DAY
     running = RunningState(of)
     for n in random_cuts(6 * 1440, len(bars), rng):
         assert_same(of, running.follow(bars.rows(0, n)), bars.rows(0, n))
@@ -222,7 +262,7 @@ def test_an_adopted_state_is_followed_as_if_it_had_been_made_here(name, asset, s
             assert_same(of, running.follow(bars.rows(0, m)), bars.rows(0, m))
 
 
-def test_a_tracker_that_failed_goes_on_with_the_next_bars(monkeypatch):
+def test_a_running_state_that_failed_goes_on_with_the_next_bars(monkeypatch):
     bars, of = market(), model()
     running = RunningState(of)
     before = running.follow(bars.rows(0, 5000))
@@ -269,6 +309,86 @@ def test_early_bars_that_change_while_following_have_no_effect():
         early = known.timestamp < origin_of(int(known.timestamp[-1]), of.warmup)
         running.follow(changed(known, early, float(rng.uniform(0.5, 2))), amended=bool(rng.random() < 0.3))
         assert_same(of, running.state, known)
+
+
+# --------------------------------------------------------------------------------------------- paths
+
+
+def prompt_at(when: int, start: int | None = None) -> Prompt:
+    return Prompt(when + MINUTE if start is None else start, "24h", "BTC", when, 300, 86_400, 20)
+
+
+def aged_settings(**flags: Any) -> Model:
+    given = {"ewma.gap_policy": "revert", "live.stale_after": "20m", **flags}
+    return Model.of("ewma", BOOK.asset("BTC"), SHORT.with_flags(given))
+
+
+@pytest.mark.parametrize(("silence", "ages"), [(0, False), (20 * MINUTE, False), (20 * MINUTE + 1, True)])
+def test_a_state_ages_after_a_silence_longer_than_the_setting(silence, ages):
+    of, bars = aged_settings(), market().rows(0, 5000)
+    state, newest = of.state_of(bars), int(bars.timestamp[-1])
+    prompt = prompt_at(newest + MINUTE + silence)
+    assert of.is_stale(newest, prompt.request_time) == ages
+    given = of.forecaster.aged(state, prompt.request_time) if ages else state
+    want = of.forecaster.simulate(given, prompt, prompt.stream(7))
+    found = of.paths(state, newest, prompt, 7)
+    assert paths_digest(found) == paths_digest(want)
+    assert ages == (paths_digest(found) != paths_digest(of.forecaster.simulate(state, prompt, prompt.stream(7))))
+
+
+def test_a_state_without_a_rule_for_silence_stays_as_it_is():
+    of, bars = model("random-walk"), market().rows(0, 5000)
+    newest = int(bars.timestamp[-1])
+    prompt = prompt_at(newest + DAY)
+    assert of.is_stale(newest, prompt.request_time)
+    want = of.forecaster.simulate(of.state_of(bars), prompt, prompt.stream(7))
+    assert paths_digest(of.paths(of.state_of(bars), newest, prompt, 7)) == paths_digest(want)
+
+
+def test_prompts_from_before_the_end_of_the_fit_are_refused():
+    bars = market().rows(0, 5000)
+    newest = int(bars.timestamp[-1])
+    of = Model.of(FITTED, BOOK.asset("BTC"), SHORT, Fit(newest, {"factor": 2.0}, "a"))
+    state = of.state_of(bars)
+    with pytest.raises(ForecasterError, match=r"Fitted was fitted on bars up to .* and is asked for a forecast at"):
+        of.paths(state, newest, prompt_at(newest - 1, newest + DAY), 7)
+    unfitted = Model.of(FITTED, BOOK.asset("BTC"), SHORT).paths(state, newest, prompt_at(newest), 7)
+    np.testing.assert_allclose(of.paths(state, newest, prompt_at(newest), 7), 2 * unfitted, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda paths: paths[1:], r"returned float32 \(288, 20\) for BTC; expected float32 \(289, 20\)"),
+        (lambda paths: paths.astype(np.float64), r"returned float64 \(289, 20\)"),
+        (lambda paths: paths.tolist(), "returned list"),
+        (lambda paths: paths + np.float32(1e-3), "do not start at 0"),
+        (lambda paths: np.where(np.arange(289)[:, None] == 5, np.float32(31), paths), r"leave \+-30"),
+        (lambda paths: np.where(np.arange(289)[:, None] == 5, np.float32(np.nan), paths), r"leave \+-30"),
+    ],
+    ids=["shape", "type", "list", "start", "limit", "nan"],
+)
+def test_paths_that_break_the_protocol_are_refused(monkeypatch, spoil, said):
+    of, bars = model(WIDE), market().rows(0, 5000)
+    state, newest = of.state_of(bars), int(bars.timestamp[-1])
+    whole = MeanMove.simulate
+    monkeypatch.setattr(MeanMove, "simulate", lambda *arguments: spoil(whole(*arguments)))
+    with pytest.raises(ForecasterError, match=said):
+        of.paths(state, newest, prompt_at(newest), 7)
+
+
+@pytest.mark.parametrize(("name", "asset"), FORECASTERS[:3])
+@pytest.mark.parametrize("step", [60, 300])
+def test_relative_volatilities_are_those_of_the_states_across_midnights(name, asset, step):
+    bars, of = market(asset), model(name, asset)
+    assert isinstance(of.forecaster, ScaleFree)
+    first = int(np.searchsorted(bars.timestamp, BEGIN + 2 * DAY - HOUR))
+    known = np.sort(np.random.default_rng(4).integers(first, len(bars), 40))
+    found = of.relative_volatilities(bars, known, step)
+    for count, volatility in zip(known.tolist(), found.tolist(), strict=True):
+        seen = bars.rows(0, count)
+        since = seen.between(of.origin(int(seen.timestamp[-1])), 2**40)
+        assert volatility == of.forecaster.relative_volatilities(since, np.array([len(since)]), step)[0]
 
 
 # --------------------------------------------------------------------------------------------- merging

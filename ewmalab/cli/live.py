@@ -193,7 +193,7 @@ def updater(
 
     from ewmalab.errors import StateError
     from ewmalab.live.clock import Clock, make_clock
-    from ewmalab.live.updater.fits import Refitter, with_newest_fit
+    from ewmalab.live.updater.refitter import Refitter, with_newest_fit
     from ewmalab.live.updater.updater import Updater
 
     def load() -> Any:
@@ -296,7 +296,7 @@ def miner(
     from ewmalab.live.clock import make_clock
     from ewmalab.live.miner.chain import load_wallet, make_chain
     from ewmalab.live.miner.miner import Miner
-    from ewmalab.live.updater.fits import with_newest_fit
+    from ewmalab.live.updater.refitter import with_newest_fit
     from ewmalab.rulebook import load_rulebook
 
     def load() -> Any:

@@ -28,7 +28,7 @@ from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.state_store import StateStore
-from ewmalab.live.updater.fits import read_note
+from ewmalab.live.updater.refitter import read_note
 from ewmalab.market.bars import Bars
 from ewmalab.replay.fits import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
@@ -76,7 +76,7 @@ class Miner:
         self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
-        self._fit = read_note(live.state_dir)
+        self._fit = read_note(live.state_dir, live.forecaster)
         self._spots_stop = threading.Event()
         self.gate = Admission(
             self.hotkey, verify, self.directory.neurons,
@@ -200,8 +200,8 @@ class Miner:
         """Take up new states within a second, and new settings when told to."""
         while not self.stop.wait(_LOOK):
             try:
-                note = read_note(self.store.root)
-                if note != self._fit:  # a new one is in force
+                note = read_note(self.store.root, self.settings.values.live.forecaster)
+                if note != self._fit:  # a new fit is in force
                     self._fit = note
                     self._reconfigure.set()
                 if self._reconfigure.is_set():

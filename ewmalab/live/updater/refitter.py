@@ -1,0 +1,157 @@
+"""Refit the live forecaster in the background.
+
+A process of its own makes each fit and leaves a note that names the artifact; updater and miner read the note and take
+up the fit together.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import orjson
+
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import EwmalabError, ForecasterError
+from ewmalab.live.clock import Clock
+from ewmalab.market.remote import local_cache
+from ewmalab.replay.fits import boundary, read_artifact, refit, refitted, write_artifact
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import MINUTE, iso
+
+NOTE = "fit.json"
+"""File in the state folder that names the artifact in force and the end of its fit."""
+_RETRY = 10 * MINUTE
+_AFTER_DUE = 5.0  # seconds: look just after a boundary, not just before it
+
+log = logging.getLogger("ewmalab.updater")
+
+
+def read_note(folder: Path, forecaster: str) -> dict[str, Any] | None:
+    """Return the note of a forecaster's newest fit.
+
+    None, so that a fit is due, if there is none, if it or its artifact is damaged, or if it is of another forecaster.
+    """
+    try:
+        note = orjson.loads((folder / NOTE).read_bytes())
+        if not (isinstance(note["end"], int) and isinstance(note["artifact"], str)):
+            return None
+        if note["forecaster"] != forecaster.partition("@")[0]:
+            return None
+        if note["artifact"]:
+            read_artifact(note["artifact"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ForecasterError):
+        return None
+    return note  # type: ignore[no-any-return]
+
+
+def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
+    """Return settings that name the newest fit, if the live forecaster is fitted along the way."""
+    live = settings.values.live
+    if not refitted(live.forecaster, settings, load_rulebook()):
+        return settings
+    note = read_note(live.state_dir, live.forecaster)
+    if note is None or not note["artifact"]:
+        return settings
+    others = [path for path in settings.values.fit.artifacts if read_artifact(path).forecaster != note["forecaster"]]
+    return settings.with_flags({"fit.artifacts": [*others, note["artifact"]]})
+
+
+def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> None:
+    """Fit on the cached bars of the past and write the note; the background process runs this.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    feeds : mapping of asset to str
+        Name of the feed whose cached bars are used.
+    end : int
+        The fit's present, seconds since 1970-01-01 UTC.
+    """
+    own, live = settings.values.fit, settings.values.live
+    cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
+    bars = {
+        asset: cache.read(feed, asset, end - own.history, end)
+        for asset, feed in feeds.items()
+        if not own.assets or asset in own.assets
+    }
+    feed = ", ".join(dict.fromkeys(feeds.values()))
+    made = refit(live.forecaster, bars, settings, rulebook, end=end, feed=feed)
+    path = write_artifact(made, Path(own.folder)).absolute() if made else ""
+    note = {"forecaster": live.forecaster.partition("@")[0], "artifact": str(path), "end": end}
+    write_atomic(live.state_dir / NOTE, orjson.dumps(note))
+
+
+@dataclass
+class Refitter:
+    """Make a new fit whenever one is due.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the present settings.
+    feeds : callable
+        Returns, by asset, the name of the feed whose cached bars are used.
+    clock : Clock
+    fitted : Event
+        Set after each new fit.
+    """
+
+    load: Callable[[], LoadedSettings]
+    feeds: Callable[[], Mapping[str, str]]
+    clock: Clock
+    fitted: Event
+
+    def run(self, stop: Event) -> None:
+        """Fit when due until `stop` is set; try again ten minutes after a failure."""
+        while not stop.is_set():
+            try:
+                again = self.step(stop)
+            except (EwmalabError, OSError) as error:
+                log.error("no fit: %s", error)
+                again = self.clock.now() + _RETRY
+            self.clock.wait(again, stop)
+
+    def step(self, stop: Event) -> float:
+        """Fit if one is due; return when to look again."""
+        now = self.clock.now()
+        settings = self.load()
+        live, every = settings.values.live, settings.values.fit.every
+        if not refitted(live.forecaster, settings, load_rulebook()):
+            return now + _RETRY
+        due = boundary(int(now), every)
+        if _note_since(settings, due) or self._fit(settings, due, stop):
+            return due + every + _AFTER_DUE
+        return now + _RETRY
+
+    def _fit(self, settings: LoadedSettings, due: int, stop: Event) -> bool:
+        """Fit in a process of its own; tell whether it succeeded."""
+        log.info("fitting on bars closed by %s", iso(due))
+        child = multiprocessing.get_context("spawn").Process(
+            target=refit_now, args=(settings, dict(self.feeds()), due), daemon=True
+        )
+        child.start()
+        while child.is_alive() and not stop.is_set():
+            child.join(0.2)
+        if stop.is_set():
+            child.terminate()
+            return False
+        note = _note_since(settings, due)
+        if child.exitcode or note is None:
+            log.error("the fit failed (code %s): the previous one stays in force", child.exitcode)
+            return False
+        log.info("fitted: %s", note["artifact"] or "too few bars, forecasts continue without a fit")
+        self.fitted.set()
+        return True
+
+
+def _note_since(settings: LoadedSettings, due: int) -> dict[str, Any] | None:
+    """Return the note of the newest fit if its end is not before a time."""
+    note = read_note(settings.values.live.state_dir, settings.values.live.forecaster)
+    return note if note is not None and note["end"] >= due else None
