@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ewmalab.market.manifest import FILE, Manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from ewmalab.errors import CorruptPartitionError, DataError
 from ewmalab.market import cache as cache_module
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import QUARANTINE, Cache
-from ewmalab.market.manifest import FILE, Manifest
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract, union
 from ewmalab.times import DAY, day_name, day_start

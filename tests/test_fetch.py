@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from ewmalab.market.manifest import Manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import Fetched, fetch_missing
-from ewmalab.market.manifest import Manifest
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.times import DAY, day_start
 

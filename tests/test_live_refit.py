@@ -17,7 +17,7 @@ from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import check_parity
 from ewmalab.live.updater.fits import NOTE, Refitter, read_note, refit_now, with_newest_fit
 from ewmalab.live.updater.updater import Updater
-from ewmalab.market.remote import local_cache
+from ewmalab.market.cache import local_cache
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
 

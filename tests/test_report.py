@@ -23,7 +23,7 @@ from ewmalab.errors import ExperimentError, MissingDataError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import track_record
-from ewmalab.market.remote import local_cache
+from ewmalab.market.cache import local_cache
 from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
 from ewmalab.report.figures import style
 from ewmalab.report.pages.backtest import backtest_report

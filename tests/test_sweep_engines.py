@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ewmalab.market.manifest import Manifest
 
 from ewmalab.errors import ConfigError, CorruptPartitionError, EngineError
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import Cache
-from ewmalab.market.manifest import Manifest
-from ewmalab.market.remote import RemoteCache, local_cache, open_cache
+from ewmalab.market.cache import Cache, RemoteCache, local_cache, open_cache
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.sweeps.sweep import SweepResult, sweep

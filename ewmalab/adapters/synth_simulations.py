@@ -26,8 +26,8 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.miner.answers import paths_of
 from ewmalab.live.state_store import StateStore
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
-from ewmalab.market.remote import open_cache
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings, load_settings

@@ -41,8 +41,8 @@ def fit(
     from ewmalab.errors import MissingDataError
     from ewmalab.forecast.seasonal_har.artifact import write_artifact
     from ewmalab.forecast.seasonal_har.fit import fit as run
+    from ewmalab.market.cache import open_cache
     from ewmalab.market.feeds.make import cache_name
-    from ewmalab.market.remote import open_cache
     from ewmalab.rulebook import load_rulebook
     from ewmalab.times import DAY, iso
 

@@ -16,10 +16,10 @@ from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.seasonal_har.refit import boundary
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.manifest import Partition
-from ewmalab.market.remote import local_cache, open_cache
+from ewmalab.market.partition import Partition
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed, warmup_start
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Fits, Part, fit_remarks, refitted

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
-from ewmalab.market.manifest import Partition
+from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, union
-from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.settings.schema import ReplaySettings, asset_value
 from ewmalab.times import DAY, MINUTE, day_name, iso
@@ -80,7 +80,7 @@ def _hull(ranges: Iterable[Range]) -> Range:
 
 
 def load_data(
-    cache: ReadableCache,
+    cache: Cache,
     needs: Mapping[str, tuple[Range, Range]],
     feed: str,
     scored_feed: str,
@@ -124,13 +124,13 @@ def load_data(
 
 
 def latest_window(
-    cache: ReadableCache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
+    cache: Cache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
 ) -> tuple[int, tuple[str, ...]]:
     """Return the start of the newest `days` whose prompts the cache can score, and the assets they are of.
 
     Parameters
     ----------
-    cache : Cache or RemoteCache
+    cache : Cache
     feeds : iterable of str
         Folders of the cache that must all have the bars.
     days : float
@@ -144,9 +144,8 @@ def latest_window(
     """
     ends: dict[str, list[int]] = {}
     names = set(feeds)
-    for feed, asset, manifest in cache.entries():
-        covered = union(r for entry in manifest.days.values() for r in entry.covered)
-        if feed in names and covered and (assets is None or asset in assets):
+    for feed, asset in cache.assets():
+        if feed in names and (assets is None or asset in assets) and (covered := cache.covered(feed, asset)):
             ends.setdefault(asset, []).append(covered[-1][1])
     complete = {asset: min(found) for asset, found in ends.items() if len(found) == len(names)}
     absent = [asset for asset in assets or () if asset not in complete]

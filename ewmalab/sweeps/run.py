@@ -158,7 +158,7 @@ def run_sweep(
             wanted.setdefault(name, trial)
     found: dict[str, Scores] = {}
     if store is not None:
-        store.sweep(now)
+        store.delete_leftovers(now)
     if store is not None and not fresh:
         for name in wanted:
             known = store.get(name)

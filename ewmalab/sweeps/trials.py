@@ -207,8 +207,8 @@ class TrialStore:
     def _path(self, name: str) -> Path:
         return self.root / name[:2] / f"{name}.f64"
 
-    def sweep(self, now: int) -> None:
-        """Remove what killed runs left half-written, an hour or longer ago."""
+    def delete_leftovers(self, now: int) -> None:
+        """Delete the temporary files of killed runs that are older than an hour."""
         for path in self.root.glob(f"*/{TEMP_PREFIX}*"):
             if path.stat().st_mtime < now - 3600:
                 path.unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from ewmalab.live.miner.answers import paths_digest, paths_of, state_digest
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.revisions import undo
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.ranges import Range, intersect, subtract, union
-from ewmalab.market.remote import open_cache
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings

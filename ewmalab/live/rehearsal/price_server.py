@@ -9,8 +9,8 @@ from ewmalab.errors import MissingDataError
 from ewmalab.live.clock import Clock
 from ewmalab.live.rehearsal.feed_server import FeedServer
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import make_feed
-from ewmalab.market.remote import open_cache
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY

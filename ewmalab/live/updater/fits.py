@@ -17,7 +17,7 @@ from ewmalab.errors import EwmalabError, ForecasterError
 from ewmalab.forecast.seasonal_har.artifact import read_artifact
 from ewmalab.forecast.seasonal_har.refit import boundary, refit
 from ewmalab.live.clock import Clock
-from ewmalab.market.remote import local_cache
+from ewmalab.market.cache import local_cache
 from ewmalab.replay.fits import refitted
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
