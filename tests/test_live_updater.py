@@ -1146,7 +1146,7 @@ def test_a_full_disk_while_archiving_stops_nothing(make: Make, monkeypatch, capl
     bench = make()
     bench.at(BEGIN + 2)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         for _ in bench.minutes(11):
             assert_final(bench)
     assert "bars cannot be archived" in caplog.text
@@ -1158,7 +1158,7 @@ def test_a_full_disk_under_the_cache_does_not_stop_a_catch_up(make: Make, monkey
     """The cache may lie on another disk than the states; the updater must outlive either."""
     bench = make("BTC", "XAU", begun=True)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.at(BEGIN + 30 * HOUR + 2)
         assert_final(bench)
     bench.run(1)
@@ -1170,7 +1170,7 @@ def test_a_full_disk_under_the_cache_does_not_stop_a_catch_up(make: Make, monkey
 def test_a_full_disk_under_the_cache_does_not_stop_a_first_build(make: Make, monkeypatch):
     bench = make()
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.at(BEGIN + 2)
         assert os.strerror(errno.ENOSPC) in bench.heartbeat()["assets"]["BTC"]["error"]
     bench.run(1)
@@ -1185,7 +1185,7 @@ def test_a_full_disk_under_the_cache_loses_no_revision(make: Make, monkeypatch):
     bench.restart()
     bench.run(13)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.run(2)
     bench.run(2)
     assert_final(bench)

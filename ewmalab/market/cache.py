@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
-from ewmalab.atomic_files import delete_leftovers, sync_folder, write_atomic, write_temp
 from ewmalab.errors import ConfigError, CorruptPartitionError, DataError
 from ewmalab.market import partition
+from ewmalab.market.asset_folder import AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.partition import Partition, Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.market.storage import Storage
 from ewmalab.times import DAY, MINUTE, day_name, day_start
 
-QUARANTINE = "quarantine"
-_LOCK = ".lock"
-_LOCK_WAIT = 120.0
 _ALL = (0, 253_402_300_800)  # to the end of the year 9999
 
 T = TypeVar("T")
@@ -151,24 +146,16 @@ class Cache:
             raise DataError(f"{feed} {asset}: bars outside the range they are said to cover")
         folder = self.folder(feed, asset)
         folder.mkdir(parents=True, exist_ok=True)
-        new: dict[str, Path] = {}
-        with self._locked(folder):
-            _delete_leftovers(folder)
-            try:
-                for start in sorted({d for a, b in wanted for d in range(a - a % DAY, b, DAY)}):
-                    day, span = day_name(start), (start, start + DAY)
-                    part = bars.between(*span), intersect(wanted, [span])
-                    data = self._merge_day(f"{feed}/{asset}/{day}", *part, provenance, replace)
-                    if data is not None:
-                        new[day] = write_temp(folder, data)
-                for day, temp in new.items():
-                    temp.replace(folder / f"{day}.parquet")
-            except BaseException:
-                for temp in new.values():
-                    temp.unlink(missing_ok=True)
-                raise
-            if new:
-                sync_folder(folder)
+        new: dict[str, bytes] = {}
+        with AssetFolder(folder).locked():
+            AssetFolder(folder).delete_leftovers()
+            for start in sorted({d for a, b in wanted for d in range(a - a % DAY, b, DAY)}):
+                day, span = day_name(start), (start, start + DAY)
+                part = bars.between(*span), intersect(wanted, [span])
+                data = self._merge_day(f"{feed}/{asset}/{day}", *part, provenance, replace)
+                if data is not None:
+                    new[day] = data
+            AssetFolder(folder).replace(new)
         return len(new)
 
     def verify(self, feed: str | None = None, asset: str | None = None) -> Iterator[Finding]:
@@ -189,54 +176,35 @@ class Cache:
         """Keep what could not be used in a new file of the quarantine folder; return its path."""
         folder = self.folder(feed, asset)
         folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(folder):
-            path = _free_path(folder / QUARANTINE, name)
-            write_atomic(path, data)
-        return path
+        with AssetFolder(folder).locked():
+            return AssetFolder(folder).keep_aside(name, data)
 
     def repair(self, feed: str, asset: str) -> list[str]:
         """Move damaged partitions aside, delete temporary files of killed writers; return what was done."""
-        folder = self.folder(feed, asset)
+        folder = AssetFolder(self.folder(feed, asset))
         done: list[str] = []
-        with self._locked(folder):
-            if count := _delete_leftovers(folder):
+        with folder.locked():
+            if count := folder.delete_leftovers():
                 done.append(f"removed {count} unfinished file(s)")
             for day in self._stems(feed, asset):
                 try:
                     self._open(f"{feed}/{asset}/{day}")
                 except CorruptPartitionError:
-                    done.append(f"{day}: moved aside to {_move_aside(folder, day)}")
+                    done.append(f"{day}: moved aside to {folder.move_aside(day)}")
         return done
 
     def delete_leftovers(self) -> int:
         """Delete temporary files of killed writers, wherever no writer is at work; return how many."""
         count = 0
-        for folder in (self.folder(*name) for name in self.assets()):
-            lock = FileLock(folder / _LOCK)
-            try:
-                with lock.acquire(timeout=0):
-                    count += _delete_leftovers(folder)
-            except Timeout:
-                continue
+        for feed, asset in self.assets():
+            folder = AssetFolder(self.folder(feed, asset))
+            with suppress(DataError), folder.locked(wait=0):
+                count += folder.delete_leftovers()
         return count
 
     @cached_property
     def _storage(self) -> Storage:
         return Storage(self.root)
-
-    @contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        lock = FileLock(folder / _LOCK)
-        try:
-            lock.acquire(timeout=_LOCK_WAIT)
-        except Timeout:
-            raise DataError(
-                f"{folder / _LOCK}: another process has held the lock for {_LOCK_WAIT:.0f} s; wait for it to end"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _stems(self, feed: str, asset: str) -> list[str]:
         """Return the names of an asset's files: dates, unless a stray file is among them."""
@@ -268,15 +236,15 @@ class Cache:
                 raise
             found = error
         feed, asset, day = name.split("/")
-        folder = self.folder(feed, asset)
+        folder = AssetFolder(self.folder(feed, asset))
         try:
-            with self._locked(folder):
+            with folder.locked():
                 try:
                     return load(name)  # a writer may have replaced it meanwhile
                 except FileNotFoundError:
                     return None
                 except CorruptPartitionError:
-                    fate = f"it was moved aside to {_move_aside(folder, day)}"
+                    fate = f"it was moved aside to {folder.move_aside(day)}"
         except OSError as error:
             fate = f"it cannot be moved aside ({error.strerror or error}): repair the cache where it can be written"
         raise CorruptPartitionError(
@@ -311,7 +279,7 @@ class Cache:
         except FileNotFoundError:
             return partition.encode(name, fresh, covered, provenance)
         except CorruptPartitionError:
-            _move_aside(self.folder(feed, asset), day)
+            AssetFolder(self.folder(feed, asset)).move_aside(day)
             return partition.encode(name, fresh, covered, provenance)
         differs = known.disagreements(fresh)
         if differs.any() and not replace:
@@ -348,24 +316,3 @@ def _is_day(name: str) -> bool:
         return day_name(day_start(name)) == name
     except ValueError:
         return False
-
-
-def _move_aside(folder: Path, day: str) -> Path:
-    """Move a damaged partition to where nobody reads it, the lock held; return its new path."""
-    aside = folder / QUARANTINE
-    aside.mkdir(exist_ok=True)
-    return (folder / f"{day}.parquet").rename(_free_path(aside, f"{day}.parquet"))
-
-
-def _free_path(folder: Path, name: str) -> Path:
-    """Return a path in a folder that nothing has yet: BTC.csv, BTC.2.csv, ..."""
-    path = folder / name
-    number = 1
-    while path.exists():
-        number += 1
-        path = folder / f"{Path(name).stem}.{number}{Path(name).suffix}"
-    return path
-
-
-def _delete_leftovers(folder: Path) -> int:
-    return delete_leftovers(folder) + delete_leftovers(folder / QUARANTINE)

@@ -54,6 +54,8 @@ class Storage:
         kind = fs.FileType.File if suffix else fs.FileType.Directory
         try:
             found = system.get_file_info(fs.FileSelector(f"{root}/{folder}", allow_not_found=True))
+        except FileNotFoundError:  # its first writer is just making it
+            return []
         except OSError as error:
             raise DataError(f"{self.root}/{folder}: cannot be listed: {error}") from error
         return sorted(info.base_name for info in found if info.type == kind and info.base_name.endswith(suffix))
