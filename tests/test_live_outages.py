@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faulty_feed as fs
 import numpy as np
 import pytest
+from live_rig import patch_live_http
 from test_live_updater import (
     BEGIN,
     BOOK,
@@ -29,8 +31,6 @@ from test_live_updater import (
     symbol_of,
 )
 
-from ewmalab.live.feeds import LIVE_HTTP
-from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.hyperliquid import REACH
@@ -294,7 +294,7 @@ def end(bench: Bench) -> None:
 
 def be_impatient(patch: pytest.MonkeyPatch, what: str) -> None:
     if what == "hang":  # short only where the test would wait for it
-        patch.setitem(LIVE_HTTP, "timeout", (3, 0.25))
+        patch_live_http(patch, timeout=(3, 0.25))
 
 
 def check_faults(what: str, count: int, make: Make) -> None:

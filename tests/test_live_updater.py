@@ -15,18 +15,18 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import faulty_feed as fs
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pytest
-from live_rig import SettableClock, live_settings, until
+from live_rig import SettableClock, live_settings, patch_live_http, until
 
 from ewmalab.errors import ConfigError, StateError
 from ewmalab.forecast.model import Model
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import LIVE_HTTP, choose_feeds
-from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.state_store import QUARANTINE, StateStore
 from ewmalab.live.updater.follower import Follower
 from ewmalab.live.updater.revisions import Amendment, undo
@@ -99,7 +99,7 @@ class Market:
         return bars
 
 
-class Server(fs.FeedServer):
+class Server(fs.FaultyFeed):
     """A feed server that fails for some symbols alone.
 
     Attributes
@@ -155,8 +155,7 @@ class Bench:
     def start(self, **flags: Any) -> Bench:
         """Begin as a new process does, with changed settings if there are any."""
         self.settings = self.settings.with_flags({key.replace("__", "."): value for key, value in flags.items()})
-        self._patch.setitem(LIVE_HTTP, "sleep", self._sleep)
-        self._patch.setitem(LIVE_HTTP, "monotonic", lambda: self._steady)
+        patch_live_http(self._patch, sleep=self._sleep, monotonic=lambda: self._steady)
         self.updater = Updater.of(self.settings, self.ours)
         self._held.enter_context(self.updater.store.writing())
         for follower in self.updater.followers.values():

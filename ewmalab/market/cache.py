@@ -16,7 +16,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.partition import Partition, Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.market.storage import Storage
-from ewmalab.times import DAY, MINUTE, day_name, day_start
+from ewmalab.times import DAY, MINUTE, day_name
 
 _ALL = (0, 253_402_300_800)  # to the end of the year 9999
 
@@ -85,6 +85,12 @@ class Cache:
     def covered(self, feed: str, asset: str, start: int = _ALL[0], end: int = _ALL[1]) -> list[Range]:
         """Return the label ranges that were fetched, of the days from `start` to `end`."""
         return union(r for day in self.days(feed, asset, start, end).values() for r in day.covered)
+
+    def newest(self, feed: str, asset: str) -> int | None:
+        """Return the end of the newest range that was fetched, None if there is none; reads one footer."""
+        days = [day for day in self._stems(feed, asset) if partition.day_of(day) is not None]
+        entry = self._checked(f"{feed}/{asset}/{days[-1]}", self._describe) if days else None
+        return entry.covered[-1][1] if entry else None
 
     def missing(self, feed: str, asset: str, start: int, end: int) -> list[Range]:
         """Return what of the labels in ``[start, end)`` was never fetched."""
@@ -214,7 +220,7 @@ class Cache:
         """Yield date and content of each partition from `start` to `end`."""
         first, last = day_name(start - start % DAY), day_name(end - 1)
         for day in self._stems(feed, asset):
-            if first <= day <= last and _is_day(day):
+            if first <= day <= last and partition.day_of(day) is not None:
                 content = self._checked(f"{feed}/{asset}/{day}", load)
                 if content is not None:
                     yield day, content
@@ -309,10 +315,3 @@ def local_cache(location: Path | str) -> Cache:
     cache = Cache(location)
     cache.folder("", "")
     return cache
-
-
-def _is_day(name: str) -> bool:
-    try:
-        return day_name(day_start(name)) == name
-    except ValueError:
-        return False

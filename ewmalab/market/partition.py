@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -25,13 +26,14 @@ from ewmalab.errors import BarsError, CorruptPartitionError
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract
-from ewmalab.times import DAY, day_start
+from ewmalab.times import DAY, day_name, day_start
 
 _NOTE = b"ewmalab"  # key of the description in the footer's metadata
 _NOTE_SHA256 = b"ewmalab.sha256"
 _SEAL = b"ewmaseal"
 _SEAL_LENGTH = len(_SEAL) + 32
 _TAIL = 8192  # more than a usual footer
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, BarsError)
 _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
 
 
@@ -123,24 +125,37 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
         If the bytes are not those that were written, or were written under another name.
     """
     sealed = _is_sealed(data)
-    note = _note(data)
-    partition = _described(note, name)
-    if note.get("sealed") and not sealed:
-        raise CorruptPartitionError("its bytes are not those that were written (no seal)")
     try:
-        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        note = _note(file.metadata)
+        partition = _described(note, name)
+        if note.get("sealed") and not sealed:
+            raise CorruptPartitionError("its bytes are not those that were written (no seal)")
+        table = file.read(use_threads=False)
         bars = Bars.from_columns({column: table[column].to_numpy() for column in COLUMNS})
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, BarsError) as error:
+    except _UNREADABLE as error:
         raise CorruptPartitionError(f"not a readable partition: {error}") from error
-    day = day_start(name.rpartition("/")[2])
-    if bars.digest() != partition.digest or len(bars.between(day, day + DAY)) != partition.rows:
+    if bars.digest() != partition.digest or len(bars) != partition.rows:
         raise CorruptPartitionError("the rows are not those that were written")
     return replace(partition, sha256=hashlib.sha256(data).hexdigest()), bars
 
 
 def describe(tail: bytes, name: str) -> Partition:
-    """Return the description in a footer; errors as in `decode`, for bytes of the description only."""
-    return _described(_note(tail), name)
+    """Return the description in a footer; errors as in `decode`, for the footer's bytes only."""
+    try:
+        return _described(_note(pq.read_metadata(pa.BufferReader(tail))), name)
+    except _UNREADABLE as error:
+        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def day_of(name: str) -> int | None:
+    """Return the first second of the day that a file is named after, None if it is not named after one."""
+    try:
+        start = day_start(name)
+    except ValueError:
+        return None
+    return start if day_name(start) == name else None
 
 
 def read_footer(file: Any) -> bytes:
@@ -174,26 +189,19 @@ def _footer_start(data: bytes) -> int:
     return max(0, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
 
 
-def _note(tail: bytes) -> dict[str, Any]:
-    """Return the description in a footer as it was written."""
-    try:
-        footer = pq.read_metadata(pa.BufferReader(tail))
-        described = footer.metadata[_NOTE]
-        whole = hashlib.sha256(described).hexdigest().encode() == footer.metadata[_NOTE_SHA256]
-        note: dict[str, Any] = {"rows": footer.num_rows, **orjson.loads(described)}
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise CorruptPartitionError(f"not a readable partition: {error}") from error
-    if not whole:
+def _note(footer: Any) -> dict[str, Any]:
+    """Return the description in a file's metadata as it was written."""
+    described = footer.metadata[_NOTE]
+    if hashlib.sha256(described).hexdigest().encode() != footer.metadata[_NOTE_SHA256]:
         raise CorruptPartitionError("its description is not the one that was written")
-    return note
+    return {"rows": footer.num_rows, **orjson.loads(described)}
 
 
 def _described(note: dict[str, Any], name: str) -> Partition:
     covered = tuple((int(a), int(b)) for a, b in note["covered"])
-    try:
-        day = day_start(name.rpartition("/")[2])
-    except ValueError:
-        raise CorruptPartitionError("its name is not a day") from None
+    day = day_of(name.rpartition("/")[2])
+    if day is None:
+        raise CorruptPartitionError("its name is not a day")
     if note.get("name", name) != name or subtract(covered, [(day, day + DAY)]):
         raise CorruptPartitionError(f"it holds {note.get('name', 'another day')}, not {name}")
     kept = {key: note[key] for key in ("digest", "rows", "source", "fetched_at", "synthetic")}

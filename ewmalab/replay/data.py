@@ -145,8 +145,8 @@ def latest_window(
     ends: dict[str, list[int]] = {}
     names = set(feeds)
     for feed, asset in cache.assets():
-        if feed in names and (assets is None or asset in assets) and (covered := cache.covered(feed, asset)):
-            ends.setdefault(asset, []).append(covered[-1][1])
+        if feed in names and (assets is None or asset in assets) and (end := cache.newest(feed, asset)):
+            ends.setdefault(asset, []).append(end)
     complete = {asset: min(found) for asset, found in ends.items() if len(found) == len(names)}
     absent = [asset for asset in assets or () if asset not in complete]
     if absent or not complete:

@@ -75,9 +75,14 @@ def rehearsal_feed(
     symbols = {s: _History(read, asset) for asset in found for s in rulebook.asset(asset).symbols.values()}
     clock = Clock(start, Clock().system(), speed)
     return FeedServer(
-        symbols, port=port, clock=clock.now, speed=speed, synthetic=feed == "simulated", fault_rate=faults,
-        ids=_ids(rulebook, found), remember=False,
-    )  # fmt: skip
+        symbols,
+        clock.now,
+        speed=speed,
+        synthetic=feed == "simulated",
+        fault_share=faults,
+        ids=_ids(rulebook, found),
+        port=port,
+    )
 
 
 def _reader(settings: LoadedSettings, rulebook: Rulebook, feed: str) -> Callable[[str, int, int], Bars]:
