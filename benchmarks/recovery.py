@@ -19,6 +19,7 @@ from numba import njit
 
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.report.text.tables import plain_table
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
@@ -57,7 +58,7 @@ def run(seed: int, days: float, folder: Path, parameter: str, configured: str, v
     """Sweep one synthetic market."""
     bars = market(seed, days, 4)
     covered = [(int(bars.timestamp[0]), int(bars.timestamp[-1]) + 60)]
-    Cache(folder / "cache").write("file", "BTC", bars, covered, source="synthetic", now=0, synthetic=True)
+    Cache(folder / "cache").write("file", "BTC", bars, covered, Provenance("synthetic", 0, synthetic=True))
     settings = load_settings(
         environ={},
         flags={

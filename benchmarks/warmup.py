@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.market.remote import open_cache
+from ewmalab.market.cache import open_cache
 from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.fits import make_artifact, write_artifact
 from ewmalab.rulebook import RuleChoice, load_rulebook

@@ -29,9 +29,9 @@ from ewmalab.live.clock import make_clock
 from ewmalab.live.rehearsal.rehearse import Rehearsal
 from ewmalab.live.rehearsal.rehearse import rehearse as _rehearse
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.remote import local_cache, open_cache
 from ewmalab.replay.backtest import backtest as _backtest
 from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.newest_days import newest_window

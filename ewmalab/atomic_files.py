@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEMP_PREFIX = ".tmp-"
 
 
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
-    """Write a uniquely named file that `replace` or `sweep` will take away; `durable` syncs it to disk."""
+    """Write a uniquely named temporary file, to be renamed or deleted later; `durable` syncs it to disk."""
     path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     try:
         with path.open("xb") as file:
@@ -47,8 +47,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sweep(folder: Path) -> int:
-    """Remove what interrupted writers left in a folder; only for who holds the folder's lock."""
+def delete_leftovers(folder: Path) -> int:
+    """Delete the temporary files of interrupted writers; the caller holds the folder's lock. Return how many."""
     count = 0
     for path in folder.glob(f"{TEMP_PREFIX}*"):
         path.unlink(missing_ok=True)

@@ -6,18 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bittensor import sp_core
+from faulty_feed import FaultyFeed
 
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.live import feeds as live_feeds
 from ewmalab.live.audit.probe import Prober
 from ewmalab.live.clock import Clock
+from ewmalab.live.miner import spot as live_spot
 from ewmalab.live.miner.chain import AllowList, Chain
 from ewmalab.live.miner.miner import Miner
-from ewmalab.live.rehearsal.feed_server import FeedServer
 from ewmalab.live.updater.updater import Updater
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import SimulatedFeed
@@ -81,11 +84,18 @@ def live_settings(folder: Path, url: str, assets: Sequence[str], **flags: Any) -
     )  # fmt: skip
 
 
+def patch_live_http(patch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Change options of all live HTTP clients that are made from now on."""
+    changed = replace(live_feeds.LIVE_HTTP, **options)
+    for module in (live_feeds, live_spot):
+        patch.setattr(module, "LIVE_HTTP", changed)
+
+
 @dataclass
 class Rig:
     """A running stack."""
 
-    feed: FeedServer
+    feed: FaultyFeed
     updater: Updater
     miner: Miner
     clock: Clock
@@ -120,7 +130,7 @@ def rig(
         Simulated(asset).between(START - 7 * DAY, START + DAY)
     clock = Clock(START, time.time(), speed)
     stop = threading.Event()
-    feed = FeedServer(histories(assets), clock=clock.now, speed=speed, synthetic=True, remember=False)
+    feed = FaultyFeed(histories(assets), clock.now, speed=speed, synthetic=True)
     with feed:
         settings = live_settings(folder, feed.url, assets, **(flags or {}))
         updater = Updater.of(settings, clock)

@@ -24,6 +24,7 @@ from ewmalab.live.state_store import AssetState, StateStore
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
+from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS
 from ewmalab.replay.backtest import plan_backtest
 from ewmalab.rulebook import RuleChoice, load_rulebook
@@ -58,7 +59,7 @@ def settings_for(folder: Path, **flags: Any) -> LoadedSettings:
 def keep(folder: Path, bars: Bars, first: int = FIRST, last: int = LAST) -> None:
     """Put bars into the cache."""
     Cache(folder / "cache").write(
-        FEED, "BTC", bars.between(first, last), [(first, last)], source="test", now=LAST, synthetic=True, replace=True
+        FEED, "BTC", bars.between(first, last), [(first, last)], Provenance("test", LAST, synthetic=True), replace=True
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +25,11 @@ from hypothesis import strategies as st
 from ewmalab import atomic_files as files_module
 from ewmalab.atomic_files import TEMP_PREFIX
 from ewmalab.errors import CorruptPartitionError, DataError
-from ewmalab.market import cache as cache_module
+from ewmalab.market import asset_folder
+from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import QUARANTINE, Cache
-from ewmalab.market.manifest import FILE, Manifest
+from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Partition, Provenance, decode, encode, seal
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract, union
 from ewmalab.times import DAY, day_name, day_start
@@ -49,8 +54,18 @@ def span(bars: Bars) -> Range:
     return int(bars.timestamp[0]), int(bars.timestamp[-1]) + 60
 
 
-def put(cache: Cache, bars: Bars, covered: list[Range] | None = None, **options: Any) -> int:
-    return cache.write(*KEY, bars, covered or [span(bars)], **({"source": "test", "now": 1_800_000_000} | options))
+TEST = Provenance("test", 1_800_000_000)
+
+
+def put(
+    cache: Cache,
+    bars: Bars,
+    covered: list[Range] | None = None,
+    provenance: Provenance = TEST,
+    *,
+    replace: bool = False,
+) -> int:
+    return cache.write(*KEY, bars, covered or [span(bars)], provenance, replace=replace)
 
 
 def day(cache: Cache, start: int) -> Bars:
@@ -65,9 +80,9 @@ def leftovers(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.name.startswith(TEMP_PREFIX)]
 
 
-def entries(cache: Cache) -> dict[str, Any]:
-    """Return the settled manifest as what it means."""
-    return Manifest.load(cache.folder(*KEY)).days
+def entries(cache: Cache) -> dict[str, Partition]:
+    """Return what each day's footer says."""
+    return cache.days(*KEY)
 
 
 @pytest.fixture
@@ -158,20 +173,37 @@ def test_a_day_covered_without_a_bar_is_covered_and_empty(cache):
     assert len(day(cache, MONDAY)) == 0
     entry = entries(cache)["2026-01-12"]
     assert (entry.rows, entry.final) == (0, True)
-    assert list(cache.fingerprint(*KEY, MONDAY, MONDAY + DAY)) == ["2026-01-12"]
+    assert list(cache.read_with_fingerprint(*KEY, MONDAY, MONDAY + DAY)[1]) == ["2026-01-12"]
 
 
-def test_the_manifest_says_what_each_file_holds(cache):
+def test_the_footer_says_what_each_file_holds(cache):
     bars = market(1, MONDAY, 10)
-    put(cache, bars, [(MONDAY, MONDAY + 1200)], source="a host", now=1_768_300_000, synthetic=True)
+    put(cache, bars, [(MONDAY, MONDAY + 1200)], Provenance("a host", 1_768_300_000, synthetic=True))
     entry = entries(cache)["2026-01-12"]
     assert (entry.rows, entry.covered) == (10, ((MONDAY, MONDAY + 1200),))
     assert (entry.source, entry.fetched_at, entry.synthetic, entry.final) == ("a host", 1_768_300_000, True, False)
     found, partitions = cache.read_with_fingerprint(*KEY, MONDAY, MONDAY + DAY)
     assert same(found, bars)
-    assert partitions == {"2026-01-12": entry}
-    assert cache.fingerprint(*KEY, MONDAY, MONDAY + DAY) == {"2026-01-12": entry.sha256}
-    assert [(f, a, m.days) for f, a, m in cache.entries()] == [(*KEY, {"2026-01-12": entry})]
+    data = (cache.folder(*KEY) / "2026-01-12.parquet").read_bytes()
+    assert partitions == {"2026-01-12": replace(entry, sha256=hashlib.sha256(data).hexdigest())}
+    assert entry.digest == bars.digest()
+    assert cache.assets() == [KEY]
+
+
+def test_other_programs_read_a_partition_as_the_parquet_file_that_it_is(cache):
+    bars = market(1, MONDAY, 1440)
+    put(cache, bars)
+    table = pq.read_table(cache.folder(*KEY) / "2026-01-12.parquet")
+    assert same(Bars.from_columns({name: table[name].to_numpy() for name in COLUMNS}), bars)
+
+
+def test_a_footer_longer_than_usual_is_read_whole(cache):
+    bars = market(1, MONDAY, 1440)
+    covered = [(MONDAY + 120 * i, MONDAY + 120 * i + 60) for i in range(720)]
+    kept = Bars.concatenate([bars.between(*part) for part in covered])
+    put(cache, kept, covered)
+    assert cache.covered(*KEY) == covered
+    assert same(day(cache, MONDAY), kept)
 
 
 # --- merging
@@ -206,7 +238,7 @@ def test_writing_the_same_again_touches_nothing(cache, close_only):
     bars = market(1, MONDAY, 3000, close_only=close_only)
     assert put(cache, bars) == 3
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in cache.folder(*KEY).glob("*.*")}
-    assert put(cache, bars, source="elsewhere", now=1_900_000_000) == 0
+    assert put(cache, bars, provenance=Provenance("elsewhere", 1_900_000_000)) == 0
     assert put(cache, bars.rows(100, 200)) == 0
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in cache.folder(*KEY).glob("*.*")} == before
 
@@ -303,53 +335,29 @@ def test_every_one_of_many_flipped_bits_is_detected(full, tmp_path):
     check_flips(full, tmp_path, 2000)
 
 
-def check_manifest_flips(cache: Cache, flips: int) -> None:
-    good, covered, described = cache.read(*KEY, DAYS[0], DAYS[3]), cache.covered(*KEY), entries(cache)
-    path = cache.folder(*KEY) / FILE
+def test_no_flipped_bit_of_a_footer_changes_what_a_day_is_said_to_hold(full):
+    described = entries(full)
     rng = np.random.default_rng(7)
-    detected = 0
-    for _ in range(flips):
-        flip(path, int(rng.integers(8 * path.stat().st_size)))
-        detected += [f.day for f in cache.verify() if f.problem] == ["-"]
-        if rng.random() < 0.5:
-            assert cache.covered(*KEY) == covered
-        assert same(cache.read(*KEY, DAYS[0], DAYS[3]), good)
-        assert entries(cache) == described
-        assert [f.problem for f in cache.verify()] == [None] * 3
-    assert detected == flips
-    print(f"{flips} flipped bits of a manifest: {detected} detected, the same bars and coverage each time")
-
-
-def test_a_manifest_with_a_flipped_bit_is_rebuilt_from_the_partitions(full):
-    check_manifest_flips(full, 200)
-
-
-@pytest.mark.slow
-def test_a_manifest_with_any_of_many_flipped_bits_is_rebuilt(full):
-    check_manifest_flips(full, 2000)
-
-
-def test_nothing_of_a_partition_that_is_damaged_too_enters_a_rebuilt_manifest(full):
-    good, described = {d: day(full, d) for d in DAYS[:3]}, entries(full)
-    folder = full.folder(*KEY)
-    whole = {p.name: p.read_bytes() for p in folder.glob("*.parquet")}
-    rng = np.random.default_rng(3)
-    for _ in range(100):
-        name = str(rng.choice(sorted(whole)))
-        flip(folder / name, int(rng.integers(8 * len(whole[name]))))
-        flip(folder / FILE, 8)
-        full.covered(*KEY)
-        rebuilt = entries(full)
-        for date, entry in rebuilt.items():
-            # A file whose rows and description are whole may keep a flipped bit that says neither.
-            assert entry.covered == described[date].covered
-            assert (entry.source, entry.fetched_at) == (described[date].source, described[date].fetched_at)
-            assert same(day(full, day_start(date)), good[day_start(date)])
-        assert {f"{date}.parquet" for date in rebuilt} >= whole.keys() - {name}
-        for file, content in whole.items():
-            (folder / file).write_bytes(content)
-        (folder / FILE).unlink()
-        full.covered(*KEY)
+    refused = 0
+    for _ in range(300):
+        name = str(rng.choice(sorted(described)))
+        path = full.folder(*KEY) / f"{name}.parquet"
+        whole = path.read_bytes()
+        length = int.from_bytes(whole[-8:-4], "little") + 8
+        flip(path, 8 * (len(whole) - length) + int(rng.integers(8 * length)))
+        said = ""
+        try:
+            assert entries(full) == described  # the bit says nothing of the day
+            assert [f.day for f in full.verify() if f.problem] == [name]
+        except CorruptPartitionError as error:
+            said = str(error)
+            refused += 1
+        if said:
+            assert f"{name}.parquet" in said
+            assert f"--start {name} --days 1" in said
+            assert entries(full).keys() == described.keys() - {name}
+        path.write_bytes(whole)
+    assert refused > 100
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
@@ -361,32 +369,21 @@ def test_a_truncated_partition_is_detected(full, kept):
     assert len(day(full, DAYS[0])) == 1440
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
-def test_a_truncated_manifest_is_rebuilt(full, kept):
-    described, path = entries(full), full.folder(*KEY) / FILE
-    os.truncate(path, int(path.stat().st_size * kept))
-    assert full.covered(*KEY)
-    assert entries(full) == described
-
-
-def test_a_deleted_manifest_is_rebuilt(full):
-    good, described = full.read(*KEY, DAYS[0], DAYS[3]), entries(full)
-    (full.folder(*KEY) / FILE).unlink()
-    assert [f.day for f in full.verify() if f.problem] == ["-"]
-    assert same(full.read(*KEY, DAYS[0], DAYS[3]), good)
-    assert entries(full) == described
-    (full.folder(*KEY) / FILE).unlink()
-    put(full, market(9, DAYS[3], 10))
-    assert entries(full).keys() == described.keys() | {"2026-01-15"}
-
-
-def test_a_deleted_partition_is_an_error_once_and_then_missing(full):
+def test_a_deleted_partition_counts_as_never_fetched(full):
     (full.folder(*KEY) / "2026-01-13.parquet").unlink()
-    assert [f.day for f in full.verify() if f.problem] == ["2026-01-13"]
-    with pytest.raises(CorruptPartitionError, match=r"gone.*--start 2026-01-13 --days 1"):
-        full.read(*KEY, DAYS[0], DAYS[3])
+    assert not [f for f in full.verify() if f.problem]
     assert len(full.read(*KEY, DAYS[0], DAYS[3])) == 1740
     assert full.missing(*KEY, DAYS[1], DAYS[2]) == [(DAYS[1], DAYS[2])]
+
+
+def test_an_older_whole_version_of_a_day_is_served_and_its_digest_tells(full):
+    path = full.folder(*KEY) / "2026-01-14.parquet"
+    older, recorded = path.read_bytes(), entries(full)["2026-01-14"].digest
+    put(full, market(4, DAYS[2], 60))
+    newer = entries(full)["2026-01-14"].digest
+    path.write_bytes(older)
+    assert not [f for f in full.verify() if f.problem]
+    assert full.read_with_fingerprint(*KEY, DAYS[2], DAYS[3])[1]["2026-01-14"].digest == recorded != newer
 
 
 def test_a_damaged_day_is_written_anew_and_the_damaged_file_kept_aside(full):
@@ -406,24 +403,49 @@ def test_quarantine_keeps_every_damaged_file_of_a_day(full):
     assert sorted(p.read_bytes() for p in (full.folder(*KEY) / QUARANTINE).iterdir()) == sorted(kept)
 
 
+def check_a_stray_file(cache: Cache, place: tuple[str, str], name: str) -> None:
+    folder = cache.folder(*place)
+    assert [(f.feed, f.asset, f.day) for f in cache.verify() if f.problem] == [(*place, Path(name).stem)]
+    assert len(cache.repair(*place)) == 1
+    assert [p.name for p in (folder / QUARANTINE).iterdir()] == [name]
+    assert not [f for f in cache.verify() if f.problem]
+    assert cache.repair(*place) == []
+
+
 @pytest.mark.parametrize("name", ["2026-01-15.parquet", "2025-12-31.parquet", "copy of 2026-01-12.parquet"])
-@pytest.mark.parametrize("manifest", [True, False])
-def test_a_stray_file_is_never_served(full, name, manifest):
+def test_a_stray_file_is_never_served(full, name):
     folder = full.folder(*KEY)
     good, described = full.read(*KEY, 0, DAYS[3]), entries(full)
     shutil.copy(folder / "2026-01-12.parquet", folder / name)
-    if not manifest:
-        (folder / FILE).unlink()
+    if not name.startswith("copy"):
+        with pytest.raises(CorruptPartitionError, match=rf"{name}: it holds pyth/BTC/2026-01-12, not.*moved aside"):
+            full.read(*KEY, 0, DAYS[3] + DAY)
+        shutil.move(folder / QUARANTINE / name, folder / name)
+        with pytest.raises(CorruptPartitionError, match=name):
+            full.covered(*KEY)
+        shutil.move(folder / QUARANTINE / name, folder / name)
+        put(full, market(9, day_start(Path(name).stem), 10))  # a write moves it aside as well
+        assert len(day(full, day_start(Path(name).stem))) == 10
+        (folder / name).unlink()
+        shutil.move(folder / QUARANTINE / name, folder / name)
+    else:
+        assert same(full.read(*KEY, 0, DAYS[3] + DAY), good)
+        assert entries(full) == described
+    check_a_stray_file(full, KEY, name)
     assert same(full.read(*KEY, 0, DAYS[3] + DAY), good)
-    assert entries(full) == described
-    assert [f.day for f in full.verify() if f.problem] == [Path(name).stem]
-    assert len(full.repair(*KEY)) == 1
-    assert [p.name for p in (folder / QUARANTINE).iterdir()] == [name]
-    assert [f.problem for f in full.verify()] == [None] * 3
-    assert full.repair(*KEY) == []
 
 
-def test_repair_moves_damage_aside_rebuilds_the_manifest_and_sweeps(full):
+@pytest.mark.parametrize("place", [("pyth", "ETH"), ("binance", "BTC")])
+def test_a_file_of_another_asset_or_feed_is_never_served(full, place):
+    full.folder(*place).mkdir(parents=True)
+    shutil.copy(full.folder(*KEY) / "2026-01-12.parquet", full.folder(*place))
+    with pytest.raises(CorruptPartitionError, match=f"it holds pyth/BTC/2026-01-12, not {'/'.join(place)}/2026-01-12"):
+        full.read(*place, DAYS[0], DAYS[1])
+    shutil.move(full.folder(*place) / QUARANTINE / "2026-01-12.parquet", full.folder(*place))
+    check_a_stray_file(full, place, "2026-01-12.parquet")
+
+
+def test_repair_moves_damage_aside_and_deletes_leftovers(full):
     folder = full.folder(*KEY)
     flip(folder / "2026-01-13.parquet", 4000)
     (folder / f"{TEMP_PREFIX}1-a").write_bytes(b"half")
@@ -431,31 +453,24 @@ def test_repair_moves_damage_aside_rebuilds_the_manifest_and_sweeps(full):
     assert len(done) == 2
     assert "removed 1 unfinished" in done[0]
     assert "2026-01-13: moved aside" in done[1]
-    flip(folder / FILE, 4000)
-    assert full.repair(*KEY) == ["rebuilt the manifest from the partitions"]
+    assert full.repair(*KEY) == []
     assert full.covered(*KEY) == [(DAYS[0], DAYS[1]), (DAYS[2] + 3600, DAYS[2] + 3600 + 300 * 60)]
 
 
-def trust(cache: Cache, name: str) -> None:
-    """Let the manifest vouch for a file as it is now."""
-    manifest = Manifest.load(cache.folder(*KEY))
-    data = (cache.folder(*KEY) / f"{name}.parquet").read_bytes()
-    sha256 = cache_module.hashlib.sha256(data).hexdigest()
-    manifest.days[name] = cache_module.Partition(**{**_fields(manifest.days[name]), "sha256": sha256})
-    manifest.save(cache.folder(*KEY))
-
-
-def _fields(entry: Any) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__slots__}
+def trust(path: Path) -> None:
+    """Seal a file as it is now."""
+    data = path.read_bytes()
+    at = data.rindex(b"ewmaseal")
+    path.write_bytes(seal(data[:at] + data[at + 40 :]))
 
 
 @pytest.mark.parametrize("column", range(5))
-def test_page_checksums_refuse_a_page_even_if_the_manifest_vouches_for_the_file(full, column):
+def test_page_checksums_refuse_a_page_even_if_the_seal_vouches_for_the_file(full, column):
     path = full.folder(*KEY) / "2026-01-12.parquet"
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(column)
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     flip(path, 8 * (start + chunk.total_compressed_size - 20))
-    trust(full, "2026-01-12")
+    trust(path)
     with pytest.raises(CorruptPartitionError, match="CRC"):
         day(full, DAYS[0])
 
@@ -467,9 +482,129 @@ def test_rows_that_are_not_those_described_are_refused_even_if_all_checksums_hol
     close[5] = np.nextafter(close[5], table["high"].to_numpy()[5])
     position = table.column_names.index("close")
     pq.write_table(table.set_column(position, "close", pa.array(close)), path, write_page_checksum=True)
-    trust(full, "2026-01-12")
-    with pytest.raises(CorruptPartitionError, match="not those that were written"):
+    path.write_bytes(seal(path.read_bytes()))
+    with pytest.raises(CorruptPartitionError, match="the rows are not those that were written"):
         day(full, DAYS[0])
+
+
+def test_a_seal_that_is_gone_is_noticed(full):
+    path = full.folder(*KEY) / "2026-01-12.parquet"
+    data = path.read_bytes()
+    at = data.rindex(b"ewmaseal")
+    path.write_bytes(data[:at] + data[at + 40 :])
+    assert len(pq.read_table(path)) == 1440
+    with pytest.raises(CorruptPartitionError, match="no seal"):
+        day(full, DAYS[0])
+
+
+# --- a cache that cannot be written
+
+
+def check_read_only(cache: Cache, spoil: Callable[[Path], Any], read: Callable[[], Any]) -> None:
+    path = cache.folder(*KEY) / "2026-01-13.parquet"
+    spoil(path)
+    before = {p: p.read_bytes() for p in cache.root.rglob("*") if p.is_file()}
+    with pytest.raises(CorruptPartitionError) as caught:
+        read()
+    said = str(caught.value)
+    assert str(path) in said
+    assert "cannot be moved aside (Read-only file system)" in said
+    assert {p: p.read_bytes() for p in cache.root.rglob("*") if p.is_file()} == before
+    assert len(day(cache, DAYS[0])) == 1440
+    assert [f.day for f in cache.verify() if f.problem] == ["2026-01-13"]
+
+
+@pytest.mark.parametrize("place", ["the lock", "the folder"])
+@pytest.mark.parametrize("spoil", [lambda path: os.truncate(path, 50), lambda path: flip(path, 4000)])
+def test_damage_in_a_read_only_cache_is_named_and_nothing_is_moved(full, monkeypatch, place, spoil):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    if place == "the lock":
+        monkeypatch.setattr(asset_folder.FileLock, "acquire", refuse)
+    else:
+        for name in ("mkdir", "rename", "replace"):
+            monkeypatch.setattr(Path, name, refuse)
+    check_read_only(full, spoil, lambda: full.read(*KEY, DAYS[0], DAYS[3]))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_damage_in_a_folder_of_somebody_else_is_named(full):
+    folder = full.folder(*KEY)
+    os.truncate(folder / "2026-01-13.parquet", 50)
+    (folder / ".lock").unlink()
+    folder.chmod(0o555)
+    try:
+        with pytest.raises(
+            CorruptPartitionError, match=r"2026-01-13\.parquet.*cannot be moved aside \(Permission denied"
+        ):
+            full.missing(*KEY, DAYS[0], DAYS[3])
+    finally:
+        folder.chmod(0o755)
+
+
+# --- partitions of earlier versions: no seal, and a manifest beside them
+
+
+def as_earlier_versions_wrote(path: Path, bars: Bars, covered: list[Range]) -> None:
+    """Write a partition as versions with a manifest did, and a manifest that says nothing true."""
+    note = {"covered": covered, "source": "a host", "fetched_at": 1_768_300_000, "synthetic": False}
+    described = json.dumps({**note, "digest": bars.digest()}).encode()
+    fields = [("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])]
+    metadata = {b"ewmalab": described, b"ewmalab.sha256": hashlib.sha256(described).hexdigest()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(bars.columns(), schema=pa.schema(fields, metadata=metadata))
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    (path.parent / "manifest.json").write_text('{"body": {"days": {}}}')
+
+
+@pytest.fixture
+def earlier(cache: Cache) -> Cache:
+    for d in DAYS[:2]:
+        bars = market(d % 97, d, 1000)
+        as_earlier_versions_wrote(cache.folder(*KEY) / f"{day_name(d)}.parquet", bars, [span(bars)])
+    return cache
+
+
+def test_a_cache_of_an_earlier_version_is_read_on(earlier):
+    bars = [market(d % 97, d, 1000) for d in DAYS[:2]]
+    assert same(earlier.read(*KEY, DAYS[0], DAYS[3]), Bars.concatenate(bars))
+    assert earlier.covered(*KEY) == [span(b) for b in bars]
+    entry = entries(earlier)["2026-01-12"]
+    assert (entry.rows, entry.source, entry.fetched_at, entry.synthetic) == (1000, "a host", 1_768_300_000, False)
+    assert [f.problem for f in earlier.verify()] == [None, None]
+    assert earlier.repair(*KEY) == []
+    rest = market(3, DAYS[0] + 60_000, 440)
+    assert put(earlier, rest) == 1
+    assert same(day(earlier, DAYS[0]), Bars.concatenate([bars[0], rest]))
+    assert (earlier.folder(*KEY) / "manifest.json").read_text() == '{"body": {"days": {}}}'
+
+
+def test_no_flipped_bit_of_an_earlier_partition_changes_a_bar_or_the_coverage(earlier):
+    good, described = earlier.read(*KEY, DAYS[0], DAYS[3]), entries(earlier)
+    path = earlier.folder(*KEY) / "2026-01-13.parquet"
+    whole = path.read_bytes()
+    rng = np.random.default_rng(5)
+    refused = 0
+    for _ in range(200):
+        flip(path, int(rng.integers(8 * len(whole))))
+        try:
+            got, found = earlier.read_with_fingerprint(*KEY, DAYS[0], DAYS[3])
+            assert same(got, good)
+            assert [entry.covered for entry in found.values()] == [entry.covered for entry in described.values()]
+        except CorruptPartitionError:
+            refused += 1
+        path.write_bytes(whole)
+    assert refused > 150
+
+
+def test_a_partition_says_its_bars_and_name_in_any_process():
+    bars = market(1, MONDAY, 100)
+    data = encode("pyth/BTC/2026-01-12", bars, [span(bars)], TEST)
+    assert data == encode("pyth/BTC/2026-01-12", bars, [span(bars)], TEST)
+    entry, got = decode(data, "pyth/BTC/2026-01-12")
+    assert same(got, bars)
+    assert (entry.covered, entry.final) == ((span(bars),), False)
 
 
 # --- killed writers
@@ -600,7 +735,7 @@ def killed_states(before: Path, root: Path, spoilt: int | None = None) -> Iterat
             break
         yield at, steps[-1]
         at += 1
-    assert at >= 30  # temporary files, pending manifest, renames, final manifest
+    assert at >= 16  # temporary files, renames, the folder
     print(f"killed at each of {at} steps")
 
 
@@ -611,29 +746,20 @@ def test_a_writer_killed_at_any_step_leaves_each_day_old_or_new(before, tmp_path
     unfinished = 0
     for _ in killed_states(before, root, spoilt):
         cache = Cache(root)
-        shutil.copytree(root, tmp_path / "swept")
+        shutil.copytree(root, tmp_path / "cleaned")
         states.add(frozenset(check_every_day_is_old_or_new(cache, spoilt)))
         write_new(cache)  # the next writer recovers
         for d in DAYS:
             assert same(day(cache, d), NEW[d])
         assert leftovers(root) == []
-        unfinished += len(leftovers(tmp_path / "swept"))
-        assert Cache(tmp_path / "swept").sweep() >= 0
-        assert leftovers(tmp_path / "swept") == []
-        check_every_day_is_old_or_new(Cache(tmp_path / "swept"), spoilt)
-        shutil.rmtree(tmp_path / "swept")
+        unfinished += len(leftovers(tmp_path / "cleaned"))
+        assert Cache(tmp_path / "cleaned").delete_leftovers() >= 0
+        assert leftovers(tmp_path / "cleaned") == []
+        check_every_day_is_old_or_new(Cache(tmp_path / "cleaned"), spoilt)
+        shutil.rmtree(tmp_path / "cleaned")
     # The kills did land before, between and after the renames.
     assert states >= {frozenset({"same", "old"}), frozenset({"same", "old", "new"}), frozenset({"same", "new"})}
     assert unfinished > 20
-
-
-def test_a_manifest_damaged_after_a_kill_is_rebuilt_with_each_day_old_or_new(before, tmp_path):
-    root = tmp_path / "cache"
-    for at, _ in killed_states(before, root):
-        flip(Cache(root).folder(*KEY) / FILE, 8 * (100 + at))
-        check_every_day_is_old_or_new(Cache(root))
-        write_new(Cache(root))
-        assert same(Cache(root).read(*KEY, DAYS[0], DAYS[3] + DAY), Bars.concatenate(list(NEW.values())))
 
 
 @pytest.mark.slow
@@ -654,23 +780,23 @@ def test_a_writer_killed_while_it_recovers_from_a_kill_leaves_each_day_old_or_ne
             at += 1
         kills += at
     print(f"{kills} pairs of kills")
-    assert kills > 1000
+    assert kills > 250
 
 
-def test_sweep_removes_unfinished_files_in_quarantine_too_but_not_those_of_a_writer_at_work(full):
+def test_leftovers_are_deleted_in_quarantine_too_but_not_those_of_a_writer_at_work(full):
     folder = full.folder(*KEY)
     (folder / QUARANTINE).mkdir()
     for place in (folder, folder / QUARANTINE):
         (place / f"{TEMP_PREFIX}1-a").write_bytes(b"half")
-    with full._locked(folder):
-        assert full.sweep() == 0
-    assert full.sweep() == 2
+    with AssetFolder(folder).locked():
+        assert full.delete_leftovers() == 0
+    assert full.delete_leftovers() == 2
     assert leftovers(full.root) == []
 
 
 def test_a_lock_that_another_holds_too_long_is_an_error_that_names_it(full, monkeypatch):
-    monkeypatch.setattr(cache_module, "_LOCK_WAIT", 0.05)
-    with full._locked(full.folder(*KEY)), pytest.raises(DataError, match="another process has held the lock"):
+    monkeypatch.setattr(asset_folder, "_LOCK_WAIT", 0.05)
+    with AssetFolder(full.folder(*KEY)).locked(), pytest.raises(DataError, match="another process has held the lock"):
         put(full, market(1, DAYS[3], 10))
 
 
@@ -692,7 +818,12 @@ def write_hours(root: str, hours: list[int], ready: Any) -> None:
     ready.wait(60)
     for hour in hours:
         ranges = [(d + 3600 * hour, d + 3600 * (hour + 1)) for d in DAYS[:3]]
-        put(cache, Bars.concatenate([SHARED.between(*r) for r in ranges]), ranges, source=f"hour {hour}")
+        put(
+            cache,
+            Bars.concatenate([SHARED.between(*r) for r in ranges]),
+            ranges,
+            Provenance(f"hour {hour}", 1_800_000_000),
+        )
 
 
 def check_two_writers(root: Path, rounds: int) -> None:

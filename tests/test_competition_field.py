@@ -23,6 +23,7 @@ from ewmalab.errors import ExperimentError, PredictionError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.report.text.leaderboard import leaderboard_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.answer_format import render_prices
@@ -915,8 +916,8 @@ def outputs(folder: Path) -> Path:
     """Prediction files in the subnet's layout, on cached bars of the synthetic market."""
     cached = bars(1440 + 120, SIMULATED)
     Cache(folder / "other_cache").write(
-        "simulated-7", "BTC", cached, [(SIMULATED, SIMULATED + 1560 * MINUTE)], source="synthetic", now=T,
-        synthetic=True,
+        "simulated-7", "BTC", cached, [(SIMULATED, SIMULATED + 1560 * MINUTE)],
+        Provenance("synthetic", T, synthetic=True),
     )  # fmt: skip
     for miner, volatility in (("alice", 5e-4), ("bob", 5e-3)):  # bob's is not the market's
         for start in (SIMULATED, SIMULATED + STEP):

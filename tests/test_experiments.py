@@ -29,6 +29,7 @@ from ewmalab.experiments.store import (
 )
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import load_settings
@@ -278,7 +279,7 @@ def test_a_bar_that_differs_changes_the_hash(tmp_path: Path) -> None:
         prices = closes.copy()
         prices[2000] *= factor
         bars = Bars.from_closes(np.arange(begin, end, MINUTE), prices)
-        Cache(tmp_path / folder).write("pyth", "BTC", bars, [(begin, end)], source="test", now=NOW)
+        Cache(tmp_path / folder).write("pyth", "BTC", bars, [(begin, end)], Provenance("test", NOW))
         settings = load_settings(environ={}, flags={"data.cache_dir": str(tmp_path / folder)})
         return plan_backtest(
             settings, start=START, days=0.1, num_simulations=10, assets=["BTC"], competitions=["1h"]

@@ -9,26 +9,29 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from email.utils import formatdate
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import faulty_feed as fs
 import numpy as np
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
-from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
+from ewmalab.market.feeds.answers import retry_after
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
-from ewmalab.market.feeds.http import HttpClient, RateLimiter, retry_after
+from ewmalab.market.feeds.host import Host, HttpOptions
+from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.feeds.hyperliquid import REACH, HyperliquidFeed
 from ewmalab.market.feeds.pyth import PythFeed
+from ewmalab.market.feeds.rate_limiter import RateLimiter
 
 START = 1_770_000_000
 MINUTES = 300
@@ -75,29 +78,33 @@ class Clock:
             return self.now
 
 
+def waiting_by(clock: Clock, **patience: Any) -> HttpOptions:
+    return HttpOptions(**({"sleep": clock.sleep, "monotonic": clock.monotonic} | patience))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[fs.FeedServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[fs.FaultyFeed]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     known = {symbol: BARS[asset] for symbols in SYMBOLS.values() for asset, symbol in symbols.items()}
-    with fs.FeedServer(known) as running:
+    with fs.FaultyFeed(known) as running:
         yield running
 
 
 @pytest.fixture
-def make(server: fs.FeedServer, clock: Clock) -> Iterator[Callable[..., HttpFeed]]:
+def make(server: fs.FaultyFeed, clock: Clock) -> Iterator[Callable[..., HttpFeed]]:
     made: list[HttpFeed] = []
 
-    def build(name: str, **options: Any) -> HttpFeed:
-        kind = {"pyth": PythFeed, "binance": BinanceFeed, "hyperliquid": HyperliquidFeed}[name]
-        defaults: dict[str, Any] = {"host": server.url, "sleep": clock.sleep, "monotonic": clock.monotonic}
+    def build(name: str, *, host: str | None = None, api_key: str | None = None, **patience: Any) -> HttpFeed:
+        common: dict[str, Any] = {"host": host or server.url, "options": waiting_by(clock, **patience)}
         if name == "pyth":
-            defaults |= {"path": PATHS["pyth"], "api_key": None}
-        made.append(kind(SYMBOLS[name], **(defaults | options)))
+            made.append(PythFeed(SYMBOLS[name], path=PATHS[name], api_key=api_key, **common))
+        else:
+            made.append({"binance": BinanceFeed, "hyperliquid": HyperliquidFeed}[name](SYMBOLS[name], **common))
         return made[-1]
 
     yield build
@@ -106,12 +113,17 @@ def make(server: fs.FeedServer, clock: Clock) -> Iterator[Callable[..., HttpFeed
 
 
 @pytest.fixture
-def client(server: fs.FeedServer, clock: Clock) -> Iterator[Callable[..., HttpClient]]:
+def client(server: fs.FaultyFeed, clock: Clock) -> Iterator[Callable[..., HttpClient]]:
     made: list[HttpClient] = []
 
-    def build(**options: Any) -> HttpClient:
-        defaults: dict[str, Any] = {"sleep": clock.sleep, "monotonic": clock.monotonic}
-        made.append(HttpClient(server.url, **(defaults | options)))
+    def build(
+        key_setting: str | None = None,
+        headers: dict[str, str] | None = None,
+        rate: tuple[int, float] = (30, 10.0),
+        **patience: Any,
+    ) -> HttpClient:
+        host = Host(server.url, rate, key_setting=key_setting)
+        made.append(HttpClient(host, waiting_by(clock, **patience), headers=headers))
         return made[-1]
 
     yield build
@@ -355,7 +367,7 @@ def test_different_faults_share_the_attempts(make, server):
 
 
 def test_a_closed_port_is_unavailable(make, clock):
-    with fs.FeedServer({}) as gone:
+    with fs.FaultyFeed({}) as gone:
         address = gone.url
     with pytest.raises(FeedUnavailable, match="the connection failed"):
         get(make("binance", host=address, attempts=2))
@@ -364,10 +376,9 @@ def test_a_closed_port_is_unavailable(make, clock):
 
 def test_a_trickling_answer_ends_at_the_deadline(server):
     server.always = fs.DRIP  # a byte every 10 ms never trips the read timeout
-    with HttpClient(server.url, attempts=1, deadline=0.1) as client:
-        feed = BinanceFeed(SYMBOLS["binance"], client=client)
-        with pytest.raises(FeedUnavailable, match=r"not complete after 0\.1 s"):
-            get(feed)
+    feed = BinanceFeed(SYMBOLS["binance"], host=server.url, options=HttpOptions(attempts=1, deadline=0.1))
+    with closing(feed), pytest.raises(FeedUnavailable, match=r"not complete after 0\.1 s"):
+        get(feed)
     assert len(server.seen) == 1
 
 
@@ -428,7 +439,7 @@ def test_451_names_the_host_override(make, server):
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(code, make, server):
-    with fs.FeedServer({}) as other:
+    with fs.FaultyFeed({}) as other:
         server.always = fs.status(code, Location=other.url + "/elsewhere")
         with pytest.raises(FeedError, match=f"HTTP {code}.*set Pyth's host"):
             get(make("pyth", api_key=KEY))
@@ -541,9 +552,9 @@ def test_silence_holds_for_all_threads(make, server):
 def test_a_silence_too_long_to_wait_for_fails_at_once_and_asks_nothing(make, server, clock):
     server.plan(fs.status(418, Retry_After="86400"))
     feed = make("binance")
-    with pytest.raises(FeedUnavailable, match=r"silence for another 86\d\d\d s"):
+    with pytest.raises(FeedUnavailable, match=r"rate-limited for another 86\d\d\d s"):
         get(feed)
-    with pytest.raises(FeedUnavailable, match="silence"):
+    with pytest.raises(FeedUnavailable, match="rate-limited"):
         get(feed)
     assert len(server.seen) == 1
     assert sum(clock.slept) <= 0.5
@@ -554,10 +565,10 @@ def test_a_silence_too_long_to_wait_for_fails_at_once_and_asks_nothing(make, ser
 # --- the rate limit
 
 
-def test_the_window_never_holds_more_than_the_limit(make, server, clock):
-    feed = make("binance", rate=(3, 10.0))
+def test_the_window_never_holds_more_than_the_limit(client, clock):
+    asked = client(rate=(3, 10.0))
     for _ in range(10):
-        get(feed, minutes=1)
+        asked.get_json(PATHS["pyth"], {"symbol": "Crypto.BTC/USD", "from": START, "to": START + 60})
     assert clock.slept == [10.0, 10.0, 10.0]
     assert clock.now == 1030.0
 
@@ -655,7 +666,7 @@ def test_a_malformed_key_is_refused_without_showing_it(key):
         PythFeed(SYMBOLS["pyth"], api_key=key)
     assert key not in all_text(caught.value)
     with pytest.raises(ConfigError, match="X-Api-Key") as refused:
-        HttpClient("http://127.0.0.1:9", headers={"X-Api-Key": key + "\n"})
+        HttpClient(Host("http://127.0.0.1:9"), headers={"X-Api-Key": key + "\n"})
     assert key not in all_text(refused.value)
 
 
@@ -677,25 +688,15 @@ def test_netrc_does_not_replace_the_key(make, server, tmp_path: Path, monkeypatc
 )
 def test_unusable_hosts_are_refused(url):
     with pytest.raises(ConfigError, match="http") as caught:
-        HttpClient(url)
+        HttpClient(Host(url))
     assert "secret" not in str(caught.value)
 
 
 def test_unusable_numbers_are_refused():
     with pytest.raises(ConfigError, match="attempts"):
-        HttpClient("http://a", attempts=0)
+        HttpClient(Host("http://a"), HttpOptions(attempts=0))
     with pytest.raises(ConfigError, match="rate"):
-        HttpClient("http://a", rate=(0, 1.0))
-
-
-def test_a_borrowed_session_and_client_are_used(server, clock):
-    with requests.Session() as session, HttpClient(server.url, session=session) as client:
-        session.headers["X-From"] = "the session"
-        feed = PythFeed(SYMBOLS["pyth"], client=client, path=PATHS["pyth"], api_key=KEY)
-        assert feed.source == server.host
-        assert same(get(feed), expected())
-    assert server.seen[0].headers["X-From"] == "the session"
-    assert server.seen[0].headers["Authorization"] == f"Bearer {KEY}"
+        HttpClient(Host("http://a", (0, 1.0)))
 
 
 # --- answers of the wrong shape
@@ -857,7 +858,7 @@ def test_candles_off_the_minute_are_refused(name, make, server):
 @pytest.mark.parametrize("name", FEEDS)
 def test_candles_of_a_longer_interval_are_refused(name, make, server):
     server.bars = dict.fromkeys(server.bars, Bars.from_columns({k: v[40::5] for k, v in BARS["BTC"].columns().items()}))
-    with pytest.raises(FeedError, match=f"^{name} BTC: .*candles are 300 s apart"):
+    with pytest.raises(FeedError, match=f"^{name} BTC: .*bars are 300 s apart"):
         get(make(name), minutes=MINUTES)
 
 
@@ -918,11 +919,12 @@ class Scripted(HttpClient):
 
 @given(JSON | TABLE | st.lists(st.lists(CELL, min_size=7, max_size=7), max_size=3), st.sampled_from(FEEDS))
 def test_any_json_gives_bars_or_an_error_of_ours(answer, name):
-    client = Scripted("http://127.0.0.1:9")
+    client = Scripted(Host("http://127.0.0.1:9"))
     client.answer = answer
     kind = {"binance": BinanceFeed, "hyperliquid": HyperliquidFeed}
-    feed = PythFeed(SYMBOLS["pyth"], api_key=None, client=client) if name == "pyth" else None
-    feed = feed or kind[name](SYMBOLS[name], client=client)
+    feed = PythFeed(SYMBOLS["pyth"], host="http://127.0.0.1:9", api_key=None) if name == "pyth" else None
+    feed = feed or kind[name](SYMBOLS[name])
+    feed._client = client
     trouble, bars = "", Bars.empty()
     try:
         bars = get(feed)
@@ -942,9 +944,11 @@ def test_the_parser_returns_exactly_the_rows_of_the_range(first, minutes):
 
 
 def test_few_sparse_rows_are_a_quiet_market_not_a_wrong_interval():
-    closes = [1.0] * 19
-    columns = {
-        "timestamp": [START + 300 * i for i in range(19)],
-        **dict.fromkeys(("open", "high", "low", "close"), closes),
-    }
-    assert len(bars_from_columns(columns, feed="f", asset="a", start=START, end=START + 86_400)) == 19
+    def taken(times: list[int]) -> int:
+        columns = {"timestamp": times, **dict.fromkeys(("open", "high", "low", "close"), [1.0] * len(times))}
+        return len(bars_from_columns(columns, feed="f", asset="a", start=START, end=START + 86_400))
+
+    assert taken([START + 300 * i for i in range(9)]) == 9
+    assert taken([START + 300 * i for i in range(99)] + [START + 300 * 99 + 60]) == 100
+    with pytest.raises(FeedError, match=f"^f a: from timestamp {START} on, bars are 120 s apart, not 60 s"):
+        taken([START + 120 * i for i in (0, 1, 2, 4, 5, 7, 8, 9, 12, 20)])

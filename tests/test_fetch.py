@@ -17,7 +17,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import Fetched, fetch_missing
-from ewmalab.market.manifest import Manifest
+from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.times import DAY, day_start
 
@@ -105,7 +105,7 @@ def test_only_missing_ranges_are_asked_for_with_the_bar_that_follows_them(cache)
     bars = market(MONDAY, 600)
     for a, b in ((120, 180), (300, 420)):
         part = bars.rows(a, b)
-        cache.write(*KEY, part, [(MONDAY + 60 * a, MONDAY + 60 * b)], source="x", now=0)
+        cache.write(*KEY, part, [(MONDAY + 60 * a, MONDAY + 60 * b)], Provenance("x", 0))
     feed = FakeFeed(bars)
     assert run(cache, feed, MONDAY, MONDAY + 600 * 60) == Fetched(600 - 60 - 120, [])
     minutes = [((a - MONDAY) // 60, (b - MONDAY) // 60) for a, b in feed.calls]
@@ -138,7 +138,7 @@ def test_the_end_is_clipped_to_the_present_minute(cache, second):
     assert run(cache, feed, MONDAY, MONDAY + DAY, now) == Fetched(120, [])
     assert feed.calls == [(MONDAY, MONDAY + 2 * HOUR)]
     assert cache.covered(*KEY) == [(MONDAY, MONDAY + 2 * HOUR)]
-    assert not Manifest.load(cache.folder(*KEY)).days["2026-01-12"].final
+    assert not cache.days(*KEY)["2026-01-12"].final
 
 
 def test_nothing_is_asked_of_the_future(cache):
@@ -169,7 +169,7 @@ def test_a_candle_that_is_not_closed_is_never_stored_even_if_the_feed_sends_it(c
 
 def test_progress_ends_at_the_total_and_never_falls_back(cache):
     bars = market(MONDAY, 3 * 1440)
-    cache.write(*KEY, bars.rows(100, 200), [(MONDAY + 6000, MONDAY + 12_000)], source="x", now=0)
+    cache.write(*KEY, bars.rows(100, 200), [(MONDAY + 6000, MONDAY + 12_000)], Provenance("x", 0))
     seen: list[tuple[int, int]] = []
     feed = FakeFeed(bars, chunk=4 * HOUR)
     fetch_missing(
@@ -256,7 +256,7 @@ def test_a_chunk_that_was_empty_once_only_leaves_no_hole(cache):
 def test_a_hole_whose_answer_is_empty_stays_missing(cache):
     bars = market(MONDAY, 300)
     for a, b in ((0, 60), (120, 300)):
-        cache.write(*KEY, bars.rows(a, b), [(MONDAY + 60 * a, MONDAY + 60 * b)], source="x", now=0)
+        cache.write(*KEY, bars.rows(a, b), [(MONDAY + 60 * a, MONDAY + 60 * b)], Provenance("x", 0))
     hole = (MONDAY + 60 * 60, MONDAY + 120 * 60)
     feed = FakeFeed(bars)
     feed.script[0] = nothing
@@ -269,7 +269,7 @@ def test_a_hole_whose_answer_is_empty_stays_missing(cache):
 def test_a_hole_that_is_a_gap_is_proven_by_the_bar_after_it(cache):
     hole = (MONDAY + HOUR, MONDAY + 2 * HOUR)
     bars = market(MONDAY, 300, [hole])
-    cache.write(*KEY, bars, [(MONDAY, hole[0]), (hole[1], MONDAY + 5 * HOUR)], source="x", now=0)
+    cache.write(*KEY, bars, [(MONDAY, hole[0]), (hole[1], MONDAY + 5 * HOUR)], Provenance("x", 0))
     feed = FakeFeed(bars)
     assert run(cache, feed, MONDAY, MONDAY + 5 * HOUR) == Fetched(0, [])
     assert feed.calls == [(hole[0], hole[1] + 60)]

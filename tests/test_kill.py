@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import faulty_feed as fs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ewmalab.atomic_files import TEMP_PREFIX
-from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.ranges import Range, subtract
@@ -229,7 +229,7 @@ def test_an_import_killed_a_hundred_times_leaves_each_day_as_it_was_or_as_it_sho
 # --- fetch
 
 
-class SlowServer(fs.FeedServer):
+class SlowServer(fs.FaultyFeed):
     """Takes its time, so that kills fall between chunks."""
 
     def take(self, seen: fs.Seen) -> fs.Fault | None:
@@ -238,13 +238,13 @@ class SlowServer(fs.FeedServer):
 
 
 @pytest.fixture
-def server() -> Iterator[fs.FeedServer]:
+def server() -> Iterator[fs.FaultyFeed]:
     rulebook = load_rulebook()
     with SlowServer({rulebook.asset(a).symbols["pyth"]: bars for a, bars in VERSIONS[0].items()}) as running:
         yield running
 
 
-def check_fetch_kills(kills: int, tmp_path: Path, server: fs.FeedServer, seed: int) -> Tally:
+def check_fetch_kills(kills: int, tmp_path: Path, server: fs.FaultyFeed, seed: int) -> Tally:
     cache = Cache(tmp_path / "cache")
 
     def start(target: int) -> subprocess.Popen[bytes]:

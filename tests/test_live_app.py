@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 import pytest
 import requests
+from faulty_feed import FaultyFeed, edit, status
 from live_rig import MINER, START, STRANGER, VALIDATOR, SettableClock, Simulated, histories, live_settings, until
 
 from ewmalab.errors import ChainError, ConfigError
@@ -33,7 +34,6 @@ from ewmalab.live.miner.admission import Neuron, Refusal
 from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.serve import GuardedProtocol
-from ewmalab.live.rehearsal.feed_server import FeedServer, edit, status
 from ewmalab.live.updater.updater import Updater
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -72,7 +72,7 @@ class FakeChain:
 class Stack:
     """A miner beside an updater that works when told to, on a clock that stands still until it is set."""
 
-    feed: FeedServer
+    feed: FaultyFeed
     updater: Updater
     miner: Miner
     clock: SettableClock
@@ -189,7 +189,7 @@ def stack(
     for asset in assets:
         Simulated(asset).between(START - 7 * DAY, START + DAY)
     clock = SettableClock(START)
-    with FeedServer(histories(assets), clock=clock.now, synthetic=True, remember=False) as feed:
+    with FaultyFeed(histories(assets), clock.now, synthetic=True) as feed:
         settings = [live_settings(folder, feed.url, assets, **(flags or {}))]
         updater = Updater.of(settings[0], clock)
         if updated:

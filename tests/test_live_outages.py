@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faulty_feed as fs
 import numpy as np
 import pytest
+from live_rig import patch_live_http
 from test_live_updater import (
     BEGIN,
     BOOK,
@@ -29,11 +31,10 @@ from test_live_updater import (
     symbol_of,
 )
 
-from ewmalab.live.feeds import LIVE_HTTP
-from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.hyperliquid import REACH
+from ewmalab.market.partition import Provenance
 from ewmalab.times import DAY, MINUTE
 
 OUTAGES = {"1 min": MINUTE, "10 min": 10 * MINUTE, "2 h": 2 * HOUR, "12 h": 12 * HOUR, "72 h": 72 * HOUR}
@@ -213,7 +214,7 @@ def test_bars_that_others_put_into_the_cache_leave_no_hole_where_the_feed_fails(
     if not first:
         bench.at(BEGIN + 2)
     cache, span = Cache(Path(bench.settings.values.data.cache_dir)), (later - 2 * HOUR, later)
-    cache.write("binance", "BTC", final_bars("BTC").between(*span), [span], source="a command", now=later)
+    cache.write("binance", "BTC", final_bars("BTC").between(*span), [span], Provenance("a command", later))
     bench.restart()
     bench.server.always = fs.status(503)
     bench.at(later + 2)
@@ -293,7 +294,7 @@ def end(bench: Bench) -> None:
 
 def be_impatient(patch: pytest.MonkeyPatch, what: str) -> None:
     if what == "hang":  # short only where the test would wait for it
-        patch.setitem(LIVE_HTTP, "timeout", (3, 0.25))
+        patch_live_http(patch, timeout=(3, 0.25))
 
 
 def check_faults(what: str, count: int, make: Make) -> None:

@@ -19,6 +19,7 @@ from ewmalab.live.audit.answer_log import AMENDMENTS, LiveLog, read_kept_paths
 from ewmalab.live.audit.parity import Reproducer, check_parity
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -139,7 +140,9 @@ def rewrite(folder: Path, label: int, factor: float) -> None:
     bar = cache.read(FEED, "BTC", label, label + MINUTE)
     assert len(bar) == 1
     changed = Bars.from_columns(bar.columns() | {name: getattr(bar, name) * factor for name in COLUMNS[1:]})
-    cache.write(FEED, "BTC", changed, [(label, label + MINUTE)], source="test", now=START, synthetic=True, replace=True)
+    cache.write(
+        FEED, "BTC", changed, [(label, label + MINUTE)], Provenance("test", START, synthetic=True), replace=True
+    )
 
 
 # --------------------------------------------------------------------------------------------- what is the same
@@ -241,7 +244,7 @@ def test_missing_bars_amid_the_warm_up_are_named_too(copy, tmp_path):
     holed = Cache(tmp_path / "holed")
     for x, y in ((a, hole[0]), (hole[1], b)):
         bars = whole.read(FEED, "BTC", x, min(y, end))
-        holed.write(FEED, "BTC", bars, [(x, min(y, end))], source="test", now=START, synthetic=True)
+        holed.write(FEED, "BTC", bars, [(x, min(y, end))], Provenance("test", START, synthetic=True))
     shutil.rmtree(copy / "cache")
     shutil.rmtree(copy / "state")
     (tmp_path / "holed").rename(copy / "cache")

@@ -21,8 +21,9 @@ from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import BacktestParity, check_parity
 from ewmalab.live.updater.refitter import NOTE, Refitter, read_note, refit_now, with_newest_fit
 from ewmalab.live.updater.updater import Updater
+from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
-from ewmalab.market.remote import local_cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.fits import Artifact, load_model, read_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -38,7 +39,7 @@ def fill(settings: LoadedSettings, days: int = 9) -> None:
     begin, end = MIDNIGHT - days * DAY, START // 60 * 60
     bars = Simulated("BTC").between(begin, end)
     local_cache(settings.values.data.cache_dir).write(
-        FEED, "BTC", bars, [(begin, end)], source="the market of the test", now=end, synthetic=True, replace=True
+        FEED, "BTC", bars, [(begin, end)], Provenance("the market of the test", end, synthetic=True), replace=True
     )
 
 

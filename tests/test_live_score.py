@@ -20,6 +20,7 @@ from ewmalab.live.audit.track_record import BASELINE, TrackRecord, track_record
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED
 from ewmalab.report.text.track_record import track_text
 from ewmalab.rulebook import Asset, load_rulebook
@@ -58,7 +59,7 @@ def bars() -> Bars:
 @pytest.fixture(scope="module")
 def cache(bars: Bars, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("score") / "cache"
-    Cache(folder).write(FEED, "BTC", bars, [(BEGIN - 3 * DAY, END)], source="test", now=END, synthetic=True)
+    Cache(folder).write(FEED, "BTC", bars, [(BEGIN - 3 * DAY, END)], Provenance("test", END, synthetic=True))
     return folder
 
 

@@ -11,16 +11,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import faulty_feed as fs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_rig import SettableClock, live_settings, until
+from live_rig import SettableClock, live_settings, patch_live_http, until
 
 from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import LIVE_HTTP
 from ewmalab.live.miner.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
-from ewmalab.live.rehearsal import feed_server as fs
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.rulebook import load_rulebook
@@ -59,7 +58,7 @@ def bars_of(asset: str) -> Bars:
     return Bars(times, opens, closes, opens, closes)  # type: ignore[arg-type]
 
 
-class Server(fs.FeedServer):
+class Server(fs.FaultyFeed):
     """A feed server that fails on some paths alone."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -90,8 +89,7 @@ def clock() -> SettableClock:
 def server(one_server: Server, clock: SettableClock, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     waited = SettableClock(0.0)  # waiting takes no time, and moves the clients' own clock alone
-    monkeypatch.setitem(LIVE_HTTP, "sleep", lambda seconds: waited.set(waited.now() + seconds))
-    monkeypatch.setitem(LIVE_HTTP, "monotonic", waited.now)
+    patch_live_http(monkeypatch, sleep=lambda seconds: waited.set(waited.now() + seconds), monotonic=waited.now)
     one_server.clock, one_server.always, one_server.broken, one_server.seen = clock.now, None, {}, []
     return one_server
 
@@ -342,7 +340,7 @@ SHAPES = {
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_fault_leaves_the_last_price_and_is_counted(what, source, make, server, clock, caplog, monkeypatch):
     if what == "hang":  # short only where the test would wait for it
-        monkeypatch.setitem(LIVE_HTTP, "timeout", (3, 0.25))
+        patch_live_http(monkeypatch, timeout=(3, 0.25))
     spots = one(make, source)
     spots.refresh()
     before = every(spots, source)

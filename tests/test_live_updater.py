@@ -15,19 +15,19 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import faulty_feed as fs
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pytest
-from live_rig import SettableClock, live_settings, until
+from live_rig import SettableClock, live_settings, patch_live_http, until
 from mean_move import WIDE
 
 from ewmalab.errors import ConfigError, StateError
 from ewmalab.forecast.model import DEFAULT_WARMUP, Model
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import LIVE_HTTP, choose_feeds
-from ewmalab.live.rehearsal import feed_server as fs
+from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.state_store import QUARANTINE, StateStore
 from ewmalab.live.updater.follower import Follower
 from ewmalab.live.updater.revisions import Amendment, undo
@@ -101,7 +101,7 @@ class Market:
         return bars
 
 
-class Server(fs.FeedServer):
+class Server(fs.FaultyFeed):
     """A feed server that fails for some symbols alone.
 
     Attributes
@@ -157,8 +157,7 @@ class Bench:
     def start(self, **flags: Any) -> Bench:
         """Begin as a new process does, with changed settings if there are any."""
         self.settings = self.settings.with_flags({key.replace("__", "."): value for key, value in flags.items()})
-        self._patch.setitem(LIVE_HTTP, "sleep", self._sleep)
-        self._patch.setitem(LIVE_HTTP, "monotonic", lambda: self._steady)
+        patch_live_http(self._patch, sleep=self._sleep, monotonic=lambda: self._steady)
         self.updater = Updater.of(self.settings, self.ours)
         self._held.enter_context(self.updater.store.writing())
         for follower in self.updater.followers.values():
@@ -1172,7 +1171,7 @@ def test_a_full_disk_while_archiving_stops_nothing(make: Make, monkeypatch, capl
     bench = make()
     bench.at(BEGIN + 2)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         for _ in bench.minutes(11):
             assert_final(bench)
     assert "bars cannot be archived" in caplog.text
@@ -1184,7 +1183,7 @@ def test_a_full_disk_under_the_cache_does_not_stop_a_catch_up(make: Make, monkey
     """The cache may lie on another disk than the states; the updater must outlive either."""
     bench = make("BTC", "XAU", begun=True)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.at(BEGIN + 30 * HOUR + 2)
         assert_final(bench)
     bench.run(1)
@@ -1196,7 +1195,7 @@ def test_a_full_disk_under_the_cache_does_not_stop_a_catch_up(make: Make, monkey
 def test_a_full_disk_under_the_cache_does_not_stop_a_first_build(make: Make, monkeypatch):
     bench = make()
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.at(BEGIN + 2)
         assert os.strerror(errno.ENOSPC) in bench.heartbeat()["assets"]["BTC"]["error"]
     bench.run(1)
@@ -1211,7 +1210,7 @@ def test_a_full_disk_under_the_cache_loses_no_revision(make: Make, monkeypatch):
     bench.restart()
     bench.run(13)
     with monkeypatch.context() as patch:
-        patch.setattr("ewmalab.market.cache.write_temp", refuse(errno.ENOSPC))
+        patch.setattr("ewmalab.market.asset_folder.write_temp", refuse(errno.ENOSPC))
         bench.run(2)
     bench.run(2)
     assert_final(bench)

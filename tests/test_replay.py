@@ -20,6 +20,7 @@ from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
 from ewmalab.replay.data import needed
 from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay, simulate
@@ -159,7 +160,7 @@ def test_settlement_of_a_prompt_does_not_depend_on_what_is_replayed_beside_it(tm
     begin, end = START - 6 * DAY, START + 2 * DAY
     last = START + 3600
     bars = chain(wandering((end - begin) // MINUTE), begin, {last + MINUTE, last + 2 * MINUTE})
-    Cache(tmp_path / "cache").write("binance", "BTC", bars, [(begin, end)], source="test", now=NOW)
+    Cache(tmp_path / "cache").write("binance", "BTC", bars, [(begin, end)], Provenance("test", NOW))
     settings = load_settings(environ={}, flags={"data.cache_dir": str(tmp_path / "cache"), "data.feed": "binance"})
 
     def reasons(competitions: list[str] | None) -> list[str | None]:
@@ -301,7 +302,7 @@ def stored(folder: Path, ranges: list[tuple[int, int]], feed: str = "binance") -
     begin, end = min(a for a, _ in ranges), max(b for _, b in ranges)
     bars = chain(wandering((end - begin) // MINUTE), begin)
     for a, b in ranges:
-        Cache(folder).write(feed, "BTC", bars.between(a, b), [(a, b)], source="test", now=NOW)
+        Cache(folder).write(feed, "BTC", bars.between(a, b), [(a, b)], Provenance("test", NOW))
     return {"data.cache_dir": str(folder), "data.feed": feed}
 
 
@@ -476,7 +477,7 @@ def test_a_scored_feed_of_its_own_changes_scores_and_not_forecasts(plan: MakePla
     minutes = (end - begin) // MINUTE
     model, scored = chain(wandering(minutes, 1), begin), chain(wandering(minutes, 2), begin)
     for feed, bars in (("binance", model), ("hyperliquid", scored)):
-        Cache(tmp_path / "cache").write(feed, "BTC", bars, [(begin, end)], source=feed, now=NOW)
+        Cache(tmp_path / "cache").write(feed, "BTC", bars, [(begin, end)], Provenance(feed, NOW))
     flags = {"data.cache_dir": str(tmp_path / "cache"), "data.feed": "binance"}
     options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"]}
     same = plan(0.25, flags, **options)

@@ -23,7 +23,8 @@ from ewmalab.errors import ExperimentError, MissingDataError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import track_record
-from ewmalab.market.remote import local_cache
+from ewmalab.market.cache import local_cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
 from ewmalab.report.figures import style
 from ewmalab.report.pages.backtest import backtest_report
@@ -106,7 +107,7 @@ def live_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LoadedSett
     begin = START // DAY * DAY
     bars = Simulated("BTC").between(begin, begin + 3 * DAY)
     cache.write(
-        name, "BTC", bars, [(begin, begin + 3 * DAY)], source="the market of the test", now=NOW, synthetic=True,
+        name, "BTC", bars, [(begin, begin + 3 * DAY)], Provenance("the market of the test", NOW, synthetic=True),
         replace=True,
     )  # fmt: skip
     return log_dir, settings

@@ -18,9 +18,8 @@ import pytest
 
 from ewmalab.errors import ConfigError, CorruptPartitionError, EngineError
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import Cache
-from ewmalab.market.manifest import Manifest
-from ewmalab.market.remote import RemoteCache, local_cache, open_cache
+from ewmalab.market.cache import Cache, local_cache, open_cache
+from ewmalab.market.partition import Provenance
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.sweeps.sweep import SweepResult, sweep
@@ -85,7 +84,7 @@ def bars_over(a: int, b: int, seed: int = 3) -> Bars:
 def stored(tmp_path: Path) -> Cache:
     cache = Cache(tmp_path / "a cache")  # URLs write the blank in another way
     for asset, seed in (("BTC", 3), ("ETH", 4)):
-        cache.write("file", asset, bars_over(*SPAN, seed), [SPAN], source="test", now=NOW)
+        cache.write("file", asset, bars_over(*SPAN, seed), [SPAN], Provenance("test", NOW))
     return cache
 
 
@@ -120,7 +119,7 @@ def test_workers_that_outlive_a_sweep_see_bars_that_changed_since(tmp_path: Path
     """Processes are kept for the next run, as those of a cluster are."""
     settings = loaded(stored.root, tmp_path / "experiments", feed="file")
     before = swept(settings, engine="processes", workers=2).digest()
-    stored.write("file", "BTC", bars_over(*SPAN, seed=9), [SPAN], source="test", now=NOW, replace=True)
+    stored.write("file", "BTC", bars_over(*SPAN, seed=9), [SPAN], Provenance("test", NOW), replace=True)
     after = swept(settings, engine="processes", workers=2).digest()
     assert after != before
     assert after == swept(settings).digest()
@@ -265,9 +264,9 @@ def test_a_scheduler_without_workers_is_refused_with_how_to_start_them(settings:
 
 
 def test_a_cache_at_a_url_has_the_same_bars_and_fingerprints(stored: Cache) -> None:
-    remote = RemoteCache(stored.root.as_uri())
-    assert [(feed, asset) for feed, asset, _ in remote.entries()] == [("file", "BTC"), ("file", "ETH")]
-    assert [m.days for *_, m in remote.entries()] == [m.days for *_, m in stored.entries()]
+    remote = Cache(stored.root.as_uri())
+    assert remote.assets() == stored.assets() == [("file", "BTC"), ("file", "ETH")]
+    assert [remote.days(*name) for name in remote.assets()] == [stored.days(*name) for name in stored.assets()]
     a, b = SPAN
     for part in (SPAN, (a + 5000, b - 7777), (a - DAY, a + 60), (a + DAY, a + DAY), (b, b + DAY)):
         ours, theirs = (cache.read_with_fingerprint("file", "BTC", *part) for cache in (remote, stored))
@@ -284,7 +283,7 @@ def test_a_flipped_byte_at_a_url_is_refused_and_nothing_is_moved(stored: Cache, 
     data[place] ^= 1
     path.write_bytes(bytes(data))
     before = sorted(stored.root.rglob("*"))
-    remote = RemoteCache(stored.root.as_uri())
+    remote = Cache(stored.root.as_uri())
     with pytest.raises(CorruptPartitionError, match=r"file://.*2026-01-15\.parquet: its bytes are not those that were"):
         remote.read("file", "BTC", *SPAN)
     assert len(remote.read("file", "BTC", SPAN[0], START)) > 5000  # other days are whole
@@ -292,31 +291,19 @@ def test_a_flipped_byte_at_a_url_is_refused_and_nothing_is_moved(stored: Cache, 
     assert sorted(stored.root.rglob("*")) == before
 
 
-def test_a_listed_day_that_is_gone_and_a_damaged_manifest_are_refused(stored: Cache) -> None:
-    remote = RemoteCache(stored.root.as_uri())
-    (stored.folder("file", "BTC") / "2026-01-15.parquet").unlink()
-    with pytest.raises(CorruptPartitionError, match=r"2026-01-15\.parquet: listed in the manifest but gone"):
-        remote.read("file", "BTC", *SPAN)
-    (stored.folder("file", "ETH") / "manifest.json").write_bytes(b"{}")
-    with pytest.raises(CorruptPartitionError, match=r"file://.*manifest\.json: damaged manifest"):
-        remote.missing("file", "ETH", *SPAN)
-
-
-def test_what_a_killed_writer_announced_and_never_moved_into_place_is_not_there(stored: Cache) -> None:
-    """A writer names its files in the manifest before it moves them."""
-    folder = stored.folder("file", "BTC")
-    manifest = Manifest.load(folder)
-    manifest.pending = {"2026-01-17": manifest.days["2026-01-16"]}
-    manifest.save(folder)
-    end = SPAN[1] + DAY
-    remote = RemoteCache(stored.root.as_uri())
-    assert remote.missing("file", "BTC", SPAN[0], end) == [(SPAN[1], end)]
-    assert remote.read("file", "BTC", SPAN[0], end).digest() == stored.read("file", "BTC", SPAN[0], end).digest()
+def test_a_damaged_description_at_a_url_is_refused(stored: Cache) -> None:
+    remote = Cache(stored.root.as_uri())
+    path = stored.folder("file", "BTC") / "2026-01-15.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CorruptPartitionError, match=r"file://.*2026-01-15\.parquet: not a readable partition"):
+        remote.missing("file", "BTC", *SPAN)
+    assert [finding.day for finding in remote.verify() if finding.problem] == ["2026-01-15"]
+    assert path.exists()
 
 
 def test_a_cache_that_is_not_there_misses_everything(tmp_path: Path) -> None:
-    remote = RemoteCache((tmp_path / "absent").as_uri())
-    assert list(remote.entries()) == []
+    remote = Cache((tmp_path / "absent").as_uri())
+    assert remote.assets() == []
     assert remote.missing("file", "BTC", *SPAN) == [SPAN]
     assert len(remote.read("file", "BTC", *SPAN)) == 0
     assert not (tmp_path / "absent").exists()
@@ -325,14 +312,16 @@ def test_a_cache_that_is_not_there_misses_everything(tmp_path: Path) -> None:
 def test_a_folder_and_a_url_are_opened_as_what_they_are(stored: Cache) -> None:
     url = stored.root.as_uri()
     assert open_cache(stored.root) == local_cache(stored.root) == stored
-    assert open_cache(url) == RemoteCache(url)
+    assert open_cache(url) == Cache(url)
+    with pytest.raises(ConfigError, match="a cache at a URL is read-only"):
+        open_cache(url).write("file", "BTC", Bars.empty(), [SPAN], Provenance("test", NOW))
     with pytest.raises(ConfigError, match=r"data\.cache_dir = file://.*: a cache at a URL is read-only; name a folder"):
         local_cache(url)
 
 
 def test_a_url_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cache nonsense://bucket/data: .*; pyarrow reads file, s3, gs"):
-        RemoteCache("nonsense://bucket/data").read("file", "BTC", *SPAN)
+        Cache("nonsense://bucket/data").read("file", "BTC", *SPAN)
 
 
 @pytest.mark.usefixtures("many_tasks")

@@ -21,6 +21,7 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import list_experiments
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps.engines import MIN_SECONDS
 from ewmalab.sweeps.sweep import SweepResult, sweep
@@ -277,7 +278,7 @@ def test_resume_keeps_to_the_prompts_it_began_with_also_where_newer_bars_came_si
 
     def fetched(until: int) -> None:
         span = (begin, until)
-        Cache(tmp_path / "c").write("file", "BTC", bars.between(*span), [span], source="test", now=NOW)
+        Cache(tmp_path / "c").write("file", "BTC", bars.between(*span), [span], Provenance("test", NOW))
 
     arguments = ["file" if word == "simulated" else word for word in SHORT]
     there = where(tmp_path / "c", tmp_path / "e")

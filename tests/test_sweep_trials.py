@@ -21,6 +21,7 @@ from ewmalab.forecast.protocol import Prompt, ScaleFree
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.knowledge import known_counts, walk
 from ewmalab.rulebook import Asset, RuleChoice, load_rulebook
@@ -391,7 +392,7 @@ def stored(folder: Path, feed: str = "file", end: int = START + 2 * DAY, edit: C
     labels = begin + MINUTE * np.arange(len(c))
     keep = ~np.isnan(c)
     bars = Bars(labels[keep], c[keep], c[keep] * 1.0005, c[keep] * 0.9995, c[keep])
-    Cache(folder).write(feed, "BTC", bars, [(begin, end)], source="test", now=NOW, replace=True)
+    Cache(folder).write(feed, "BTC", bars, [(begin, end)], Provenance("test", NOW), replace=True)
     return {"data.cache_dir": str(folder), "data.feed": "file"}
 
 

@@ -25,8 +25,8 @@ from ewmalab.forecast.model import RunningState
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.state_store import StateStore
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
-from ewmalab.market.remote import open_cache
 from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.scoring.answer_format import render

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +21,14 @@ app = typer.Typer(
 )
 
 
-def _cache(loaded: LoadedSettings, *, sweep: bool = False) -> Cache:
-    """Return the cache; who is going to write removes what killed writers left."""
-    from ewmalab.market.remote import local_cache
+def _cache(loaded: LoadedSettings, *, writes: bool = False) -> Cache:
+    """Return the cache; before a write, temporary files of killed writers are deleted."""
+    from ewmalab.market.cache import local_cache, open_cache
 
+    if not writes:
+        return open_cache(loaded.values.data.cache_dir)
     cache = local_cache(loaded.values.data.cache_dir)
-    if sweep:
-        cache.sweep()
+    cache.delete_leftovers()
     return cache
 
 
@@ -66,7 +68,7 @@ def fetch(
     chosen = wanted or [
         s for s in rulebook.symbols if name in ("simulated", "file") or name in rulebook.asset(s).symbols
     ]
-    cache = _cache(loaded, sweep=True)
+    cache = _cache(loaded, writes=True)
     now = common.present()
     report: list[dict[str, Any]] = []
     failed = False
@@ -134,7 +136,7 @@ def import_(
     from ewmalab.rulebook import load_rulebook
 
     loaded = common.settings(config, set_)
-    cache = _cache(loaded, sweep=True)
+    cache = _cache(loaded, writes=True)
     now = common.present()
     files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
     report: list[dict[str, Any]] = []
@@ -148,7 +150,7 @@ def import_(
                 "error": None,
             }
             try:
-                entry |= import_file(cache, item, now=now, replace=replace, quarantine=quarantine)
+                entry |= asdict(import_file(cache, item, now=now, replace=replace, quarantine=quarantine))
             except EwmalabError as error:
                 entry["error"] = str(error)
                 failed = True
@@ -194,10 +196,10 @@ def list_(
 
     cache = _cache(common.settings(config, set_))
     rows: list[dict[str, Any]] = []
-    for name, asset, manifest in cache.entries():
-        if (feed and name != feed) or not manifest.days:
+    for name, asset in cache.assets():
+        days = [] if feed and name != feed else cache.days(name, asset).values()
+        if not days:
             continue
-        days = manifest.days.values()
         covered = union(r for entry in days for r in entry.covered)
         rows.append(
             {
@@ -268,7 +270,7 @@ def repair(
 ) -> None:
     """Move damaged partitions aside and fetch them again.
 
-    Damaged manifests are rebuilt and the leftovers of killed writers removed.
+    Temporary files that killed writers left are deleted.
 
     Example:
 
@@ -281,12 +283,11 @@ def repair(
     from ewmalab.times import day_start
 
     loaded = common.settings(config, set_)
-    cache = _cache(loaded, sweep=True)
+    cache = _cache(loaded, writes=True)
     now = common.present()
     report: list[dict[str, Any]] = []
     failed = False
-    for folder in sorted(cache.root.glob("*/*/1m")):
-        feed, asset = folder.parts[-3], folder.parts[-2]
+    for feed, asset in cache.assets():
         done = cache.repair(feed, asset)
         entry: dict[str, Any] = {"feed": feed, "asset": asset, "done": done, "refetched": 0, "error": None}
         lost = [line.split(":")[0] for line in done if "moved aside" in line]

@@ -42,8 +42,8 @@ def fit(
     from ewmalab.errors import MissingDataError
     from ewmalab.forecast.load import load_forecaster
     from ewmalab.forecast.protocol import Explained
+    from ewmalab.market.cache import open_cache
     from ewmalab.market.feeds.make import cache_name
-    from ewmalab.market.remote import open_cache
     from ewmalab.replay.fits import make_artifact, write_artifact
     from ewmalab.rulebook import load_rulebook
     from ewmalab.times import DAY, iso

@@ -153,8 +153,8 @@ def _from_files(
 ) -> tuple[dict[str, pd.Series], list[str]]:  # fmt: skip
     from ewmalab.analysis.submissions import find_predictions, read_scores, score_predictions
     from ewmalab.errors import PredictionError
+    from ewmalab.market.cache import open_cache
     from ewmalab.market.feeds.make import cache_name
-    from ewmalab.market.remote import open_cache
 
     found: dict[str, pd.Series] = {}
     notes: list[str] = []

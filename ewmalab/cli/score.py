@@ -86,8 +86,8 @@ def score(
     if realised is not None:
         truth = read_realised(realised)
     elif asset:
+        from ewmalab.market.cache import open_cache
         from ewmalab.market.feeds.make import cache_name
-        from ewmalab.market.remote import open_cache
 
         loaded = common.settings(config, set_, {"data.feed": feed})
         name = cache_name(loaded.values.data.feed, loaded.values)

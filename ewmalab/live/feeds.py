@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ewmalab.errors import ConfigError
 from ewmalab.live.clock import Clock
 from ewmalab.market.feeds.base import Feed
-from ewmalab.market.feeds.http import HttpOptions
+from ewmalab.market.feeds.host import HttpOptions
 from ewmalab.market.feeds.make import make_feed
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
 
 # A live update that fails is tried again a minute later: it must not hold up the others for long.
-LIVE_HTTP: HttpOptions = {"timeout": (3, 8), "attempts": 2, "max_backoff": 2.0, "max_silence": 5.0, "deadline": 20.0}
+LIVE_HTTP = HttpOptions(timeout=(3, 8), attempts=2, max_backoff=2.0, max_silence=5.0, deadline=20.0)
 
 
 def live_http(speed: float) -> HttpOptions:
     """Return the options of a live HTTP client where market time runs `speed` times as fast as ours."""
     if speed in (0.0, 1.0):
         return LIVE_HTTP
-    return {
-        **LIVE_HTTP,
-        "deadline": LIVE_HTTP["deadline"] * speed,
-        "max_silence": LIVE_HTTP["max_silence"] * speed,
-        "monotonic": lambda: time.monotonic() * speed,
-        "sleep": lambda seconds: time.sleep(seconds / speed),
-    }
+    return replace(
+        LIVE_HTTP,
+        deadline=LIVE_HTTP.deadline * speed,
+        max_silence=LIVE_HTTP.max_silence * speed,
+        monotonic=lambda: time.monotonic() * speed,
+        sleep=lambda seconds: time.sleep(seconds / speed),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +110,5 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice
 def make_feeds(choice: FeedChoice, settings: Settings, rulebook: Rulebook, clock: Clock) -> dict[str, Feed]:
     """Return each asset's feed; assets of one feed share it, and its rate limit, which counts market time."""
     options = live_http(clock.speed)
-    made = {name: make_feed(name, settings, rulebook, **options) for name in dict.fromkeys(choice.feeds.values())}
+    made = {name: make_feed(name, settings, rulebook, options) for name in dict.fromkeys(choice.feeds.values())}
     return {asset: made[name] for asset, name in choice.feeds.items()}

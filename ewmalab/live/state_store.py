@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ewmalab.atomic_files import sweep, sync_folder, write_temp
+from ewmalab.atomic_files import delete_leftovers, sync_folder, write_temp
 from ewmalab.errors import BarsError, StateError
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
@@ -188,7 +188,7 @@ class StateStore:
                 f"{self.root}: another updater writes to this folder; stop it first, or choose another --state-dir"
             ) from None
         try:
-            sweep(self.root)
+            delete_leftovers(self.root)
             yield
         finally:
             lock.release()

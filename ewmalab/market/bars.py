@@ -164,6 +164,22 @@ class Bars:
             out[found] = self.close[at[found]]
         return out
 
+    def disagreements(self, fresh: Bars) -> Bool:
+        """Return which rows of `fresh` have the label of a row here but another price: (m,) bool, m rows of `fresh`."""
+        differs = np.zeros(len(fresh), bool)
+        _, here, there = np.intersect1d(self.timestamp, fresh.timestamp, assume_unique=True, return_indices=True)
+        for name in COLUMNS[1:]:
+            old, new = getattr(self, name)[here], getattr(fresh, name)[there]
+            differs[there] |= ~((old == new) | (np.isnan(old) & np.isnan(new)))
+        return differs
+
+    def union(self, fresh: Bars) -> Bars:
+        """Return the rows of both, in order; where both have a row, that of `fresh`."""
+        kept = ~np.isin(self.timestamp, fresh.timestamp)
+        joined = {k: np.concatenate([column[kept], getattr(fresh, k)]) for k, column in self.columns().items()}
+        order = np.argsort(joined["timestamp"], kind="stable")
+        return self.from_columns({k: column[order] for k, column in joined.items()}, self.resolution)
+
     def gaps(self) -> list[tuple[int, int]]:
         """Return the missing stretches between the first and the last bar as ``[from, to)`` label ranges."""
         at = np.flatnonzero(np.diff(self.timestamp) != self.resolution)

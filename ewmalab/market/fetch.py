@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
+from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range
 from ewmalab.times import DAY, MINUTE
 
@@ -66,44 +67,66 @@ def fetch_missing(
     done = count = 0
     unanswered: list[Range] = []
     for a, b in holes:
-        # Where cached bars follow, the first of them is asked for too: its arrival proves that the answer is whole.
-        later = cache.read(feed.name, asset, b, b + DAY).timestamp[:1]
-        last = int(later[0]) + MINUTE if len(later) else b
-        answered = at = a
-        empty: list[Range] = []
-        while at < last:
-            # Chunks end at midnight, so that each day's file is written once or twice, not once a chunk.
-            stop = min(last, at + feed.chunk, at - at % DAY + DAY * max(1, feed.chunk // DAY))
-            bars = feed.fetch(asset, at, stop, now)
-            if len(bars):
-                again = [feed.fetch(asset, x, y, now) for x, y in empty]
-                empty = []
-                upto = min(int(bars.timestamp[-1]) + MINUTE, b)
-                fresh = Bars.concatenate([*again, bars]).between(answered, upto)
-                cache.write(
-                    feed.name, asset, fresh, [(answered, upto)],
-                    source=feed.source, now=now, synthetic=feed.synthetic,
-                )  # fmt: skip
-                answered = upto
-                count += len(fresh)
-            else:
-                empty.append((at, stop))
-            if feed.complete and answered < min(stop, b):
-                cache.write(
-                    feed.name,
-                    asset,
-                    Bars.empty(),
-                    [(answered, min(stop, b))],
-                    source=feed.source,
-                    now=now,
-                    synthetic=feed.synthetic,
-                )
-                answered = min(stop, b)
-                empty = []
-            done += max(0, min(stop, b) - at)
-            at = stop
+        filling = _Filling(cache, feed, asset, now, a, b)
+        for asked in filling.run():
+            done += asked
             if progress:
                 progress(done, total)
-        if answered < b:
-            unanswered.append((answered, b))
+        count += filling.count
+        if filling.answered < b:
+            unanswered.append((filling.answered, b))
     return Fetched(count, unanswered)
+
+
+@dataclass
+class _Filling:
+    """The filling of one missing range, up to `end`.
+
+    Attributes
+    ----------
+    answered : int
+        How far the feed has answered: all before is in the cache.
+    count : int
+        Bars that were written.
+    empty : list of ranges
+        Chunks asked for since then that had no bar.
+    """
+
+    cache: Cache
+    feed: Feed
+    asset: str
+    now: int
+    answered: int
+    end: int
+    count: int = 0
+    empty: list[Range] = field(default_factory=list)
+
+    def run(self) -> Iterator[int]:
+        """Fetch chunk by chunk; yield how many seconds of the range each was about."""
+        # Where cached bars follow, the first of them is asked for too: its arrival proves that the answer is whole.
+        later = self.cache.read(self.feed.name, self.asset, self.end, self.end + DAY).timestamp[:1]
+        last = int(later[0]) + MINUTE if len(later) else self.end
+        at = self.answered
+        while at < last:
+            # Chunks end at midnight, so that each day's file is written once or twice, not once a chunk.
+            stop = min(last, at + self.feed.chunk, at - at % DAY + DAY * max(1, self.feed.chunk // DAY))
+            self._ask(at, stop)
+            yield max(0, min(stop, self.end) - at)
+            at = stop
+
+    def _ask(self, at: int, stop: int) -> None:
+        bars = self.feed.fetch(self.asset, at, stop, self.now)
+        if len(bars):
+            again = [self.feed.fetch(self.asset, a, b, self.now) for a, b in self.empty]
+            self._keep(Bars.concatenate([*again, bars]), min(int(bars.timestamp[-1]) + MINUTE, self.end))
+        else:
+            self.empty.append((at, stop))
+        if self.feed.complete and self.answered < min(stop, self.end):
+            self._keep(Bars.empty(), min(stop, self.end))
+
+    def _keep(self, bars: Bars, upto: int) -> None:
+        fresh = bars.between(self.answered, upto)
+        provenance = Provenance(self.feed.source, self.now, self.feed.synthetic)
+        self.cache.write(self.feed.name, self.asset, fresh, [(self.answered, upto)], provenance)
+        self.count += len(fresh)
+        self.answered, self.empty = upto, []

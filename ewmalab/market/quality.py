@@ -13,6 +13,11 @@ COLUMNS = ("timestamp", "open", "high", "low", "close")
 Bool = npt.NDArray[np.bool_]
 Int = npt.NDArray[np.int64]
 
+_DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"
+_NEVER = np.iinfo(np.int64).min
+# With fewer rows a market that traded every other minute by chance would look like 2-minute bars.
+_MIN_SPACING_ROWS = 10
+
 
 def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int = MINUTE) -> dict[str, Bool]:
     """Return, for each broken rule, the mask of the rows that break it (rules nobody breaks are left out).
@@ -29,24 +34,60 @@ def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int =
     dict of str to (n,) bool
     """
     t = np.asarray(columns["timestamp"], np.int64)
-    o, h, l, c = (np.asarray(columns[name], np.float64) for name in COLUMNS[1:])
     step = np.diff(t, prepend=t[:1] - resolution) if len(t) else t
-    absent = np.isnan(o).astype(int) + np.isnan(h) + np.isnan(l)
-    full = absent == 0
-    with np.errstate(invalid="ignore"):
-        faults = {
-            "duplicate timestamp": step == 0,
-            "out of order": step < 0,
-            f"timestamp not a multiple of {resolution} s": t % resolution != 0,
-            "close missing or not finite": ~np.isfinite(c),
-            "price not positive": (c <= 0) | (o <= 0) | (h <= 0) | (l <= 0),
-            "open, high or low not finite": np.isinf(o) | np.isinf(h) | np.isinf(l),
-            "open, high, low only partly present": (absent > 0) & (absent < 3),
-            "high below low": full & (h < l),
-            "close outside low..high": full & ((c < l) | (c > h)),
-            "open outside low..high": full & ((o < l) | (o > h)),
-        }
+    faults = {_DUPLICATE: step == 0, _OUT_OF_ORDER: step < 0, **_faults_within(columns, resolution)}
     return {reason: mask for reason, mask in faults.items() if mask.any()}
+
+
+def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = None) -> dict[str, Bool]:
+    """Return the masks of the rows without which the others are sound minute bars, by reason; each row once.
+
+    A row is judged by itself first, and listed under the first rule it breaks; then, in the order given, a row that is
+    not after the last good one is out of order or a duplicate.
+
+    Parameters
+    ----------
+    columns : mapping of (n,) arrays
+        The five columns of `Bars`.
+    now : int, optional
+        The present: a bar that is not closed by then is bad.
+
+    Returns
+    -------
+    dict of str to (n,) bool
+    """
+    times = np.asarray(columns["timestamp"], np.int64)
+    faults = _faults_within(columns, MINUTE)
+    if now is not None:
+        faults["not closed yet"] = times + MINUTE > now
+    bad = np.zeros(len(times), bool)
+    for reason, mask in faults.items():
+        faults[reason] = mask & ~bad
+        bad |= mask
+    # The latest of the sound rows before is good itself: it was after all others.
+    latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
+    before = np.concatenate([[_NEVER], latest[:-1]])
+    faults |= {_DUPLICATE: ~bad & (times == before), _OUT_OF_ORDER: ~bad & (times < before)}
+    return {reason: mask for reason, mask in faults.items() if mask.any()}
+
+
+def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
+    """Return what is wrong if bars are those of a longer resolution, None if nothing is.
+
+    They are if there are at least 10 of them and every step between neighbours is a multiple of the same k > 1 times
+    `resolution`. Bars of a quiet market have gaps of all lengths.
+
+    Parameters
+    ----------
+    timestamp : (n,) int64
+        Strictly increasing multiples of `resolution`.
+    resolution : int
+        Seconds per bar.
+    """
+    apart = int(np.gcd.reduce(np.diff(timestamp))) if len(timestamp) >= _MIN_SPACING_ROWS else resolution
+    if apart == resolution:
+        return None
+    return f"from timestamp {int(timestamp[0])} on, bars are {apart} s apart, not {resolution} s"
 
 
 def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
@@ -56,3 +97,22 @@ def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
         first = int(np.flatnonzero(mask)[0])
         parts.append(f"{int(mask.sum())} x {reason} (first: row {first}, timestamp {int(timestamp[first])})")
     return "bad bars: " + "; ".join(parts)
+
+
+def _faults_within(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> dict[str, Bool]:
+    """Return the masks of the rules that a row keeps or breaks by itself."""
+    t = np.asarray(columns["timestamp"], np.int64)
+    o, h, l, c = (np.asarray(columns[name], np.float64) for name in COLUMNS[1:])
+    absent = np.isnan(o).astype(int) + np.isnan(h) + np.isnan(l)
+    full = absent == 0
+    with np.errstate(invalid="ignore"):
+        return {
+            f"timestamp not a multiple of {resolution} s": t % resolution != 0,
+            "close missing or not finite": ~np.isfinite(c),
+            "price not positive": (c <= 0) | (o <= 0) | (h <= 0) | (l <= 0),
+            "open, high or low not finite": np.isinf(o) | np.isinf(h) | np.isinf(l),
+            "open, high, low only partly present": (absent > 0) & (absent < 3),
+            "high below low": full & (h < l),
+            "close outside low..high": full & ((c < l) | (c > h)),
+            "open outside low..high": full & ((o < l) | (o > h)),
+        }

@@ -15,10 +15,10 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.model import Model
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.manifest import Partition
-from ewmalab.market.remote import local_cache, open_cache
+from ewmalab.market.partition import Partition
 from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted

@@ -9,9 +9,9 @@ from ewmalab.errors import MissingDataError
 from ewmalab.forecast.model import origin_of
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
-from ewmalab.market.manifest import Partition
+from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, union
-from ewmalab.market.remote import ReadableCache
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.times import DAY, MINUTE, day_name, iso
 
@@ -108,13 +108,13 @@ def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, in
 
 
 def load_data(
-    cache: ReadableCache, needs: Mapping[str, Needs], feed: str, scored_feed: str, *, partial: bool = False
+    cache: Cache, needs: Mapping[str, Needs], feed: str, scored_feed: str, *, partial: bool = False
 ) -> ReplayData:
     """Read what `needed` says from the cache.
 
     Parameters
     ----------
-    cache : Cache or RemoteCache
+    cache : Cache
     needs : mapping of asset to Needs
     feed, scored_feed : str
         Folders of the cache.
@@ -151,7 +151,7 @@ def load_data(
     return ReplayData(model, realised, partitions, short)
 
 
-def _known_bars(cache: ReadableCache, feed: str, asset: str, need: Needs) -> tuple[Bars, Mapping[str, Partition]]:
+def _known_bars(cache: Cache, feed: str, asset: str, need: Needs) -> tuple[Bars, Mapping[str, Partition]]:
     """Read what states are made from, and name the partitions."""
     found = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
     known = found[0].count_known_at(need.first)
@@ -163,13 +163,13 @@ def _known_bars(cache: ReadableCache, feed: str, asset: str, need: Needs) -> tup
 
 
 def latest_window(
-    cache: ReadableCache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
+    cache: Cache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
 ) -> tuple[int, tuple[str, ...]]:
     """Return the start of the newest `days` whose prompts the cache can score, and the assets they are of.
 
     Parameters
     ----------
-    cache : Cache or RemoteCache
+    cache : Cache
     feeds : iterable of str
         Folders of the cache that must all have the bars.
     days : float
@@ -183,10 +183,9 @@ def latest_window(
     """
     ends: dict[str, list[int]] = {}
     names = set(feeds)
-    for feed, asset, manifest in cache.entries():
-        covered = union(r for entry in manifest.days.values() for r in entry.covered)
-        if feed in names and covered and (assets is None or asset in assets):
-            ends.setdefault(asset, []).append(covered[-1][1])
+    for feed, asset in cache.assets():
+        if feed in names and (assets is None or asset in assets) and (end := cache.newest(feed, asset)):
+            ends.setdefault(asset, []).append(end)
     complete = {asset: min(found) for asset, found in ends.items() if len(found) == len(names)}
     absent = [asset for asset in assets or () if asset not in complete]
     if absent or not complete:

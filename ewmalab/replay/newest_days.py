@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
-from ewmalab.market.remote import open_cache
 from ewmalab.replay.data import latest_window
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings.schema import Settings

@@ -15,8 +15,8 @@ from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.revisions import undo
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.ranges import Range, intersect, subtract, union
-from ewmalab.market.remote import open_cache
 from ewmalab.replay.fits import load_model
 from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.rulebook import load_rulebook

@@ -15,8 +15,8 @@ from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.parity import Reproducer
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.remote import local_cache, open_cache
 from ewmalab.replay.engine import realised_path
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.scoring.answer_format import render

@@ -13,6 +13,7 @@ import orjson
 from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
+from ewmalab.market.feeds.host import Host
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
@@ -161,9 +162,9 @@ def make_spots(feeds: Mapping[str, str], settings: Settings, rulebook: Rulebook,
         if name == "pyth":
             sources += _pyth(tuple(symbols), settings, rulebook)
         elif name == "binance":
-            sources.append(_binance(symbols, HttpClient(settings.feeds.binance.host, **LIVE_HTTP)))
+            sources.append(_binance(symbols, HttpClient(Host(settings.feeds.binance.host), LIVE_HTTP)))
         elif name == "hyperliquid":
-            client = HttpClient(settings.feeds.hyperliquid.host, **LIVE_HTTP)
+            client = HttpClient(Host(settings.feeds.hyperliquid.host), LIVE_HTTP)
             for dex in sorted({symbol.partition(":")[0] if ":" in symbol else "" for symbol in symbols.values()}):
                 of_dex = {a: s for a, s in symbols.items() if (s.partition(":")[0] if ":" in s else "") == dex}
                 sources.append(_hyperliquid(of_dex, dex, client))
@@ -200,14 +201,16 @@ def _pyth(assets: tuple[str, ...], settings: Settings, rulebook: Rulebook) -> li
         sources.append(
             _lazer(
                 lazer,
-                HttpClient(settings.feeds.pyth.spot_host, headers=headers, key_setting="PYTH_API_KEY", **LIVE_HTTP),
+                HttpClient(Host(settings.feeds.pyth.spot_host, key_setting="PYTH_API_KEY"), LIVE_HTTP, headers=headers),
             )
         )
     if hermes:
         sources.append(
             _hermes(
                 hermes,
-                HttpClient(settings.feeds.pyth.hermes_host, headers=headers, key_setting="PYTH_API_KEY", **LIVE_HTTP),
+                HttpClient(
+                    Host(settings.feeds.pyth.hermes_host, key_setting="PYTH_API_KEY"), LIVE_HTTP, headers=headers
+                ),
             )
         )
     return sources

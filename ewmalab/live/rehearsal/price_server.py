@@ -9,8 +9,8 @@ from ewmalab.errors import MissingDataError
 from ewmalab.live.clock import Clock
 from ewmalab.live.rehearsal.feed_server import FeedServer
 from ewmalab.market.bars import Bars
+from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import make_feed
-from ewmalab.market.remote import open_cache
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
@@ -75,9 +75,14 @@ def rehearsal_feed(
     symbols = {s: _History(read, asset) for asset in found for s in rulebook.asset(asset).symbols.values()}
     clock = Clock(start, Clock().system(), speed)
     return FeedServer(
-        symbols, port=port, clock=clock.now, speed=speed, synthetic=feed == "simulated", fault_rate=faults,
-        ids=_ids(rulebook, found), remember=False,
-    )  # fmt: skip
+        symbols,
+        clock.now,
+        speed=speed,
+        synthetic=feed == "simulated",
+        fault_share=faults,
+        ids=_ids(rulebook, found),
+        port=port,
+    )
 
 
 def _reader(settings: LoadedSettings, rulebook: Rulebook, feed: str) -> Callable[[str, int, int], Bars]:

@@ -13,6 +13,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.partition import Provenance
 from ewmalab.times import DAY, MINUTE
 
 _MIN_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
@@ -220,10 +221,8 @@ class Follower:
         return merged.amended
 
     def _into_cache(self, bars: Bars, start: int, end: int, now: int) -> None:
-        self.cache.write(
-            self.feed.name, self.asset, bars, [(start, end)],
-            source=self.feed.source, now=now, synthetic=self.feed.synthetic, replace=True,
-        )  # fmt: skip
+        provenance = Provenance(self.feed.source, now, self.feed.synthetic)
+        self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
     def _save(self, now: int) -> None:
         state = self.model.forecaster.dump_state(self._running.state)

@@ -19,7 +19,7 @@ import orjson
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import EwmalabError, ForecasterError
 from ewmalab.live.clock import Clock
-from ewmalab.market.remote import local_cache
+from ewmalab.market.cache import local_cache
 from ewmalab.replay.fits import boundary, read_artifact, refit, refitted, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings

@@ -9,7 +9,6 @@ import numpy as np
 
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
-from ewmalab.market.quality import COLUMNS
 
 _OTHER_MARKET = 0.02  # no revision moves a close by so much; another symbol's closes differ by more
 _MIN_OVERLAP = 3
@@ -73,16 +72,13 @@ def merge(known: Bars, fresh: Bars) -> Merged:
             f"{_OTHER_MARKET:.0%}: it is of another symbol"
         )
     late = ~shared & (fresh.timestamp < known.timestamp[-1])
-    differs = np.zeros(len(fresh), bool)
-    for name in COLUMNS[1:]:
-        a, b = getattr(known, name)[at], getattr(fresh, name)
-        differs |= shared & ~((a == b) | (np.isnan(a) & np.isnan(b)))
     amended = [Amendment(int(fresh.timestamp[i]), None) for i in np.flatnonzero(late)]
+    differs = known.disagreements(fresh)
     amended += [Amendment(int(fresh.timestamp[i]), _row(known, int(at[i]))) for i in np.flatnonzero(differs)]
     new = int((fresh.timestamp > known.timestamp[-1]).sum())
     if not new and not amended:
         return Merged(known, 0, ())
-    return Merged(_union(known, fresh), new, tuple(sorted(amended, key=lambda a: a.label)))
+    return Merged(known.union(fresh), new, tuple(sorted(amended, key=lambda a: a.label)))
 
 
 def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
@@ -101,10 +97,3 @@ def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
 
 def _row(bars: Bars, i: int) -> tuple[float, float, float, float]:
     return float(bars.open[i]), float(bars.high[i]), float(bars.low[i]), float(bars.close[i])
-
-
-def _union(known: Bars, fresh: Bars) -> Bars:
-    keep = ~np.isin(known.timestamp, fresh.timestamp)
-    joined = {name: np.concatenate([getattr(known, name)[keep], getattr(fresh, name)]) for name in COLUMNS}
-    order = np.argsort(joined["timestamp"], kind="stable")
-    return Bars.from_columns({name: column[order] for name, column in joined.items()}, known.resolution)

@@ -20,8 +20,8 @@ from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.follower import Follower
+from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.base import Feed
-from ewmalab.market.remote import local_cache
 from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings

@@ -16,7 +16,7 @@ class Feed(Protocol):
     name : str
         The feed's folder in the cache: ``pyth``, ``binance``, ...
     source : str
-        Where bars come from, for the manifest: a host, a file, "synthetic ..."; never a key.
+        Where bars come from, for the cache's files: a host, a file, "synthetic ..."; never a key.
     chunk : int
         The longest range, in seconds, that one `fetch` may ask for.
     reach : int or None

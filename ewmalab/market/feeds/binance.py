@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Unpack
 
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
-from ewmalab.market.feeds.http import HttpClient, HttpOptions
+from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
+from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.quality import COLUMNS
 from ewmalab.times import MINUTE
 
@@ -23,12 +23,7 @@ class BinanceFeed(HttpFeed):
         Binance's symbol of each asset, for example ``{"BTC": "BTCUSDT"}``.
     host : str
         Where 451 is answered, ``https://data-api.binance.vision`` has the same klines.
-    rate : (int, float)
-        So many requests per so many seconds; a call weighs 2 of the 6000 allowed per minute.
-    client : HttpClient, optional
-        Used instead of one for `host`; `rate` and the options then are the client's own.
-    **options
-        Passed on to `HttpClient`.
+    options : HttpOptions
     """
 
     name = "binance"
@@ -39,18 +34,11 @@ class BinanceFeed(HttpFeed):
         symbols: Mapping[str, str],
         *,
         host: str = "https://api.binance.com",
-        rate: tuple[int, float] = (100, 10.0),
-        client: HttpClient | None = None,
-        **options: Unpack[HttpOptions],
+        options: HttpOptions = PATIENT,
     ) -> None:
-        own = client or HttpClient(
-            host,
-            rate=rate,
-            host_setting="BINANCE_API_HOST (for example to https://data-api.binance.vision)",
-            silence_on=(418, 429),  # 418: banned for having ignored a 429
-            **options,
-        )
-        super().__init__(symbols, own)
+        setting = "BINANCE_API_HOST (for example to https://data-api.binance.vision)"
+        # A call weighs 2 of the 6000 allowed per minute; 418 bans who has ignored a 429.
+        super().__init__(symbols, HttpClient(Host(host, (100, 10.0), (418, 429), setting=setting), options))
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
         """Ask for the candles labelled in ``[start, end)``."""

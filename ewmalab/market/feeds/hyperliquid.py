@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Unpack
 
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
-from ewmalab.market.feeds.http import HttpClient, HttpOptions
+from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
+from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.quality import COLUMNS
 from ewmalab.times import MINUTE
 
@@ -26,13 +26,7 @@ class HyperliquidFeed(HttpFeed):
         Hyperliquid's coin of each asset, for example ``{"HYPE": "@107", "XAU": "xyz:GOLD"}``.
     host : str
         Where the snapshots are asked for.
-    rate : (int, float)
-        So many requests per so many seconds; a call weighs 20, and 1 more per 60 candles, of the 1200 allowed
-        per minute.
-    client : HttpClient, optional
-        Used instead of one for `host`; `rate` and the options then are the client's own.
-    **options
-        Passed on to `HttpClient`.
+    options : HttpOptions
     """
 
     name = "hyperliquid"
@@ -44,12 +38,10 @@ class HyperliquidFeed(HttpFeed):
         symbols: Mapping[str, str],
         *,
         host: str = "https://api.hyperliquid.xyz",
-        rate: tuple[int, float] = (10, 10.0),
-        client: HttpClient | None = None,
-        **options: Unpack[HttpOptions],
+        options: HttpOptions = PATIENT,
     ) -> None:
-        own = client or HttpClient(host, rate=rate, host_setting="Hyperliquid's host", **options)
-        super().__init__(symbols, own)
+        # A call weighs 20, and 1 more per 60 candles, of the 1200 allowed per minute.
+        super().__init__(symbols, HttpClient(Host(host, (10, 10.0), setting="Hyperliquid's host"), options))
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
         """Ask for the candles labelled in ``[start, end)``.

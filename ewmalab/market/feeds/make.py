@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
 
 from ewmalab.market.feeds.base import Feed
+from ewmalab.market.feeds.host import PATIENT, HttpOptions
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
-
-if TYPE_CHECKING:
-    from ewmalab.market.feeds.http import HttpOptions
 
 
 def cache_name(name: str, settings: Settings) -> str:
@@ -29,8 +26,18 @@ def cache_name(name: str, settings: Settings) -> str:
     return market_name(settings.feeds.simulated.seed, settings.feeds.simulated.gaps)
 
 
-def make_feed(name: str, settings: Settings, rulebook: Rulebook, **options: Unpack[HttpOptions]) -> Feed:
-    """Return the feed `name` as the settings describe it; `options` are those of its HTTP client.
+def make_feed(name: str, settings: Settings, rulebook: Rulebook, options: HttpOptions = PATIENT) -> Feed:
+    """Return the feed `name` as the settings describe it.
+
+    Parameters
+    ----------
+    name : str
+        ``pyth``, ``binance``, ``hyperliquid``, ``file`` or ``simulated``.
+    settings : Settings
+    rulebook : Rulebook
+        Knows the feed's symbol of each asset.
+    options : HttpOptions
+        Those of its HTTP client, if it has one.
 
     Raises
     ------
@@ -50,15 +57,15 @@ def make_feed(name: str, settings: Settings, rulebook: Rulebook, **options: Unpa
         from ewmalab.market.feeds.pyth import PythFeed
 
         key = feeds.pyth.api_key.get_secret_value() or None
-        return PythFeed(symbols, host=feeds.pyth.host, path=feeds.pyth.path, api_key=key, **options)
+        return PythFeed(symbols, host=feeds.pyth.host, path=feeds.pyth.path, api_key=key, options=options)
     if name == "binance":
         from ewmalab.market.feeds.binance import BinanceFeed
 
-        return BinanceFeed(symbols, host=feeds.binance.host, **options)
+        return BinanceFeed(symbols, host=feeds.binance.host, options=options)
     if name == "hyperliquid":
         from ewmalab.market.feeds.hyperliquid import HyperliquidFeed
 
-        return HyperliquidFeed(symbols, host=feeds.hyperliquid.host, **options)
+        return HyperliquidFeed(symbols, host=feeds.hyperliquid.host, options=options)
     if name == "file":
         from ewmalab.market.feeds.file import FileFeed
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Unpack
 
 from ewmalab.errors import FeedAuthError
+from ewmalab.market.feeds.answers import printable
 from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
-from ewmalab.market.feeds.http import HttpClient, HttpOptions, printable
+from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
+from ewmalab.market.feeds.http import HttpClient
 from ewmalab.times import DAY
 
 KEY_VARIABLE = "PYTH_API_KEY"
@@ -29,12 +30,7 @@ class PythFeed(HttpFeed):
         Where the history is asked for.
     api_key : str or None
         Sent as a bearer token; needed on Pyth Pro's hosts only.
-    rate : (int, float)
-        So many requests per so many seconds.
-    client : HttpClient, optional
-        Used instead of one for `host`; `rate` and the options then are the client's own.
-    **options
-        Passed on to `HttpClient`.
+    options : HttpOptions
 
     Raises
     ------
@@ -52,34 +48,24 @@ class PythFeed(HttpFeed):
         host: str = "https://pyth.dourolabs.app",
         path: str = "/v1/fixed_rate@200ms/history",
         api_key: str | None,
-        rate: tuple[int, float] = (90, 10.0),
-        client: HttpClient | None = None,
-        **options: Unpack[HttpOptions],
+        options: HttpOptions = PATIENT,
     ) -> None:
-        own = client or HttpClient(
-            host,
-            rate=rate,
-            key_setting=f"the environment variable {KEY_VARIABLE}",
-            host_setting="Pyth's host",
-            **options,
-        )
-        super().__init__(symbols, own)
-        self._path = path
-        self._key = (api_key or "").strip()
-        if not (self._key.isascii() and self._key.isprintable()) or " " in self._key:
+        key = (api_key or "").strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
             raise FeedAuthError(f"{KEY_VARIABLE} holds characters that no key has; set it to the key alone")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        key_setting = f"the environment variable {KEY_VARIABLE}"
+        pyth = Host(host, (90, 10.0), key_setting=key_setting, setting="Pyth's host")
+        super().__init__(symbols, HttpClient(pyth, options, headers=headers))
+        self._path, self._has_key = path, bool(key)
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
         """Ask for the candles labelled in ``[start, end)``."""
         del now
         domain = self.source.partition(":")[0]
-        if not self._key and (domain == _KEYED_DOMAIN or domain.endswith("." + _KEYED_DOMAIN)):
+        if not self._has_key and (domain == _KEYED_DOMAIN or domain.endswith("." + _KEYED_DOMAIN)):
             raise FeedAuthError(f"{self.source} needs a key: set the environment variable {KEY_VARIABLE}")
-        answer = self._client.get_json(
-            self._path,
-            {"symbol": symbol, "resolution": "1", "from": start, "to": end},
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
-        )
+        answer = self._client.get_json(self._path, {"symbol": symbol, "resolution": "1", "from": start, "to": end})
         as_of = self._client.host_time
         if not isinstance(answer, dict):
             raise self.error(asset, f"the answer is {brief(answer)}, not an object with s, t, o, h, l, c")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,11 @@ import pyarrow.parquet as pq
 
 from ewmalab.errors import BarsError
 from ewmalab.market.bars import Bars
-from ewmalab.market.quality import COLUMNS, row_faults
-from ewmalab.times import MINUTE
+from ewmalab.market.quality import COLUMNS, Bool, describe_faults, rejects, spacing_fault
 
 SUFFIXES = (".parquet", ".csv", ".json")
 
-_DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"  # as `row_faults` calls them
-_NEVER = np.iinfo(np.int64).min
-
-Columns = dict[str, npt.NDArray[np.generic]]
+Columns = dict[str, npt.NDArray[Any]]
 
 
 def read_columns(path: Path) -> Columns:
@@ -52,22 +48,7 @@ def read_columns(path: Path) -> Columns:
         raise BarsError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}") from None
     except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
         raise BarsError(f"{path}: not a readable bar file: {error}") from error
-    lacking = [name for name in ("timestamp", "close") if name not in table]
-    if lacking:
-        raise BarsError(f"{path}: no column {' or '.join(lacking)}; it has {', '.join(table) or 'none'}")
-    count = len(table["timestamp"])
-    try:
-        columns: Columns = {
-            name: np.asarray(table[name], np.float64) if name in table else np.full(count, np.nan)
-            for name in COLUMNS[1:]
-        }
-        columns["timestamp"] = _seconds(np.asarray(table["timestamp"]), path)
-    except (TypeError, ValueError) as error:
-        raise BarsError(f"{path}: a column holds something that is not a number: {error}") from error
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
-        raise BarsError(f"{path}: columns differ in length: {lengths}")
-    return {name: columns[name] for name in COLUMNS}
+    return _typed(table, path)
 
 
 def read_bars(path: Path) -> Bars:
@@ -78,19 +59,22 @@ def read_bars(path: Path) -> Bars:
     BarsError
         Naming the file and counting the bad rows by reason.
     """
-    bars, rejected = split_bars(read_columns(path))
+    columns = read_columns(path)
+    bars, rejected = split_bars(columns, path)
     if rejected:
-        raise BarsError(f"{path}: {describe_rejects(rejected)}")
+        raise BarsError(f"{path}: {describe_faults(rejected, columns['timestamp'])}")
     return bars
 
 
-def split_bars(columns: Columns, now: int | None = None) -> tuple[Bars, dict[str, list[int]]]:
+def split_bars(columns: Columns, path: Path, now: int | None = None) -> tuple[Bars, dict[str, Bool]]:
     """Separate good rows from bad ones.
 
     Parameters
     ----------
     columns : dict of (n,) arrays
         As `read_columns` returns them.
+    path : Path
+        Named in the error.
     now : int, optional
         The present: a bar that is not closed by then is bad.
 
@@ -98,34 +82,37 @@ def split_bars(columns: Columns, now: int | None = None) -> tuple[Bars, dict[str
     -------
     Bars
         The good rows.
-    dict of str to list of int
-        The bad rows' numbers by reason. A row is judged by itself first, and listed under the first rule it breaks;
-        then, in the order of the file, a row that is not after the last good one is out of order or a duplicate.
+    dict of str to (n,) bool
+        The bad rows by reason, as `rejects` says.
+
+    Raises
+    ------
+    BarsError
+        If the good rows are bars of a longer resolution.
     """
-    rejected: dict[str, list[int]] = {}
-    times = np.asarray(columns["timestamp"], np.int64)
-    bad = np.zeros(len(times), bool)
-    faults = {k: v for k, v in row_faults(columns).items() if k not in (_DUPLICATE, _OUT_OF_ORDER)}
-    if now is not None:
-        faults["not closed yet"] = times + MINUTE > now
-    for reason, mask in faults.items():
-        if (mask & ~bad).any():
-            rejected[reason] = np.flatnonzero(mask & ~bad).tolist()
-        bad |= mask
-    # The latest of the sound rows before is good itself: it was after all others.
-    latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
-    before = np.concatenate([[_NEVER], latest[:-1]])
-    late = ~bad & (times <= before)
-    for reason, mask in ((_DUPLICATE, late & (times == before)), (_OUT_OF_ORDER, late & (times < before))):
-        if mask.any():
-            rejected[reason] = np.flatnonzero(mask).tolist()
-    good = ~(bad | late)
-    return Bars.from_columns({name: column[good] for name, column in columns.items()}), rejected
+    rejected = rejects(columns, now)
+    good = ~np.logical_or.reduce([np.zeros(len(columns["timestamp"]), bool), *rejected.values()])
+    bars = Bars.from_columns({name: column[good] for name, column in columns.items()})
+    if fault := spacing_fault(bars.timestamp):
+        raise BarsError(f"{path}: {fault}; ewmalab's bars are those of single minutes")
+    return bars, rejected
 
 
-def describe_rejects(rejected: dict[str, list[int]]) -> str:
-    """Return one line that counts the bad rows by reason."""
-    return "; ".join(f"{len(rows)} x {reason} (first: row {rows[0]})" for reason, rows in rejected.items())
+def _typed(table: Mapping[str, Any], path: Path) -> Columns:
+    """Return the five columns as int64 and float64, absent ones as NaN."""
+    lacking = [name for name in ("timestamp", "close") if name not in table]
+    if lacking:
+        raise BarsError(f"{path}: no column {' or '.join(lacking)}; it has {', '.join(table) or 'none'}")
+    count = len(table["timestamp"])
+    try:
+        times = _seconds(np.asarray(table["timestamp"]), path)
+        prices = {name: np.asarray(table.get(name, np.full(count, np.nan)), np.float64) for name in COLUMNS[1:]}
+    except (TypeError, ValueError) as error:
+        raise BarsError(f"{path}: a column holds something that is not a number: {error}") from error
+    lengths = {name: len(column) for name, column in prices.items()}
+    if set(lengths.values()) != {count}:
+        raise BarsError(f"{path}: columns differ in length: {lengths | {'timestamp': count}}")
+    return {"timestamp": times, **prices}
 
 
 def _parquet(path: Path) -> dict[str, Any]:

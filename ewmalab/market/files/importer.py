@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from ewmalab.errors import BarsError
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.formats import SUFFIXES, describe_rejects, read_columns, split_bars
-from ewmalab.market.quality import COLUMNS
+from ewmalab.market.files.formats import SUFFIXES, Columns, read_columns, split_bars
+from ewmalab.market.partition import Provenance
+from ewmalab.market.quality import COLUMNS, Bool, describe_faults
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import FeedName
 from ewmalab.times import MINUTE
@@ -27,6 +28,31 @@ class BarFile:
     asset: str
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of one file.
+
+    Attributes
+    ----------
+    bars, days_written : int
+    gap_minutes : int
+        Minutes without a bar between the first and the last one.
+    close_only : int
+        Bars without a range.
+    rejected : str or None
+        The bad rows, counted by reason.
+    quarantine : str or None
+        The file that holds the bad rows.
+    """
+
+    bars: int
+    days_written: int
+    gap_minutes: int
+    close_only: int
+    rejected: str | None
+    quarantine: str | None
+
+
 def find_files(
     paths: Iterable[Path], *, feed: str | None, asset: str | None, rulebook: Rulebook
 ) -> tuple[list[BarFile], list[tuple[str, str]]]:
@@ -34,6 +60,14 @@ def find_files(
 
     The feed is `feed` or the name of the file's folder up to its first underscore; the asset is `asset`, the file's
     name, or the nearest folder above it that is named after an asset.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    feed, asset : str or None
+        Those of all files, if given.
+    rulebook : Rulebook
+        Knows the assets.
     """
     found: list[BarFile] = []
     skipped: list[tuple[str, str]] = []
@@ -60,51 +94,49 @@ def find_files(
     return found, skipped
 
 
-def import_file(
-    cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False
-) -> dict[str, Any]:
+def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False) -> Imported:
     """Import one file; either all its good rows are cached, or none.
 
-    Returns
-    -------
-    dict
-        ``bars, days_written, gap_minutes, close_only, rejected, quarantine``.
+    Parameters
+    ----------
+    cache : Cache
+    item : BarFile
+    now : int
+        The present, seconds since 1970-01-01 UTC: a bar that is not closed by then is bad.
+    replace : bool
+        Whether bars that differ from cached ones replace them.
+    quarantine : bool
+        Whether bad rows are set aside instead of refusing the file.
 
     Raises
     ------
     BarsError
-        If rows are bad and `quarantine` is not set, or none is good.
+        If rows are bad and `quarantine` is not set, if none is good, or if they are not minute bars.
     DataError
         If bars differ from cached ones and `replace` is not set.
     """
     columns = read_columns(item.path)
-    bars, rejected = split_bars(columns, now)
-    if rejected and not quarantine:
-        raise BarsError(f"{item.path}: {describe_rejects(rejected)}; pass --quarantine to import the other rows")
+    bars, rejected = split_bars(columns, item.path, now)
+    described = describe_faults(rejected, columns["timestamp"]) if rejected else None
+    if described and not quarantine:
+        raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
     if not len(bars):
         raise BarsError(f"{item.path}: holds no bar")
     aside = None
     if rejected:
-        reasons = {row: reason for reason, rows in rejected.items() for row in rows}
-        lines = [["row", *COLUMNS, "reason"]]
-        lines += [[str(i), *(str(columns[c][i]) for c in COLUMNS), reasons[i]] for i in sorted(reasons)]
-        aside = cache.set_aside(item.feed, item.asset, f"{item.path.stem}-{now}.csv", _csv(lines))
+        aside = cache.set_aside(item.feed, item.asset, f"{item.path.stem}-{now}.csv", _csv(columns, rejected))
     first, last = int(bars.timestamp[0]), int(bars.timestamp[-1]) + MINUTE
-    written = cache.write(
-        item.feed, item.asset, bars, [(first, last)],
-        source=f"file {item.path.name}", now=now, synthetic=item.feed.startswith("simulated"), replace=replace,
-    )  # fmt: skip
-    return {
-        "bars": len(bars),
-        "days_written": written,
-        "gap_minutes": (last - first) // MINUTE - len(bars),
-        "close_only": int((~bars.has_range).sum()),
-        "rejected": describe_rejects(rejected) if rejected else None,
-        "quarantine": str(aside) if aside else None,
-    }
+    provenance = Provenance(f"file {item.path.name}", now, item.feed.startswith("simulated"))
+    written = cache.write(item.feed, item.asset, bars, [(first, last)], provenance, replace=replace)
+    gaps, close_only = (last - first) // MINUTE - len(bars), int((~bars.has_range).sum())
+    return Imported(len(bars), written, gaps, close_only, described, str(aside) if aside else None)
 
 
-def _csv(rows: list[list[str]]) -> bytes:
+def _csv(columns: Columns, rejected: Mapping[str, Bool]) -> bytes:
+    """Return the bad rows with their numbers and reasons as a table."""
+    reasons = {int(row): reason for reason, mask in rejected.items() for row in mask.nonzero()[0]}
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    writer = csv.writer(text)
+    writer.writerow(["row", *COLUMNS, "reason"])
+    writer.writerows([row, *(columns[name][row] for name in COLUMNS), reasons[row]] for row in sorted(reasons))
     return text.getvalue().encode()

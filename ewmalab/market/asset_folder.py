@@ -1,0 +1,91 @@
+"""The folder of one asset's partitions, for writing: one writer at a time, files replaced atomically, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ewmalab.atomic_files import delete_leftovers, sync_folder, write_atomic, write_temp
+from ewmalab.errors import DataError
+
+QUARANTINE = "quarantine"
+_LOCK = ".lock"
+_LOCK_WAIT = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFolder:
+    """A folder of files ``<YYYY-MM-DD>.parquet``, with damaged ones in its subfolder ``quarantine``.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @contextmanager
+    def locked(self, wait: float | None = None) -> Iterator[None]:
+        """Hold the writer lock; all methods below need it.
+
+        Raises
+        ------
+        DataError
+            If another process holds it for longer than `wait` seconds (by default two minutes).
+        """
+        seconds = _LOCK_WAIT if wait is None else wait
+        try:
+            lock = FileLock(self.path / _LOCK)
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise DataError(
+                f"{self.path / _LOCK}: another process has held the lock for {seconds:.0f} s; wait for it to end"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def replace(self, files: Mapping[str, bytes]) -> None:
+        """Write the files of some days, each atomically; a writer killed on the way leaves each day old or new."""
+        temps: dict[str, Path] = {}
+        try:
+            for day, data in files.items():
+                temps[day] = write_temp(self.path, data)
+            for day, temp in temps.items():
+                temp.replace(self.path / f"{day}.parquet")
+        except BaseException:
+            for temp in temps.values():
+                temp.unlink(missing_ok=True)
+            raise
+        if temps:
+            sync_folder(self.path)
+
+    def move_aside(self, day: str) -> Path:
+        """Move a day's damaged file to where nobody reads it; return its new path."""
+        aside = self.path / QUARANTINE
+        aside.mkdir(exist_ok=True)
+        return (self.path / f"{day}.parquet").rename(self._free_path(f"{day}.parquet"))
+
+    def keep_aside(self, name: str, data: bytes) -> Path:
+        """Write what could not be used to a new file of the quarantine folder; return its path."""
+        path = self._free_path(name)
+        write_atomic(path, data)
+        return path
+
+    def delete_leftovers(self) -> int:
+        """Delete the temporary files of killed writers; return how many."""
+        return delete_leftovers(self.path) + delete_leftovers(self.path / QUARANTINE)
+
+    def _free_path(self, name: str) -> Path:
+        """Return a path in quarantine that nothing has yet: BTC.csv, BTC.2.csv, ..."""
+        path = self.path / QUARANTINE / name
+        number = 1
+        while path.exists():
+            number += 1
+            path = self.path / QUARANTINE / f"{Path(name).stem}.{number}{Path(name).suffix}"
+        return path

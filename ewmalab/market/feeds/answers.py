@@ -1,0 +1,68 @@
+"""Reading what hosts say: their waiting times, their clocks, their errors, their JSON."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Mapping
+from email.utils import parsedate
+from typing import Any
+
+import orjson
+
+UNSTATED_SILENCE = 60.0
+"""Seconds of silence after a 429 that does not say, in a form we can read, how long to wait."""
+
+
+class Transient(Exception):
+    """One attempt failed in a way that another attempt may mend."""
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, None if it is absent.
+
+    An HTTP date is measured against the answer's own ``Date``, the host's clock; what cannot be read counts
+    as `UNSTATED_SILENCE`.
+    """
+    stated = headers.get("Retry-After")
+    if stated is None:
+        return None
+    stated = stated.strip()
+    if re.fullmatch(r"\d+", stated, re.ASCII):
+        return float(stated)
+    until, present = http_date(stated), http_date(headers.get("Date", ""))
+    return UNSTATED_SILENCE if until is None or present is None else max(0.0, until - present)
+
+
+def http_date(text: str) -> float | None:
+    """Return the time that a header names, seconds since 1970-01-01 UTC; None if it cannot be read."""
+    try:
+        date = parsedate(text)
+        return None if date is None else float(calendar.timegm(date))
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+
+
+def printable(text: str) -> str:
+    """Return foreign text fit for a message: one line of ASCII, at most 200 characters."""
+    text = "".join(c if " " <= c <= "~" else " " for c in text)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def decoded(content: bytes) -> Any:
+    """Return a body's JSON; raises `Transient` if it is something else."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        start = content.lstrip()[:1]
+        kind = "empty" if not start else "HTML" if start == b"<" else "not JSON"
+        raise Transient(f"the body is {kind} ({len(content)} bytes)") from error
+
+
+def root_cause(error: BaseException) -> str:
+    """Return the name of the exception at the bottom of those that requests and urllib3 wrap."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        error = inner
+        inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
+    return type(error).__name__

@@ -1,0 +1,208 @@
+"""One day's file: a Parquet file that describes itself, with a checksum over every byte of it.
+
+::
+
+    PAR1 | pages, each with its checksum | seal | footer with the description | length of the footer | PAR1
+
+The description is a JSON object in the footer's metadata, with its own SHA-256 beside it: the footer alone, read in a
+fraction of a millisecond, says what the file holds. The seal is the SHA-256 of all other bytes. Parquet readers find
+pages and footer by their offsets and pass over it.
+
+Earlier versions wrote no seal: in their files a flipped bit is noticed if it changes a bar or the description.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ewmalab.errors import BarsError, CorruptPartitionError
+from ewmalab.market.bars import Bars
+from ewmalab.market.quality import COLUMNS
+from ewmalab.market.ranges import Range, subtract
+from ewmalab.times import DAY, day_name, day_start
+
+_NOTE = b"ewmalab"  # key of the description in the footer's metadata
+_NOTE_SHA256 = b"ewmalab.sha256"
+_SEAL = b"ewmaseal"
+_SEAL_LENGTH = len(_SEAL) + 32
+_TAIL = 8192  # more than a usual footer
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, BarsError)
+_SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where bars come from.
+
+    Attributes
+    ----------
+    source : str
+        Host or file.
+    fetched_at : int
+        Seconds since 1970-01-01 UTC.
+    synthetic : bool
+        Whether the bars are simulated.
+    """
+
+    source: str
+    fetched_at: int
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What one day's file says of itself.
+
+    Attributes
+    ----------
+    digest : str
+        Of its bars: equal bars have equal digests, whoever fetched them when.
+    rows : int
+    covered : tuple of ranges
+        The label ranges that the source was asked for and answered: inside them a missing minute is a gap of the
+        market, outside it was never fetched.
+    source, fetched_at, synthetic
+        The `Provenance` of the newest bars.
+    sha256 : str
+        Of the file's bytes; empty if only the footer was read.
+    """
+
+    digest: str
+    rows: int
+    covered: tuple[Range, ...]
+    source: str
+    fetched_at: int
+    synthetic: bool
+    sha256: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Return whether the whole day is covered."""
+        return sum(b - a for a, b in self.covered) == DAY
+
+
+def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) -> bytes:
+    """Return the file of a day's bars.
+
+    Parameters
+    ----------
+    name : str
+        ``feed/asset/YYYY-MM-DD``, written into the file.
+    bars : Bars
+        Those of that day.
+    covered : list of ranges
+        Sorted and disjoint.
+    provenance : Provenance
+    """
+    note = {"sealed": True, "name": name, "digest": bars.digest(), "rows": len(bars), "covered": covered}
+    described = orjson.dumps(note | asdict(provenance))
+    schema = _SCHEMA.with_metadata({_NOTE: described, _NOTE_SHA256: hashlib.sha256(described).hexdigest()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(bars.columns(), schema=schema), sink, compression="zstd", write_page_checksum=True)
+    return seal(sink.getvalue().to_pybytes())
+
+
+def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
+    """Return the description and the bars of a file, every byte checked.
+
+    Parameters
+    ----------
+    data : bytes
+        Of the whole file.
+    name : str
+        ``feed/asset/YYYY-MM-DD`` as which the file was found.
+
+    Raises
+    ------
+    CorruptPartitionError
+        If the bytes are not those that were written, or were written under another name.
+    """
+    sealed = _is_sealed(data)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        note = _note(file.metadata)
+        partition = _described(note, name)
+        if note.get("sealed") and not sealed:
+            raise CorruptPartitionError("its bytes are not those that were written (no seal)")
+        table = file.read(use_threads=False)
+        bars = Bars.from_columns({column: table[column].to_numpy() for column in COLUMNS})
+    except _UNREADABLE as error:
+        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+    if bars.digest() != partition.digest or len(bars) != partition.rows:
+        raise CorruptPartitionError("the rows are not those that were written")
+    return replace(partition, sha256=hashlib.sha256(data).hexdigest()), bars
+
+
+def describe(tail: bytes, name: str) -> Partition:
+    """Return the description in a footer; errors as in `decode`, for the footer's bytes only."""
+    try:
+        return _described(_note(pq.read_metadata(pa.BufferReader(tail))), name)
+    except _UNREADABLE as error:
+        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def day_of(name: str) -> int | None:
+    """Return the first second of the day that a file is named after, None if it is not named after one."""
+    try:
+        start = day_start(name)
+    except ValueError:
+        return None
+    return start if day_name(start) == name else None
+
+
+def read_footer(file: Any) -> bytes:
+    """Return at least the footer, from the end of an open (pyarrow) file."""
+    size = file.size()
+    tail = bytes(file.read_at(min(size, _TAIL), max(0, size - _TAIL)))
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < length <= size:
+        tail = bytes(file.read_at(length, size - length))
+    return tail
+
+
+def seal(data: bytes) -> bytes:
+    """Return a Parquet file with a seal before its footer."""
+    at = _footer_start(data)
+    return data[:at] + _SEAL + hashlib.sha256(data).digest() + data[at:]
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Return whether there is a seal, which is checked."""
+    end = _footer_start(data)
+    at = max(0, end - _SEAL_LENGTH)
+    if data[at : at + len(_SEAL)] != _SEAL:
+        return False
+    if hashlib.sha256(data[:at] + data[end:]).digest() != data[at + len(_SEAL) : end]:
+        raise CorruptPartitionError("its bytes are not those that were written (sha256 differs)")
+    return True
+
+
+def _footer_start(data: bytes) -> int:
+    return max(0, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+
+
+def _note(footer: Any) -> dict[str, Any]:
+    """Return the description in a file's metadata as it was written."""
+    described = footer.metadata[_NOTE]
+    if hashlib.sha256(described).hexdigest().encode() != footer.metadata[_NOTE_SHA256]:
+        raise CorruptPartitionError("its description is not the one that was written")
+    return {"rows": footer.num_rows, **orjson.loads(described)}
+
+
+def _described(note: dict[str, Any], name: str) -> Partition:
+    covered = tuple((int(a), int(b)) for a, b in note["covered"])
+    day = day_of(name.rpartition("/")[2])
+    if day is None:
+        raise CorruptPartitionError("its name is not a day")
+    if note.get("name", name) != name or subtract(covered, [(day, day + DAY)]):
+        raise CorruptPartitionError(f"it holds {note.get('name', 'another day')}, not {name}")
+    kept = {key: note[key] for key in ("digest", "rows", "source", "fetched_at", "synthetic")}
+    return Partition(covered=covered, **kept)
