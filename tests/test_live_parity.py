@@ -1,11 +1,11 @@
-"""Parity: every answer that was sent is made again from archived bars, bit for bit, and what cannot be is named."""
+"""Parity: every logged answer is reproduced from archived bars, bit for bit, from the log and by a backtest."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import live_rig
 import numpy as np
 import orjson
 import pytest
-from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig
+from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig, until
+from replayed import backtest_digests, without_new_beginnings
 
-from ewmalab.live.audit.answer_log import AMENDMENTS, LiveLog, read_kept_paths
-from ewmalab.live.audit.parity import Reproducer, check_parity
+from ewmalab.forecast.model import Model
+from ewmalab.live.audit.answer_log import AMENDMENTS, AnswerLog, LiveLog, prompt_of, read_kept_paths
+from ewmalab.live.audit.parity import BacktestParity, Reproducer, check_parity
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
@@ -26,10 +28,16 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE
 
 SHORT = {"replay.warmup": "1d", "ewma.gap_policy": "revert"}
+LONG = {"ewma.half_life_1m": "6h", "ewma.half_life_5m": "6h"}  # every bar of a warm-up leaves its trace in the paths
 FEED = "binance"
 SYMBOL = load_rulebook().asset("BTC").symbols[FEED]
 NOW = START // MINUTE * MINUTE
 LATE, REVISED, TWICE, TAIL = NOW + MINUTE, NOW + 2 * MINUTE, NOW + 3 * MINUTE, NOW + 24 * MINUTE
+
+MIDNIGHT = START // DAY * DAY + DAY
+QUIET = (MIDNIGHT + 10 * MINUTE, MIDNIGHT + 40 * MINUTE)
+CROSSING = (-90, -30, 30, 90, 150, 630, 899, 901, 2370, 2550)
+"""Seconds from midnight to answers: the state is of the new day from 60 on, and ages from 900 to the silence's end."""
 
 
 class Unsettled:
@@ -41,9 +49,10 @@ class Unsettled:
     def between(self, start: int, end: int) -> Bars:
         bars, now = self.final.between(start, end), self.now() - NOW
         factor = np.ones(len(bars))
-        for label, changed, until in ((REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500),
-                                      (TAIL, 1.0005, 1600)):  # fmt: skip
-            factor[bars.timestamp == label] = changed if now < until else factor[bars.timestamp == label]
+        for label, changed, shown_until in (
+            (REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500), (TAIL, 1.0005, 1600)
+        ):  # fmt: skip
+            factor[bars.timestamp == label] = changed if now < shown_until else factor[bars.timestamp == label]
         columns = bars.columns() | {name: getattr(bars, name) * factor for name in COLUMNS[1:]}
         keep = (bars.timestamp != LATE) | (now >= 500)
         return Bars.from_columns({name: column[keep] for name, column in columns.items()})
@@ -54,19 +63,21 @@ def advance(running: Rig, seconds: int) -> None:
     running.clock.set(START + seconds)  # type: ignore[attr-defined]
     running.updater.update(START + seconds)
     wanted = running.updater.followers["BTC"].generation
-    until = time.monotonic() + 20
-    while running.miner.answerer.known["BTC"].saved.generation != wanted:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    assert until(lambda: running.miner.answerer.known["BTC"].saved.generation == wanted)
+
+
+def wait_for_answers(folder: Path, count: int) -> None:
+    """Wait until so many answers are logged."""
+
+    def logged() -> int:
+        return sum(len(path.read_bytes().splitlines()) for path in (folder / "log").glob("answers-*.jsonl"))
+
+    assert until(lambda: logged() >= count)
 
 
 def copied(running: Rig, to: Path, answers: int) -> None:
     """Keep a copy of all folders once so many answers are logged."""
-    until = time.monotonic() + 20
-    while sum(len(path.read_bytes().splitlines()) for path in (running.folder / "log").glob("*.jsonl")
-              if path.name != AMENDMENTS) < answers:  # fmt: skip
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for_answers(running.folder, answers)
     shutil.copytree(running.folder, to)
 
 
@@ -111,6 +122,41 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Silent:
+    """Bars that stop for half an hour after midnight."""
+
+    def __init__(self) -> None:
+        self.market = Simulated("BTC")
+
+    def between(self, start: int, end: int) -> Bars:
+        bars = self.market.between(start, end)
+        quiet = (bars.timestamp >= QUIET[0]) & (bars.timestamp < QUIET[1])
+        return Bars.from_columns({name: column[~quiet] for name, column in bars.columns().items()})
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a miner that answered around midnight, and in a silence after it."""
+    folder = tmp_path_factory.mktemp("crossed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_rig, "Clock", lambda start, real, speed: SettableClock(start))
+        with rig(folder, flags=SHORT | LONG) as running:
+            market = running.feed.bars[SYMBOL] = Silent()
+            asker = running.prober()
+            for number, seconds in enumerate(CROSSING, 1):
+                advance(running, MIDNIGHT + seconds - START)
+                for horizon in ("24h", "1h"):
+                    assert asker.ask(running.prompt(horizon=horizon, paths=200)).accepted
+                wait_for_answers(folder, 2 * number)
+            running.updater.archive(int(running.clock.now()))
+    # The cache also has bars from before the warm-up, and the prices that the answers are scored against.
+    first, end = MIDNIGHT - 7 * DAY, MIDNIGHT + 2 * DAY
+    Cache(folder / "cache").write(
+        FEED, "BTC", market.between(first, end), [(first, end)], source="test", now=end, synthetic=True, replace=True
+    )
+    return folder
+
+
 def settings_of(folder: Path) -> LoadedSettings:
     return live_settings(folder, "http://127.0.0.1:9", ["BTC"])
 
@@ -149,7 +195,7 @@ def rewrite(folder: Path, label: int, factor: float) -> None:
 
 
 @pytest.mark.parametrize("when", ["tail", "amended-tail", "archived"])
-def test_answers_are_made_again_bit_for_bit_whatever_came_late_or_was_revised(lived, when):
+def test_answers_are_reproduced_bit_for_bit_whatever_came_late_or_was_revised(lived, when):
     log = LiveLog.read(lived / when / "log")
     report = check_parity(log, settings_of(lived / when))
     assert [(d.record["newest"] - NOW, d.what) for d in report.differences] == []
@@ -158,7 +204,7 @@ def test_answers_are_made_again_bit_for_bit_whatever_came_late_or_was_revised(li
     )
 
 
-def test_the_life_that_is_made_again_had_everything_happen_to_it(lived):
+def test_the_life_that_is_reproduced_had_everything_happen_to_it(lived):
     log = LiveLog.read(lived / "archived" / "log")
     changes = [(change.label, change.old is None) for _, change in log.amendments["BTC"]]
     assert sorted(changes) == sorted([(LATE, True), (REVISED, False), (TWICE, False), (TWICE, False), (TAIL, False)])
@@ -169,12 +215,12 @@ def test_the_life_that_is_made_again_had_everything_happen_to_it(lived):
     assert len({a["state_sha256"] for a in log.answers}) >= 7
 
 
-def test_amendments_count_without_them_earlier_answers_could_not_be_made_again(copy):
+def test_amendments_count_without_them_earlier_answers_could_not_be_reproduced(copy):
     (copy / "log" / AMENDMENTS).unlink()
     assert "state" in found(copy)
 
 
-def test_kept_paths_equal_those_made_again(lived):
+def test_kept_paths_equal_those_reproduced(lived):
     folder = lived / "archived"
     log = LiveLog.read(folder / "log")
     reproducer = Reproducer(log, settings_of(folder))
@@ -200,22 +246,39 @@ def test_a_changed_bar_after_an_answer_is_none_of_its_business(copy):
 
 
 @pytest.mark.parametrize(
-    ("change", "what"),
+    ("change", "what", "backtest"),
     [
-        (lambda r: r.update(seed=r["seed"] + 1), "paths"),
-        (lambda r: r.update(start_time=r["start_time"] + 60), "paths"),
-        (lambda r: r.update(aged=not r["aged"]), "paths"),
-        (lambda r: r.update(paths_sha256="0" * 64), "paths"),
-        (lambda r: r["anchor"].update(price=r["anchor"]["price"] * 1.0001), "bytes"),
-        (lambda r: r.update(body_sha256="0" * 64), "bytes"),
-        (lambda r: r.update(state_sha256="0" * 64), "state"),
-        (lambda r: r.update(newest=r["newest"] - 60), "state"),
+        (lambda r: r.update(seed=r["seed"] + 1), "paths", ["paths"]),
+        (lambda r: r.update(start_time=r["start_time"] + 60), "paths", ["paths"]),
+        (lambda r: r.update(paths_sha256="0" * 64), "paths", ["paths"]),
+        (lambda r: r["anchor"].update(price=r["anchor"]["price"] * 1.0001), "bytes", []),
+        (lambda r: r.update(body_sha256="0" * 64), "bytes", []),
+        (lambda r: r.update(state_sha256="0" * 64), "state", []),
+        (lambda r: r.update(newest=r["newest"] - 60), "state", []),  # a backtest finds the newest bar by itself
     ],
-    ids=["seed", "start", "aged", "paths", "anchor", "body", "state", "newest"],
+    ids=["seed", "start", "paths", "anchor", "body", "state", "newest"],
 )
-def test_a_changed_record_is_caught_alone_and_by_what_it_changed(copy, change, what):
-    edit(copy, 6, change)
-    assert found(copy) == [what]
+def test_a_changed_record_is_caught_alone_and_by_what_it_changed(copy, change, what, backtest):
+    edit(copy, 8, change)
+    report = check_parity(LiveLog.read(copy / "log"), settings_of(copy))
+    assert [d.what for d in report.differences] == [what]
+    assert [d.what for d in report.backtest.differences] == backtest
+
+
+@pytest.mark.parametrize("at", [6, 8])  # of an aged state, and of a fresh one
+def test_whether_a_state_ages_is_not_taken_from_the_record(copy, at):
+    edit(copy, at, lambda r: r.update(aged=not r["aged"]))
+    assert found(copy) == []
+
+
+def test_whether_a_state_ages_follows_from_the_recorded_settings(copy):
+    log = LiveLog.read(copy / "log")
+    patient = log.settings(log.answers[0]["settings"]).with_flags({"live.stale_after": "1h"})
+    digest = AnswerLog(copy / "log", keep_paths=False).record_settings(patient)
+    for at in (0, 6, 8):
+        edit(copy, at, lambda r: r.update(settings=digest))
+    (difference,) = check_parity(LiveLog.read(copy / "log"), settings_of(copy)).differences
+    assert (difference.record["aged"], difference.what) == (True, "paths")
 
 
 def test_tampered_settings_are_named(copy):
@@ -261,6 +324,79 @@ def test_a_torn_last_line_costs_that_answer_alone(copy):
     assert found(copy) == []
 
 
+# --------------------------------------------------------------------------------------------- a backtest
+
+
+def backtest_of(folder: Path, **options: Any) -> BacktestParity:
+    return check_parity(LiveLog.read(folder / "log"), settings_of(folder), **options).backtest
+
+
+def verdicts(folder: Path, **options: Any) -> list[str]:
+    """What the backtest says of each answer by itself."""
+    log, said = LiveLog.read(folder / "log"), []
+    for record in log.answers:
+        one = check_parity(replace(log, answers=[record]), settings_of(folder), **options).backtest
+        counts = {"same": one.same, "late": one.late, "amended": one.amended, "differs": len(one.differences)}
+        said += [name for name, count in counts.items() for _ in range(count)]
+    assert len(said) == len(log.answers)
+    return said
+
+
+LIFE = ["same", *["amended"] * 4, "same", "late", "amended", "same", "same", "same"]
+
+
+def test_a_backtest_gives_the_same_paths_unless_a_bar_was_late_or_was_revised_since(lived):
+    assert verdicts(lived / "archived") == LIFE
+    assert backtest_of(lived / "archived") == BacktestParity(5, 1, 5, [])
+    assert verdicts(lived / "tail")[-1] == "same"  # its newest bar is revised an answer later
+
+
+def test_without_the_record_of_amendments_answers_that_rested_on_other_bars_differ(copy):
+    (copy / "log" / AMENDMENTS).unlink()
+    assert verdicts(copy) == [word.replace("amended", "differs") for word in LIFE]
+    assert {d.what for d in backtest_of(copy).differences} == {"paths"}
+
+
+def test_a_backtest_without_bars_says_what_is_missing(copy):
+    shutil.rmtree(copy / "cache")
+    shutil.rmtree(copy / "state")
+    found = backtest_of(copy)
+    assert (found.same, len(found.differences)) == (0, 11)
+    assert all("no bar of BTC is known at" in d.what for d in found.differences)
+
+
+def test_answers_around_midnight_and_in_a_silence_are_those_of_a_backtest(crossed):
+    log = LiveLog.read(crossed / "log")
+    seconds = [a["request_time"] - MIDNIGHT for a in log.answers]
+    assert sorted(set(seconds)) == list(CROSSING)
+    assert [a["newest"] >= MIDNIGHT for a in log.answers] == [at >= 60 for at in seconds]
+    assert [a["aged"] for a in log.answers] == [900 < at < 2500 for at in seconds]
+    report = check_parity(log, settings_of(crossed))
+    assert (report.identical, report.differences) == (2 * len(CROSSING), [])
+    assert report.backtest == BacktestParity(2 * len(CROSSING), 0, 0, [])
+    assert backtest_digests(log, settings_of(crossed)) == {prompt_of(a): a["paths_sha256"] for a in log.answers}
+
+
+def test_a_backtest_that_warms_up_by_another_rule_is_caught(crossed):
+    found = backtest_of(crossed, knowledge=without_new_beginnings(72 * 3600))
+    assert (found.same, found.late, found.amended) == (0, 0, 0)
+    assert [d.what for d in found.differences] == ["paths"] * 2 * len(CROSSING)
+
+
+def test_a_backtest_whose_states_do_not_begin_anew_at_midnight_is_caught(crossed):
+    before = CROSSING[0] + 2 * DAY  # the first answer's own origin: the midnight a day before its newest bar's
+    found = backtest_of(crossed, knowledge=without_new_beginnings(before))
+    assert found.same == 6
+    assert all(d.record["newest"] >= MIDNIGHT for d in found.differences)
+    assert len(found.differences) == 2 * len(CROSSING) - 6
+
+
+def test_a_backtest_that_does_not_age_a_silent_state_is_caught(crossed, monkeypatch):
+    monkeypatch.setattr(Model, "is_stale", lambda *_: False)
+    found = backtest_of(crossed)
+    assert sorted({d.record["request_time"] - MIDNIGHT for d in found.differences}) == [901, 2370]
+
+
 # --------------------------------------------------------------------------------------------- the command
 
 
@@ -272,9 +408,13 @@ def command(folder: Path) -> list[str]:
 def test_the_command_says_that_all_are_identical(ewmalab, lived):
     result = ewmalab(*command(lived / "archived"))
     assert result.code == 0
-    assert "11 answers made again: 11 identical, bit for bit" in result.out
+    assert "11 answers reproduced: 11 identical, bit for bit" in result.out
+    assert "a backtest of the same prompts: 5 of 11 have the paths that were sent" in result.out
+    assert "1 were answered before a bar that was closed had arrived" in result.out
+    assert "5 rested on bars that were revised or completed since" in result.out
     machine = ewmalab(*command(lived / "archived"), "--json")
-    assert json.loads(machine.out) == {"answers": 11, "identical": 11, "differences": []}
+    backtest = {"same": 5, "late": 1, "amended": 5, "differences": []}
+    assert json.loads(machine.out) == {"answers": 11, "identical": 11, "differences": [], "backtest": backtest}
 
 
 def test_the_command_fails_and_says_which_answer_differs(ewmalab, copy):
@@ -285,8 +425,9 @@ def test_the_command_fails_and_says_which_answer_differs(ewmalab, copy):
     assert "crypto-24h BTC 2026-10-03T04:02:00Z: paths" in result.out
     machine = ewmalab(*command(copy), "--json")
     assert machine.code == 1
-    (row,) = json.loads(machine.out)["differences"]
-    assert row == {"competition": "crypto-24h", "asset": "BTC", "start": "2026-10-03T04:02:00Z", "what": "paths"}
+    told = json.loads(machine.out)
+    row = {"competition": "crypto-24h", "asset": "BTC", "start": "2026-10-03T04:02:00Z", "what": "paths"}
+    assert told["differences"] == told["backtest"]["differences"] == [row]
 
 
 def test_the_command_counts_lines_that_a_crash_cut(ewmalab, copy):

@@ -95,8 +95,9 @@ class Reproducer:
 
     def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
         """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
-        newest = [r["newest"] for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
-        first, last = min(newest) // DAY * DAY - _MAX_WARMUP, max(newest) + MINUTE
+        mine = [r for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
+        first = min(r["newest"] for r in mine) // DAY * DAY - _MAX_WARMUP
+        last = max(max(r["newest"] + MINUTE, r["request_time"]) for r in mine)
         cache = open_cache(self.settings.values.data.cache_dir)
         missing = cache.missing(feed, asset, first, last)
         parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
