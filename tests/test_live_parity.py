@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import live_rig
 import numpy as np
 import orjson
 import pytest
-from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig
+from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig, until
 
 from ewmalab.live.audit.answer_log import AMENDMENTS, LiveLog, read_kept_paths
 from ewmalab.live.audit.parity import Rebuilder, check_parity
@@ -40,9 +39,9 @@ class Unsettled:
     def between(self, start: int, end: int) -> Bars:
         bars, now = self.final.between(start, end), self.now() - NOW
         factor = np.ones(len(bars))
-        for label, changed, until in ((REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500),
+        for label, changed, revised in ((REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500),
                                       (TAIL, 1.0005, 1600)):  # fmt: skip
-            factor[bars.timestamp == label] = changed if now < until else factor[bars.timestamp == label]
+            factor[bars.timestamp == label] = changed if now < revised else factor[bars.timestamp == label]
         columns = bars.columns() | {name: getattr(bars, name) * factor for name in COLUMNS[1:]}
         keep = (bars.timestamp != LATE) | (now >= 500)
         return Bars.from_columns({name: column[keep] for name, column in columns.items()})
@@ -53,19 +52,13 @@ def advance(running: Rig, seconds: int) -> None:
     running.clock.set(START + seconds)  # type: ignore[attr-defined]
     running.updater.update(START + seconds)
     wanted = running.updater.followers["BTC"].generation
-    until = time.monotonic() + 20
-    while running.miner.answerer.known["BTC"].saved.generation != wanted:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    assert until(lambda: running.miner.answerer.known["BTC"].saved.generation == wanted)
 
 
 def copied(running: Rig, to: Path, answers: int) -> None:
     """Keep a copy of all folders once so many answers are logged."""
-    until = time.monotonic() + 20
-    while sum(len(path.read_bytes().splitlines()) for path in (running.folder / "log").glob("*.jsonl")
-              if path.name != AMENDMENTS) < answers:  # fmt: skip
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    logged = (running.folder / "log").glob
+    assert until(lambda: sum(len(path.read_bytes().splitlines()) for path in logged("answers-*.jsonl")) >= answers)
     shutil.copytree(running.folder, to)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from live_rig import START, SettableClock, Simulated, live_settings, rig
+from live_rig import PATIENCE, START, SettableClock, Simulated, live_settings, rig, until
 
 from ewmalab.forecast.seasonal_har.artifact import read_artifact
 from ewmalab.live.audit.answer_log import LiveLog
@@ -129,13 +129,14 @@ def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: E
     assert with_newest_fit(short) is short
 
 
-def test_it_ends_soon_when_told_to(settings: LoadedSettings, stop: Event) -> None:
+def test_it_ends_when_told_to_and_leaves_a_fit_unfinished(settings: LoadedSettings, stop: Event) -> None:
     thread = Thread(target=refitter(settings, START).run, args=(stop,), daemon=True)
     thread.start()
-    time.sleep(0.3)
+    assert until(lambda: bool(multiprocessing.active_children()))
     stop.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
+    assert read_note(settings.values.live.state_dir) is None
 
 
 def test_answers_before_and_after_a_fit_can_be_made_again(tmp_path: Path) -> None:
@@ -146,14 +147,13 @@ def test_answers_before_and_after_a_fit_can_be_made_again(tmp_path: Path) -> Non
         assert running.prober().ask(running.prompt(minutes=2)).accepted
         fill(given)
         refit_now(given, {"BTC": FEED}, MIDNIGHT)
-        deadline = time.monotonic() + 20
-        while not running.miner.settings.values.seasonal_har.artifact and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert until(lambda: bool(running.miner.settings.values.seasonal_har.artifact))
         assert running.prober().ask(running.prompt(minutes=3)).accepted
         after = Updater.of(with_newest_fit(given), running.clock, {"BTC": running.updater.followers["BTC"].feed})
         after.restore()
         after.update(int(running.clock.now()))
-        time.sleep(2.5)  # the miner takes up the state of the fitted forecaster
+        generation = after.followers["BTC"].generation  # the state of the fitted forecaster
+        assert until(lambda: running.miner.answerer.known["BTC"].saved.generation == generation)
         assert running.prober().ask(running.prompt(minutes=4)).accepted
         log = LiveLog.read(Path(given.values.live.log_dir))
         unfitted, fitted, followed = (log.settings(record["settings"]) for record in log.answers)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import orjson
 import pytest
 from live_rig import SettableClock, live_settings, until
+from patience import Patience
 
 from ewmalab.errors import ConfigError, StateError
 from ewmalab.forecast.model import Model
@@ -157,12 +158,17 @@ class Bench:
         self.settings = self.settings.with_flags({key.replace("__", "."): value for key, value in flags.items()})
         self._patch.setitem(LIVE_HTTP, "sleep", self._sleep)
         self._patch.setitem(LIVE_HTTP, "monotonic", lambda: self._steady)
+        self._patch.setitem(LIVE_HTTP, "timeout", Patience.of(self._hangs, 0.5))
         self.updater = Updater.of(self.settings, self.ours)
         self._held.enter_context(self.updater.store.writing())
         for follower in self.updater.followers.values():
             self._held.callback(follower.feed.close)  # type: ignore[attr-defined]
         self.updater.restore()
         return self
+
+    def _hangs(self) -> bool:
+        planned = [fault for plan in self.server.planned.values() for fault in plan]
+        return fs.HANG in [*self.server.broken.values(), *planned]
 
     def _sleep(self, seconds: float) -> None:
         self._steady += seconds
