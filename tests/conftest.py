@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# The first example may compile a kernel: a deadline would only measure that.
-settings.register_profile("ewmalab", settings.default, deadline=None)
+# Examples are the same in every run (look for others with `--hypothesis-profile default`), and nobody takes their time:
+# the first may compile a kernel, and the machine may be busy.
+settings.register_profile(
+    "ewmalab", settings.default, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("ewmalab")
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"

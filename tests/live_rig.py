@@ -31,6 +31,9 @@ from ewmalab.times import DAY, parse_time
 START = parse_time("2026-10-03T04:00:30")
 """Market time at which rigs begin: the newest rules hold."""
 
+PATIENCE = 300.0
+"""Seconds until a test fails that waits for something: no property, but more than a busy machine needs to compile."""
+
 MINER = sp_core.Keypair.create_from_uri("//Miner")
 VALIDATOR = sp_core.Keypair.create_from_uri("//Validator")
 STRANGER = sp_core.Keypair.create_from_uri("//Stranger")
@@ -145,9 +148,8 @@ def rig(
             for thread in threads:
                 thread.start()
             try:
-                assert ready.wait(60)
-                while not miner.directory.neurons():
-                    time.sleep(0.01)
+                assert ready.wait(PATIENCE)
+                assert until(lambda: bool(miner.directory.neurons()))
                 yield Rig(feed, updater, miner, clock, folder)
             finally:
                 miner.stop.set()
@@ -156,8 +158,8 @@ def rig(
                     thread.join()
 
 
-def until(true: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Tell whether something comes true in time."""
+def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Wait until something comes true; a test that fails tells so in the end."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:

@@ -810,13 +810,16 @@ def test_set_aside_never_overwrites(full):
 
 
 SHARED = market(11, DAYS[0], 3 * 1440)
+PATIENCE = 300.0  # seconds until a test fails that waits for another process
 
 
-def write_hours(root: str, hours: list[int], ready: Any) -> None:
-    """Write these hours of three days at once, hour by hour."""
+def write_hours(root: str, hours: list[int], ready: Any, read: Any) -> None:
+    """Write these hours of three days at once, hour by hour; after every third wait for the reader to look."""
     cache = Cache(Path(root))
-    ready.wait(60)
-    for hour in hours:
+    ready.wait(PATIENCE)
+    for i, hour in enumerate(hours):
+        if i % 3 == 2:
+            assert read.acquire(timeout=PATIENCE)
         ranges = [(d + 3600 * hour, d + 3600 * (hour + 1)) for d in DAYS[:3]]
         put(
             cache,
@@ -835,11 +838,12 @@ def check_two_writers(root: Path, rounds: int) -> None:
         ready = context.Barrier(3)
         # The hours 6 to 17 are written by both.
         shares = ([h for h in order if h < 18], [h for h in order[::-1] if h >= 6])
-        writers = [context.Process(target=write_hours, args=(str(cache.root), share, ready)) for share in shares]
+        read = context.Semaphore(0)
+        writers = [context.Process(target=write_hours, args=(str(cache.root), share, ready, read)) for share in shares]
         for writer in writers:
             writer.start()
-        ready.wait(60)
-        deadline = time.monotonic() + 60
+        ready.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
         while any(writer.is_alive() for writer in writers) and time.monotonic() < deadline:
             got = cache.read(*KEY, DAYS[0], DAYS[3])
             hours = union((int(t) - int(t) % 3600, int(t) - int(t) % 3600 + 3600) for t in got.timestamp)
@@ -849,8 +853,9 @@ def check_two_writers(root: Path, rounds: int) -> None:
                 assert not [f for f in cache.verify() if f.problem]
             reads += 1
             seen_between += 0 < len(got) < len(SHARED)
+            read.release()
         for writer in writers:
-            writer.join(60)
+            writer.join(PATIENCE)
             assert writer.exitcode == 0
         assert same(cache.read(*KEY, DAYS[0], DAYS[3]), SHARED)
         assert cache.missing(*KEY, DAYS[0], DAYS[3]) == []

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import Patience
 
 from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
 from ewmalab.market.bars import Bars
@@ -308,7 +309,7 @@ CAUSES = {
     "500": "HTTP 500",
     "502 with a page": "HTTP 502",
     "503": "HTTP 503",
-    "hang": "no answer within 0.12 s",
+    "hang": "no answer within 0.25 s",
     "reset": "ConnectionResetError",
     "reset in the body": "broke off after .*ConnectionResetError",
     "truncated": "broke off after .*IncompleteRead",
@@ -321,15 +322,15 @@ CAUSES = {
 }
 
 
-def patience(what: str) -> tuple[float, float]:
-    return (5, 0.12) if what == "hang" else (5, 20)  # short only where the test would wait for it
+def patience(server: fs.FeedServer) -> Patience:
+    return Patience.of(lambda: (server._plan[0] if server._plan else server.always) is fs.HANG)
 
 
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("what", TRANSIENT)
 def test_three_faults_then_success(name, what, make, server, clock):
     server.plan(*[TRANSIENT[what]] * 3)
-    assert same(get(make(name, timeout=patience(what))), expected())
+    assert same(get(make(name, timeout=patience(server))), expected())
     assert len(server.seen) == 4
     assert clock.slept == [0.5, 1.0, 2.0]
     assert all(seen == server.seen[0] for seen in server.seen)
@@ -340,7 +341,7 @@ def test_three_faults_then_success(name, what, make, server, clock):
 def test_only_faults_end_after_exactly_the_attempts(name, what, make, server, clock):
     server.always = TRANSIENT[what]
     with pytest.raises(FeedUnavailable, match=CAUSES[what]) as caught:
-        get(make(name, timeout=patience(what), attempts=3))
+        get(make(name, timeout=patience(server), attempts=3))
     assert len(server.seen) == 3
     assert clock.slept == [0.5, 1.0]
     text = str(caught.value)
@@ -635,7 +636,7 @@ ANY_FAULT = TRANSIENT | {
 @pytest.mark.parametrize("what", ANY_FAULT)
 def test_the_key_never_shows(what, make, server):
     server.always = ANY_FAULT[what]
-    feed = make("pyth", api_key=KEY, timeout=patience(what), attempts=2)
+    feed = make("pyth", api_key=KEY, timeout=patience(server), attempts=2)
     with pytest.raises(FeedError) as caught:
         get(feed)
     assert server.seen[0].headers["Authorization"] == f"Bearer {KEY}"

@@ -47,7 +47,7 @@ def test_a_real_dendrite_accepts_an_answer_of_every_competition(interop, tmp_pat
         command += [MINER.ss58_address, MNEMONIC]
         quiet = {**os.environ, "BT_NO_PARSE_CLI_ARGS": "1"}
         done = subprocess.run(
-            command, input=sent, capture_output=True, text=True, timeout=120, check=True, env=quiet
+            command, input=sent, capture_output=True, text=True, timeout=600, check=True, env=quiet
         )  # fmt: skip
     ready, *replies = map(json.loads, done.stdout.splitlines())
     assert ready["ready"].startswith("10.")

@@ -78,7 +78,7 @@ def command(*arguments: str, cache: Path) -> subprocess.Popen[bytes]:
 
 def run(*arguments: str, cache: Path) -> None:
     process = command(*arguments, cache=cache)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors.decode()
 
 
@@ -170,7 +170,7 @@ def check_kills(
                 for path in cache.root.glob("pyth/*/1m/*.*"):
                     path.unlink()
     process = start(target)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 0
     assert leftovers(cache.root) == []
     assert check(cache, versions) == {str(target)}

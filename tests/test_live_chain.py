@@ -7,7 +7,6 @@ import ipaddress
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ import orjson
 import pytest
 from bittensor import sp_core
 from bittensor.result import ChainError as NoSymbols
-from live_rig import MINER, STRANGER, VALIDATOR
+from live_rig import MINER, PATIENCE, STRANGER, VALIDATOR, until
 from websockets.sync.server import serve
 
 from ewmalab.errors import ChainError, ConfigError
@@ -146,15 +145,14 @@ def test_any_failure_of_the_client_is_a_chain_error() -> None:
     assert substrate.open == 0
 
 
-def test_unreachable_endpoint_is_a_chain_error_within_seconds() -> None:
-    began = time.monotonic()
+def test_unreachable_endpoint_is_a_chain_error_at_once() -> None:
+    """Other words would tell that the patience with a chain had run out."""
     for ask in (
         BittensorChain(REFUSED, NETUID).neurons,
         lambda: BittensorChain(REFUSED, NETUID, bt.Wallet()).announce("203.0.113.7", 8091),
     ):
         with pytest.raises(ChainError, match=r"ws://127.0.0.1:1 cannot be asked: RpcConnectionError"):
             ask()
-    assert time.monotonic() - began < 15  # measured: 0.4 s each
 
 
 def test_network_that_is_no_address_is_a_chain_error() -> None:
@@ -164,11 +162,8 @@ def test_network_that_is_no_address_is_a_chain_error() -> None:
 
 @pytest.mark.slow
 def test_endpoint_that_never_shakes_hands_is_a_chain_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        began = time.monotonic()
-        with pytest.raises(ChainError, match="handshake"):
-            BittensorChain(f"ws://127.0.0.1:{server.getsockname()[1]}", NETUID).neurons()
-        assert time.monotonic() - began < 30  # measured: 10.4 s
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ChainError, match="handshake"):
+        BittensorChain(f"ws://127.0.0.1:{server.getsockname()[1]}", NETUID).neurons()
 
 
 @pytest.mark.slow  # leaves bittensor's loop behind, which nobody closes
@@ -187,7 +182,7 @@ def test_endpoint_that_takes_questions_and_never_answers_is_a_chain_error(monkey
         serving.start()
         asking = threading.Thread(target=ask, args=(f"ws://127.0.0.1:{server.socket.getsockname()[1]}",), daemon=True)
         asking.start()
-        asking.join(30)
+        asking.join(PATIENCE)
         bounded = not asking.is_alive()
         server.shutdown()
     serving.join()
@@ -519,9 +514,7 @@ def test_watched_list_stays_while_the_chain_is_away_and_a_stop_ends_the_watch(
 ) -> None:
     (tmp_path / "list").write_text("203.0.113.1\n")
     chained(None, stop=True)
-    began = time.monotonic()
-    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))
-    assert time.monotonic() - began < 10
+    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))  # asks no second time
     assert result.code == 0
     assert "the list stays as it is" in result.err
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
@@ -531,10 +524,14 @@ def test_stop_ends_a_watch_that_waits_for_its_next_look(
     chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path
 ) -> None:
     chained([validator("203.0.113.1")])
-    timer = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
-    timer.start()
-    began = time.monotonic()
-    assert ewmalab("live", "allowlist", "--watch", "--every", "1h", "-o", str(tmp_path / "list")).code == 0
-    timer.join()
-    assert time.monotonic() - began < 10
+    path, main = tmp_path / "list", threading.main_thread().ident or 0
+
+    def stop_it() -> None:
+        if until(path.exists):  # from then on it waits
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_it)
+    stopper.start()
+    assert ewmalab("live", "allowlist", "--watch", "--every", "1h", "-o", str(path)).code == 0
+    stopper.join()
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"

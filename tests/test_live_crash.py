@@ -510,7 +510,7 @@ def kill_often(root: Path, kills: int, seed: int) -> dict[str, int]:
         try:
             window = 0.012
             if rng.random() < 0.8:
-                assert select.select([pipe], [], [], 60)[0], "nothing was saved"
+                assert select.select([pipe], [], [], 300)[0], "nothing was saved"
                 window = 0.008
             until = time.perf_counter() + float(rng.random()) * window
             while time.perf_counter() < until:

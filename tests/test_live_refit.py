@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -12,7 +12,7 @@ import har
 import mean_move
 import numpy as np
 import pytest
-from live_rig import START, SettableClock, Simulated, live_settings, rig, until
+from live_rig import PATIENCE, START, SettableClock, Simulated, live_settings, rig, until
 from mean_move import FITTED
 
 from ewmalab.errors import ForecasterError
@@ -187,13 +187,14 @@ def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: E
     assert with_newest_fit(short) is short
 
 
-def test_it_ends_soon_when_told_to(settings: LoadedSettings, stop: Event) -> None:
+def test_it_ends_when_told_to_and_leaves_a_fit_unfinished(settings: LoadedSettings, stop: Event) -> None:
     thread = Thread(target=refitter(settings, START).run, args=(stop,), daemon=True)
     thread.start()
-    time.sleep(0.3)
+    assert until(lambda: bool(multiprocessing.active_children()))
     stop.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
+    assert read_note(settings.values.live.state_dir) is None
 
 
 @pytest.mark.parametrize("forecaster", ["seasonal-har", FITTED])

@@ -15,7 +15,8 @@ import faulty_feed as fs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_rig import SettableClock, live_settings, patch_live_http, until
+from live_rig import PATIENCE, SettableClock, live_settings, patch_live_http, until
+from patience import Patience
 
 from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
@@ -233,7 +234,7 @@ def test_a_source_that_does_not_answer_delays_no_other_nor_the_end(make: Make):
     held, stop = Event(), Event()
 
     def late() -> dict[str, tuple[float, None]]:
-        held.wait(30)
+        held.wait(PATIENCE)
         return {}
 
     slow = SpotSource("slow", ("XAU",), late)
@@ -255,15 +256,15 @@ def test_at_the_end_it_is_no_news_that_nobody_answers(caplog: pytest.LogCaptureF
 
     def gone() -> dict[str, tuple[float, None]]:
         asked.set()
-        stop.wait(30)
+        stop.wait(PATIENCE)
         raise FeedError("gone")
 
     spots, before = Spots([SpotSource("gone", ("BTC",), gone)], Clock()), set(threading.enumerate())
     spots.follow(60, stop)
-    assert asked.wait(30)
+    assert asked.wait(PATIENCE)
     (mine,) = set(threading.enumerate()) - before
     stop.set()
-    mine.join(30)
+    mine.join(PATIENCE)
     assert not mine.is_alive()
     assert spots.errors["gone"] == 0
     assert not caplog.records
@@ -339,8 +340,7 @@ SHAPES = {
 @pytest.mark.parametrize("source", FEEDS)
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_fault_leaves_the_last_price_and_is_counted(what, source, make, server, clock, caplog, monkeypatch):
-    if what == "hang":  # short only where the test would wait for it
-        patch_live_http(monkeypatch, timeout=(3, 0.25))
+    patch_live_http(monkeypatch, timeout=Patience.of(lambda: server.always is fs.HANG))
     spots = one(make, source)
     spots.refresh()
     before = every(spots, source)

@@ -22,6 +22,7 @@ import orjson
 import pytest
 from live_rig import SettableClock, live_settings, patch_live_http, until
 from mean_move import WIDE
+from patience import Patience
 
 from ewmalab.errors import ConfigError, StateError
 from ewmalab.forecast.model import DEFAULT_WARMUP, Model
@@ -157,13 +158,22 @@ class Bench:
     def start(self, **flags: Any) -> Bench:
         """Begin as a new process does, with changed settings if there are any."""
         self.settings = self.settings.with_flags({key.replace("__", "."): value for key, value in flags.items()})
-        patch_live_http(self._patch, sleep=self._sleep, monotonic=lambda: self._steady)
+        patch_live_http(
+            self._patch,
+            sleep=self._sleep,
+            monotonic=lambda: self._steady,
+            timeout=Patience.of(self._hangs, 0.5),
+        )
         self.updater = Updater.of(self.settings, self.ours)
         self._held.enter_context(self.updater.store.writing())
         for follower in self.updater.followers.values():
             self._held.callback(follower.feed.close)  # type: ignore[attr-defined]
         self.updater.restore()
         return self
+
+    def _hangs(self) -> bool:
+        planned = [fault for plan in self.server.planned.values() for fault in plan]
+        return fs.HANG in [*self.server.broken.values(), *planned]
 
     def _sleep(self, seconds: float) -> None:
         self._steady += seconds

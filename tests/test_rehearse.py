@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from live_rig import until
 from typer.testing import CliRunner
 
 import ewmalab as ew
@@ -28,7 +29,9 @@ def test_a_rehearsal_is_answered_made_again_and_scored(tmp_path: Path) -> None:
     assert list(done.record.scores) == ["ewma@seed", "random-walk", "ewma"]
     assert done.record.synthetic
     assert done.log_dir == tmp_path / "log"
-    assert threading.active_count() <= before + 3  # what is left are spot sources that wait for their next turn
+    assert until(
+        lambda: threading.active_count() <= before + 3
+    )  # what is left are spot sources that wait for their next turn
 
 
 def test_an_answer_of_other_bits_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

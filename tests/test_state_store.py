@@ -33,7 +33,7 @@ from ewmalab.market.quality import COLUMNS
 ASSET = "BTC"
 DIGEST = "5e" * 32
 SPAWN = mp.get_context("spawn")
-PATIENCE = 60.0  # seconds that a race waits for a contestant
+PATIENCE = 300.0  # seconds that a race waits for a contestant
 
 
 def made(generation: int = 1, *, asset: str = ASSET, count: int = 40, **changes: Any) -> AssetState:

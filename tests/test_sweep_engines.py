@@ -195,12 +195,12 @@ def cluster(workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes], list[s
         # Without its nanny the process that is killed is the worker itself, and nobody starts it again.
         worker = ("worker", address, "--host", host, "--nthreads", "1", "--no-nanny", "--no-dashboard")
         processes = [stack.enter_context(started(*worker)) for _ in range(workers)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 with Client(address, timeout="2s", set_as_default=False) as client:
                     if workers:
-                        client.wait_for_workers(workers, timeout=20)
+                        client.wait_for_workers(workers, timeout=300)
                     break
             except OSError:  # not up yet
                 time.sleep(0.2)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
     newer[newer.index("1h")] = "crypto-1h"
     for number, arguments in enumerate((older, newer)):
         with pytest.MonkeyPatch.context() as patch:
-            interrupted(patch, "api.judge_sweep")
+            interrupted(patch, "sweep.judge_sweep")
             code, out, error = ewmalab(*arguments, *there)
         assert (code, out) == (130, "")
         assert "finished trials are kept: `ewmalab sweep --resume` goes on" in error
@@ -261,7 +261,7 @@ def test_a_sweep_stopped_while_its_experiment_is_written_can_be_resumed(
 ) -> None:
     there = where(cache_dir, tmp_path / "e")
     with monkeypatch.context() as patch:
-        interrupted(patch, "api.save_experiment")
+        interrupted(patch, "sweep.save_experiment")
         assert ewmalab(*SHORT, *there)[0] == 130
     code, out, error = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, error
@@ -284,7 +284,7 @@ def test_resume_keeps_to_the_prompts_it_began_with_also_where_newer_bars_came_si
     there = where(tmp_path / "c", tmp_path / "e")
     fetched(START + 2 * DAY)
     with monkeypatch.context() as patch:
-        interrupted(patch, "api.judge_sweep")
+        interrupted(patch, "sweep.judge_sweep")
         assert ewmalab(*arguments, *there)[0] == 130
     uninterrupted = json.loads(ewmalab(*arguments, *where(tmp_path / "c", tmp_path / "straight"))[1])
     fetched(end)
@@ -297,7 +297,7 @@ def test_no_secret_is_written_to_go_on_later(
     ewmalab: Run, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "sk-do-not-write-me"
-    interrupted(monkeypatch, "api.judge_sweep")
+    interrupted(monkeypatch, "sweep.judge_sweep")
     code, _, error = ewmalab(*SHORT, *where(cache_dir, tmp_path / "e"), "--set", f"feeds.pyth.api_key={secret}")
     assert (code, len(left(tmp_path / "e"))) == (130, 1)
     assert secret not in error
@@ -308,59 +308,137 @@ def test_no_secret_is_written_to_go_on_later(
 # ------------------------------------------------------------------------------------------------------- kills
 
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-LONG = [*SWEEP, "--days", "1", "--simulations", "300", "--exact", "--replicates", "2", "--json"]
-TRIALS = 2 * 11  # ten half-lives of the default grid, and the configured one
+SCALES = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5]
+LONG = [
+    "sweep", "-f", "held:Held", "--param", "plugin.scale", "--values", ",".join(map(str, SCALES)), "--set",
+    "plugin.scale=1.0", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h", "--start", "2026-01-15",
+    "--days", "0.25", "--simulations", "50", "--replicates", "2", "--json",
+]  # fmt: skip
+TRIALS = 2 * len(SCALES)
+
+PLUGIN = """
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ewmalab.sweeps.engines import MIN_SECONDS
+
+GATE = Path(__file__).with_name("gate")  # how many trials pass while it is there
+ARRIVED = Path(__file__).with_name("arrived")  # the first trial that waits before the gate makes it
+if GATE.exists():
+    MIN_SECONDS["threads"] = 0.0  # every trial is a task of its own
+lock, begun = threading.Lock(), 0
 
 
-def command(*arguments: str, folder: Path) -> subprocess.Popen[bytes]:
+class Held:
+    def __init__(self, asset, scale):
+        self.scale, self.counted = scale, False
+
+    def initial_state(self):
+        return 0
+
+    def update(self, state, bars):
+        return state + len(bars)
+
+    def simulate(self, state, prompt, stream):
+        global begun
+        if not self.counted:  # every trial makes a forecaster of its own
+            with lock:
+                begun += 1
+                self.counted, number = True, begun
+            while GATE.exists() and number > int(GATE.read_text()):
+                ARRIVED.touch()
+                time.sleep(0.005)
+        steps = stream.generator().standard_normal((prompt.steps, prompt.num_simulations))
+        paths = np.zeros((prompt.steps + 1, prompt.num_simulations), np.float32)
+        np.cumsum(1e-4 * self.scale * steps, axis=0, out=paths[1:])
+        return paths
+
+    def dump_state(self, state):
+        return {"version": 1, "bars": state}
+
+    def load_state(self, data):
+        return data["bars"]
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A folder with a plug-in whose trials wait at a gate; what an uninterrupted run says, and how long it takes."""
+
+    folder: Path
+    result: str
+    seconds: float
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "gate"
+
+    @property
+    def arrived(self) -> Path:
+        return self.folder / "arrived"
+
+    def lets_pass(self, trials: int) -> None:
+        """Let the next command do so many trials, and hold the others."""
+        self.arrived.unlink(missing_ok=True)
+        self.gate.write_text(str(trials))
+
+
+@pytest.fixture(scope="module")
+def whole(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Held:
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "held.py").write_text(PLUGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        settings = loaded(cache_dir, tmp_path_factory.mktemp("whole")).with_flags({"plugin.scale": 1.0})
+        began = time.monotonic()
+        result = sweep(
+            settings, {"plugin.scale": [str(scale) for scale in SCALES]}, now=NOW, forecaster="held:Held", start=START,
+            days=0.25, num_simulations=50, replicates=2, assets=["BTC"], competitions=["1h"],
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+    assert result.sweep.trials == TRIALS
+    return Held(folder, result.digest(), seconds)
+
+
+@pytest.fixture
+def held(whole: Held, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """The gate is open before and after each test."""
+    monkeypatch.syspath_prepend(whole.folder)
+    whole.gate.unlink(missing_ok=True)
+    yield whole
+    whole.gate.unlink(missing_ok=True)
+
+
+def command(*arguments: str, held: Held, folder: Path) -> subprocess.Popen[bytes]:
     """Start the command line in a process of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("EWMALAB__") and k != "PYTH_API_KEY"}
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), str(held.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "ewmalab", *arguments], cwd=folder, env={**clean, "PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What an uninterrupted run says, and about how long its trials take."""
-
-    result: str
-    seconds: float
-
-
-@pytest.fixture(scope="module")
-def truth(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Truth:
-    settings = loaded(cache_dir, tmp_path_factory.mktemp("whole"))
-    began = time.monotonic()
-    result = sweep(
-        settings, ["half_life_1m"], now=NOW, start=START, days=1.0, num_simulations=300, exact=True, replicates=2,
-        assets=["BTC"], competitions=["1h"],
-    )  # fmt: skip
-    assert result.sweep.trials == TRIALS
-    return Truth(result.digest(), time.monotonic() - began)
-
-
-def await_begin(process: subprocess.Popen[bytes], experiments: Path) -> None:
-    """Wait until a sweep has written down what it is about to do."""
-    deadline = time.monotonic() + 60
-    while not left(experiments) and process.poll() is None:
+def await_that(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
+    """Wait until something holds, or the process has ended."""
+    deadline = time.monotonic() + 300
+    while not holds() and process.poll() is None:
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
-def await_trials(process: subprocess.Popen[bytes], experiments: Path, more_than: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(trial_files(experiments)) <= more_than and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+def await_gate(process: subprocess.Popen[bytes], experiments: Path, held: Held, trials: int) -> None:
+    """Wait until a trial is held and those before it are kept."""
+    await_that(process, lambda: held.arrived.exists() and len(trial_files(experiments)) == trials)
 
 
-def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, truth: Truth, *, seed: int, anytime: float) -> int:
+def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, held: Held, *, seed: int, anytime: float) -> int:
     """Kill sweeps and their resumptions up to three times each; return how many hits were in mid-run.
 
-    A share `anytime` of them at a random moment, the others after a random number of trials.
+    A share `anytime` of them at a random moment, the others while a trial of random number is held.
     """
     rng = np.random.default_rng(seed)
     hits = halfway = done = ended = 0
@@ -372,25 +450,29 @@ def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, truth: Trut
         arguments = LONG
         for _ in range(min(int(rng.integers(1, 4)), kills - done)):
             known = len(trial_files(experiments))
-            process = command(*arguments, *there, folder=folder)
+            at_random = rng.random() < anytime  # perhaps before the first trial, perhaps after the last
+            passing = TRIALS if at_random else int(rng.integers(1, max(2, (TRIALS - known) // 2)))
+            held.lets_pass(passing)
+            process = command(*arguments, *there, held=held, folder=folder)
             try:
-                if rng.random() < anytime:  # perhaps before the first trial, perhaps after the last
-                    await_begin(process, experiments)
-                    time.sleep(float(rng.random()) * 2 * truth.seconds)
+                if at_random:
+                    await_that(process, lambda folder=experiments: bool(left(folder)))
+                    time.sleep(float(rng.random()) * 2 * held.seconds)
                 else:
-                    await_trials(process, experiments, int(rng.integers(known, max(known, TRIALS - 6) + 1)))
+                    await_gate(process, experiments, held, known + passing)
             finally:
                 process.kill()  # by its own id
                 out, error = process.communicate()
             if process.returncode == 0:  # it ended before the kill
+                assert at_random
                 ended += 1
-                assert json.loads(out)["result"] == truth.result
+                assert json.loads(out)["result"] == held.result
                 break
             assert process.returncode == -signal.SIGKILL, error.decode()
             done += 1
             if not left(experiments):  # all was written, and only the last words were missing
                 (saved,) = list_experiments(experiments)
-                assert saved.manifest["notes"]["digest"] == truth.result
+                assert saved.manifest["notes"]["digest"] == held.result
                 ended += 1
                 break
             kept = len(trial_files(experiments))
@@ -399,10 +481,11 @@ def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, truth: Trut
             arguments = ["sweep", "--resume", "--json"]
         else:
             kept = len(trial_files(experiments))
+            held.gate.unlink()
             code, output, messages = ewmalab(*arguments, *there)
             assert code == 0, messages
             found = json.loads(output)
-            assert found["result"] == truth.result
+            assert found["result"] == held.result
             assert (found["reused"], found["trials"]) == (kept, TRIALS)
         assert left(experiments) == []
     print(f"{done} kills: {hits} in mid-run, {halfway} after trials of their own; {ended} runs ended before theirs")
@@ -411,43 +494,40 @@ def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, truth: Trut
 
 @needs_kill
 def test_a_sweep_killed_at_random_goes_on_to_the_same_result(
-    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, held: Held
 ) -> None:
-    assert check_kills(2, ewmalab, cache_dir, tmp_path, truth, seed=3, anytime=0.0) > 0
+    assert check_kills(2, ewmalab, cache_dir, tmp_path, held, seed=3, anytime=0.0) == 2
 
 
 @needs_kill
 @pytest.mark.slow
 def test_a_sweep_killed_fifty_times_goes_on_to_the_same_result(
-    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, held: Held
 ) -> None:
-    assert check_kills(50, ewmalab, cache_dir, tmp_path, truth, seed=4, anytime=0.25) >= 25
+    assert check_kills(50, ewmalab, cache_dir, tmp_path, held, seed=4, anytime=0.25) >= 25
 
 
 @needs_kill
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
-    ewmalab: Run, cache_dir: Path, tmp_path: Path, truth: Truth
+    ewmalab: Run, cache_dir: Path, tmp_path: Path, held: Held
 ) -> None:
-    for attempt in range(5):  # on a busy machine it may have ended before the interrupt is sent
-        experiments = tmp_path / f"e{attempt}"
-        there = where(cache_dir, experiments)
-        process = command(*LONG, *there, folder=tmp_path)
-        try:
-            await_trials(process, experiments, 0)
-            process.send_signal(signal.SIGINT)
-            out, error = process.communicate(timeout=60)
-        finally:
-            process.kill()
-        if process.returncode != 0:
-            break
-    kept = len(trial_files(experiments))
+    there = where(cache_dir, tmp_path / "e")
+    held.lets_pass(5)
+    process = command(*LONG, *there, held=held, folder=tmp_path)
+    try:
+        await_gate(process, tmp_path / "e", held, 5)
+        process.send_signal(signal.SIGINT)
+        held.gate.unlink()  # trials that have begun are finished
+        out, error = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert (process.returncode, out) == (130, b"")
     assert error.decode().strip() == "stopped; finished trials are kept: `ewmalab sweep --resume` goes on"
-    assert 0 < kept < TRIALS
+    assert len(trial_files(tmp_path / "e")) == 5
     code, output, messages = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, messages
     found = json.loads(output)
-    assert (found["result"], found["reused"]) == (truth.result, kept)
+    assert (found["result"], found["reused"], found["trials"]) == (held.result, 5, TRIALS)
 
 
 def test_windows_longer_than_the_prompts_are_refused(settings: LoadedSettings) -> None:

@@ -314,9 +314,9 @@ def test_deep_nesting_is_a_type_like_any_other(response_format: str) -> None:
 def test_a_full_answer_is_judged_quickly(response_format: str) -> None:
     rng = np.random.default_rng(0)
     paths = np.round(rng.uniform(2e4, 9e4, size=(1000, 289)), 3).tolist()
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, however busy the machine is
     assert verdict([START, 60, *paths], response_format, points=289, paths=1000) == CORRECT
-    assert time.perf_counter() - started < 2.0  # 0.03 to 0.3 s; the margin is for busy machines
+    assert time.process_time() - started < 20.0  # 0.03 to 0.3 s; a judge that compares all with all takes hours
 
 
 # --------------------------------------------------------------------------------------------- files
