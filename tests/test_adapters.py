@@ -148,6 +148,19 @@ def test_the_same_question_has_the_same_answer_amid_a_gap_of_days(tmp_path):
     assert ask(fresh) == wanted
 
 
+def test_in_a_silence_the_state_ages_as_that_of_a_miner(tmp_path):
+    keep(tmp_path, market().between(FIRST, START - 7200))
+    answers = {}
+    for policy in ("hold", "revert"):
+        flags = {"ewma.gap_policy": policy, "ewma.half_life_5m": "6h"}
+        settings = settings_for(tmp_path, **flags)
+        answers[policy] = ask(Simulations(settings))
+        assert answers[policy] == bare(expected(market().between(FIRST, START - 7200), settings))
+        patient = settings_for(tmp_path, **flags, **{"live.stale_after": "3h"})
+        assert (ask(Simulations(patient)) == answers[policy]) == (policy == "hold")
+    assert answers["hold"] != answers["revert"]
+
+
 @pytest.mark.parametrize("days", [5, 10])
 def test_the_first_answer_rests_on_the_whole_warm_up(filled, days):
     settings = settings_for(filled, **LONG, **{"replay.warmup": f"{days}d"})

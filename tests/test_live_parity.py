@@ -152,7 +152,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The cache also has bars from before the warm-up, and the prices that the answers are scored against.
     first, end = MIDNIGHT - 7 * DAY, MIDNIGHT + 2 * DAY
     Cache(folder / "cache").write(
-        FEED, "BTC", market.between(first, end), [(first, end)], source="test", now=end, synthetic=True, replace=True
+        FEED, "BTC", market.between(first, end), [(first, end)], Provenance("test", end, synthetic=True), replace=True
     )
     return folder
 

@@ -194,7 +194,7 @@ def test_it_ends_when_told_to_and_leaves_a_fit_unfinished(settings: LoadedSettin
     stop.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert read_note(settings.values.live.state_dir) is None
+    assert read_note(settings.values.live.state_dir, settings.values.live.forecaster) is None
 
 
 @pytest.mark.parametrize("forecaster", ["seasonal-har", FITTED])

@@ -804,7 +804,7 @@ def test_a_changed_half_life_is_saved_even_while_the_feed_stands_still(make: Mak
 
 def test_an_unchanged_setting_goes_on_from_the_saved_state_itself(make: Make, monkeypatch):
     bench = make(begun=True)
-    monkeypatch.setattr(Model, "state_of", lambda *_: pytest.fail("made again from the bars"))
+    monkeypatch.setattr(Model, "state_of", lambda *_: pytest.fail("rebuilt from the bars"))
     bench.restart().at(BEGIN + 62)
 
 

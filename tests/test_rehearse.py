@@ -1,37 +1,77 @@
-"""A rehearsal: the whole stack answers every prompt, every answer is made again and scored."""
+"""A rehearsal: the whole stack answers every prompt; every answer is reproduced, by a backtest too, and scored."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
-from live_rig import until
+from replayed import backtest_digests, without_new_beginnings
 from typer.testing import CliRunner
 
 import ewmalab as ew
 from ewmalab.cli import app
+from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.parity import BacktestParity, check_parity
 from ewmalab.live.miner import answers
+from ewmalab.live.rehearsal import rehearse as rehearsal_module
+from ewmalab.live.rehearsal.rehearse import Rehearsal
+from ewmalab.replay.schedule import Scheduled
 from ewmalab.settings import load_settings
+from ewmalab.times import MINUTE
 
 
-def test_a_rehearsal_is_answered_made_again_and_scored(tmp_path: Path) -> None:
-    before = threading.active_count()
-    done = ew.rehearse(
-        "ewma@seed", hours=0.1, speed=120, assets=["BTC"], shadows=["ewma"], folder=tmp_path,
-        settings=load_settings(environ={}),
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """A rehearsal whose prompts arrive late in their minute: the bar before it has long been closed."""
+    plain = rehearsal_module.schedule
+
+    def later(*args: Any, request_lead: int, **options: Any) -> list[Scheduled]:
+        return plain(*args, request_lead=20, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehearsal_module, "schedule", later)
+        threads = threading.active_count()
+        found = ew.rehearse(
+            "ewma@seed", hours=0.1, speed=30, assets=["BTC"], shadows=["ewma"], folder=tmp_path_factory.mktemp("done"),
+            settings=load_settings(environ={}, flags={"ewma.gap_policy": "revert"}),
+        )  # fmt: skip
+    assert threading.active_count() <= threads + 3  # what is left are spot sources that wait for their next turn
+    return found
+
+
+def test_a_rehearsal_is_answered_reproduced_and_scored(done: Rehearsal) -> None:
     assert len(done.replies) >= 6
     assert all(reply.accepted for reply in done.replies)
     assert done.parity.answers == done.parity.identical == len(done.replies)
     assert done.record.settled == len(done.replies)
     assert list(done.record.scores) == ["ewma@seed", "random-walk", "ewma"]
     assert done.record.synthetic
-    assert done.log_dir == tmp_path / "log"
-    assert until(
-        lambda: threading.active_count() <= before + 3
-    )  # what is left are spot sources that wait for their next turn
+    assert done.log_dir == done.settings.values.live.log_dir
+
+
+def on_time(record: dict[str, Any]) -> bool:
+    """Tell whether the miner had the newest bar that was closed at the request."""
+    return bool(record["newest"] == record["request_time"] // MINUTE * MINUTE - MINUTE)
+
+
+def test_answers_and_a_backtest_of_the_same_prompts_have_the_same_paths(done: Rehearsal) -> None:
+    log = LiveLog.read(done.log_dir)
+    same = [record for record in log.answers if on_time(record)]
+    late = len(log.answers) - len(same)
+    assert len(same) > late
+    assert done.parity.backtest == BacktestParity(len(same), late, 0, [])
+    found = backtest_digests(log, done.settings)
+    assert {prompt_of(r): r["paths_sha256"] for r in same}.items() <= found.items()
+
+
+def test_a_backtest_that_warms_up_by_another_rule_is_noticed(done: Rehearsal) -> None:
+    log = LiveLog.read(done.log_dir)
+    found = check_parity(log, done.settings, knowledge=without_new_beginnings(3600)).backtest
+    assert (found.same, found.amended) == (0, 0)
+    assert [d.what for d in found.differences] == ["paths"] * sum(map(on_time, log.answers))
 
 
 def test_an_answer_of_other_bits_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +88,8 @@ def test_an_answer_of_other_bits_is_noticed(tmp_path: Path, monkeypatch: pytest.
         str(tmp_path),
         "--json",
     ]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 1
-    told = orjson.loads(done.stdout)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    told = orjson.loads(result.stdout)
     assert told["answers"]["accepted"] == told["answers"]["prompts"] == told["parity"]["answers"] > 0
     assert told["parity"]["identical"] == 0

@@ -1,4 +1,4 @@
-"""States on disk: ``<state_dir>/<ASSET>.msgpack``, each with the generation before it, whole or not at all."""
+"""States on disk: ``<state_dir>/<ASSET>.msgpack`` and the previous generation of each, written atomically."""
 
 from __future__ import annotations
 
@@ -170,12 +170,12 @@ class StateStore:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the one writer; what killed writers left is swept first.
+        """Acquire the writer lock and delete leftover temporary files.
 
         Raises
         ------
         StateError
-            If another process is it.
+            If another process holds it.
         """
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ class StateStore:
             lock.release()
 
     def save(self, state: AssetState) -> None:
-        """Make a state the newest; once this returns it survives a crash, and until then the one before does.
+        """Save a state as the newest generation: after a crash, either it or the previous one is read.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""From a prompt to the bytes of its answer, and the record that lets anyone make them again."""
+"""From a prompt to the bytes of its answer, and the record from which they can be reproduced."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Rehearsal:
     replies : list of Reply
         Each answer with a validator's verdict under the format rules of every date.
     parity : ParityReport
-        Whether the logged answers could be made again, bit for bit.
+        Whether the logged answers could be reproduced, bit for bit, from the log and by a backtest.
     record : TrackRecord
         How they scored.
     log_dir : Path

@@ -113,7 +113,7 @@ class Follower:
                 return said
             except ForecasterError as error:
                 said.append(f"{self.asset}: {error}")
-        said.append(f"{self.asset}: parameters or code differ from those of the saved state: made again from its bars")
+        said.append(f"{self.asset}: parameters or code differ from those of the saved state: rebuilt from its bars")
         self._running.follow(self.bars)
         self._unsaved = True
         return said
