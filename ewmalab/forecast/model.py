@@ -32,7 +32,7 @@ def origin_of(newest: int, warmup: int) -> int:
 
     Examples
     --------
-    >>> from ewmalab.rulebook import iso, parse_time
+    >>> from ewmalab.times import iso, parse_time
     >>> iso(origin_of(parse_time("2026-01-15T14:00"), 5 * 86_400))
     '2026-01-10T00:00:00Z'
     """

@@ -18,7 +18,7 @@ def boundary(time: int, every: int) -> int:
 
     Examples
     --------
-    >>> from ewmalab.rulebook import iso, parse_time
+    >>> from ewmalab.times import iso, parse_time
     >>> iso(boundary(parse_time("2026-01-15T14:59"), 86_400))
     '2026-01-15T00:00:00Z'
     """
