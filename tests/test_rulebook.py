@@ -519,13 +519,6 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
         RuleChoice.parse(text)
 
 
-def test_a_choice_of_rules_does_not_contradict_itself() -> None:
-    with pytest.raises(RulebookError):
-        RuleChoice("latest", 0)
-    with pytest.raises(RulebookError):
-        RuleChoice("date")
-
-
 # -------------------------------------------------------------------------------------- broken rulebooks
 
 

@@ -320,11 +320,9 @@ class RuleChoice:
 
     Parameters
     ----------
-    kind : {"as-of", "latest", "date"}
-        The rules in force at each prompt's own start time, those after the last known change, or those in
-        force at `date`.
-    date : int, optional
-        For kind ``date``.
+    on : {"as-of", "latest"} or int
+        The rules in force at each prompt's own start time, those after the last known change, or those in force at a
+        time.
 
     Examples
     --------
@@ -332,12 +330,7 @@ class RuleChoice:
     '2026-01-15T00:00:00Z'
     """
 
-    kind: Literal["as-of", "latest", "date"] = "as-of"
-    date: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.kind == "date") != (self.date is not None):
-            raise RulebookError(f"rules of kind {self.kind!r} and date {self.date} contradict each other")
+    on: Literal["as-of", "latest"] | int = "as-of"
 
     @classmethod
     def parse(cls, text: str) -> RuleChoice:
@@ -354,19 +347,19 @@ class RuleChoice:
             case "latest":
                 return cls("latest")
         try:
-            return cls("date", parse_time(text))
+            return cls(parse_time(text))
         except RulebookError as error:
             raise RulebookError(f"rules are 'as-of', 'latest' or a date; {error}") from None
 
     def __str__(self) -> str:
-        return self.kind if self.date is None else iso(self.date)
+        return iso(self.on) if isinstance(self.on, int) else self.on
 
     def at(self, rulebook: Rulebook, start_time: int) -> Rules:
         """Return the rules for a prompt that starts at `start_time`."""
-        if self.kind == "latest":
+        if self.on == "latest":
             return rulebook.eras[-1]
-        return rulebook.at(start_time if self.date is None else self.date)
+        return rulebook.at(start_time if self.on == "as-of" else self.on)
 
     def breakpoints(self, rulebook: Rulebook) -> tuple[int, ...]:
-        """Return the start times at which `at` changes its answer: none unless the kind is ``as-of``."""
-        return rulebook.breakpoints() if self.kind == "as-of" else ()
+        """Return the start times at which `at` changes its answer: none unless the choice is ``as-of``."""
+        return rulebook.breakpoints() if self.on == "as-of" else ()
