@@ -196,14 +196,18 @@ def test_two_spellings_of_a_plug_ins_parameter_are_refused_with_both_sources(tmp
             refused()
 
 
-def test_a_setting_that_one_layer_gives_twice_is_refused(tmp_path: Path) -> None:
+def test_a_dotted_flag_lies_over_a_table_of_flags() -> None:
+    assert loaded({"run": {"seed": 1, "threads": 2}, "run.seed": 3}).values.run.seed == 3
+
+
+def test_a_setting_that_one_layer_gives_in_two_cases_is_refused(tmp_path: Path) -> None:
     for environ in (
         {"EWMALAB__RUN__SEED": "1", "EWMALAB__run__seed": "2"},
         {"EWMALAB__EWMA__NU_1M__BTC": "5", "EWMALAB__EWMA__nu_1m__btc": "6"},
     ):
-        with pytest.raises(ConfigError, match=r"is given twice \(from environment\)"):
+        with pytest.raises(ConfigError, match=r"are one setting \(from environment\)"):
             loaded(environ=environ)
-    with pytest.raises(ConfigError, match=r"EWMA\.nu_1m is given twice \(from .*some\.toml\)"):
+    with pytest.raises(ConfigError, match=r"EWMA\.nu_1m and ewma\.nu_1m are one setting \(from .*some\.toml\)"):
         loaded(file=written(tmp_path, "[ewma]\nnu_1m = 5\n[EWMA]\nnu_1m = 6\n"))
 
 

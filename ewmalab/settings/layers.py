@@ -41,12 +41,13 @@ class Layer:
 
     @classmethod
     def of(cls, name: str, items: Iterable[tuple[Key, Any]]) -> Layer:
-        """Return a layer of keys in any case with their values or tables; no setting may be given twice."""
+        """Return a layer of keys with their values or tables; no setting may be given in two cases."""
         values: dict[Key, Any] = {}
+        written: dict[Key, Key] = {}
         for key, value in (leaf for item in items for leaf in _leaves(*item)):
             spelled = _spell(key)
-            if spelled in values:
-                raise ConfigError(f"{'.'.join(key)} is given twice (from {name})")
+            if written.setdefault(spelled, key) != key:
+                raise ConfigError(f"{'.'.join(key)} and {'.'.join(written[spelled])} are one setting (from {name})")
             values[spelled] = value
         for stem in (key[:i] for key in values for i in range(1, len(key))):
             if stem in values:
