@@ -56,10 +56,10 @@ def iso(when: int) -> str:
 
 
 def day_name(day: int) -> str:
-    """Return the date of a day's first second: 1768435200 -> "2026-01-15"."""
-    return datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d")
+    """Return the date of a time: 1768435200 -> "2026-01-15"."""
+    return iso(day)[:10]
 
 
 def day_start(name: str) -> int:
-    """Return the first second of a date."""
+    """Return the first second of a date; a `ValueError` if the text is none."""
     return int(datetime.strptime(name, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())

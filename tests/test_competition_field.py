@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from ewmalab.analysis import earnings
 from ewmalab.analysis.competition_field import KEY, Board, Field, board_at, moments, standings
-from ewmalab.analysis.earnings import CORRECTION, Estimate, estimate_earnings, missing_effects
+from ewmalab.analysis.earnings import Estimate, emission_factor, estimate_earnings, missing_effects
 from ewmalab.analysis.submissions import find_predictions, prompts_of, read_scores, score_predictions
 from ewmalab.errors import ExperimentError, PredictionError
 from ewmalab.experiments.store import Experiment
@@ -445,7 +445,7 @@ def test_earnings_are_weight_times_emission_times_correction_inside_their_interv
             (e.weight * 1000.0, e.weight_low * 1000.0, e.weight_high * 1000.0)
         )
     assert sum(e.weight for e in found) == pytest.approx(0.25)
-    assert estimates(made)[0].earnings == pytest.approx(found[0].weight * 1000.0 * CORRECTION)
+    assert estimates(made)[0].earnings == pytest.approx(found[0].weight * 1000.0 * 0.69)  # the rulebook's
 
 
 def width(found: list[Estimate]) -> float:
@@ -797,7 +797,7 @@ def data_of(made: Field, named: list[str], **more: Any) -> dict[str, Any]:
     return {
         "when": when, "rules": "as-of", "synthetic": False, "prompts": len(made.crps), "miners": made.miners,
         "named": named, "windows": {"1h": 3.0}, "standings": plain_standings, "missing": [], "emission": None,
-        "unit": "alpha/day", "correction": CORRECTION, "earnings": [], "notes": [],
+        "unit": "alpha/day", "correction": emission_factor(made, when), "earnings": [], "notes": [],
     } | more  # fmt: skip
 
 

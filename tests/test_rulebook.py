@@ -232,6 +232,24 @@ def test_the_response_format_changes_on_2026_07_16() -> None:
     assert formats == ("digits8_text", "float32_8sig")
 
 
+def test_every_format_rule_is_listed_with_its_time(tmp_path: Path) -> None:
+    assert BOOK.response_formats() == {"digits8_text": "until 2026-07-16", "float32_8sig": "since 2026-07-16"}
+    path = tmp_path / "again.toml"
+    third = '\n[[response_format]]\nfrom = 2026-08-01T12:00:00Z\nvalue = "digits8_text"\n'
+    old = '[[response_format]]\nfrom = 2026-07-16\nvalue = "float32_8sig"\n'
+    path.write_text(DEFAULT_PATH.read_text().replace(old, old + "until = 2026-08-01T12:00:00Z\n" + third))
+    assert load_rulebook(path).response_formats()["float32_8sig"] == "since 2026-07-16 until 2026-08-01T12:00:00Z"
+
+
+def test_the_emission_factor_is_noted_as_measured_and_later_as_unknown() -> None:
+    before, at = around("2026-07-23")
+    assert before.emission_factor == at.emission_factor == 0.69
+    (measured,), (unknown,) = ([note for note in rules.notes if "emission" in note] for rules in (before, at))
+    assert "measured 2026-07-04" in measured
+    assert "half of the miners' emission" in measured
+    assert "unknown since 2026-07-23" in unknown
+
+
 @pytest.mark.parametrize(
     ("date", "expected"),
     [
@@ -501,13 +519,6 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
         RuleChoice.parse(text)
 
 
-def test_a_choice_of_rules_does_not_contradict_itself() -> None:
-    with pytest.raises(RulebookError):
-        RuleChoice("latest", 0)
-    with pytest.raises(RulebookError):
-        RuleChoice("date")
-
-
 # -------------------------------------------------------------------------------------- broken rulebooks
 
 
@@ -515,19 +526,19 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
     ("old", "new", "message"),
     [
         pytest.param(
-            'until = 2026-09-01\nname = "p95_fill"',
-            'until = 2026-09-02\nname = "p95_fill"',
+            'until = 2026-09-01\nvalue = "p95_fill"',
+            'until = 2026-09-02\nvalue = "p95_fill"',
             r"transformation\[2\].*overlaps",
             id="overlap",
         ),
         pytest.param(
-            'until = 2026-09-01\nname = "p95_fill"',
-            'until = 2026-08-31\nname = "p95_fill"',
+            'until = 2026-09-01\nvalue = "p95_fill"',
+            'until = 2026-08-31\nvalue = "p95_fill"',
             "transformation.*nothing about 2026-08-31T00:00:00Z to 2026-09-01",
             id="hole",
         ),
         pytest.param(
-            '[[response_format]]\nuntil = 2026-07-16\nname = "digits8_text"\n',
+            '[[response_format]]\nuntil = 2026-07-16\nvalue = "digits8_text"\n',
             "",
             "response_format.*nothing about the time before 2026-07-16",
             id="late-start",
@@ -550,7 +561,7 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
         pytest.param(
             "from = 2025-12-02\nuntil = 2026-06-23\nwindow_days = 3",
             "window_days = 3",
-            "1h.*'from'",
+            r"competition\.1h\.from: field required",
             id="no-start",
         ),
         pytest.param(
@@ -561,12 +572,22 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
         ),
         pytest.param("until = 2026-01-19\n", 'until = "2026-01-19"\n', "unquoted date", id="quoted-date"),
         pytest.param("XRP = 0.00956", "DOGE = 0.00956", r"sigma\[1\].*no asset 'DOGE'", id="sigma-asset"),
-        pytest.param("XRP = 0.00956", "XRP = -0.00956", "sigma.*above 0", id="sigma-negative"),
+        pytest.param(
+            "XRP = 0.00956",
+            "XRP = -0.00956",
+            r"sigma\[1\]\.values\.XRP = -0\.00956: .*greater than 0",
+            id="sigma-negative",
+        ),
         pytest.param('names = ["HYPE"]', 'names = ["DOGE"]', "1h.assets.*no asset 'DOGE'", id="member-asset"),
         pytest.param("HYPE = 60 }", "DOGE = 60 }", "cadence.*no asset 'DOGE'", id="cadence-asset"),
-        pytest.param("HYPE = 60 }", "HYPE = 90 }", "cadence.*whole minutes", id="cadence-seconds"),
-        pytest.param('rule = "1h/first-gap+volatility"', 'rule = "2h"', "no scoring rule '2h'", id="rule"),
-        pytest.param('rule = "1h/first-gap+volatility"', 'rule = "24h"', "another horizon", id="rule-horizon"),
+        pytest.param(
+            "HYPE = 60 }",
+            "HYPE = 90 }",
+            r"horizon\.1h\.cadence\[2\]\.assets\.HYPE = 90: .*multiple of 60",
+            id="cadence-seconds",
+        ),
+        pytest.param('value = "1h/first-gap+volatility"', 'value = "2h"', "no scoring rule '2h'", id="rule"),
+        pytest.param('value = "1h/first-gap+volatility"', 'value = "24h"', "another horizon", id="rule-horizon"),
         pytest.param(
             "scored = [{ from = 2026-07-23, feed",
             "scored = [{ from = 2026-07-24, feed",
@@ -579,19 +600,34 @@ def test_a_choice_of_rules_does_not_contradict_itself() -> None:
             "asset.SP500.*'hyperliquid'",
             id="symbol",
         ),
-        pytest.param("beta = -0.3", "beta = 0.3", "crypto-1h.*'beta' must be below 0", id="beta-sign"),
-        pytest.param("beta = -0.3", "beta = nan", "crypto-1h.*'beta'", id="beta-nan"),
-        pytest.param("beta = -0.3", "beta = true", "crypto-1h.*'beta'", id="beta-type"),
-        pytest.param("beta = -0.3", "", "crypto-1h.*'beta' is missing", id="missing-key"),
-        pytest.param("beta = -0.3", "beta = -0.3\nbeat = 1", "crypto-1h.*'beat'", id="unknown-key"),
-        pytest.param("[netuids]", "[networks]", "'netuids' is missing", id="missing-table"),
+        pytest.param(
+            "beta = -0.3", "beta = 0.3", r"competition\.crypto-1h\.beta = 0\.3: .*less than 0", id="beta-sign"
+        ),
+        pytest.param("beta = -0.3", "beta = nan", r"crypto-1h\.beta = nan: .*(less than 0|finite)", id="beta-nan"),
+        pytest.param("beta = -0.3", "beta = true", r"crypto-1h\.beta = True: .*valid number", id="beta-type"),
+        pytest.param("beta = -0.3", "", r"crypto-1h\.beta: field required", id="missing-key"),
+        pytest.param("beta = -0.3", "beta = -0.3\nbeat = 1", r"crypto-1h\.beat = 1: unknown key", id="unknown-key"),
+        pytest.param("[netuids]", "[networks]", "netuids: field required", id="missing-table"),
         pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "2/3" }]', "more than 1", id="shares-sum"),
         pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "1/0" }]', "fraction", id="share-text"),
         pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "3/2" }]', "above 0", id="share-size"),
         pytest.param('["3hour", 10800]', '["3hour", 10801]', "horizon.24h: 3hour", id="interval-length"),
-        pytest.param('["3hour", 10800]', '["3hour"]', "pairs", id="interval-pair"),
+        pytest.param(
+            '["3hour", 10800]', '["3hour"]', r"horizon\.24h\.intervals\[2\]\[1\]: field required", id="interval-pair"
+        ),
         pytest.param("[900, 0.4375]", "[930, 0.4375]", "volatility", id="volatility-block"),
-        pytest.param('version = "2026.10"', "version 2026", "line 7", id="not-toml"),
+        pytest.param("[900, 0.4375]", "[900, 0]", r"volatility_blocks\[1\]\[1\] = 0: .*greater", id="block-weight"),
+        pytest.param('value = "p95_fill"', 'value = "p95"', r"transformation\[1\]\.value = 'p95'", id="transformation"),
+        pytest.param('value = "float32_8sig"', 'value = "free"', r"response_format\[1\]\.value = 'free'", id="format"),
+        pytest.param("value = 0.69", "value = 0", r"emission_factor\[0\]\.value = 0: .*greater than 0", id="emission"),
+        pytest.param("window_days = 3", "window_days = 3.0", r"window_days = 3\.0: .*valid integer", id="not-whole"),
+        pytest.param("finney = 50", 'finney = "50"', r"netuids\.finney = '50': .*valid integer", id="quoted-number"),
+        pytest.param("sessions = true", "sessions = 1", r"sessions = 1: .*valid boolean", id="number-for-truth"),
+        pytest.param('class = "metal"', 'class = ["metal"]', r"asset\.XAU\.class = \['metal'\]", id="list-for-text"),
+        pytest.param('share = [{ value = "1/2" }]', "share = [5]", r"share\[0\] = 5: must be a table", id="no-table"),
+        pytest.param('aliases = ["1h", "high"]', "aliases = []", r"1h\.aliases = \[\]: .*at least 1", id="no-alias"),
+        pytest.param("from = 2026-09-22,", "from = 2026-09-22T00:00:00.5,", "whole seconds", id="half-second"),
+        pytest.param('version = "2026.10"', "version 2026", "line 8", id="not-toml"),
     ],
 )
 def test_a_rulebook_that_contradicts_itself_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -602,6 +638,24 @@ def test_a_rulebook_that_contradicts_itself_is_refused(old: str, new: str, messa
     with pytest.raises(RulebookError, match=message) as caught:
         load_rulebook(path)
     assert str(path) in str(caught.value)
+
+
+def test_every_fault_of_a_rulebook_gets_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(DEFAULT_PATH.read_text().replace("beta = -0.3", "beta = 0.3\nbeat = 1").replace("= 50", "= 5.5", 1))
+    with pytest.raises(RulebookError) as caught:
+        load_rulebook(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"rulebook {path}: ") for line in lines)
+
+
+def test_a_note_of_a_competition_is_shown_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "noted.toml"
+    old = "[competition.crypto-1h]\n"
+    path.write_text(DEFAULT_PATH.read_text().replace(old, f'{old}note = "inferred from a message"\n'))
+    noted = [rules.on for rules in load_rulebook(path).eras if "inferred from a message" in rules.notes]
+    assert noted == [rules.on for rules in BOOK.eras if "crypto-1h" in rules.competitions]
 
 
 def test_a_rulebook_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -620,7 +674,7 @@ def test_another_rulebook_can_be_loaded(tmp_path: Path) -> None:
 
 def test_entries_that_change_nothing_make_no_breakpoint(tmp_path: Path) -> None:
     path = tmp_path / "split.toml"
-    split = '[[response_format]]\nfrom = 2026-07-16\nuntil = 2026-10-10\nname = "float32_8sig"\n\n'
+    split = '[[response_format]]\nfrom = 2026-07-16\nuntil = 2026-10-10\nvalue = "float32_8sig"\n\n'
     old = "[[response_format]]\nfrom = 2026-07-16\n"
     path.write_text(DEFAULT_PATH.read_text().replace(old, split + old.replace("2026-07-16", "2026-10-10")))
     assert load_rulebook(path).breakpoints() == BOOK.breakpoints()

@@ -222,7 +222,9 @@ def test_an_unknown_asset_is_refused_with_the_known_ones() -> None:
 
 
 def test_an_asset_that_does_not_compete_yet_is_refused_with_a_fix_that_works() -> None:
-    with pytest.raises(RulebookError, match=r"SPYX: in none of the competitions .*--rules 2026-01-20") as caught:
+    with pytest.raises(
+        RulebookError, match=r"SPYX: in none of the competitions .*--rules 2026-01-19T00:00:00Z"
+    ) as caught:
         listed("2026-01-08", assets=["BTC", "SPYX"])
     assert "BTC:" not in str(caught.value)
     assert listed("2026-01-08", 1, "2026-01-20", assets=["BTC", "SPYX"])
@@ -243,6 +245,7 @@ def test_the_fix_that_is_proposed_for_an_absent_asset_works(asset: str) -> None:
             return False
 
     assert any(works(rules) for rules in proposed)
+    assert works(proposed[-1])  # the date on which it joined
 
 
 def test_an_asset_in_another_competition_than_the_wanted_one_is_refused() -> None:

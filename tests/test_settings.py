@@ -20,7 +20,7 @@ from ewmalab.errors import ConfigError
 from ewmalab.replay.backtest import check_settings
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.settings.layers import DEFAULTS, parse_assignments
+from ewmalab.settings.layers import DEFAULTS, parse_assignments, read_settings
 from ewmalab.settings.schema import MASK, asset_parameters, asset_value
 from ewmalab.units import format_duration, parse_duration
 
@@ -139,6 +139,82 @@ def test_keys_of_the_environment_are_case_insensitive(name: str) -> None:
 def test_keys_of_files_are_case_insensitive(tmp_path: Path, text: str) -> None:
     table = loaded(file=written(tmp_path, text)).values.ewma.half_life_1m
     assert (table["BTC"], table["ETH"], table["default"]) == (2700, 1800, 7200)
+
+
+@pytest.mark.parametrize("layer", ["by_file", "by_environment", "by_assignment", "by_preset"])
+def test_a_plug_ins_parameters_keep_their_case_in_every_layer(tmp_path: Path, layer: str) -> None:
+    if layer == "by_file":
+        settings = loaded(file=written(tmp_path, "[Plugin]\nwindowSize = 3\n"))
+    elif layer == "by_environment":
+        settings = loaded(environ={"EWMALAB__PLUGIN__windowSize": "3"})
+    elif layer == "by_assignment":
+        settings = loaded(parse_assignments(["PLUGIN.windowSize=3"]))
+    else:
+        settings = loaded(file=written(tmp_path, "[presets.plugin.Wide]\nwindowSize = 3\n")).with_preset(
+            "plugin", "wide"
+        )
+    assert asset_parameters(settings.values.plugin, "BTC") == {"windowSize": 3}
+    assert read_settings(settings.dump()).values.plugin == {"windowSize": 3}
+    shown = {key: (value, source) for key, value, source in settings.effective()}
+    assert shown["plugin.windowSize"] == (3, settings.sources()["plugin.windowsize"])
+
+
+def test_layers_meet_in_one_parameter_of_a_plug_in_that_is_spelled_alike(tmp_path: Path) -> None:
+    file = written(tmp_path, "[plugin]\nwindowSize = 3\n[presets.plugin.wide]\nwindowSize = 5\n")
+    environ = {"EWMALAB__PLUGIN__windowSize": "4"}
+    assert loaded({}, environ, file).values.plugin == {"windowSize": 4}
+    assert loaded({}, environ, file).with_preset("plugin", "wide").values.plugin == {"windowSize": 5}
+    flagged = loaded({"plugin.windowSize": 6}, environ, file).with_preset("plugin", "wide")
+    assert flagged.values.plugin == {"windowSize": 6}
+    assert flagged.with_flags({"plugin.windowSize": 7}).values.plugin == {"windowSize": 7}
+
+
+def test_a_variable_all_in_capitals_means_a_parameter_in_lower_case(tmp_path: Path) -> None:
+    environ = {"EWMALAB__PLUGIN__SCALE__BTC": "4", "EWMALAB__PLUGIN__WINDOW_2": "5"}
+    file = written(tmp_path, "[plugin]\nscale = { default = 1, BTC = 2 }\nwindow_2 = 3\n")
+    assert loaded(environ=environ, file=file).values.plugin == {"scale": {"default": 1, "BTC": 4}, "window_2": 5}
+    with pytest.raises(ConfigError, match="differ by case alone"):
+        loaded({"plugin.windowSize": 3}, {"EWMALAB__PLUGIN__WINDOWSIZE": "4"})
+
+
+def test_two_spellings_of_a_plug_ins_parameter_are_refused_with_both_sources(tmp_path: Path) -> None:
+    file = written(tmp_path, "[plugin]\nwindowSize = 3\n[presets.plugin.wide]\nWindowSize = 5\n")
+    with pytest.raises(ConfigError) as caught:
+        loaded(environ={"EWMALAB__PLUGIN__WindowSize": "4"}, file=file)
+    assert str(caught.value) == (
+        f"plugin.WindowSize (from environment) and plugin.windowSize (from {file}) differ by case alone: "
+        "write one of them"
+    )
+    for refused in (
+        lambda: loaded(file=file).with_preset("plugin", "wide"),
+        lambda: loaded(file=file).with_flags({"plugin.windowsize": 4}),
+        lambda: loaded({"plugin.n": 1, "plugin.N": 2}),
+        lambda: loaded({"plugin.scale": 1, "plugin.Scale.BTC": 2}),
+        lambda: loaded({"plugin.scale.btc": 1, "plugin.scale.BTC": 2}),
+    ):
+        with pytest.raises(ConfigError, match="differ by case alone"):
+            refused()
+
+
+def test_a_dotted_flag_lies_over_a_table_of_flags() -> None:
+    assert loaded({"run": {"seed": 1, "threads": 2}, "run.seed": 3}).values.run.seed == 3
+
+
+def test_a_setting_that_one_layer_gives_in_two_cases_is_refused(tmp_path: Path) -> None:
+    for environ in (
+        {"EWMALAB__RUN__SEED": "1", "EWMALAB__run__seed": "2"},
+        {"EWMALAB__EWMA__NU_1M__BTC": "5", "EWMALAB__EWMA__nu_1m__btc": "6"},
+    ):
+        with pytest.raises(ConfigError, match=r"are one setting \(from environment\)"):
+            loaded(environ=environ)
+    with pytest.raises(ConfigError, match=r"EWMA\.nu_1m and ewma\.nu_1m are one setting \(from .*some\.toml\)"):
+        loaded(file=written(tmp_path, "[ewma]\nnu_1m = 5\n[EWMA]\nnu_1m = 6\n"))
+
+
+def test_tables_of_a_plug_in_keep_their_case_and_its_per_asset_tables_take_symbols_in_any(tmp_path: Path) -> None:
+    file = written(tmp_path, "[plugin]\nscale = { default = 1.0, btc = 2.0 }\nnet = { hiddenSize = 8, empty = {} }\n")
+    plugin = loaded({"plugin.scale.Eth": 3.0}, {"EWMALAB__PLUGIN__net__hiddenSize": "9"}, file).values.plugin
+    assert plugin == {"scale": {"default": 1.0, "BTC": 2.0, "ETH": 3.0}, "net": {"hiddenSize": 9, "empty": {}}}
 
 
 # -------------------------------------------------------------------------------------- per-asset tables
@@ -268,8 +344,19 @@ WRONG = [
     ("random_walk.sigma_per_hour", 0.1, "less than 0.1"),
     ("random_walk.sigma_per_hour", -0.001, "greater than or equal to 0"),
 ]
-PER_ASSET = {"half_life_1m", "half_life_5m", "nu_1m", "nu_5m", "variance_mixing_alpha", "initial_variance", "feedback",
-             "equity_off_hours_mult", "warmup_1m_hours", "warmup_5m_days", "sigma_per_hour"}  # fmt: skip
+PER_ASSET = {
+    "half_life_1m",
+    "half_life_5m",
+    "nu_1m",
+    "nu_5m",
+    "variance_mixing_alpha",
+    "initial_variance",
+    "feedback",
+    "equity_off_hours_mult",
+    "warmup_1m_hours",
+    "warmup_5m_days",
+    "sigma_per_hour",
+}
 
 
 def as_toml(value: object) -> str:
@@ -461,9 +548,14 @@ def test_the_digest_follows_every_setting() -> None:
     base = loaded().values.digest()
     assert base == loaded().values.digest()
     changes: list[dict[str, Any]] = [
-        {"run.seed": 1}, {"ewma.nu_1m.BTC": 4}, {"ewma.nu_1m": 4}, {"data.feed": "simulated"}, {"plugin.x": 1},
-        {"replay.request_lead": "61s"}, {"presets.ewma.seed.feedback": 0.9},
-    ]  # fmt: skip
+        {"run.seed": 1},
+        {"ewma.nu_1m.BTC": 4},
+        {"ewma.nu_1m": 4},
+        {"data.feed": "simulated"},
+        {"plugin.x": 1},
+        {"replay.request_lead": "61s"},
+        {"presets.ewma.seed.feedback": 0.9},
+    ]
     digests = {loaded(change).values.digest() for change in changes}
     assert len(digests) == len(changes)
     assert base not in digests
@@ -580,8 +672,11 @@ def test_every_warm_up_of_the_predecessor_can_be_set_under_its_old_name(constant
 def test_the_preset_seed_gives_every_option_its_predecessors_value() -> None:
     ewma = loaded().with_preset("ewma", "seed").values.ewma
     assert (ewma.close_only, ewma.start, ewma.gap_policy, ewma.off_hours) == (
-        "synthesise", "constant", "decay", "whole_path",
-    )  # fmt: skip
+        "synthesise",
+        "constant",
+        "decay",
+        "whole_path",
+    )
     assert ewma.feedback == {"default": 1.0}
     assert ewma.initial_variance == {"default": 1e-5}
     assert ewma.equity_off_hours_mult == {"default": 0.6}
@@ -629,6 +724,11 @@ def test_every_field_has_a_default_in_the_file_and_the_file_holds_nothing_else()
 def test_every_setting_of_the_file_explains_itself_or_is_explained_by_its_neighbour() -> None:
     """Durations, folders and choices need words: a line whose value is a choice lists the choices."""
     text = DEFAULTS.read_text(encoding="utf-8")
-    for choice in ("hold | revert | decay", "session | whole_path | none", "expanding_mean | constant",
-                   "squared_return | synthesise", "pyth | binance | hyperliquid | file | simulated"):  # fmt: skip
+    for choice in (
+        "hold | revert | decay",
+        "session | whole_path | none",
+        "expanding_mean | constant",
+        "squared_return | synthesise",
+        "pyth | binance | hyperliquid | file | simulated",
+    ):
         assert choice in text

@@ -299,6 +299,16 @@ def test_a_plug_ins_parameters_have_present_values_per_asset() -> None:
     assert [found.configured(settings, asset) for asset in ("BTC", "ETH")] == [2.0, 1.0]
 
 
+@pytest.mark.parametrize("name", ["windowSize", "WINDOWSIZE", "plugin.windowsize", "Plugin.windowSize"])
+def test_a_plug_ins_parameter_is_found_in_any_case_and_keeps_its_own(name: str) -> None:
+    settings = load_settings(file=DEFAULTS, environ={}, flags={"plugin.windowSize": 3})
+    found = resolve(name, ["2", "4"], settings, PLUGIN)
+    assert found == Parameter("plugin.windowSize", (2, 4))
+    assert found.configured(settings, "BTC") == 3
+    tried = settings.with_flags({found.key: 4})
+    assert tried.values.plugin == {"windowSize": 4}
+
+
 @pytest.mark.parametrize(("value", "kind"), [({"a": 1}, "table"), ([1, 2], "list")])
 def test_tables_and_lists_of_a_plug_in_do_not_vary(value: Any, kind: str) -> None:
     settings = load_settings(file=DEFAULTS, environ={}, flags={"plugin.layers": value})

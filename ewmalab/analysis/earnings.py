@@ -14,7 +14,6 @@ from ewmalab.inference.intervals import LEVEL, REPLICATIONS, block_length, overl
 from ewmalab.scoring.leaderboard import softmax_weights
 
 Floats = npt.NDArray[np.float64]
-CORRECTION = 0.69  # realised emission over the weights' share, July 2026: consensus flattens it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,13 @@ class MissingEffect:
     rank_before: int
 
 
+def emission_factor(field: Field, when: int) -> float:
+    """Return the realised part of what the weights promise, under the field's rules at a time."""
+    return field.choice.at(field.rulebook, when).emission_factor
+
+
 def estimate_earnings(
-    field: Field, when: int, *, emission: float, correction: float = CORRECTION, seed: int = 0
+    field: Field, when: int, *, emission: float, correction: float | None = None, seed: int = 0
 ) -> list[Estimate]:
     """Estimate what the miners of a field earn.
 
@@ -75,8 +79,8 @@ def estimate_earnings(
         End of the rolling windows.
     emission : float
         Given to all miners, per day or any other time, in any unit.
-    correction : float
-        Realised part of what the weights promise.
+    correction : float, optional
+        Realised part of what the weights promise; by default the rulebook's `emission_factor` at that time.
     seed : int
         Of the bootstrap.
 
@@ -91,7 +95,7 @@ def estimate_earnings(
         drawn += _drawn_weights(field, name, board, when, seed)
     tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-    factor = emission * correction
+    factor = emission * (emission_factor(field, when) if correction is None else correction)
     out = []
     for i, miner in enumerate(field.miners):
         weight = final.get(miner, 0.0)
@@ -151,12 +155,16 @@ def missing_effects(
     out = []
     for share in shares:
         after = {s.competition: s for s in standings(field.without(miner, draws < share), [when]) if s.miner == miner}
-        averages = {name: after[name].average - before[name].average for name in before if name and name in after}
-        total = after.get("")
+        total, kept = after.get(""), [name for name in before if name and name in after]
         out.append(
             MissingEffect(
-                miner, share, averages, total.weight if total else 0.0, before[""].weight,
-                total.rank if total else len(field.miners), before[""].rank,
+                miner=miner,
+                share=share,
+                averages={name: after[name].average - before[name].average for name in kept},
+                weight=total.weight if total else 0.0,
+                weight_before=before[""].weight,
+                rank=total.rank if total else len(field.miners),
+                rank_before=before[""].rank,
             )
-        )  # fmt: skip
+        )
     return out

@@ -54,8 +54,9 @@ def leaderboard(
     ] = None,
     unit: Annotated[str, typer.Option(help="What the emission is counted in.")] = "alpha/day",
     correction: Annotated[
-        float, typer.Option(min=0, help="Realised part of the weights' promise; 0.69 was measured in July 2026.")
-    ] = 0.69,
+        float | None,
+        typer.Option(min=0, help="Realised part of the weights' promise; default: the rulebook's on that date."),
+    ] = None,
     seed: common.SeedOption = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -76,7 +77,7 @@ def leaderboard(
       ewmalab leaderboard --predictions miner_outputs/ --rules 2026-05-01
     """
     from ewmalab.analysis.competition_field import Field, moments, standings
-    from ewmalab.analysis.earnings import estimate_earnings, missing_effects
+    from ewmalab.analysis.earnings import emission_factor, estimate_earnings, missing_effects
     from ewmalab.report.text.leaderboard import leaderboard_text
     from ewmalab.rulebook import RuleChoice, load_rulebook
 
@@ -113,7 +114,7 @@ def leaderboard(
         ],
         "emission": emission,
         "unit": unit,
-        "correction": correction,
+        "correction": emission_factor(field, times[-1]) if correction is None else correction,
         "earnings": [],
         "notes": notes,
     }

@@ -16,9 +16,6 @@ CompetitionOption = Annotated[
 RulesOption = Annotated[str, typer.Option(help="as-of (the prediction's own start), latest, or a date.")]
 
 
-_FORMATS = {"digits8_text": "until 2026-07-16", "float32_8sig": "since 2026-07-16"}
-
-
 def _competition(name: str, rules: str, start: int) -> Any:
     """Return the one competition that a name stands for (competitions of one horizon share their grid)."""
     from ewmalab.rulebook import RuleChoice, load_rulebook
@@ -27,6 +24,7 @@ def _competition(name: str, rules: str, start: int) -> Any:
 
 
 def _verdicts(prediction: list[Any], competition: Any, start: int) -> dict[str, str]:
+    from ewmalab.rulebook import load_rulebook
     from ewmalab.scoring.validation import validate_response
 
     return {
@@ -39,7 +37,7 @@ def _verdicts(prediction: list[Any], competition: Any, start: int) -> dict[str, 
             response_format=response_format,
             process_time="0",  # a file has arrived
         )
-        for response_format in _FORMATS
+        for response_format in load_rulebook().response_formats()
     }
 
 
@@ -138,7 +136,7 @@ def validate(
     rules: RulesOption = "as-of",
     json: common.Json = False,
 ) -> None:
-    """Judge a prediction's format by both dated rules; exit code 1 if either refuses it.
+    """Judge a prediction's format by the rules of all dates; exit code 1 if any refuses it.
 
     Examples:
 
@@ -160,5 +158,7 @@ def validate(
 
 
 def _print_verdicts(verdicts: dict[str, str]) -> None:
-    for name, verdict in verdicts.items():
-        print(f"format {_FORMATS[name]}: {verdict}")
+    from ewmalab.rulebook import load_rulebook
+
+    for name, period in load_rulebook().response_formats().items():
+        print(f"format {period}: {verdicts[name]}")

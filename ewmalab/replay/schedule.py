@@ -87,9 +87,10 @@ def schedule(
                 )
     absent = [s for s in wanted or () if s not in {f.prompt.asset for f in found}]
     if absent:
+        joined = rulebook.first_prompted(absent[0])
         raise RulebookError(
             f"{', '.join(absent)}: in none of the competitions between {iso(start)} and {iso(end)} under the rules "
-            f"{choice}; choose other rules, for example --rules latest or --rules 2026-01-20 "
+            f"{choice}; choose other rules, for example --rules latest{f' or --rules {iso(joined)}' if joined else ''} "
             "(`ewmalab rules show --on DATE` lists who competes when)"
         )
     if not found:

@@ -2,7 +2,6 @@
 
 from ewmalab.rulebook.load import load_rulebook
 from ewmalab.rulebook.model import Asset, Competition, Rulebook, RuleChoice, Rules, ScoringInterval, ScoringRule
-from ewmalab.times import iso, parse_time
 
 __all__ = [
     "Asset",
@@ -12,7 +11,5 @@ __all__ = [
     "Rules",
     "ScoringInterval",
     "ScoringRule",
-    "iso",
     "load_rulebook",
-    "parse_time",
 ]

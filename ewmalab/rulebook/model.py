@@ -11,6 +11,8 @@ from ewmalab.errors import RulebookError
 from ewmalab.times import iso, parse_time
 
 IntervalKind = Literal["changes", "abs", "gap"]
+Transformation = Literal["p90_cap", "p95_fill", "median10_cap"]
+ResponseFormat = Literal["digits8_text", "float32_8sig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Competition:
     ----------
     name : str
         ``24h``, ``crypto-1h``, ...
+    aliases : tuple of str
+        Names that stand for every competition of its horizon: ``24h``, ``low``.
     assets : tuple of str
         The symbols that are prompted.
     time_increment, time_length : int
@@ -81,6 +85,7 @@ class Competition:
     """
 
     name: str
+    aliases: tuple[str, ...]
     assets: tuple[str, ...]
     time_increment: int
     time_length: int
@@ -143,10 +148,10 @@ class Rules:
         All known ones, prompted or not.
     weights : mapping of str to float
         Weights in the rolling average; see `weight`.
-    transformation : str
-        How CRPS become prompt scores: ``p90_cap``, ``p95_fill`` or ``median10_cap``.
-    response_format : str
-        Which numbers validators accept: ``digits8_text`` or ``float32_8sig``.
+    transformation : {"p90_cap", "p95_fill", "median10_cap"}
+        How CRPS become prompt scores.
+    response_format : {"digits8_text", "float32_8sig"}
+        Which numbers validators accept.
     sigma : mapping of str to float
         The reference miner's volatilities; see `sigma_per_hour`.
     sigma_default : float
@@ -155,10 +160,10 @@ class Rules:
         Seconds between the sending of a prompt and its start time.
     min_stake : int
         A miner refuses callers whose stake is at or below this.
+    emission_factor : float
+        Realised emission over what the weights promise, as far as it is known.
     notes : tuple of str
         What is uncertain about the values in force.
-    aliases : mapping of str to int
-        Other names for all competitions of one horizon, each with that horizon's ``time_length``.
     first_start : int
         When the first competitions start, whatever the date of these rules.
     """
@@ -167,14 +172,14 @@ class Rules:
     competitions: Mapping[str, Competition] = field(hash=False)
     assets: Mapping[str, Asset] = field(hash=False)
     weights: Mapping[str, float] = field(hash=False)
-    transformation: str
-    response_format: str
+    transformation: Transformation
+    response_format: ResponseFormat
     sigma: Mapping[str, float] = field(hash=False)
     sigma_default: float
     request_lead: int
     min_stake: int
+    emission_factor: float
     notes: tuple[str, ...]
-    aliases: Mapping[str, int] = field(hash=False)
     first_start: int
 
     def weight(self, asset: str) -> float:
@@ -216,12 +221,12 @@ class Rules:
         wanted = (names,) if isinstance(names, str) else tuple(names or ())
         chosen: set[str] = set()
         for name in wanted or self.competitions:
-            horizon = self.aliases.get(name)
-            found = {c.name for c in self.competitions.values() if name == c.name or horizon == c.time_length}
+            found = {c.name for c in self.competitions.values() if name in (c.name, *c.aliases)}
             if not found:
+                aliases = dict.fromkeys(alias for c in self.competitions.values() for alias in c.aliases)
                 raise RulebookError(
                     f"no competition {name!r} under the rules in force since {iso(self.on)}; there are "
-                    f"{', '.join(self.competitions)}, and for all of one horizon {', '.join(self.aliases)}"
+                    f"{', '.join(self.competitions)}, and for all of one horizon {', '.join(aliases)}"
                 )
             chosen |= found
         return tuple(c for c in self.competitions.values() if c.name in chosen)
@@ -271,6 +276,19 @@ class Rulebook:
                 return era.competitions[competition].time_length
         raise RulebookError(f"no competition {competition!r} at any date")
 
+    def first_prompted(self, asset: str) -> int | None:
+        """Return when an asset first competes; None if it never does."""
+        competing = (e.on for e in self.eras for c in e.competitions.values() if asset in c.assets)
+        return next(competing, None)
+
+    def response_formats(self) -> dict[ResponseFormat, str]:
+        """Return the format rules of all dates and when each held: ``{"digits8_text": "until 2026-07-16", ...}``."""
+        spans: dict[ResponseFormat, tuple[int, int | None]] = {}
+        for rules, end in zip(self.eras, (*self.breakpoints(), None), strict=True):
+            start, _ = spans.get(rules.response_format, (rules.on, None))
+            spans[rules.response_format] = (start, end)
+        return {name: _period(*span) for name, span in spans.items()}
+
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols of all assets of all dates."""
@@ -290,17 +308,21 @@ class Rulebook:
             raise RulebookError(f"no asset {symbol!r}; known are {', '.join(self.symbols)}") from None
 
 
+def _period(start: int, end: int | None) -> str:
+    """Return a span of time in words; a start of 0 stands before every known change."""
+    edges = [("since", start or None), ("until", end)]
+    return " ".join(f"{word} {iso(when).removesuffix('T00:00:00Z')}" for word, when in edges if when is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class RuleChoice:
     """Which rules a prompt is held to: what ``--rules`` means.
 
     Parameters
     ----------
-    kind : {"as-of", "latest", "date"}
-        The rules in force at each prompt's own start time, those after the last known change, or those in
-        force at `date`.
-    date : int, optional
-        For kind ``date``.
+    on : {"as-of", "latest"} or int
+        The rules in force at each prompt's own start time, those after the last known change, or those in force at a
+        time.
 
     Examples
     --------
@@ -308,12 +330,7 @@ class RuleChoice:
     '2026-01-15T00:00:00Z'
     """
 
-    kind: Literal["as-of", "latest", "date"] = "as-of"
-    date: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.kind == "date") != (self.date is not None):
-            raise RulebookError(f"rules of kind {self.kind!r} and date {self.date} contradict each other")
+    on: Literal["as-of", "latest"] | int = "as-of"
 
     @classmethod
     def parse(cls, text: str) -> RuleChoice:
@@ -330,22 +347,19 @@ class RuleChoice:
             case "latest":
                 return cls("latest")
         try:
-            return cls("date", parse_time(text))
+            return cls(parse_time(text))
         except RulebookError as error:
             raise RulebookError(f"rules are 'as-of', 'latest' or a date; {error}") from None
 
     def __str__(self) -> str:
-        return self.kind if self.date is None else iso(self.date)
+        return iso(self.on) if isinstance(self.on, int) else self.on
 
     def at(self, rulebook: Rulebook, start_time: int) -> Rules:
         """Return the rules for a prompt that starts at `start_time`."""
-        match self.kind:
-            case "latest":
-                return rulebook.eras[-1]
-            case "as-of":
-                return rulebook.at(start_time)
-        return rulebook.at(start_time if self.date is None else self.date)
+        if self.on == "latest":
+            return rulebook.eras[-1]
+        return rulebook.at(start_time if self.on == "as-of" else self.on)
 
     def breakpoints(self, rulebook: Rulebook) -> tuple[int, ...]:
-        """Return the start times at which `at` changes its answer: none unless the kind is ``as-of``."""
-        return rulebook.breakpoints() if self.kind == "as-of" else ()
+        """Return the start times at which `at` changes its answer: none unless the choice is ``as-of``."""
+        return rulebook.breakpoints() if self.on == "as-of" else ()

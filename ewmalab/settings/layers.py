@@ -1,6 +1,7 @@
 """Settings: defaults.toml < ewmalab.toml < ``EWMALAB__SECTION__KEY`` < flags, each value with its source.
 
-Keys are lower case in files; any case is accepted. Asset symbols inside per-asset tables are upper case.
+Keys are accepted in any case. The parameters of a plug-in alone keep theirs, since they reach it as they are written,
+except that a variable all in capitals means lower case; two spellings that differ by case alone are refused.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ewmalab.errors import ConfigError
 from ewmalab.settings.schema import MASK, Settings
@@ -24,44 +26,56 @@ DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "ewmalab.toml"
 PRESET = "preset "  # how the layer of a preset is called
 
+Key = tuple[str, ...]  # the parts of a dotted key
+_SECRET: Key = ("feeds", "pyth", "api_key")
 # Variables that other tools of the field read too.
-_VARIABLES = (("PYTH_API_KEY", "pyth", "api_key"), ("BINANCE_API_HOST", "binance", "host"))
+_VARIABLES: dict[str, Key] = {"PYTH_API_KEY": _SECRET, "BINANCE_API_HOST": ("feeds", "binance", "host")}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of settings: a nested table and what to call it."""
+    """One source of settings: what to call it, and its values by key; no value is a table, unless an empty one."""
 
     name: str
-    table: Mapping[str, Any]
+    values: dict[Key, Any]
+
+    @classmethod
+    def of(cls, name: str, items: Iterable[tuple[Key, Any]]) -> Layer:
+        """Return a layer of keys with their values or tables; no setting may be given in two cases."""
+        values: dict[Key, Any] = {}
+        written: dict[Key, Key] = {}
+        for key, value in (leaf for item in items for leaf in _leaves(*item)):
+            spelled = _spell(key)
+            if written.setdefault(spelled, key) != key:
+                raise ConfigError(f"{'.'.join(key)} and {'.'.join(written[spelled])} are one setting (from {name})")
+            values[spelled] = value
+        for stem in (key[:i] for key in values for i in range(1, len(key))):
+            if stem in values:
+                raise ConfigError(f"{'.'.join(stem)} is given both as a value and as a table (from {name})")
+        return cls(name, values)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The values as nested tables."""
+        return _nest(self.values)
 
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """Validated settings with the layers they came from.
-
-    Attributes
-    ----------
-    values : Settings
-    layers : sequence of Layer
-        From weakest to strongest.
-    """
+    """Validated settings with the layers they came from: from weakest to strongest, the last holds the flags."""
 
     values: Settings
     layers: tuple[Layer, ...]
 
     def sources(self) -> dict[str, str]:
-        """Return, for each dotted key, the name of the layer that set it."""
-        return _merge(self.layers)[1]
+        """Return, for each dotted key in lower case, the name of the layer that set it."""
+        return _sources(_merge(self.layers))
 
     def effective(self) -> list[tuple[str, Any, str]]:
         """Return every setting as dotted key, plain value (secrets masked) and the layer it came from."""
         sources = self.sources()
-        rows = []
-        for key, value in _leaves(self.values.plain()):
-            low = key.lower()
-            rows.append((key, value, sources.get(low) or sources.get(low.removesuffix(".default")) or "defaults"))
-        return rows
+        leaves = ((".".join(key), value) for key, value in _leaves((), self.values.plain()))
+        return [(key, value, _source(key, sources)) for key, value in leaves]
 
     def with_preset(self, section: str, preset: str) -> LoadedSettings:
         """Return settings in which a preset lies over the file and the environment, under the flags.
@@ -74,19 +88,19 @@ class LoadedSettings:
         known = self.values.presets.get(section.replace("-", "_"), {})
         if preset not in known:
             raise ConfigError(f"{section!r} has no preset {preset!r}; known: {', '.join(known) or 'none'}")
-        layer = Layer(f"{PRESET}{preset}", {section.replace("-", "_"): known[preset]})
+        layer = Layer.of(f"{PRESET}{preset}", [((section.replace("-", "_"),), known[preset])])
         return _build((*self.layers[:-1], layer, self.layers[-1]))
+
+    def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
+        """Return settings with more flags (dotted keys) on top."""
+        merged = _merge((self.layers[-1], _flags(flags)))
+        return _build((*self.layers[:-1], Layer("flag", {key: value for key, (value, _) in merged.items()})))
 
     def without_secrets(self) -> LoadedSettings:
         """Return settings whose layers hold no key: to be sent to other machines, or written down."""
-        layers = []
-        for layer in self.layers:
-            table = _canonical(layer.table)
-            if isinstance(table.get("feeds"), dict) and isinstance(table["feeds"].get("pyth"), dict):
-                table["feeds"]["pyth"].pop("api_key", None)
-            layers.append(Layer(layer.name, table))
-        layers[0] = Layer(layers[0].name, _merge((layers[0], Layer("", {"feeds": {"pyth": {"api_key": ""}}})))[0])
-        return _build(tuple(layers))
+        bare = [{key: value for key, value in layer.values.items() if key != _SECRET} for layer in self.layers]
+        bare[0][_SECRET] = ""
+        return _build(tuple(Layer(layer.name, values) for layer, values in zip(self.layers, bare, strict=True)))
 
     def dump(self) -> bytes:
         """Return all layers as JSON, without secrets: what `read_settings` turns into equal settings."""
@@ -96,12 +110,6 @@ class LoadedSettings:
     def dump_digest(self) -> str:
         """Return the sha256 of what `dump` writes."""
         return hashlib.sha256(self.dump()).hexdigest()
-
-    def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
-        """Return settings with more flags (dotted keys) on top."""
-        table = _nest(flags)
-        merged, _ = _merge((self.layers[-1], Layer("flag", table)))
-        return _build((*self.layers[:-1], Layer("flag", merged)))
 
 
 def load_settings(
@@ -126,13 +134,12 @@ def load_settings(
     ConfigError
         Naming the key, the value, the limit and the source.
     """
-    env = os.environ if environ is None else environ
-    layers = [Layer("defaults", _read(DEFAULTS))]
+    layers = [Layer.of("defaults", [((), _read(DEFAULTS))])]
     path = file or Path(USER_FILE)
     if file is not None or path.exists():
-        layers.append(Layer(str(path), _read(path)))
-    layers.append(Layer("environment", _environment(env)))
-    layers.append(Layer("flag", _nest(flags or {})))
+        layers.append(Layer.of(str(path), [((), _read(path))]))
+    layers.append(_environment(os.environ if environ is None else environ))
+    layers.append(_flags(flags or {}))
     return _build(tuple(layers))
 
 
@@ -145,7 +152,7 @@ def read_settings(data: bytes) -> LoadedSettings:
         If they are of another version, or damaged.
     """
     try:
-        return _build(tuple(Layer(name, table) for name, table in orjson.loads(data)))
+        return _build(tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data)))
     except (orjson.JSONDecodeError, TypeError, ValueError) as error:
         raise ConfigError(f"recorded settings cannot be read: {error}") from error
 
@@ -183,95 +190,112 @@ def _literal(text: str) -> Any:
         return text.strip()
 
 
-def _environment(env: Mapping[str, str]) -> dict[str, Any]:
-    found = {
-        name[len(PREFIX) :].replace("__", "."): _literal(value)
-        for name, value in sorted(env.items())
-        if name.startswith(PREFIX)
-    }
-    table = _nest(found)
-    for name, feed, key in _VARIABLES:
+def _environment(env: Mapping[str, str]) -> Layer:
+    given = [name for name in sorted(env) if name.startswith(PREFIX)]
+    layer = Layer.of("environment", ((_variable_key(name), _literal(env[name])) for name in given))
+    for name, key in _VARIABLES.items():
         if env.get(name):
-            table.setdefault("feeds", {}).setdefault(feed, {}).setdefault(key, env[name])
-    return table
+            layer.values.setdefault(key, env[name])
+    return layer
 
 
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested tables."""
+def _variable_key(name: str) -> Key:
+    section, *parts = name.removeprefix(PREFIX).split("__")
+    if section.lower() == "plugin" and parts and parts[0].isupper():
+        parts[0] = parts[0].lower()  # capitals are how variables are written, not how parameters are
+    return (section, *parts)
+
+
+def _flags(flags: Mapping[str, Any]) -> Layer:
+    return Layer.of("flag", ((tuple(key.split(".")), value) for key, value in flags.items()))
+
+
+def _spell(key: Key) -> Key:
+    """Write a key in lower case, except what names a plug-in's parameter, so that layers meet."""
+    lower = _lower(key)
+    own = 1 if lower[0] == "plugin" else 3 if lower[:2] == ("presets", "plugin") else len(key)
+    return lower[:own] + key[own:]
+
+
+def _lower(key: Key) -> Key:
+    return tuple(part.lower() for part in key)
+
+
+def _leaves(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
+    if not isinstance(value, Mapping) or (key and not value):
+        yield key, value
+        return
+    for part, inner in value.items():
+        yield from _leaves((*key, str(part)), inner)
+
+
+def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:
     root: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.lower().split(".")
+    for key, value in values.items():
         table = root
-        for part in path:
-            inner = table.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{key}: {part!r} is given both as a value and as a table")
-            table = inner
-        table[last] = value
+        for part in key[:-1]:
+            table = table.setdefault(part, {})
+        table[key[-1]] = value
     return root
 
 
-def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        dotted = f"{path}.{key}" if path else key
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, dotted)
-        else:
-            yield dotted, value
+def _merge(layers: Sequence[Layer]) -> dict[Key, tuple[Any, str]]:
+    """Lay values over each other, each with its layer's name; a table replaces only its own keys.
 
-
-def _merge(layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Lay tables over each other; one value replaces a whole per-asset table, a table only its own keys."""
-    merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-
-    def lay(below: dict[str, Any], above: Mapping[str, Any], path: str, name: str) -> None:
-        for key, value in above.items():
-            dotted = f"{path}{key}"
-            if isinstance(value, Mapping):
-                inner = below.get(key)
-                if not isinstance(inner, dict):
-                    inner = {} if key not in below else {"default": inner}
-                    below[key] = inner
-                    if "default" in inner:
-                        sources[f"{dotted}.default"] = sources.pop(dotted)
-                lay(inner, value, f"{dotted}.", name)
-            else:
-                for old in [s for s in sources if s.startswith(f"{dotted}.")]:
-                    del sources[old]
-                below[key] = value
-                sources[dotted] = name
-
+    A value replaces a whole per-asset table; a per-asset table makes the value below it its default.
+    """
+    merged: dict[Key, tuple[Any, str]] = {}
+    spellings: dict[Key, tuple[Key, str]] = {}
     for layer in layers:
-        lay(merged, _canonical(layer.table), "", layer.name)
-    return merged, sources
+        for key, value in layer.values.items():
+            for stem in (key[:i] for i in range(1, len(key) + 1)):
+                other, source = spellings.setdefault(_lower(stem), (stem, layer.name))
+                if other != stem:
+                    raise ConfigError(
+                        f"{'.'.join(stem)} (from {layer.name}) and {'.'.join(other)} (from {source}) differ by case "
+                        "alone: write one of them"
+                    )
+                if stem != key and stem in merged:
+                    below = merged.pop(stem)
+                    if below[0] != {}:
+                        merged[(*stem, "default")] = below
+            inside = [k for k in merged if k[: len(key)] == key and k != key]
+            if value == {} and (inside or key in merged):
+                continue  # an empty table sets nothing
+            for old in inside:
+                del merged[old]
+            merged[key] = (value, layer.name)
+    return merged
 
 
-def _canonical(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Write every key in lower case so that layers meet; symbols are put back in upper case by `_per_asset`."""
-    return {str(k).lower(): _canonical(v) if isinstance(v, Mapping) else v for k, v in table.items()}
+def _sources(merged: Mapping[Key, tuple[Any, str]]) -> dict[str, str]:
+    return {".".join(key).lower(): name for key, (_, name) in merged.items()}
+
+
+def _source(key: str, sources: Mapping[str, str]) -> str:
+    """Return the layer that a setting came from; of a table, the last but the defaults that wrote into it."""
+    low = key.lower()
+    found = sources.get(low) or sources.get(low.removesuffix(".default"))
+    inside = [name for k, name in sources.items() if k.startswith(f"{low}.") and name != "defaults"]
+    return found or (inside[-1] if inside else "defaults")
 
 
 def _build(layers: tuple[Layer, ...]) -> LoadedSettings:
-    merged, sources = _merge(layers)
+    merged = _merge(layers)
     try:
-        return LoadedSettings(Settings.model_validate(merged), layers)
+        values = Settings.model_validate(_nest({key: value for key, (value, _) in merged.items()}))
     except ValidationError as error:
+        sources = _sources(merged)
         raise ConfigError("\n".join(_explain(item, sources) for item in error.errors())) from None
+    return LoadedSettings(values, layers)
 
 
-def _explain(item: Any, sources: Mapping[str, str]) -> str:
+def _explain(item: ErrorDetails, sources: Mapping[str, str]) -> str:
     """Return one line: key, value, limit, source."""
-    path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
-    key = ".".join(path)
-    low = key.lower()
-    source = sources.get(low) or sources.get(low.removesuffix(".default"))
-    if source is None:  # a table where a value belongs: whoever wrote most of it, the strongest layer
-        inside = [s for k, s in sources.items() if k.startswith(f"{low}.")]
-        source = next((s for s in reversed(inside) if s != "defaults"), "defaults")
-    value = item["input"]
-    secret = low.endswith("api_key")
+    key = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
+    source = f"(from {_source(key, sources)})"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown setting (from {source}); `ewmalab config show` lists the known ones"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{key} = {MASK if secret else repr(value)}: {message[:1].lower()}{message[1:]} (from {source})"
+        return f"{key}: unknown setting {source}; `ewmalab config show` lists the known ones"
+    value = MASK if key.lower().endswith("api_key") else repr(item["input"])
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key} = {value}: {message[:1].lower()}{message[1:]} {source}"

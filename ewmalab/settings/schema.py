@@ -34,8 +34,11 @@ def _per_asset(value: object) -> object:
 
 
 def _plugin_tables(table: dict[str, Any]) -> dict[str, Any]:
-    """Put symbols back in upper case in a plug-in's per-asset tables: those with a default."""
-    return {k: _per_asset(v) if isinstance(v, Mapping) and "default" in v else v for k, v in table.items()}
+    """Put symbols in upper case in a plug-in's per-asset tables: those with a default."""
+    return {
+        name: _per_asset(value) if isinstance(value, Mapping) and "default" in map(str.lower, value) else value
+        for name, value in table.items()
+    }
 
 
 T = TypeVar("T")

@@ -83,7 +83,7 @@ def resolve(
     ConfigError
         If there is no such setting, it cannot be swept, or a value is refused.
     """
-    key = _find(name.strip().lower(), settings, forecaster)
+    key = _find(name.strip(), settings, forecaster)
     present = _present(settings.values.plain(), key)
     sample = present["default"] if isinstance(present, Mapping) and "default" in present else present
     if isinstance(sample, Mapping | list | tuple):
@@ -166,9 +166,10 @@ def show(value: Any) -> str:
 
 def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     own = factory_of(forecaster)[1]
-    tables = {s: dict(getattr(settings.values, s)) for s in _SECTIONS}
-    if "." in name:
-        section, _, key = name.partition(".")
+    # a plug-in's parameters have a case of their own; no two differ by it alone
+    tables = {s: {key.lower(): key for key in dict(getattr(settings.values, s))} for s in _SECTIONS}
+    section, dot, key = name.lower().partition(".")
+    if dot:
         section = section.replace("-", "_")
         if section == "fit":
             raise ConfigError(f"{name}: a sweep keeps to one fit; compare backtests with --refit instead")
@@ -178,11 +179,11 @@ def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
             )
         candidates = [section] if key in tables[section] else []
     else:
-        key = name
+        key = section
         candidates = [own] if key in tables[own] else [s for s in _SECTIONS if s != "plugin" and key in tables[s]]
-    dotted = [f"{s}.{key}" for s in candidates]
+    dotted = [f"{s}.{tables[s][key]}" for s in candidates]
     if not dotted:
-        known = ", ".join(sorted(tables[own])) or "none: give its parameters in [plugin]"
+        known = ", ".join(sorted(tables[own].values())) or "none: give its parameters in [plugin]"
         raise ConfigError(f"no setting {name!r} to sweep; those of {forecaster} are {known}")
     if len(dotted) > 1:
         raise ConfigError(f"{name!r} may be {' or '.join(dotted)}: name it with its section")

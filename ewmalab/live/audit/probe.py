@@ -28,7 +28,7 @@ from ewmalab.times import iso
 NO_BODY = hashlib.sha3_256(b"").hexdigest()
 """What validators sign in place of the body."""
 
-RESPONSE_FORMATS = tuple(dict.fromkeys(rules.response_format for rules in load_rulebook().eras))
+RESPONSE_FORMATS: tuple[str, ...] = tuple(load_rulebook().response_formats())
 TIMEOUT = 20.0
 _VERSION = "10005000"  # of the client that validators use
 
