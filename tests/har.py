@@ -1,4 +1,4 @@
-"""An artifact of `seasonal-har` by hand: BTC by the week, SPYX by the trading day, XAU as others of its class."""
+"""A fit of `seasonal-har` by hand: BTC by the week, SPYX by the trading day, XAU as others of its class."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ewmalab.forecast.model import Fit
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS
 from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES
-from ewmalab.replay.fits import FORMAT, write_artifact
+from ewmalab.replay.fits import Artifact, write_artifact
 
 
 def entry(clock: str) -> dict[str, Any]:
@@ -27,15 +28,18 @@ def entry(clock: str) -> dict[str, Any]:
     }
 
 
-def artifact() -> dict[str, Any]:
-    """Return the whole artifact."""
+def numbers() -> dict[str, Any]:
+    """Return the numbers of the whole fit."""
     return {
-        "format": FORMAT,
-        "end": "1970-01-01T00:00:00Z",
         "half_lives": list(HALF_LIVES),
         "assets": {"BTC": entry("week"), "SPYX": entry("day")},
         "pooled": {"metal": entry("week") | {"of": 2}, "equity": entry("day") | {"of": 5}},
     }
+
+
+def artifact(end: int = 0) -> Artifact:
+    """Return it with where it came from."""
+    return Artifact("seasonal-har", Fit(end, numbers(), ""), "by hand", {})
 
 
 def written() -> Path:

@@ -122,8 +122,9 @@ def write_artifact(artifact: Artifact, folder: Path) -> Path:
     """Write ``<forecaster>-<digest>.json``, named by its content, and return its path."""
     fit = artifact.fit
     short = re.sub(r"[^A-Za-z0-9-]+", "-", artifact.forecaster.rpartition(":")[2])
-    path = folder / f"{short}-{fit.digest}.json"
-    write_atomic(path, _encode(artifact.forecaster, fit.end, artifact.feed, artifact.seen, fit.numbers))
+    data = _encode(artifact.forecaster, fit.end, artifact.feed, artifact.seen, fit.numbers)
+    path = folder / f"{short}-{_digest(data)}.json"
+    write_atomic(path, data)
     return path
 
 
