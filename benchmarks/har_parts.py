@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+from ewmalab.forecast.seasonal_har.artifact import write_artifact
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
@@ -23,7 +24,6 @@ from ewmalab.forecast.seasonal_har import fit as fitting
 from ewmalab.forecast.seasonal_har import fit_curves as curves
 from ewmalab.forecast.seasonal_har import fit_seasons as seasons
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks
-from ewmalab.forecast.seasonal_har.artifact import write_artifact
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
 from ewmalab.forecast.seasonal_har.forecaster import Season
 from ewmalab.rulebook import load_rulebook

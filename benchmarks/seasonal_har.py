@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ewmalab.forecast.seasonal_har.artifact import write_artifact
 from garch import fit_garch
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
-from ewmalab.forecast.seasonal_har.artifact import write_artifact
 from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings

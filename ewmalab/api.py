@@ -20,7 +20,7 @@ from ewmalab.analysis.compare import compare as _compare
 from ewmalab.analysis.compare import scores_of as _scores_of
 from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.experiments.store import Experiment, find_experiment
-from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.load import Factory, load_forecaster
 from ewmalab.forecast.protocol import Forecaster, Prompt
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import TrackRecord
@@ -169,7 +169,7 @@ def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: 
 
 
 def backtest(
-    *forecasters: str,
+    *forecasters: str | Factory,
     start: Time | None = None,
     days: float = 7.0,
     assets: Names = None,
@@ -187,8 +187,9 @@ def backtest(
 
     Parameters
     ----------
-    *forecasters : str
-        The last is the baseline; by default the setting ``replay.forecasters``.
+    *forecasters : str or callable
+        Names, or classes and functions that make a forecaster of an asset. The last is the baseline; by default the
+        setting ``replay.forecasters``.
     start : str or int, optional
         First start time; by default the newest `days` that the cache can score.
     days : float

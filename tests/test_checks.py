@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pytest
 
-from ewmalab.forecast.protocol import Forecaster, Prompt
+from ewmalab.errors import ForecasterError
+from ewmalab.forecast.model import Model
+from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
+from ewmalab.replay import checks
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.checks import Leak, LookaheadReport, WarmupRow, check_lookahead, check_warmup
-from ewmalab.replay.engine import replay
-from ewmalab.replay.knowledge import Moment, walk
-from ewmalab.rulebook import RuleChoice
+from ewmalab.replay.knowledge import Moment, moments
+from ewmalab.rulebook import Asset, RuleChoice
 from ewmalab.settings import load_settings
-from ewmalab.times import MINUTE, parse_time
+from ewmalab.times import DAY, MINUTE, parse_time
 
 START = parse_time("2026-01-08")
 NOW = parse_time("2026-03-01")
@@ -49,9 +53,9 @@ def plan(folder: Path) -> MakePlan:
     return make
 
 
-def report(plan: BacktestPlan, make: Callable[[str, str], Any] | None = None, **options: Any) -> LookaheadReport:
-    chosen: dict[str, Any] = {"seed": 1, "cuts": 4} | options
-    return check_lookahead(plan.forecasters, make or plan.make, plan.groups, plan.warmups, plan.data, **chosen)
+def report(plan: BacktestPlan, **options: Any) -> LookaheadReport:
+    chosen: dict[str, Any] = {"cuts": 4} | options
+    return check_lookahead(plan, **chosen)
 
 
 # ------------------------------------------------------------------------------------------------- honest
@@ -80,7 +84,7 @@ def test_every_prompt_is_a_cut_when_there_are_fewer_prompts_than_cuts(plan: Make
 
 def test_the_check_is_reproducible(plan: MakePlan) -> None:
     chosen = plan(competitions=["1h"], forecasters=["ewma"])
-    assert report(chosen, walk=peeking) == report(chosen, walk=peeking)
+    assert report(chosen, knowledge=peeking) == report(chosen, knowledge=peeking)
 
 
 # --------------------------------------------------------------------------------------------- leaky walks
@@ -89,12 +93,12 @@ def test_the_check_is_reproducible(plan: MakePlan) -> None:
 def handing_out(bars_for: Callable[[Bars, Prompt], int]) -> Callable[..., Iterator[Moment]]:
     """A walk whose forecaster knows the first `bars_for(bars, prompt)` rows; the anchor is honest."""
 
-    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-        state, seen = forecaster.initial_state(), 0
-        for honest in walk(forecaster, bars, prompts):
+    def leaky(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        state, seen = model.forecaster.initial_state(), 0
+        for honest in moments(model, bars, prompts):
             known = bars_for(bars, honest.prompt)
             if known > seen:
-                state, seen = forecaster.update(state, bars.rows(seen, known)), known
+                state, seen = model.forecaster.update(state, bars.rows(seen, known)), known
             yield replace(honest, state=state)
 
     return leaky
@@ -106,10 +110,10 @@ peeking = handing_out(lambda bars, prompt: bars.count_known_at(prompt.request_ti
 def changing(change: Callable[[Bars], Bars]) -> Callable[..., Iterator[Moment]]:
     """A walk that changes all bars before it hands them out; anchors are those of the true bars."""
 
-    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    def leaky(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
         prompts = list(prompts)
-        honest = walk(forecaster, bars, prompts)
-        for moment, truth in zip(walk(forecaster, change(bars), prompts), honest, strict=True):
+        honest = moments(model, bars, prompts)
+        for moment, truth in zip(moments(model, change(bars), prompts), honest, strict=True):
             yield replace(truth, state=moment.state)
 
     return leaky
@@ -128,18 +132,17 @@ def expect_leaks(found: LookaheadReport, share: float = 0.5) -> None:
 
 @pytest.mark.parametrize("competition", ["1h", "24h"])
 def test_a_walk_that_peeks_at_one_bar_is_caught(plan: MakePlan, competition: str) -> None:
-    found = report(plan(competitions=[competition], forecasters=["ewma"]), walk=peeking)
+    found = report(plan(competitions=[competition], forecasters=["ewma"]), knowledge=peeking)
     expect_leaks(found)
     assert {leak.mutation for leak in found.leaks} == {"removed", "scaled", "shaken"}
     assert {(leak.forecaster, leak.competition, leak.asset) for leak in found.leaks} == {("ewma", competition, "BTC")}
 
 
 def test_a_leak_is_reported_where_it_is_and_not_elsewhere(plan: MakePlan) -> None:
-    def peeking_at_eth(forecaster: Any, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-        prompts = list(prompts)
-        return (peeking if prompts[0].asset == "ETH" else walk)(forecaster, bars, prompts)
+    def peeking_at_eth(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        return (peeking if model.asset.symbol == "ETH" else moments)(model, bars, prompts)
 
-    found = report(plan(assets=["BTC", "ETH"], forecasters=["ewma", "random-walk"]), walk=peeking_at_eth)
+    found = report(plan(assets=["BTC", "ETH"], forecasters=["ewma", "random-walk"]), knowledge=peeking_at_eth)
     assert {(leak.forecaster, leak.asset) for leak in found.leaks} == {("ewma", "ETH")}
 
 
@@ -147,45 +150,47 @@ def test_labels_taken_for_closing_times_are_caught(plan: MakePlan) -> None:
     """A bar labelled t is known at t + 60, not at t."""
     found = report(
         plan(forecasters=["ewma"]),
-        walk=handing_out(lambda bars, prompt: int(np.searchsorted(bars.timestamp, prompt.request_time, side="right"))),
+        knowledge=handing_out(
+            lambda bars, prompt: int(np.searchsorted(bars.timestamp, prompt.request_time, side="right"))
+        ),
     )
     expect_leaks(found)
 
 
-def with_forming_bar(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+def with_forming_bar(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
     """The state is honest but for the bar of the running minute, which it sees in its final form."""
-    for honest in walk(forecaster, bars, prompts):
+    for honest in moments(model, bars, prompts):
         label = honest.prompt.request_time // MINUTE * MINUTE
         forming = bars.between(label, label + MINUTE)
-        yield replace(honest, state=forecaster.update(honest.state, forming))
+        yield replace(honest, state=model.forecaster.update(honest.state, forming))
 
 
 @pytest.mark.parametrize("lead", ["30s", "60s", "90s"])
 def test_a_forming_bar_that_is_handed_out_early_is_caught(plan: MakePlan, lead: str) -> None:
     found = report(
-        plan(flags={"replay.request_lead": lead}, competitions=["1h"], forecasters=["ewma"]), walk=with_forming_bar
+        plan(flags={"replay.request_lead": lead}, competitions=["1h"], forecasters=["ewma"]), knowledge=with_forming_bar
     )
     expect_leaks(found)
 
 
-def with_future_anchor(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+def with_future_anchor(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
     """The anchor is the close that the validator takes for the first point."""
-    for honest in walk(forecaster, bars, prompts):
+    for honest in moments(model, bars, prompts):
         price = float(bars.closes_at([honest.prompt.start_time])[0])
         yield honest if np.isnan(price) else replace(honest, anchor=price, anchor_time=honest.prompt.start_time)
 
 
 @pytest.mark.parametrize("name", ["ewma", "random-walk"])
 def test_a_future_anchor_is_caught_even_under_a_forecaster_that_learns_nothing(plan: MakePlan, name: str) -> None:
-    expect_leaks(report(plan(competitions=["1h"], forecasters=[name]), walk=with_future_anchor))
+    expect_leaks(report(plan(competitions=["1h"], forecasters=[name]), knowledge=with_future_anchor))
 
 
 def test_an_anchor_time_that_knows_the_future_is_caught(plan: MakePlan) -> None:
-    def newest(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-        for honest in walk(forecaster, bars, prompts):
+    def newest(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        for honest in moments(model, bars, prompts):
             yield replace(honest, anchor_time=int(bars.timestamp[-1]))
 
-    assert {leak.mutation for leak in report(plan(forecasters=["random-walk"]), walk=newest).leaks} == {"removed"}
+    assert {leak.mutation for leak in report(plan(forecasters=["random-walk"]), knowledge=newest).leaks} == {"removed"}
 
 
 def normalised(bars: Bars) -> Bars:
@@ -194,7 +199,7 @@ def normalised(bars: Bars) -> Bars:
 
 
 def test_normalising_by_statistics_of_the_whole_sample_is_caught(plan: MakePlan) -> None:
-    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(normalised)))
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), knowledge=changing(normalised)))
 
 
 def winsorised(bars: Bars) -> Bars:
@@ -204,7 +209,7 @@ def winsorised(bars: Bars) -> Bars:
 
 
 def test_outlier_limits_from_the_whole_sample_are_caught(plan: MakePlan) -> None:
-    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(winsorised)))
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), knowledge=changing(winsorised)))
 
 
 def test_a_longer_bar_that_is_finished_before_its_time_is_caught(plan: MakePlan) -> None:
@@ -212,7 +217,7 @@ def test_a_longer_bar_that_is_finished_before_its_time_is_caught(plan: MakePlan)
     finished = handing_out(lambda bars, prompt: bars.count_known_at(-(-prompt.request_time // 300) * 300))
     chosen = plan(competitions=["24h"], forecasters=["ewma"])
     assert {items[0].prompt.request_time % 300 for items in chosen.groups.values()} == {240}
-    expect_leaks(report(chosen, walk=finished))
+    expect_leaks(report(chosen, knowledge=finished))
 
 
 def centred(bars: Bars) -> Bars:
@@ -221,7 +226,7 @@ def centred(bars: Bars) -> Bars:
 
 
 def test_centred_smoothing_is_caught(plan: MakePlan) -> None:
-    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), walk=changing(centred)))
+    expect_leaks(report(plan(competitions=["1h"], forecasters=["ewma"]), knowledge=changing(centred)))
 
 
 def filled_backwards(bars: Bars) -> Bars:
@@ -233,14 +238,14 @@ def test_gaps_filled_with_the_next_price_are_caught(plan: MakePlan) -> None:
     flags = {"feeds.simulated.gaps": 0.4}
     chosen = plan(1.0, flags, competitions=["1h"], forecasters=["ewma"], partial=True)
     assert report(chosen).leaks == []
-    assert report(chosen, walk=changing(filled_backwards), cuts=20).leaks
+    assert report(chosen, knowledge=changing(filled_backwards), cuts=20).leaks
 
 
 @dataclass(frozen=True)
 class MeanSquare:
     """Volatility from the mean squared change between rows in the order they come; it takes any order."""
 
-    asset: str
+    asset: Asset
 
     def initial_state(self) -> tuple[float, ...]:
         return ()
@@ -266,13 +271,13 @@ def paths(step: float, prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.f
 def in_order(order: Callable[[int], npt.NDArray[np.int64]]) -> Callable[..., Iterator[Moment]]:
     """A walk that hands out as many rows as are known, but of rows in another order."""
 
-    def leaky(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    def leaky(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
         columns = {name: column[order(len(bars))] for name, column in bars.columns().items()}
         mixed = Bars.trusted(columns, bars.resolution)
-        state, seen = forecaster.initial_state(), 0
-        for honest in walk(forecaster, bars, prompts):
+        state, seen = model.forecaster.initial_state(), 0
+        for honest in moments(model, bars, prompts):
             known = bars.count_known_at(honest.prompt.request_time)
-            state, seen = forecaster.update(state, mixed.rows(seen, known)), known
+            state, seen = model.forecaster.update(state, mixed.rows(seen, known)), known
             yield replace(honest, state=state)
 
     return leaky
@@ -291,21 +296,17 @@ def chunks_swapped(count: int) -> npt.NDArray[np.int64]:
 )
 @pytest.mark.parametrize("tolerant", [True, False], ids=["any order", "ewma"])
 def test_bars_in_another_order_are_caught(plan: MakePlan, order: Callable[[int], Any], tolerant: bool) -> None:
-    chosen = plan(competitions=["1h"], forecasters=["ewma"])
-
-    def make(name: str, asset: str) -> Any:
-        return MeanSquare(asset) if tolerant else chosen.make(name, asset)
-
-    assert report(chosen, make).leaks == []
+    chosen = plan(competitions=["1h"], forecasters=[MeanSquare if tolerant else "ewma"])
+    assert report(chosen).leaks == []
     if tolerant:
-        expect_leaks(report(chosen, make, walk=in_order(order)))
+        expect_leaks(report(chosen, knowledge=in_order(order)))
     else:  # ewma itself refuses such bars, which no check may take for a pass
-        assert not passes(chosen, make, walk=in_order(order))
+        assert not passes(chosen, knowledge=in_order(order))
 
 
-def passes(chosen: BacktestPlan, make: Callable[[str, str], Any], **options: Any) -> bool:
+def passes(chosen: BacktestPlan, **options: Any) -> bool:
     try:
-        return not report(chosen, make, **options).leaks
+        return not report(chosen, **options).leaks
     except Exception:  # noqa: BLE001 - whatever a forecaster raises
         return False
 
@@ -317,7 +318,7 @@ def passes(chosen: BacktestPlan, make: Callable[[str, str], Any], **options: Any
 class Remembering(MeanSquare):
     """Starts where the last replay of its asset ended, as a module-level cache keyed by asset does."""
 
-    kept: ClassVar[dict[str, tuple[float, ...]]] = {}
+    kept: ClassVar[dict[Asset, tuple[float, ...]]] = {}
 
     def initial_state(self) -> tuple[float, ...]:
         return self.kept.get(self.asset, ())[-50:]
@@ -329,8 +330,7 @@ class Remembering(MeanSquare):
 
 def test_a_global_cache_keyed_by_asset_is_caught(plan: MakePlan) -> None:
     Remembering.kept.clear()
-    chosen = plan(forecasters=["ewma"])
-    assert report(chosen, lambda name, asset: Remembering(asset)).leaks
+    assert report(plan(forecasters=[Remembering])).leaks
 
 
 @dataclass(frozen=True)
@@ -343,8 +343,7 @@ class Underneath(MeanSquare):
 
 
 def test_reading_the_array_beneath_a_slice_is_caught(plan: MakePlan) -> None:
-    found = report(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Underneath(asset))
-    assert found.leaks
+    assert report(plan(competitions=["1h"], forecasters=[Underneath])).leaks
 
 
 @dataclass(frozen=True)
@@ -404,17 +403,14 @@ def test_a_state_that_is_changed_in_place_is_caught_because_the_replay_walks_ahe
     plan: MakePlan, kind: type[InPlace]
 ) -> None:
     """In a replay, states of a block of prompts wait for their simulations: all would be the newest one."""
-    chosen = plan(competitions=["1h"], forecasters=["ewma"])
+    chosen = plan(competitions=["1h"], forecasters=[lambda asset: kind()])
 
-    def scores(groups: Mapping[Any, Any]) -> dict[Prompt, Any]:
-        rows = replay(
-            ["x"], lambda name, asset: kind(), groups, chosen.warmups, chosen.data, seed=1, threads=1
-        )  # fmt: skip
-        return {row.prompt: row.score for row in rows}
+    def scores(groups: dict[Any, Any]) -> dict[Prompt, Any]:
+        return {row.prompt: row.score for row in replace(chosen, groups=groups).run(threads=1)}
 
     whole, half = scores(chosen.groups), scores({key: items[:10] for key, items in chosen.groups.items()})
     leaks_in_replay = any(whole[prompt] != score for prompt, score in half.items())
-    assert not leaks_in_replay or not passes(chosen, lambda name, asset: kind())
+    assert not leaks_in_replay or not passes(chosen)
 
 
 @dataclass(frozen=True)
@@ -426,19 +422,19 @@ class Failing(MeanSquare):
 
 
 def test_a_forecaster_that_always_fails_does_not_pass(plan: MakePlan) -> None:
-    assert not passes(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Failing(asset))
+    assert not passes(plan(competitions=["1h"], forecasters=[Failing]))
 
 
 def test_a_forecaster_that_fails_only_without_its_future_is_caught(plan: MakePlan) -> None:
     chosen = plan(competitions=["1h"], forecasters=["ewma"])
 
-    def needing_the_future(forecaster: Forecaster[Any], bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-        for honest in walk(forecaster, bars, prompts):
+    def needing_the_future(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+        for honest in moments(model, bars, prompts):
             if bars.timestamp[-1] < honest.prompt.request_time:
                 raise IndexError("the next bar is not there")
             yield honest
 
-    found = report(chosen, walk=needing_the_future)
+    found = report(chosen, knowledge=needing_the_future)
     assert {leak.mutation for leak in found.leaks} == {"removed"}
 
 
@@ -450,7 +446,7 @@ def test_a_forecaster_that_draws_from_global_randomness_does_not_pass(plan: Make
         def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
             return paths(1e-3, prompt, RandomStream((int(rng.integers(2**60)), 0)))
 
-    assert not passes(plan(competitions=["1h"], forecasters=["ewma"]), lambda name, asset: Unseeded(asset))
+    assert not passes(plan(competitions=["1h"], forecasters=[Unseeded]))
 
 
 def test_the_planted_table_of_prices_helps_scores_and_so_needs_more_than_mutated_bars(plan: MakePlan) -> None:
@@ -464,14 +460,11 @@ def test_the_planted_table_of_prices_helps_scores_and_so_needs_more_than_mutated
             strict=True,
         )
     )  # fmt: skip
-    assert report(chosen, lambda name, asset: Ahead(asset, prices)).leaks == []
+    ahead = plan(0.25, competitions=["1h"], forecasters=[lambda asset: Ahead(asset, prices)])
+    assert report(ahead).leaks == []
 
 
 # --------------------------------------------------------------------------------------------------- warm-up
-
-
-def warmup(plan: BacktestPlan, make: Callable[[str, str], Any] | None = None, seed: int = 1) -> list[WarmupRow]:
-    return check_warmup(plan.forecasters, make or plan.make, plan.groups, plan.warmups, plan.data, seed=seed)
 
 
 def worst(rows: list[WarmupRow]) -> float:
@@ -480,19 +473,42 @@ def worst(rows: list[WarmupRow]) -> float:
 
 def test_the_default_warm_up_is_long_enough(plan: MakePlan) -> None:
     rules = RuleChoice.parse("2026-01-20")
-    rows = warmup(plan(0.1, assets=["BTC", "ETH", "XAU", "SPYX"], rules=rules, forecasters=["ewma"]))
+    rows = check_warmup(plan(0.1, assets=["BTC", "ETH", "XAU", "SPYX"], rules=rules, forecasters=["ewma"]))
     assert len(rows) == 7
     assert worst(rows) < 0.02
+    assert {row.verdict for row in rows} == {"sufficient"}
+    assert all(row.differing == 0 and row.states > 1 for row in rows)
 
 
 def test_what_needs_no_warm_up_does_not_depend_on_it(plan: MakePlan) -> None:
-    rows = warmup(plan(0.1, forecasters=["random-walk"]))
+    rows = check_warmup(plan(0.1, forecasters=["random-walk"]))
     assert [(row.half, row.three_quarters) for row in rows] == [(0.0, 0.0), (0.0, 0.0)]
 
 
-def test_the_length_of_the_warm_up_is_reported_in_hours(plan: MakePlan) -> None:
-    rows = warmup(plan(0.1, forecasters=["ewma"]))
-    assert {row.competition: row.hours for row in rows} == {"1h": 72.0, "24h": 120.0}
+@dataclass(frozen=True)
+class Brief(MeanSquare):
+    """Asks for two days."""
+
+    warmup: ClassVar[int] = 2 * DAY
+
+
+@dataclass(frozen=True)
+class Numpys(MeanSquare):
+    """Its state is no plain number."""
+
+    def dump_state(self, state: tuple[float, ...]) -> dict[str, Any]:
+        return {"version": 1, "closes": np.float64(state[0])}
+
+
+def test_a_state_that_cannot_be_kept_is_refused_with_whose_it_is(plan: MakePlan) -> None:
+    with pytest.raises(ForecasterError, match=r"Numpys\.dump_state returned what JSON cannot hold: .*numpy\.float64"):
+        check_warmup(plan(0.1, forecasters=[Numpys]))
+
+
+def test_the_length_of_the_warm_up_is_that_of_the_forecaster_in_days(plan: MakePlan) -> None:
+    assert {row.days for row in check_warmup(plan(0.1, forecasters=["ewma"]))} == {5.0}
+    assert {row.days for row in check_warmup(plan(0.1, forecasters=[Brief]))} == {2.0}
+    assert {row.days for row in check_warmup(plan(0.1, {"replay.warmup": "3d"}, forecasters=[Brief]))} == {3.0}
 
 
 @dataclass(frozen=True)
@@ -506,7 +522,7 @@ class Unforgetting(MeanSquare):
         for close in bars.close.tolist():
             variance = self.keep * variance + (1 - self.keep) * np.log(close / last) ** 2
             last = close
-        return (variance, last)
+        return (float(variance), last)
 
     def simulate(self, state: tuple[float, ...], prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
         return paths(float(np.sqrt(state[0])), prompt, stream)
@@ -514,12 +530,15 @@ class Unforgetting(MeanSquare):
 
 @pytest.mark.parametrize(("keep", "enough"), [(1 - 1e-4, False), (1 - 2e-4, False), (0.99, True)])
 def test_an_initial_value_that_outlives_the_warm_up_is_detected(plan: MakePlan, keep: float, enough: bool) -> None:
-    rows = warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: Unforgetting(asset, keep))
+    chosen = plan(0.1, forecasters=[lambda asset: Unforgetting(asset, keep)])
+    rows = check_warmup(chosen)
     assert (worst(rows) < 0.02) == enough
+    assert {row.verdict for row in rows} == {"sufficient" if enough else "too short"}
+    assert {row.verdict for row in check_warmup(chosen, tolerance=1e3)} == {"sufficient"}
 
 
 def test_an_average_over_all_it_ever_saw_is_detected(plan: MakePlan) -> None:
-    assert worst(warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: MeanSquare(asset))) > 0.02
+    assert worst(check_warmup(plan(0.1, forecasters=[MeanSquare]))) > 0.02
 
 
 @dataclass(frozen=True)
@@ -531,24 +550,94 @@ class FirstHour(MeanSquare):
 
 
 def test_a_value_that_is_never_forgotten_is_detected(plan: MakePlan) -> None:
-    assert worst(warmup(plan(0.1, forecasters=["ewma"]), lambda name, asset: FirstHour(asset))) > 0.02
+    assert worst(check_warmup(plan(0.1, forecasters=[FirstHour]))) > 0.02
+
+
+SHORT = {"replay.warmup": "1d", "ewma.half_life_1m": "4d", "ewma.half_life_5m": "4d"}
 
 
 def test_a_warm_up_that_is_too_short_for_the_half_life_is_detected(plan: MakePlan) -> None:
-    flags = {"replay.warmup_1m_hours": 1, "ewma.half_life_1m": "2h"}
-    short = plan(0.1, flags, competitions=["1h"], forecasters=["ewma"])
-    assert worst(warmup(short)) > 0.02
+    (row,) = check_warmup(plan(0.1, SHORT, competitions=["1h"], forecasters=["ewma"]))
+    assert worst([row]) > 0.02
+    assert row.verdict == "too short"
 
 
 def test_the_predecessors_start_value_is_detected_at_a_long_half_life(plan: MakePlan) -> None:
     """h0 is far too large: with a long half-life it is still there after the warm-up."""
     flags = {"ewma.start": "constant", "ewma.half_life_1m": "24h", "ewma.initial_variance": 1e-4}
-    assert worst(warmup(plan(0.1, flags, competitions=["1h"], forecasters=["ewma"]))) > 0.02
+    assert worst(check_warmup(plan(0.1, flags, competitions=["1h"], forecasters=["ewma"]))) > 0.02
 
 
 def test_a_difference_is_the_states_and_not_the_draws(plan: MakePlan) -> None:
     """The same seed serves all three warm-ups, so the result hardly depends on which seed it is."""
-    chosen = plan(0.1, {"replay.warmup_1m_hours": 1}, competitions=["1h"], forecasters=["ewma"])
-    rows = [warmup(chosen, seed=seed)[0] for seed in (1, 2)]
-    assert rows[0].half == pytest.approx(rows[1].half, abs=0.02)
-    assert abs(rows[0].half) > 1e-4
+    one, other = (
+        check_warmup(plan(0.1, {**SHORT, "run.seed": seed}, competitions=["1h"], forecasters=["ewma"]))[0]
+        for seed in (1, 2)
+    )
+    assert one.half == pytest.approx(other.half, abs=0.02)
+    assert abs(one.half) > 1e-4
+
+
+# ---------------------------------------------------------------------------------------- one rule from bars to state
+
+
+def from_the_first_prompt(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
+    """Another rule: the warm-up precedes the first prompt, and no midnight begins it anew."""
+    state, seen = model.forecaster.initial_state(), 0
+    for honest in moments(model, bars, prompts):
+        known = bars.count_known_at(honest.prompt.request_time)
+        state, seen = model.forecaster.update(state, bars.rows(seen, known)), known
+        yield replace(honest, state=state)
+
+
+@pytest.mark.parametrize("name", ["ewma", MeanSquare])
+def test_states_that_depend_on_where_the_replay_began_are_detected(plan: MakePlan, name: Any) -> None:
+    """The first request is of the day before: its state is right, and those after midnight are not."""
+    chosen = plan(0.5, {"ewma.half_life_1m": "2h"}, competitions=["1h"], forecasters=[name])
+    (honest,) = check_warmup(chosen, tolerance=10.0)
+    assert (honest.verdict, honest.differing, honest.states) == ("sufficient", 0, 8)
+    (planted,) = check_warmup(chosen, tolerance=10.0, knowledge=from_the_first_prompt)
+    assert (planted.verdict, planted.differing, planted.states) == ("rule differs", 7, 8)
+    assert (planted.half, planted.three_quarters) == (honest.half, honest.three_quarters)
+
+
+def test_a_rule_that_differs_is_told_before_a_warm_up_that_is_too_short(plan: MakePlan) -> None:
+    (row,) = check_warmup(plan(0.5, SHORT, competitions=["1h"], forecasters=["ewma"]), knowledge=from_the_first_prompt)
+    assert worst([row]) > 0.02
+    assert row.verdict == "rule differs"
+
+
+def command(folder: Path, *more: str, **flags: Any) -> list[str]:
+    given = {"data.cache_dir": folder, **flags}
+    assigned = [f"--set={key}={value}" for key, value in given.items()]
+    where = ["--start", "2026-01-08", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h"]
+    return ["check", "warmup", *where, *assigned, *more]
+
+
+def test_the_command_says_whether_the_warm_up_suffices(ewmalab: Any, folder: Path) -> None:
+    good = ewmalab(*command(folder, "-f", "ewma"))
+    assert good.code == 0, good.err
+    assert "sufficient" in good.out
+    assert "8 states made from scratch: 0 differ" in good.out
+    short = ewmalab(*command(folder, "-f", "ewma", **SHORT))
+    assert short.code == 1
+    assert "too short" in short.out
+    assert "the warm-up is too short: volatility changes by up to" in short.err
+    assert "raise replay.warmup" in short.err
+    tolerant = ewmalab(*command(folder, "-f", "ewma", "--tolerance", "90", "--json", **SHORT))
+    assert tolerant.code == 0
+    (row,) = orjson.loads(tolerant.out)["rows"]
+    assert (row["verdict"], row["states"], row["differing"], row["days"]) == ("sufficient", 8, 0, 1.0)
+
+
+def test_the_command_says_that_the_rule_differs(ewmalab: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = partial(check_warmup, knowledge=from_the_first_prompt)
+    monkeypatch.setattr(checks, "check_warmup", planted)
+    found = ewmalab(*command(folder, "-f", "ewma"))
+    assert found.code == 1
+    assert "rule differs" in found.out
+    assert "states of the replay are not those of the bars since their origin" in found.err
+    assert "too short" not in found.err
+    (row,) = orjson.loads(ewmalab(*command(folder, "-f", "ewma", "--json")).out)["rows"]
+    assert row["verdict"] == "rule differs"
+    assert row["differing"] > 0

@@ -25,6 +25,7 @@ from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
+from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Asset, load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import DEFAULTS
@@ -82,7 +83,7 @@ class Halfway:
 
 NOT_CALLABLE = 3
 PLUGIN = f"{__name__}:LastMove"
-FLAGS = {"plugin.factor": {"default": 1.0, "BTC": 2.0}, "seasonal_har.artifact": str(written())}
+FLAGS = {"plugin.factor": {"default": 1.0, "BTC": 2.0}, "fit.artifacts": [str(written())]}
 SETTINGS = load_settings(file=DEFAULTS, environ={}, flags=FLAGS)
 NAMES = ["ewma", "ewma@seed", "random-walk", "seasonal-har", PLUGIN]
 ASSETS = ["BTC", "XAU", "SPYX"]
@@ -96,7 +97,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=ASSETS)
 def forecaster(request: pytest.FixtureRequest, name: str) -> Forecaster[Any]:
-    return load_forecaster(name, BOOK.asset(request.param), SETTINGS)
+    return load_model(name, BOOK.asset(request.param), SETTINGS).forecaster
 
 
 def prompt_for(
@@ -175,7 +176,7 @@ def test_writing_into_the_paths_reaches_nothing_else(forecaster):
 @hypothesis_settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6).map(sorted), missing=st.sampled_from([0.0, 0.3]))
 def test_any_cutting_of_the_bars_gives_the_same_state(name, cuts, missing):
-    forecaster = load_forecaster(name, BOOK.asset("SPYX"), SETTINGS)
+    forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS).forecaster
     bars = random_bars(400, missing=missing, close_only=0.2)
     state = forecaster.initial_state()
     for a, b in zip([0, *cuts], [*cuts, 400], strict=True):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from ewmalab.forecast.fit.every import boundary
 from typer.testing import CliRunner
 
 import ewmalab as ew
@@ -16,7 +15,10 @@ from ewmalab.cli import app
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.bars import Bars
+from ewmalab.replay import fits as module
 from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.replay.checks import check_lookahead
+from ewmalab.replay.fits import Refits, boundary, write_artifact
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, parse_time
@@ -31,16 +33,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
         environ={},
         flags={
             "data.feed": "simulated", "data.cache_dir": str(folder / "cache"), "fit.history": "9d",
-            "run.experiments_dir": str(folder / "experiments"), "fit.folder": str(folder / "fits"),
-            "fit.every": "12h",
+            "run.experiments_dir": str(folder / "experiments"), "fit.every": "12h",
         },
     )  # fmt: skip
 
 
-def plan_of(settings: LoadedSettings, *names: str, assets: tuple[str, ...] = ("BTC", "ETH")) -> BacktestPlan:
+def plan_of(
+    settings: LoadedSettings, *names: str, assets: tuple[str, ...] = ("BTC", "ETH"), **options: Any
+) -> BacktestPlan:
+    chosen: dict[str, Any] = {"competitions": ["1h"], "cadence": 3 * 3600, "num_simulations": 50} | options
     return plan_backtest(
         settings, start=START, days=1, forecasters=names or ("seasonal-har",), assets=list(assets),
-        competitions=["1h"], cadence=3 * 3600, num_simulations=50, now=START + 30 * DAY,
+        now=START + 30 * DAY, **chosen,
     )  # fmt: skip
 
 
@@ -56,31 +60,63 @@ def scores(rows: Any) -> dict[tuple[str, str, int], float]:
     return {(row.forecaster, row.prompt.asset, row.prompt.start_time): row.score.total for row in rows}
 
 
-def test_each_part_has_a_fit_of_its_own_past(settings: LoadedSettings) -> None:
+EVERY = 12 * 3600
+BEGINS = [boundary(START - 60, EVERY), START, START + EVERY]
+
+
+def test_each_stretch_has_a_fit_of_its_own_past(settings: LoadedSettings) -> None:
     plan = plan_of(settings, "seasonal-har", "ewma")
-    fixed, *parts = plan.parts()
-    assert fixed.names == ("ewma",)
-    begins = [part.begin for part in parts]
-    assert begins == sorted({boundary(START - 60, 12 * 3600), START, START + 12 * 3600})
-    for part in parts:
-        for items in part.groups.values():
-            assert all(part.begin <= item.prompt.request_time < part.begin + 12 * 3600 for item in items)
-        assert part.make("seasonal-har", "BTC").fitted_until == part.begin
-    assert sum(len(i) for part in parts for i in part.groups.values()) == sum(map(len, plan.groups.values()))
+    for group, prompts in plan.groups.items():
+        ((fixed, items),) = plan.stretches("ewma", group)
+        assert (fixed.name, fixed.fit, items) == ("ewma", None, prompts)
+        stretches = list(plan.stretches("seasonal-har", group))
+        ends = [model.fit.end for model, _ in stretches if model.fit]
+        assert ends == BEGINS
+        for end, (_, items) in zip(ends, stretches, strict=True):
+            assert all(end <= item.prompt.request_time < end + EVERY for item in items)
+        assert [item for _, items in stretches for item in items] == prompts
 
 
-def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings) -> None:
+def test_each_fit_is_made_once_whatever_the_number_of_groups(
+    settings: LoadedSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[int] = []
+    make = module.make_artifact
+
+    def counted(*given: Any, end: int, **options: Any) -> Any:
+        ends.append(end)
+        return make(*given, end=end, **options)
+
+    monkeypatch.setattr(module, "make_artifact", counted)
+    plan = plan_of(settings, competitions=["1h", "24h"])
+    assert len(plan.groups) == 4
+    plan.run(threads=2)
+    assert ends == BEGINS
+    check_lookahead(plan, cuts=1)
+    plan.run(threads=1)
+    assert ends == BEGINS
+
+
+def artifacts_of(plan: BacktestPlan, fits: Refits) -> list[Any]:
+    return [fits.model_at(begin, "BTC").fit for begin in BEGINS]
+
+
+def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings, tmp_path: Path) -> None:
     plan = plan_of(settings, "seasonal-har", "ewma")
     rows = scores(plan.run(threads=2))
     assert rows == scores(plan_of(settings, "seasonal-har", "ewma").run(threads=1))
-    for part in plan.parts():
-        if part.names != ("seasonal-har",):
-            continue
-        given = part.fits.settings_at(part.begin).with_flags({"fit.every": "0s"})  # type: ignore[union-attr]
-        prompts = sorted((i for items in part.groups.values() for i in items), key=lambda item: item.prompt)
+    fits = plan.refits["seasonal-har"]
+    for begin in BEGINS:
+        artifact = fits._artifact(begin)
+        assert artifact is not None
+        given = settings.with_flags({"fit.every": "0s", "fit.artifacts": [str(write_artifact(artifact, tmp_path))]})
+        prompts = sorted(
+            (i for items in plan.groups.values() for i in items if boundary(i.prompt.request_time, EVERY) == begin),
+            key=lambda item: item.prompt,
+        )
         alone = plan_backtest(given, start=START, days=1, forecasters=["seasonal-har"], prompts=prompts)
         expected = scores(alone.run(threads=1))
-        assert len(expected) == len(prompts)
+        assert len(expected) == len(prompts) > 0
         assert all(rows[key] == value for key, value in expected.items())
     other = scores(plan_of(settings.with_flags({"fit.every": "1d"})).run(threads=1))
     changed = [key for key, value in other.items() if rows[key] != value]
@@ -89,23 +125,23 @@ def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings) -> None:
 
 def test_what_comes_after_a_fit_changes_nothing(settings: LoadedSettings) -> None:
     plan = plan_of(settings)
-    (fits,) = plan.fits.values()
+    (fits,) = plan.refits.values()
     fits.bars = {asset: Bars.from_closes(bars.timestamp, bars.close) for asset, bars in fits.bars.items()}
-    before = [fits.settings_at(part.begin).values.seasonal_har.artifact for part in plan.parts()]
+    before = artifacts_of(plan, fits)
     cut = START  # bars from here on are others
     fits.bars = {
         asset: Bars.from_closes(bars.timestamp, np.where(bars.timestamp >= cut, 2.0 * bars.close[::-1], bars.close))
         for asset, bars in fits.bars.items()
     }
     fits._made.clear()
-    after = [fits.settings_at(part.begin).values.seasonal_har.artifact for part in plan.parts()]
+    after = artifacts_of(plan, fits)
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False]
 
 
 def test_the_record_names_the_bars_that_fits_have_seen(experiment: Experiment) -> None:
     seen = experiment.manifest["inputs"]["data"]
     assert "simulated-7/ETH/2026-01-06" in seen
-    assert "folder" not in experiment.manifest["inputs"]["settings"]["seasonal_har"]
+    assert "folder" not in experiment.manifest["inputs"]["settings"]["fit"]
 
 
 def test_a_prompt_of_one_asset_can_be_simulated_again(experiment: Experiment, settings: LoadedSettings) -> None:
@@ -117,7 +153,7 @@ def test_a_prompt_of_one_asset_can_be_simulated_again(experiment: Experiment, se
 def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: LoadedSettings) -> None:
     first = settings.with_flags({"data.cache_dir": str(settings.values.data.cache_dir) + "-short"})
     plan = plan_of(first, assets=("BTC",))
-    (fits,) = plan.fits.values()
+    (fits,) = plan.refits.values()
     fits.bars = {asset: bars.rows(0, 100) for asset, bars in fits.bars.items()}
     rows = plan.run(threads=1)
     assert all(row.score is not None for row in rows)
@@ -126,7 +162,7 @@ def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: Loa
     assert remark.endswith("(3 fits)")
 
 
-def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings) -> None:
+def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "forecaster": "seasonal-har", "start": "2026-01-15", "days": 0.5, "assets": ["BTC"], "competitions": ["1h"],
         "name": None,
@@ -134,9 +170,10 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings) -> None:
     with pytest.raises(ConfigError, match="a sweep keeps to one fit"):
         ew.sweep({"volatility_scale": [0.9, 1.0]}, settings=settings, **common)
     with pytest.raises(ConfigError, match="compare backtests with --refit"):
-        ew.sweep({"refit": ["1d", "2d"]}, settings=settings, **common)
-    (fits,) = plan_of(settings).fits.values()
-    one = fits.settings_at(boundary(START - 60, 12 * 3600)).with_flags({"fit.every": "0s"})
+        ew.sweep({"fit.every": ["1d", "2d"]}, settings=settings, **common)
+    (fits,) = plan_of(settings).refits.values()
+    path = write_artifact(fits._artifact(BEGINS[0]), tmp_path)  # type: ignore[arg-type]
+    one = settings.with_flags({"fit.every": "0s", "fit.artifacts": [str(path)]})
     swept = ew.sweep({"volatility_scale": [0.25, 1.0, 4.0]}, settings=one, **common)
     assert swept.cells[0].values[swept.cells[0].best].value == (("seasonal_har.volatility_scale", 1),)
 
@@ -145,7 +182,7 @@ def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> No
     flags = [f"--set={key}={value}" for key, value in (
         ("data.cache_dir", settings.values.data.cache_dir),
         ("run.experiments_dir", settings.values.run.experiments_dir),
-        ("fit.folder", settings.values.fit.folder), ("fit.history", "9d"),
+        ("fit.history", "9d"),
     )]  # fmt: skip
     flags += ["--feed", "simulated", "--start", "2026-01-15", "--days", "0.5", "--assets", "BTC", "--json"]
     run = CliRunner()
@@ -158,8 +195,3 @@ def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> No
     )
     assert checked.exit_code == 0, checked.output
     assert orjson.loads(checked.stdout)["forecasts"] > 0
-
-
-def test_artifacts_of_fits_stand_where_the_settings_say(experiment: Experiment, settings: LoadedSettings) -> None:
-    assert experiment.results.num_rows
-    assert list(Path(settings.values.fit.folder).glob("seasonal-har-*.json"))

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import har
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from ewmalab.errors import ConfigError, ForecasterError, MissingDataError
 from ewmalab.experiments.store import encode_results
+from ewmalab.forecast.model import Model, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
@@ -23,14 +25,14 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
 from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
 from ewmalab.replay.data import needed
-from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay, simulate
-from ewmalab.replay.knowledge import walk
+from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay
+from ewmalab.replay.knowledge import moments
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.report.text.backtest import backtest_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_paths
 from ewmalab.settings import load_settings
-from ewmalab.times import DAY, MINUTE, parse_time
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 START = parse_time("2026-01-08")
 NOW = parse_time("2026-03-01")
@@ -83,11 +85,12 @@ def wandering(minutes: int, seed: int = 3) -> npt.NDArray[np.float64]:
 
 @dataclass
 class Recorder:
-    """Remembers every bar it was given, and when; its paths are flat."""
+    """Remembers the bars of its newest state, as they came; its paths are flat."""
 
     batches: list[Bars] = field(default_factory=list)
 
     def initial_state(self) -> int:
+        self.batches.clear()
         return 0
 
     def update(self, state: int, bars: Bars) -> int:
@@ -104,9 +107,19 @@ class Recorder:
         return int(data["count"])
 
 
+def model_of(plan: BacktestPlan, asset: str = "BTC", name: str = "ewma") -> Model:
+    return plan.model(name, asset, plan.start)
+
+
 def replayed(plan: BacktestPlan, make: Callable[[str, str], Any], **options: Any) -> list[Row]:
+    """Replay the first forecaster's prompts with another in its place."""
+
+    def stretches(name: str, group: tuple[str, str]) -> Iterator[tuple[Model, Any]]:
+        for model, items in plan.stretches(name, group):
+            yield replace(model, forecaster=make(name, group[1])), items
+
     chosen: dict[str, Any] = {"seed": 1, "threads": 1} | options
-    return replay(plan.forecasters[:1], make, plan.groups, plan.warmups, plan.data, **chosen)
+    return replay(plan.forecasters[:1], stretches, plan.groups, plan.data, **chosen)
 
 
 # ------------------------------------------------------------------------------------------ reproducible
@@ -178,11 +191,7 @@ def test_a_forecast_does_not_depend_on_the_prompts_before_it(plan: MakePlan) -> 
     chosen = plan(0.5, forecasters=["ewma"])
     everything = {row.prompt: row for row in chosen.run(threads=1)}
     for keep in (slice(None, None, 3), slice(7, None, 5), slice(-1, None)):
-        groups = {key: items[keep] for key, items in chosen.groups.items()}
-        rows = replay(
-            ["ewma"], chosen.make, groups, chosen.warmups, chosen.data,
-            seed=chosen.settings.values.run.seed, threads=1,
-        )  # fmt: skip
+        rows = replace(chosen, groups={key: items[keep] for key, items in chosen.groups.items()}).run(threads=1)
         assert rows
         for row in rows:
             assert row == everything[row.prompt]
@@ -194,9 +203,9 @@ def test_a_prompts_paths_are_its_own_whatever_else_ran(plan: MakePlan) -> None:
     seen: set[bytes] = set()
     count = 0
     for (_, asset), items in chosen.groups.items():
-        forecaster = chosen.make("random-walk", asset)
-        for moment in walk(forecaster, chosen.data.model[asset], [i.prompt for i in items]):
-            paths = simulate(forecaster, moment, 5)
+        model = model_of(chosen, asset, "random-walk")
+        for moment in moments(model, chosen.data.model[asset], [i.prompt for i in items]):
+            paths = moment.paths(model, 5)
             seen.add((paths[1] / paths[1].std()).round(3).tobytes())
             count += 1
     assert len(seen) == count > 10
@@ -232,66 +241,182 @@ def test_with_gaps_the_anchor_is_the_newest_bar_there_is(plan: MakePlan) -> None
 
 @pytest.mark.parametrize("lead", [0, 30, 60, 90])
 def test_a_forecaster_sees_every_bar_of_its_warm_up_once_and_none_that_is_not_closed(plan: MakePlan, lead: int) -> None:
-    chosen = plan(flags={"replay.request_lead": f"{lead}s"}, forecasters=["random-walk"])
-    for (competition, asset), items in chosen.groups.items():
+    chosen = plan(flags={"replay.request_lead": f"{lead}s"}, forecasters=["random-walk"], start=START - 3 * 3600)
+    origins = set()
+    for (_, asset), items in chosen.groups.items():
         recorder = Recorder()
-        bars = chosen.data.model[asset]
-        first = chosen.warmups[competition, asset]
-        own = bars.rows(int(np.searchsorted(bars.timestamp, first)), len(bars))
-        for moment in walk(recorder, own, [i.prompt for i in items]):
-            newest = int(recorder.batches[-1].timestamp[-1])
+        model = replace(model_of(chosen, asset, "random-walk"), forecaster=recorder)
+        for moment in moments(model, chosen.data.model[asset], [i.prompt for i in items]):
+            seen = Bars.concatenate(recorder.batches).timestamp
+            newest = int(seen[-1])
             assert newest + MINUTE <= moment.prompt.request_time < newest + 2 * MINUTE
-            assert moment.state == sum(len(b) for b in recorder.batches)
-        seen = Bars.concatenate(recorder.batches)
-        last = (items[-1].prompt.request_time // MINUTE - 1) * MINUTE
-        assert seen.timestamp.tolist() == list(range(first, last + 1, MINUTE))
+            np.testing.assert_array_equal(seen, np.arange(model.origin(newest), newest + MINUTE, MINUTE))
+            assert moment.state == len(seen)
+            origins.add(int(seen[0]))
+    assert origins == {START - 6 * DAY, START - 5 * DAY}
 
 
-@pytest.mark.parametrize(
-    ("asset", "competition", "seconds"),
-    [("BTC", "1h", 72 * 3600), ("BTC", "24h", 5 * DAY), ("SPYX", "24h", 5 * DAY)],
-)
-def test_the_warm_up_begins_its_length_before_the_first_start(
-    plan: MakePlan, asset: str, competition: str, seconds: int
+@pytest.mark.parametrize(("asset", "warmup"), [("BTC", 5 * DAY), ("SPYX", 5 * DAY), ("BTC", 2 * DAY)])
+def test_the_warm_up_begins_its_length_before_the_midnight_before_the_newest_bar(
+    plan: MakePlan, asset: str, warmup: int
 ) -> None:
-    chosen = plan(
-        0.1, assets=[asset], competitions=[competition], rules=RuleChoice.parse("2026-01-20"), forecasters=["ewma"]
-    )
-    assert chosen.warmups == {(competition, asset): START - seconds}
+    """The first request, a minute before midnight, is of the day before."""
+    flags = {} if warmup == 5 * DAY else {"replay.warmup": f"{warmup}s"}
+    chosen = plan(0.1, flags, assets=[asset], rules=RuleChoice.parse("2026-01-20"), forecasters=["ewma"])
+    assert int(chosen.data.model[asset].timestamp[0]) == START - DAY - warmup
     recorder = Recorder()
-    replayed(chosen, lambda name, asset: recorder)
-    assert int(recorder.batches[0].timestamp[0]) == START - seconds
+    for _, items in chosen.groups.items():
+        model = replace(model_of(chosen, asset), forecaster=recorder)
+        next(iter(moments(model, chosen.data.model[asset], [i.prompt for i in items])))
+        assert int(recorder.batches[0].timestamp[0]) == START - DAY - warmup
 
 
-def test_each_group_begins_its_own_warm_up_even_where_another_needs_more_bars(plan: MakePlan) -> None:
-    chosen = plan(0.1, forecasters=["ewma"])
-    found: dict[int, int] = {}
-
-    @dataclass
-    class Spy(Recorder):
-        def simulate(self, state: int, prompt: Prompt, stream: RandomStream) -> npt.NDArray[np.float32]:
-            found[prompt.time_increment] = int(self.batches[0].timestamp[0])
-            return Recorder.simulate(self, state, prompt, stream)
-
-    replayed(chosen, lambda name, asset: Spy())
-    assert found == {60: START - 72 * 3600, 300: START - 5 * DAY}
+def test_each_forecaster_begins_its_own_warm_up_even_where_another_needs_more_bars(plan: MakePlan) -> None:
+    flags = {"fit.artifacts": [str(har.written())]}
+    chosen = plan(0.05, flags, forecasters=["seasonal-har", "ewma", Averaging])
+    assert int(chosen.data.model["BTC"].timestamp[0]) == START - 15 * DAY
+    for name, days in zip(chosen.forecasters, (14, 5, 2), strict=True):
+        recorder = Recorder()
+        model = replace(model_of(chosen, name=name), forecaster=recorder)
+        for items in chosen.groups.values():
+            next(iter(moments(model, chosen.data.model["BTC"], [i.prompt for i in items])))
+            assert int(recorder.batches[0].timestamp[0]) == START - DAY - days * DAY
 
 
-def test_warm_up_settings_are_honoured_per_asset(plan: MakePlan) -> None:
-    chosen = plan(
-        0.1, {"replay.warmup_1m_hours.BTC": 1.5, "replay.warmup_5m_days.ETH": 0.25}, assets=["BTC", "ETH"],
-        forecasters=["ewma"],
-    )  # fmt: skip
-    assert chosen.warmups == {
-        ("1h", "BTC"): START - 5400, ("24h", "BTC"): START - 5 * DAY,
-        ("1h", "ETH"): START - 72 * 3600, ("24h", "ETH"): START - DAY // 4,
-    }  # fmt: skip
+def test_the_setting_of_the_warm_up_is_honoured_per_asset_and_rounded_up_to_days(plan: MakePlan) -> None:
+    flags = {"replay.warmup.BTC": "36h", "replay.warmup.ETH": "1d"}
+    chosen = plan(0.1, flags, assets=["BTC", "ETH", "SOL"], forecasters=["ewma", Averaging])
+    for asset, days in (("BTC", 2), ("ETH", 1), ("SOL", 5)):
+        assert model_of(chosen, asset).warmup == days * DAY
+        assert int(chosen.data.model[asset].timestamp[0]) == START - DAY - days * DAY
+    assert [model_of(chosen, asset, chosen.forecasters[1]).warmup for asset in ("ETH", "SOL")] == [DAY, 2 * DAY]
 
 
-def test_without_a_known_bar_the_walk_says_so(plan: MakePlan) -> None:
-    chosen = plan(0.05, flags={"replay.warmup_1m_hours": 0}, competitions=["1h"], forecasters=["ewma"])
+def test_without_a_known_bar_the_replay_says_so(plan: MakePlan, tmp_path: Path) -> None:
+    begin, end = START - 7 * DAY, START + 2 * DAY
+    Cache(tmp_path).write("binance", "BTC", Bars.empty(), [(begin, end)], Provenance("test", NOW))
+    chosen = plan(0.05, {"data.cache_dir": str(tmp_path), "data.feed": "binance"}, forecasters=["ewma"])
     with pytest.raises(MissingDataError, match=r"no bar of BTC is known at 2026-01-07T23:59:00Z"):
         chosen.run(threads=1)
+
+
+# ------------------------------------------------------------------------------------------ where a replay began
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Paths as volatile as all minutes of its state, which has a warm-up of its own: the origin shows in every path."""
+
+    asset: Any
+    warmup = 2 * DAY
+
+    def initial_state(self) -> tuple[int, float, float]:
+        return (0, 0.0, np.nan)
+
+    def update(self, state: tuple[int, float, float], bars: Bars) -> tuple[int, float, float]:
+        count, total, last = state
+        for close in bars.close.tolist():
+            if not np.isnan(last):
+                count, total = count + 1, total + abs(np.log(close / last))
+            last = close
+        return (count, float(total), last)
+
+    def simulate(
+        self, state: tuple[int, float, float], prompt: Prompt, stream: RandomStream
+    ) -> npt.NDArray[np.float32]:
+        shocks = stream.generator().standard_normal((prompt.steps, prompt.num_simulations)) * state[1] / state[0]
+        return np.concatenate([np.zeros((1, prompt.num_simulations)), shocks.cumsum(axis=0)]).astype(np.float32)
+
+    def dump_state(self, state: tuple[int, float, float]) -> dict[str, Any]:
+        return {"version": 1, "count": state[0], "total": state[1].hex(), "last": state[2].hex()}
+
+    def load_state(self, data: Mapping[str, Any]) -> tuple[int, float, float]:
+        return (data["count"], float.fromhex(data["total"]), float.fromhex(data["last"]))
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.1])
+def test_a_prompts_forecast_does_not_depend_on_where_the_replay_began(plan: MakePlan, gaps: float) -> None:
+    """Half-lives of days: every bar of a warm-up leaves its trace."""
+    flags = {
+        "feeds.simulated.gaps": gaps, "fit.artifacts": [str(har.written())],
+        "ewma.half_life_1m": "10d", "ewma.half_life_5m": "10d",
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "forecasters": ["ewma", "ewma@seed", "seasonal-har", Averaging], "cadence": 3 * 3600, "partial": True,
+    }  # fmt: skip
+    long, short = plan(3.0, flags, **options), plan(1.0, flags, start=START + 2 * DAY, **options)
+    rows, last = long.run(threads=2), short.run(threads=1)
+    assert len(last) == 4 * 2 * 8
+    assert [row for row in rows if row.prompt.start_time >= START + 2 * DAY] == last
+    for name in long.forecasters:
+        model = model_of(long, name=name)
+        prompts = [item.prompt for item in long.groups["24h", "BTC"]]
+        for moment in moments(model, long.data.model["BTC"], prompts):
+            whole = model.state_of(long.data.model["BTC"].known_at(moment.prompt.request_time))
+            assert state_digest(model.forecaster, moment.state) == state_digest(model.forecaster, whole)
+
+
+def test_the_same_holds_where_the_first_bars_of_the_day_are_missing(plan: MakePlan, tmp_path: Path) -> None:
+    """The newest bar is then of the day before, and the origin a day earlier than the clock alone says."""
+    flags = {"feeds.simulated.gaps": 0.5, "data.cache_dir": str(tmp_path / "late")}
+    earlier = {**flags, "data.cache_dir": str(tmp_path / "early")}
+    options: dict[str, Any] = {"cadence": 120, "competitions": ["1h"], "forecasters": [Averaging], "partial": True}
+    found = 0
+    for day in range(START, START + 8 * DAY, DAY):
+        late = plan(1 / 720, flags, start=day + 120, **options)
+        early = plan(1 / 24, earlier, start=day + 120 - 3000, **options)
+        prompt = late.groups["1h", "BTC"][0].prompt
+        one, other = (
+            next(iter(moments(model_of(chosen, name=chosen.forecasters[0]), chosen.data.model["BTC"], [prompt])))
+            for chosen in (late, early)
+        )
+        assert (one.state, one.anchor, one.anchor_time) == (other.state, other.anchor, other.anchor_time)
+        found += one.anchor_time < day
+    assert found
+
+
+def silent(folder: Path, begin: int, until: int, since: int) -> dict[str, Any]:
+    """Bars of a market that is silent for days, all of it covered; flags that point there."""
+    end = START + 2 * DAY
+    bars = chain(wandering((end - (START - 12 * DAY)) // MINUTE), START - 12 * DAY)
+    spoken = Bars.concatenate([bars.between(begin, until), bars.between(since, end)])
+    Cache(folder).write("pyth", "BTC", spoken, [(begin, end)], Provenance("test", NOW))
+    return {"data.cache_dir": str(folder), "data.feed": "pyth"}
+
+
+@pytest.mark.parametrize("warmup", ["5d", "1d"])
+def test_after_a_long_silence_the_state_is_that_of_the_bars_before_it(
+    plan: MakePlan, tmp_path: Path, warmup: str
+) -> None:
+    """Four days of silence, longer than a warm-up of a day."""
+    until, since = START - 4 * DAY + 10 * 3600, START + 2 * 3600
+    flags = silent(tmp_path / "a", START - 12 * DAY, until, since) | {"replay.warmup": warmup}
+    options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma", Averaging], "partial": True}
+    chosen = plan(0.25, flags, **options)
+    origin = START - 4 * DAY - model_of(chosen).warmup
+    assert int(chosen.data.model["BTC"].timestamp[0]) == origin
+    assert chosen.data.short == {}
+    assert chosen.warnings() == []
+    everything = Cache(tmp_path / "a").read("pyth", "BTC", START - 12 * DAY, START + 2 * DAY)
+    newest = set()
+    for name in chosen.forecasters:
+        model = model_of(chosen, name=name)
+        for moment in moments(model, chosen.data.model["BTC"], [i.prompt for i in chosen.groups["1h", "BTC"]]):
+            whole = model.state_of(everything.known_at(moment.prompt.request_time))
+            assert state_digest(model.forecaster, moment.state) == state_digest(model.forecaster, whole)
+            newest.add(moment.anchor_time < since)
+    assert newest == {True, False}
+    earlier = plan(5.25, flags, start=START - 5 * DAY, **options)
+    assert chosen.run(threads=1) == [row for row in earlier.run(threads=1) if row.prompt.start_time >= START]
+
+
+def test_past_before_a_silence_is_asked_for_as_any_other(plan: MakePlan, tmp_path: Path) -> None:
+    until, since = START - 4 * DAY + 10 * 3600, START + 2 * 3600
+    options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"], "partial": True}
+    begin = START - 8 * DAY
+    assert plan(0.1, silent(tmp_path / "a", begin, until, since), **options).data.short == {"BTC": begin}
+    with pytest.raises(MissingDataError, match="2026-01-02T00:00:00Z"):
+        plan(0.1, silent(tmp_path / "b", START - 6 * DAY, until, since), **options)
 
 
 # ---------------------------------------------------------------------------------------------- missing data
@@ -306,23 +431,42 @@ def stored(folder: Path, ranges: list[tuple[int, int]], feed: str = "binance") -
     return {"data.cache_dir": str(folder), "data.feed": feed}
 
 
-def test_exactly_the_needed_bars_suffice_and_a_minute_less_does_not(plan: MakePlan, tmp_path: Path) -> None:
+def test_exactly_the_needed_bars_suffice_and_a_minute_less_at_the_end_does_not(plan: MakePlan, tmp_path: Path) -> None:
     options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"], "days": 0.5}
-    chosen = plan(**options)
-    known, scored = needed(chosen.groups, chosen.settings.values.replay)["BTC"]
-    assert known == (START - 72 * 3600, START + DAY // 2 - 720 - MINUTE)
-    assert scored == (START, START + DAY // 2 - 720 + 3600 + 2 * MINUTE)
-    begin, end = known[0], scored[1]
-    enough = plan(flags=stored(tmp_path / "enough", [(begin, end)]), **options)
+    need = needed(plan(**options).groups, {"BTC": 5 * DAY})["BTC"]
+    assert (need.origin, need.last) == (START - 6 * DAY, START + DAY // 2 - 720 - MINUTE)
+    assert need.scored == (START, START + DAY // 2 - 720 + 3600 + 2 * MINUTE)
+    begin, end = need.origin, need.scored[1]
+    enough = plan(flags=stored(tmp_path / "enough", [(begin, end)], "pyth"), **options)
+    assert enough.warnings() == []
     assert all(row.reason is None for row in enough.run(threads=1))
-    for name, short in (("early", (begin + MINUTE, end)), ("late", (begin, end - MINUTE))):
-        with pytest.raises(MissingDataError):
-            plan(flags=stored(tmp_path / name, [short]), **options)
+    with pytest.raises(MissingDataError):
+        plan(flags=stored(tmp_path / "late", [(begin, end - MINUTE)], "pyth"), **options)
+
+
+def test_a_warm_up_of_three_days_is_insisted_on_and_a_shorter_one_than_asked_for_is_said(
+    plan: MakePlan, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"], "days": 0.1}
+    for name, begin in (("minute", START - 6 * DAY + MINUTE), ("days", START - 4 * DAY)):
+        chosen = plan(flags=stored(tmp_path / name, [(begin, START + DAY)], "pyth"), **options)
+        assert chosen.data.short == {"BTC": begin}
+        (note,) = chosen.warnings()
+        assert note.startswith("note: the first states are made from less past than asked for (ewma 5d)")
+        assert note.endswith(f"the cache has BTC from {iso(begin)} on")
+        assert all(row.reason is None for row in chosen.run(threads=1))
+    with pytest.raises(MissingDataError, match=r"2026-01-02T00:00:00Z to 2026-01-04T00:01:00Z"):
+        plan(flags=stored(tmp_path / "too short", [(START - 4 * DAY + MINUTE, START + DAY)], "pyth"), **options)
+    flags = stored(tmp_path / "all of a day", [(START - 2 * DAY, START + DAY)], "pyth") | {"replay.warmup": "1d"}
+    assert plan(flags=flags, **options).warnings() == []
+    flags = stored(tmp_path / "not a day", [(START - 2 * DAY + MINUTE, START + DAY)], "pyth") | {"replay.warmup": "1d"}
+    with pytest.raises(MissingDataError):
+        plan(flags=flags, **options)
 
 
 def test_missing_bars_are_named_by_feed_asset_and_range(plan: MakePlan, tmp_path: Path) -> None:
     hole = (START - DAY, START - DAY + 3600)
-    flags = stored(tmp_path / "holed", [(START - 4 * DAY, hole[0]), (hole[1], START + DAY)])
+    flags = stored(tmp_path / "holed", [(START - 6 * DAY, hole[0]), (hole[1], START + DAY)])
     with pytest.raises(MissingDataError) as caught:
         plan(0.5, flags, competitions=["1h"])
     message = str(caught.value)
@@ -420,7 +564,7 @@ def test_realised_prices_are_the_closes_on_the_grid(plan: MakePlan) -> None:
 def test_partial_scores_what_is_settled_and_says_why_the_rest_is_not(plan: MakePlan, tmp_path: Path) -> None:
     """Bars end 40 minutes into the last hours: requests up to there have their bars, not all have their prices."""
     end = START + DAY // 2 + 40 * MINUTE
-    flags = stored(tmp_path / "cut", [(START - 4 * DAY, end)])
+    flags = stored(tmp_path / "cut", [(START - 6 * DAY, end)])
     options: dict[str, Any] = {"competitions": ["1h"], "days": 0.5, "flags": flags}
     with pytest.raises(MissingDataError):
         plan(**options)
@@ -446,13 +590,11 @@ def test_scores_with_gaps_are_those_of_score_paths_on_prices(plan: MakePlan) -> 
     for (competition, asset), items in chosen.groups.items():
         rows = {r.prompt: r for r in of(chosen.run(threads=1), "ewma", competition, asset)}
         rules = {i.prompt: i.rule for i in items}
-        bars = chosen.data.model[asset]
-        own = bars.rows(int(np.searchsorted(bars.timestamp, chosen.warmups[competition, asset])), len(bars))
         prices = dict(
             zip(*(getattr(chosen.data.realised[asset], c).tolist() for c in ("timestamp", "close")), strict=True)
         )
-        forecaster = chosen.make("ewma", asset)
-        for moment in walk(forecaster, own, [i.prompt for i in items]):
+        model = model_of(chosen, asset)
+        for moment in moments(model, chosen.data.model[asset], [i.prompt for i in items]):
             prompt = moment.prompt
             row = rows[prompt]
             times = range(prompt.start_time, prompt.start_time + prompt.time_length + 1, prompt.time_increment)
@@ -461,7 +603,7 @@ def test_scores_with_gaps_are_those_of_score_paths_on_prices(plan: MakePlan) -> 
             if row.score is None:
                 assert np.isnan(truth[-1]) or row.reason == NOT_SETTLED
                 continue
-            returns = simulate(forecaster, moment, chosen.settings.values.run.seed).astype(np.float64)
+            returns = moment.paths(model, chosen.settings.values.run.seed).astype(np.float64)
             expected = score_paths((moment.anchor * np.exp(returns)).T, truth, rules[prompt], prompt.time_increment)
             assert row.score.total == pytest.approx(expected.total, rel=1e-4)
             assert row.score.changes == expected.changes
@@ -473,10 +615,10 @@ def test_scores_with_gaps_are_those_of_score_paths_on_prices(plan: MakePlan) -> 
 
 
 def test_a_scored_feed_of_its_own_changes_scores_and_not_forecasts(plan: MakePlan, tmp_path: Path) -> None:
-    begin, end = START - 4 * DAY, START + DAY
+    begin, end = START - 6 * DAY, START + DAY
     minutes = (end - begin) // MINUTE
-    model, scored = chain(wandering(minutes, 1), begin), chain(wandering(minutes, 2), begin)
-    for feed, bars in (("binance", model), ("hyperliquid", scored)):
+    learned, scored = chain(wandering(minutes, 1), begin), chain(wandering(minutes, 2), begin)
+    for feed, bars in (("binance", learned), ("hyperliquid", scored)):
         Cache(tmp_path / "cache").write(feed, "BTC", bars, [(begin, end)], Provenance(feed, NOW))
     flags = {"data.cache_dir": str(tmp_path / "cache"), "data.feed": "binance"}
     options: dict[str, Any] = {"competitions": ["1h"], "forecasters": ["ewma"]}
@@ -488,10 +630,9 @@ def test_a_scored_feed_of_its_own_changes_scores_and_not_forecasts(plan: MakePla
     np.testing.assert_array_equal(
         split.data.realised["BTC"].close, scored.closes_at(split.data.realised["BTC"].timestamp)
     )
-    forecaster = split.make("ewma", "BTC")
-    items = split.groups["1h", "BTC"]
-    moment = next(iter(walk(forecaster, model.between(split.warmups["1h", "BTC"], end), [items[0].prompt])))
-    paths = moment.anchor * np.exp(simulate(forecaster, moment, split.settings.values.run.seed).astype(np.float64))
+    model, items = model_of(split), split.groups["1h", "BTC"]
+    (moment,) = moments(model, learned, [items[0].prompt])
+    paths = moment.anchor * np.exp(moment.paths(model, split.settings.values.run.seed).astype(np.float64))
     expected = score_paths(paths.T, scored.closes_at(items[0].prompt.grid()), items[0].rule, 60)
     assert other[0].score is not None
     assert other[0].score.total == pytest.approx(expected.total, rel=1e-4)

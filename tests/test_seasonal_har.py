@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from ewmalab.cli import app
 from ewmalab.errors import ForecasterError, MissingDataError
+from ewmalab.forecast.model import Fit, Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har import kernels as hk
@@ -29,12 +30,16 @@ from ewmalab.forecast.seasonal_har.fit_seasons import week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks, unit_draws
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.fits import entry_for, read_artifact, seasonal_har, write_artifact
+from ewmalab.replay.fits import load_model, make_artifact, read_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import crps_ensemble
+from ewmalab.settings import load_settings
+from ewmalab.settings.layers import DEFAULTS
 from ewmalab.times import DAY, MINUTE, iso
 
 BOOK = load_rulebook()
+ASSETS = {symbol: BOOK.asset(symbol) for symbol in BOOK.symbols}
+SETTINGS = load_settings(file=DEFAULTS, environ={})
 BEGIN = 1_768_435_200 - 60 * DAY
 
 
@@ -44,6 +49,10 @@ def market(days: int, season: Any, seed: int = 3) -> Bars:
     times = BEGIN + MINUTE * np.arange(days * 1440)
     moves = 5e-4 * season(times) * rng.standard_normal(len(times))
     return Bars.from_closes(times, 100.0 * np.exp(np.cumsum(moves)))
+
+
+def seasonal_har(asset: str, numbers: Any, **parameters: Any) -> SeasonalHar:
+    return SeasonalHar(BOOK.asset(asset), **parameters).with_fit(numbers)
 
 
 def by_hour(times: np.ndarray) -> np.ndarray:
@@ -60,7 +69,7 @@ def bars() -> dict[str, Bars]:
 
 @pytest.fixture(scope="module")
 def fitted(bars: dict[str, Bars]) -> dict[str, Any]:
-    return fit(bars, BOOK, end=BEGIN + 40 * DAY)
+    return fit(bars, ASSETS, end=BEGIN + 40 * DAY)
 
 
 # --------------------------------------------------------------------------------------------- the clock
@@ -122,8 +131,8 @@ def test_the_score_that_is_fitted_is_the_crps_of_a_student_t(y: float, sigma: fl
     assert slope == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-5)
 
 
-def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: dict[str, Bars], tmp_path: Path) -> None:
-    forecaster = seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)))
+def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: dict[str, Bars]) -> None:
+    forecaster = seasonal_har("BTC", fitted)
     state = forecaster.update(forecaster.initial_state(), bars["BTC"])
     for step, length in ((300, DAY), (60, 3600)):
         prompt = Prompt(BEGIN + 40 * DAY, "x", "BTC", BEGIN + 40 * DAY, step, length, 2000)
@@ -137,8 +146,8 @@ def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: d
 def test_a_fit_does_not_look_past_its_present(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:
     end = BEGIN + 40 * DAY
     more = {a: Bars.concatenate([b, market(3, by_hour, 9).rows(0, 0), later(b)]) for a, b in bars.items()}
-    assert orjson.dumps(fit(more, BOOK, end=end)) == orjson.dumps(fitted)
-    assert orjson.dumps(fit(bars, BOOK, end=end - DAY)) != orjson.dumps(fitted)
+    assert orjson.dumps(fit(more, ASSETS, end=end)) == orjson.dumps(fitted)
+    assert orjson.dumps(fit(bars, ASSETS, end=end - DAY)) != orjson.dumps(fitted)
 
 
 def later(bars: Bars) -> Bars:
@@ -149,17 +158,22 @@ def later(bars: Bars) -> Bars:
 def test_too_few_bars_are_refused_and_left_to_what_others_share(bars: dict[str, Bars]) -> None:
     short = market(3, by_hour)
     with pytest.raises(MissingDataError, match=r"too few bars before .*: BTC 4,320 of 10,070"):
-        fit({"BTC": short}, BOOK, end=BEGIN + 3 * DAY)
-    found = fit({**bars, "SOL": short}, BOOK, end=BEGIN + 40 * DAY)
+        fit({"BTC": short}, ASSETS, end=BEGIN + 3 * DAY)
+    found = fit({**bars, "SOL": short}, ASSETS, end=BEGIN + 40 * DAY)
     assert found["left_out"] == {"SOL": 4320}
     assert list(found["assets"]) == ["BTC", "ETH"]
 
 
 def test_an_artifact_tells_what_it_has_seen(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:
-    assert fitted["assets"]["BTC"]["seen"] == {
-        "bars": len(bars["BTC"]), "first": iso(BEGIN), "last": iso(BEGIN + 40 * DAY - MINUTE),
+    made = make_artifact("seasonal-har", bars, SETTINGS, BOOK, end=BEGIN + 40 * DAY, feed="planted")
+    assert (made.forecaster, made.feed, made.fit.end) == ("seasonal-har", "planted", BEGIN + 40 * DAY)
+    assert made.fit.numbers == orjson.loads(orjson.dumps(fitted))
+    assert made.seen["BTC"] == {
+        "bars": len(bars["BTC"]),
+        "first": iso(BEGIN),
+        "last": iso(BEGIN + 40 * DAY - MINUTE),
         "sha256": bars["BTC"].digest(),
-    }  # fmt: skip
+    }
     report = fitted["assets"]["BTC"]["report"]["60"]
     assert report["start_times"] > 1000
     assert all(0.5 < moved < 1.0 for moved in report["mean_absolute_standardised_return"].values())
@@ -168,7 +182,7 @@ def test_an_artifact_tells_what_it_has_seen(bars: dict[str, Bars], fitted: dict[
 def test_a_short_history_is_shrunk_towards_its_class(bars: dict[str, Bars]) -> None:
     wild = market(10, lambda times: np.where(times // 3600 % 2, 3.0, 1.0), 5)  # a season that ETH does not have
     wild = Bars.from_closes(wild.timestamp + 30 * DAY, wild.close)
-    alone, with_it = (fit({"SOL": wild, **more}, BOOK, end=BEGIN + 40 * DAY)["assets"]["SOL"]["season"]["level"]
+    alone, with_it = (fit({"SOL": wild, **more}, ASSETS, end=BEGIN + 40 * DAY)["assets"]["SOL"]["season"]["level"]
                       for more in ({}, {"ETH": bars["ETH"]}))  # fmt: skip
     assert np.std(np.log(with_it)) < 0.8 * np.std(np.log(alone))
 
@@ -223,10 +237,9 @@ def test_shocks_have_the_moments_that_are_asked_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def reliving(bars: dict[str, Bars], tmp_path_factory: pytest.TempPathFactory) -> SeasonalHar:
-    made = fit(bars, BOOK, end=BEGIN + 40 * DAY, windows=True)
-    path = write_artifact(made, tmp_path_factory.mktemp("windows"))
-    return seasonal_har(BOOK.asset("BTC"), str(path), shocks="windows")
+def reliving(bars: dict[str, Bars]) -> SeasonalHar:
+    maker = SeasonalHar(BOOK.asset("ETH"), shocks="windows")  # a fit does not depend on the asset that makes it
+    return seasonal_har("BTC", maker.fit(bars, ASSETS, end=BEGIN + 40 * DAY), shocks="windows")
 
 
 @pytest.mark.parametrize("count", [1, 10, 1001, 2500])
@@ -239,7 +252,7 @@ def test_windows_are_lived_through_again_each_as_often_as_any_other(
     paths = reliving.simulate(state, prompt, prompt.stream(1))
     half = -(-count // 2)
     np.testing.assert_array_equal(paths[:, half:], -paths[:, : count - half])
-    windows = reliving.windows[60]  # type: ignore[index]
+    windows = reliving.fitted.windows[60]  # type: ignore[index]
     assert windows.shape == (500, 60)
     lived = np.diff(paths[:, :half].astype(np.float64), axis=0).T / reliving.volatility(state, prompt)
     nearest = np.array([np.abs(windows - path).max(axis=1).argmin() for path in lived])
@@ -259,9 +272,9 @@ def test_windows_move_as_much_as_the_market(reliving: SeasonalHar, bars: dict[st
         assert reliving.simulate(state, prompt, prompt.stream(1))[-1].std() == pytest.approx(truth, rel=0.12)
 
 
-def test_windows_that_were_not_kept_are_asked_for(fitted: dict[str, Any], tmp_path: Path) -> None:
+def test_windows_that_were_not_kept_are_asked_for(fitted: dict[str, Any]) -> None:
     with pytest.raises(ForecasterError, match=r"keeps no windows of BTC: fit with seasonal_har\.shocks=windows"):
-        seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)), shocks="windows")
+        seasonal_har("BTC", fitted, shocks="windows")
 
 
 # --------------------------------------------------------------------------------------------- artifacts
@@ -269,7 +282,11 @@ def test_windows_that_were_not_kept_are_asked_for(fitted: dict[str, Any], tmp_pa
 
 def test_an_artifact_is_what_its_name_says(tmp_path: Path) -> None:
     path = write_artifact(har.artifact(), tmp_path)
-    assert read_artifact(str(path)) == orjson.loads(orjson.dumps(har.artifact()))
+    found = read_artifact(str(path))
+    assert found.fit.numbers == har.numbers()
+    assert (found.forecaster, found.feed, found.fit.end) == ("seasonal-har", "by hand", 0)
+    assert found.fit.digest in path.name
+    assert write_artifact(found, tmp_path) == path
     changed = tmp_path / f"copy-{path.name}"
     changed.write_bytes(path.read_bytes().replace(b"1.05", b"1.06"))
     with pytest.raises(ForecasterError, match="not what its name says"):
@@ -278,46 +295,51 @@ def test_an_artifact_is_what_its_name_says(tmp_path: Path) -> None:
         read_artifact(str(tmp_path / "absent.json"))
 
 
-def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common(tmp_path: Path) -> None:
-    path = str(write_artifact(har.artifact(), tmp_path))
-    assert seasonal_har(BOOK.asset("XAU"), path).season.clock == "week"
-    assert seasonal_har(BOOK.asset("TSLAX"), path).season.clock == "day"
-    artifact = read_artifact(path)
-    assert entry_for(BOOK.asset("BTC"), artifact)[1] == ""
-    assert entry_for(BOOK.asset("TSLAX"), artifact)[1].startswith("TSLAX was not fitted: it takes what 5 of its class")
+@pytest.mark.parametrize("damage", [{"curves": None}, {"season": {"clock": "week"}}, {"shocks": {"60": {"nu": 3}}}])
+def test_damaged_numbers_are_refused(damage: dict[str, Any]) -> None:
+    numbers = har.numbers()
+    numbers["assets"]["BTC"] |= damage
+    with pytest.raises(ForecasterError, match="the fit of BTC is damaged"):
+        seasonal_har("BTC", numbers)
+    assert seasonal_har("SPYX", numbers).fitted.season.clock == "day"
 
 
-def test_without_its_like_it_knows_nothing_and_says_so(tmp_path: Path, bars: dict[str, Bars]) -> None:
-    path = str(write_artifact(har.artifact(), tmp_path))
-    entry, words = entry_for(BOOK.asset("WTIOIL"), read_artifact(path))
-    assert entry is None
-    assert words.startswith("WTIOIL: nothing like it was fitted (only BTC, SPYX)")
-    forecaster = seasonal_har(BOOK.asset("WTIOIL"), path)
-    assert set(forecaster.season.level) == {1.0}
+def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common() -> None:
+    numbers = har.numbers()
+    assert seasonal_har("XAU", numbers).fitted.season.clock == "week"
+    assert seasonal_har("TSLAX", numbers).fitted.season.clock == "day"
+    assert SeasonalHar(BOOK.asset("BTC")).fit_remark(numbers) == ""
+    remark = SeasonalHar(BOOK.asset("TSLAX")).fit_remark(numbers)
+    assert remark.startswith("TSLAX was not fitted: it takes what 5 of its class")
+
+
+def test_without_its_like_it_knows_nothing_and_says_so() -> None:
+    numbers = har.numbers()
+    remark = SeasonalHar(BOOK.asset("WTIOIL")).fit_remark(numbers)
+    assert remark.startswith("WTIOIL: nothing like it was fitted (only BTC, SPYX)")
+    forecaster = seasonal_har("WTIOIL", numbers)
+    assert set(forecaster.fitted.season.level) == {1.0}
     state = forecaster.update(forecaster.initial_state(), market(4, lambda times: np.ones(len(times))))
     for step, length in ((300, DAY), (60, 3600)):
         prompt = Prompt(BEGIN + 4 * DAY, "x", "WTIOIL", BEGIN + 4 * DAY, step, length, 4000)
         sigma = forecaster.simulate(state, prompt, prompt.stream(1))[-1].std() / np.sqrt(length / MINUTE)
         assert sigma == pytest.approx(5e-4, rel=0.1)
     with pytest.raises(ForecasterError, match="has not been fitted"):
-        seasonal_har(BOOK.asset("BTC"), "")
-    assert entry_for(BOOK.asset("BTC"), None)[1].startswith("BTC: nothing has been fitted yet")
+        load_model("seasonal-har", BOOK.asset("BTC"), SETTINGS)
+    assert SeasonalHar(BOOK.asset("BTC")).fit_remark(None).startswith("BTC: nothing has been fitted yet")
 
 
-def test_a_forecast_of_what_the_fit_has_seen_is_refused(
-    fitted: dict[str, Any], bars: dict[str, Bars], tmp_path: Path
-) -> None:
-    forecaster = seasonal_har(BOOK.asset("BTC"), str(write_artifact(fitted, tmp_path)))
-    state = forecaster.update(forecaster.initial_state(), bars["BTC"])
+def test_a_forecast_of_what_the_fit_has_seen_is_refused(fitted: dict[str, Any], bars: dict[str, Bars]) -> None:
     end = BEGIN + 40 * DAY
-    asked = Prompt(end, "x", "BTC", end - 1, 300, DAY, 10)
-    with pytest.raises(ForecasterError, match="it has seen that future"):
-        forecaster.simulate(state, asked, asked.stream(1))
+    model = Model.of("seasonal-har", BOOK.asset("BTC"), SETTINGS, Fit(end, fitted, "planted"))
+    state, newest = model.state_of(bars["BTC"]), int(bars["BTC"].timestamp[-1])
+    assert model.paths(state, newest, Prompt(end, "x", "BTC", end, 300, DAY, 10), 1).shape == (289, 10)
+    with pytest.raises(ForecasterError, match="the fit has seen that future"):
+        model.paths(state, newest, Prompt(end, "x", "BTC", end - 1, 300, DAY, 10), 1)
 
 
-def test_the_volatility_scale_is_a_factor(tmp_path: Path) -> None:
-    path = str(write_artifact(har.artifact(), tmp_path))
-    once, twice = (seasonal_har(BOOK.asset("BTC"), path, volatility_scale=x) for x in (1.0, 2.0))
+def test_the_volatility_scale_is_a_factor() -> None:
+    once, twice = (seasonal_har("BTC", har.numbers(), volatility_scale=x) for x in (1.0, 2.0))
     state = once.update(once.initial_state(), market(2, by_hour))
     asked = Prompt(BEGIN + 2 * DAY, "x", "BTC", BEGIN + 2 * DAY, 60, 3600, 10)
     np.testing.assert_allclose(twice.volatility(state, asked), 2 * once.volatility(state, asked), rtol=1e-6)
@@ -344,7 +366,7 @@ def test_the_command_writes_an_artifact_that_a_backtest_uses(tmp_path: Path) -> 
     made = run.invoke(app, ["fit", "--start", "2026-01-01", "--days", "12", "-o", str(tmp_path), "--json", *flags])
     assert made.exit_code == 0, made.output
     artifact = orjson.loads(made.stdout)["artifact"]
-    flags += ["--set", f"seasonal_har.artifact={artifact}", "--simulations", "50", "--json"]
+    flags += ["--set", f'fit.artifacts=["{artifact}"]', "--simulations", "50", "--json"]
     named = ["-f", "seasonal-har", "-f", "random-walk"]
     done = run.invoke(app, ["backtest", "--start", "2026-01-13", "--days", "0.2", *named, *flags])
     assert done.exit_code == 0, done.output

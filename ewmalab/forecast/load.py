@@ -1,17 +1,19 @@
-"""Forecasters by name: ``ewma``, ``ewma@seed``, ``random-walk``, ``package.module:attribute``."""
+"""Forecasters by name: ``ewma``, ``ewma@seed``, ``random-walk``, ``package.module:attribute``; or a class itself."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import importlib.metadata
-import inspect
+from collections.abc import Callable, Iterable
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import ewmalab
 from ewmalab.errors import ForecasterError
+from ewmalab.forecast.code_digest import code_of
 from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.forecast.random_walk import RandomWalk
@@ -20,11 +22,16 @@ from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import asset_parameters
 
+Factory = Callable[..., Forecaster[Any]]
+"""What makes a forecaster: called with an `Asset` and the parameters of the settings."""
+
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
 BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": SeasonalHar}
 FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
 """Sections of the settings that hold parameters of forecasters."""
+
+_given: dict[str, Any] = {}  # classes and functions that this process was given and cannot import: in none other
 
 
 def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Forecaster[Any]:
@@ -54,10 +61,60 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     except TypeError as error:
         raise ForecasterError(f"{base} does not take these parameters: {error}") from error
     if not isinstance(forecaster, Forecaster):
-        missing = [m for m in ("initial_state", "update", "simulate", "dump_state", "load_state")
-                   if not callable(getattr(forecaster, m, None))]  # fmt: skip
+        methods = ("initial_state", "update", "simulate", "dump_state", "load_state")
+        missing = [method for method in methods if not callable(getattr(forecaster, method, None))]
         raise ForecasterError(f"{base} is not a forecaster: it lacks {', '.join(missing)}")
     return forecaster
+
+
+def names_of(forecasters: Iterable[str | Factory]) -> tuple[str, ...]:
+    """Return the names of forecasters, each once; classes and functions among them can be loaded by these names.
+
+    Parameters
+    ----------
+    forecasters : iterable of str or callable
+        A class or function may stand anywhere, also in a notebook or inside a function. What cannot be imported under
+        its name is remembered, in this process alone; the newest of one name counts.
+
+    Raises
+    ------
+    ForecasterError
+        If an object is neither class nor function, or two of them have one name.
+    """
+    found: dict[str, Factory | None] = {}
+    for forecaster in forecasters:
+        given = None if isinstance(forecaster, str) else forecaster
+        name = forecaster if isinstance(forecaster, str) else _name_of(forecaster)
+        before = found.setdefault(name, given)
+        if given is not None and before not in (None, given):
+            raise ForecasterError(f"two forecasters are called {name}: give one of them another name")
+        found[name] = given or before
+    for name, factory in found.items():
+        if factory is not None:
+            _remember(name, factory)
+    return tuple(found)
+
+
+def _name_of(factory: Factory) -> str:
+    for name, known in BUILT_IN.items():
+        if factory is known:
+            return name
+    module, attribute = (getattr(factory, key, None) for key in ("__module__", "__qualname__"))
+    if not callable(factory) or module is None or attribute is None:
+        raise ForecasterError(
+            f"{factory!r} is not a forecaster's name, class or function: wrap it in a function that takes an asset"
+        )
+    return f"{module}:{attribute}"
+
+
+def _remember(name: str, factory: Factory) -> None:
+    _given.pop(name, None)
+    try:
+        importable = factory_of(name)[0] is factory
+    except ForecasterError:
+        importable = False
+    if not importable:
+        _given[name] = factory
 
 
 def factory_of(base: str) -> tuple[Any, str]:
@@ -75,7 +132,7 @@ def factory_of(base: str) -> tuple[Any, str]:
     """
     if base in BUILT_IN:
         return BUILT_IN[base], base.replace("-", "_")
-    return _import(base), "plugin"
+    return _given.get(base) or _import(base), "plugin"
 
 
 def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettings]:
@@ -90,19 +147,25 @@ def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettin
     return base, settings.with_preset(factory_of(base)[1], preset) if preset else settings
 
 
-@cache
 def code_version(forecaster: str) -> str:
     """Return a digest of this package's source, the forecaster's own, and the libraries that compile them."""
+    return _code_version(factory_of(forecaster)[0])
+
+
+@cache
+def _code_version(factory: Any) -> str:
+    return hashlib.sha256(_package() + code_of(factory, Path(ewmalab.__file__).parent)).hexdigest()
+
+
+@cache
+def _package() -> bytes:
     sha = hashlib.sha256()
     root = Path(ewmalab.__file__).parent
     for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
         sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    source = inspect.getsourcefile(factory_of(forecaster)[0])
-    if source is not None and not Path(source).is_relative_to(root):
-        sha.update(Path(source).read_bytes())
     for name in _LIBRARIES:
         sha.update(f"{name}=={importlib.metadata.version(name)}".encode())
-    return sha.hexdigest()
+    return sha.digest()
 
 
 def _import(name: str) -> Any:
@@ -112,6 +175,11 @@ def _import(name: str) -> Any:
             f"unknown forecaster {name!r}: choose {' or '.join(BUILT_IN)}, or name your own as package.module:attribute"
         )
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return attrgetter(attribute)(importlib.import_module(module))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
+        if module == "__main__" or "<" in attribute:
+            raise ForecasterError(
+                f"forecaster {name!r} is a class or function of another process, a notebook or script: put it into a "
+                "module, and name it as package.module:attribute"
+            ) from error
         raise ForecasterError(f"forecaster {name!r} cannot be imported: {error}") from error

@@ -261,8 +261,19 @@ class RunningState:
 
 
 def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
-    """Return a digest of a state."""
-    return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """Return a digest of a state.
+
+    Raises
+    ------
+    ForecasterError
+        If the state is not dumped as plain numbers, texts and lists.
+    """
+    try:
+        return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError as error:
+        raise ForecasterError(
+            f"{type(forecaster).__name__}.dump_state returned what JSON cannot hold: {error}"
+        ) from error
 
 
 def paths_digest(paths: LogReturns) -> str:

@@ -13,13 +13,14 @@ from pydantic import BaseModel
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.forecast.load import Factory, names_of
 from ewmalab.forecast.model import Model
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Partition
-from ewmalab.replay.data import Group, ReplayData, group_prompts, load_data, needed
+from ewmalab.replay.data import Group, ReplayData, after_silence, group_prompts, load_data, needed
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
 from ewmalab.replay.results import results_table, summarise
@@ -175,7 +176,7 @@ def plan_backtest(
     rules: RuleChoice | None = None,
     competitions: Sequence[str] | None = None,
     assets: Sequence[str] | None = None,
-    forecasters: Sequence[str] | None = None,
+    forecasters: Sequence[str | Factory] | None = None,
     cadence: int | None = None,
     num_simulations: int | None = None,
     partial: bool = False,
@@ -193,8 +194,9 @@ def plan_backtest(
         Length of the range of start times.
     rules, competitions, assets, cadence, num_simulations
         See `schedule`.
-    forecasters : sequence of str, optional
-        Instead of the setting ``replay.forecasters``.
+    forecasters : sequence of str or callable, optional
+        Names, classes or functions, instead of the setting ``replay.forecasters``; see
+        `ewmalab.forecast.load.names_of`.
     partial : bool
         Score what can be scored where realised prices are missing.
     prompts : sequence of Scheduled, optional
@@ -209,7 +211,7 @@ def plan_backtest(
     rulebook = load_rulebook()
     choice = rules or RuleChoice()
     values = settings.values
-    names = tuple(dict.fromkeys(forecasters or values.replay.forecasters))
+    names = names_of(forecasters or values.replay.forecasters)
     check_settings(values, rulebook)
     scheduled = list(prompts or ()) or schedule(
         rulebook, choice, start, start + round(days * DAY),
@@ -223,17 +225,16 @@ def plan_backtest(
     }
     feed = cache_name(values.data.feed, values)
     scored = cache_name(values.data.scored_feed or values.data.feed, values)
-    needs = needed(groups, warmups)
-    if now is not None and "simulated" in (values.data.feed, values.data.scored_feed):
-        source, cache = make_feed("simulated", values, rulebook), local_cache(values.data.cache_dir)
+    cache, make = open_cache(values.data.cache_dir), _synthetic(settings, rulebook, now)
+    needs = after_silence(cache, needed(groups, warmups), feed, make if values.data.feed == "simulated" else None)
+    if make:
         for asset, need in needs.items():
-            begin, end = min(need.origin, need.scored[0]), max(need.last, need.scored[1])
-            fetch_missing(cache, source, asset, begin, end, now=now)
-    data = load_data(open_cache(values.data.cache_dir), needs, feed, scored, partial=partial)
+            make(asset, min(need.origin, need.scored[0]), max(need.last, need.scored[1]))
+    data = load_data(cache, needs, feed, scored, partial=partial)
     refits = {}
     for name in names:
         if refitted(name, settings, rulebook):
-            seen, partitions = _history(groups, settings, rulebook, feed, now)
+            seen, partitions = _history(groups, settings, rulebook, feed, make)
             refits[name] = Refits(name, settings, rulebook, seen, feed, list(needs))
             data = replace(data, partitions={**data.partitions, **partitions})
     options = {
@@ -245,6 +246,18 @@ def plan_backtest(
         "prompts": _digest(prompts) if prompts else None,
     }
     return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
+
+
+_Make = Callable[[str, int, int], object]
+
+
+def _synthetic(settings: LoadedSettings, rulebook: Rulebook, now: int | None) -> _Make | None:
+    """Return what makes the synthetic bars of an asset between two labels; None if there are none to be made."""
+    values = settings.values
+    if now is None or "simulated" not in (values.data.feed, values.data.scored_feed):
+        return None
+    source, cache = make_feed("simulated", values, rulebook), local_cache(values.data.cache_dir)
+    return lambda asset, begin, end: fetch_missing(cache, source, asset, begin, end, now=now)
 
 
 def _warmup(name: str, asset: str, settings: LoadedSettings, rulebook: Rulebook) -> int:
@@ -259,7 +272,7 @@ def _history(
     settings: LoadedSettings,
     rulebook: Rulebook,
     feed: str,
-    now: int | None,
+    make: _Make | None,
 ) -> tuple[dict[str, Bars], dict[str, Partition]]:
     """Read the bars that the fits along a replay see, as far back as there are any."""
     values, own = settings.values, settings.values.fit
@@ -269,9 +282,8 @@ def _history(
     partitions: dict[str, Partition] = {}
     for asset in own.assets or dict.fromkeys(asset for _, asset in groups):
         rulebook.asset(asset)
-        if now is not None and values.data.feed == "simulated":
-            cache = local_cache(values.data.cache_dir)
-            fetch_missing(cache, make_feed("simulated", values, rulebook), asset, begin, end, now=now)
+        if make and values.data.feed == "simulated":
+            make(asset, begin, end)
         seen, entries = open_cache(values.data.cache_dir).read_with_fingerprint(feed, asset, begin, end)
         if len(seen):
             bars[asset] = seen

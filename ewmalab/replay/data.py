@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.model import origin_of
@@ -34,22 +34,25 @@ class Needs:
         The longest of the forecasters, seconds.
     scored : (int, int)
         Labels of the grids and of one later candle, the settlement witness.
+    newest : int
+        Label of the newest bar that the first request knows.
     """
 
     first: int
     last: int
     warmup: int
     scored: Range
+    newest: int
 
     @property
     def origin(self) -> int:
         """Return the label of the first bar that a state wants."""
-        return origin_of(self.first - MINUTE, self.warmup)
+        return origin_of(self.newest, self.warmup)
 
     @property
     def required(self) -> int:
         """Return the label from which on bars must be there."""
-        return origin_of(self.first - MINUTE, min(self.warmup, MIN_WARMUP))
+        return origin_of(self.newest, min(self.warmup, MIN_WARMUP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def group_prompts(scheduled: Iterable[Scheduled]) -> dict[Group, list[Scheduled]
 
 
 def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, int]) -> dict[str, Needs]:
-    """Return what each asset's prompts need.
+    """Return what each asset's prompts need of a market that is never silent; see `after_silence`.
 
     Parameters
     ----------
@@ -103,8 +106,41 @@ def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, in
     for asset, asked in prompts.items():
         requests = [p.request_time - p.request_time % MINUTE for p in asked]
         scored = min(p.start_time for p in asked), max(p.start_time + p.time_length for p in asked) + 2 * MINUTE
-        found[asset] = Needs(min(requests), max(requests), warmups[asset], scored)
+        found[asset] = Needs(min(requests), max(requests), warmups[asset], scored, min(requests) - MINUTE)
     return found
+
+
+def after_silence(
+    cache: Cache,
+    needs: Mapping[str, Needs],
+    feed: str,
+    make: Callable[[str, int, int], object] | None = None,
+) -> dict[str, Needs]:
+    """Return the needs with the newest bar that each first request knows: after a silence origins lie further back.
+
+    Parameters
+    ----------
+    cache : Cache
+    needs : mapping of asset to Needs
+    feed : str
+        Folder of the cache.
+    make : callable, optional
+        Called with an asset and the begin and end of labels before these are read.
+    """
+    return {asset: replace(need, newest=_newest(cache, feed, asset, need, make)) for asset, need in needs.items()}
+
+
+def _newest(cache: Cache, feed: str, asset: str, need: Needs, make: Callable[[str, int, int], object] | None) -> int:
+    end = need.first
+    while True:
+        begin = (end - MINUTE) // DAY * DAY
+        if make:
+            make(asset, begin, end)
+        if len(bars := cache.read(feed, asset, begin, end)):
+            return int(bars.timestamp[-1])
+        if cache.missing(feed, asset, begin, end):
+            return need.newest  # nobody knows whether the market was silent
+        end = begin
 
 
 def load_data(
@@ -142,24 +178,13 @@ def load_data(
     realised: dict[str, Bars] = {}
     partitions: dict[str, Partition] = {}
     for asset, need in needs.items():
-        model[asset], entries = _known_bars(cache, feed, asset, need)
+        model[asset], entries = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
         bars, scored = cache.read_with_fingerprint(scored_feed, asset, *need.scored)
         end = need.scored[1]  # where the next candle is missing, a later one settles the last prompts
         realised[asset] = Bars.concatenate([bars, cache.read(scored_feed, asset, end, end + DAY).rows(0, 1)])
         partitions |= {f"{feed}/{asset}/{day}": entry for day, entry in entries.items()}
         partitions |= {f"{scored_feed}/{asset}/{day}": entry for day, entry in scored.items()}
     return ReplayData(model, realised, partitions, short)
-
-
-def _known_bars(cache: Cache, feed: str, asset: str, need: Needs) -> tuple[Bars, Mapping[str, Partition]]:
-    """Read what states are made from, and name the partitions."""
-    found = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
-    known = found[0].count_known_at(need.first)
-    if known:  # after a long silence the newest bar is of an earlier day, and the state's origin lies further back
-        origin = origin_of(int(found[0].timestamp[known - 1]), need.warmup)
-        if origin < need.origin:
-            return cache.read_with_fingerprint(feed, asset, origin, need.last)
-    return found
 
 
 def latest_window(
