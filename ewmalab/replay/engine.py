@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.errors import ForecasterError
-from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, all_within
+from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
@@ -164,28 +163,6 @@ def simulate(forecaster: Forecaster[Any], moment: Moment, seed: int) -> LogRetur
     """
     prompt = moment.prompt
     return check_paths(forecaster, forecaster.simulate(moment.state, prompt, prompt.stream(seed)), prompt)
-
-
-def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
-    """Return paths that keep the protocol.
-
-    Raises
-    ------
-    ForecasterError
-        As in `simulate`.
-    """
-    wanted = (prompt.steps + 1, prompt.num_simulations)
-    if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
-        found = f"{getattr(paths, 'dtype', type(paths).__name__)} {getattr(paths, 'shape', '')}"
-        raise ForecasterError(
-            f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
-        )
-    if paths[0].any() or not all_within(paths, np.float32(LOG_RETURN_LIMIT)):
-        raise ForecasterError(
-            f"{type(forecaster).__name__}.simulate returned log-returns for {prompt.asset} that do not start at 0, or "
-            "leave +-30"
-        )
-    return paths
 
 
 def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float64], str | None]:

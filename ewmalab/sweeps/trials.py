@@ -16,10 +16,11 @@ import orjson
 from ewmalab.atomic_files import TEMP_PREFIX, write_temp
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.load import code_version, factory_of, load_forecaster
+from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.protocol import Forecaster, Prompt, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.replay.data import Group
-from ewmalab.replay.engine import answer, check_paths
+from ewmalab.replay.engine import answer
 from ewmalab.replay.knowledge import walk
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import LoadedSettings
