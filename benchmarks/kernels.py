@@ -25,8 +25,7 @@ import pandas as pd
 import properscoring
 from machine import describe
 
-from ewmalab.forecast.ewma.kernels import HOLD, decay_of, filter_variances
-from ewmalab.forecast.kernels import ewma_paths
+from ewmalab.forecast.ewma.kernels import HOLD, decay_of, ewma_paths, filter_variances
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har.forecaster import Shocks

@@ -25,8 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ewmalab.forecast.ewma.kernels import HOLD, decay_of, filter_variances, variance_proxies
-from ewmalab.forecast.kernels import ewma_paths
+from ewmalab.forecast.ewma.kernels import HOLD, decay_of, ewma_paths, filter_variances, variance_proxies
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.cache import Cache
 from ewmalab.report.text.tables import plain_table

@@ -20,8 +20,7 @@ import numpy as np
 from kernels import ANCHOR, HALF_LIFE, NU, SIGMA, medians, numpy_round, predecessor_paths, python_round, validator_score
 from machine import describe
 
-from ewmalab.forecast.ewma.kernels import decay_of
-from ewmalab.forecast.kernels import ewma_paths
+from ewmalab.forecast.ewma.kernels import decay_of, ewma_paths
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.report.text.tables import plain_table
 from ewmalab.rulebook import Competition, RuleChoice, load_rulebook

@@ -6,15 +6,21 @@ import json
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ewmalab.errors import FormatError
-from ewmalab.scoring.answer_format import render, render_prices
+from ewmalab.scoring.answer_format import _render, render
 from ewmalab.scoring.validation import validate_response
 
 FORMATS = ("digits8_text", "float32_8sig")
+
+
+def render_prices(start_time: int, time_increment: int, prices: npt.NDArray[np.float64]) -> bytes:
+    """The answer for prices (n, steps + 1) in float64, which no rounding to log-returns has touched."""
+    return _render(start_time, time_increment, 1.0, prices.T)
 
 
 def until_2026_07_16(price: float) -> bool:

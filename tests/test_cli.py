@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ewmalab.scoring.answer_format import render_prices
-
 COMMANDS = [
     "backtest", "data fetch", "data import", "data list", "data verify", "data repair", "config show",
     "config validate", "rules show", "score", "validate", "check lookahead", "check warmup", "experiments list",
@@ -114,7 +112,7 @@ def answers(folder: Path) -> tuple[Path, Path]:
     steps = rng.standard_normal((1000, 60)).cumsum(1) * 5e-4
     paths = 95_000 * np.exp(np.concatenate([np.zeros((1000, 1)), steps], axis=1))
     prediction, prices = folder / "prediction.json", folder / "prices.json"
-    prediction.write_bytes(render_prices(1_777_593_600, 60, paths))
+    prediction.write_text(json.dumps([1_777_593_600, 60, *np.round(paths, 3).tolist()]))
     real = (95_000 * np.exp(rng.standard_normal(61).cumsum() * 5e-4)).tolist()
     real[7] = None
     prices.write_text(json.dumps(real))

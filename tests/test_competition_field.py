@@ -26,7 +26,6 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
 from ewmalab.report.text.leaderboard import leaderboard_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
-from ewmalab.scoring.answer_format import render_prices
 from ewmalab.scoring.crps import score_paths
 from ewmalab.scoring.leaderboard import rolling_averages, softmax_weights
 from ewmalab.times import DAY, MINUTE, iso, parse_time
@@ -527,8 +526,7 @@ def answer(start: int = T, seed: int = 1, paths: int = 1000, volatility: float =
     """A prediction as it is sent to validators."""
     steps = np.random.default_rng(seed).standard_normal((paths, 60)).cumsum(axis=1) * volatility
     prices = 95_000 * np.exp(np.concatenate([np.zeros((paths, 1)), steps], axis=1))
-    sent: list[Any] = json.loads(render_prices(start, MINUTE, prices))
-    return sent
+    return [start, MINUTE, *np.round(prices, 2).tolist()]
 
 
 def name_of(start: int, asset: str = "BTC", length: int = HOUR) -> str:

@@ -10,10 +10,16 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import pytest
+import twins
+from numba import njit
 from scipy import stats
 from twins import ewma_path, lane_state, random_walk_path, xoshiro128pp
 
-from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, ewma_paths, random_walk_paths, seed_lanes
+from ewmalab.forecast import draws as draws_module
+from ewmalab.forecast.draws import BLOCK, put_block, seed_lanes, take_block
+from ewmalab.forecast.ewma.kernels import ewma_paths
+from ewmalab.forecast.paths import LOG_RETURN_LIMIT
+from ewmalab.forecast.random_walk import random_walk_paths
 from ewmalab.forecast.streams import RandomStream
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +76,42 @@ def test_xoshiro_twin_gives_the_published_draws():
     draws = xoshiro128pp([1, 2, 3, 4])
     assert [next(draws) for _ in range(5)] == [641, 1573767, 3222811527, 3517856514, 836907274]
     assert next(islice(draws, 102_400 - 5, None)) == int.from_bytes(bytes.fromhex("fa3c872c"), "little")
+
+
+@njit
+def _fill(lanes, nu, variance, uniforms, normals, shocks, squares):  # type: ignore[no-untyped-def]
+    """Let each lane draw a uniform, a normal and a Student-t, row after row."""
+    for first in range(0, lanes.shape[1], BLOCK):
+        block = take_block(lanes, first)
+        for t in range(uniforms.shape[0]):
+            for j in range(block[0].shape[0]):
+                u, lane = draws_module.uniform(draws_module.load_lane(block, j))
+                z, lane = draws_module.normal(lane)
+                x, square, lane = draws_module.student_t(lane, np.float32(2.0 / nu), np.float32((nu - 2.0) * variance))
+                draws_module.store_lane(block, j, lane)
+                uniforms[t, first + j], normals[t, first + j] = u, z
+                shocks[t, first + j], squares[t, first + j] = x, square
+        put_block(lanes, first, block)
+
+
+@pytest.mark.parametrize(("nu", "variance"), [(2.01, 1.0), (2.5, 1e-6), (6.0, 4.0), (200.0, 1.0)])
+def test_draws_equal_their_plain_twins(nu, variance):
+    key, rows, count = (11, 7), 400, BLOCK + 3  # more than one block
+    lanes = seed_lanes(np.uint64(key[0]), np.uint64(key[1]), count)
+    uniforms = np.empty((rows, count), np.uint32)
+    normals, shocks, squares = (np.empty((rows, count), np.float32) for _ in range(3))
+    _fill(lanes, nu, variance, uniforms, normals, shocks, squares)
+    for lane in (0, 1, BLOCK - 1, BLOCK, BLOCK + 2):
+        draws = xoshiro128pp(lane_state(key, lane))
+        expected = [
+            (twins.uniform(draws), twins.normal(draws), twins.student_t(draws, nu, variance)) for _ in range(rows)
+        ]
+        u, z, x = np.array(expected).T
+        np.testing.assert_array_equal((uniforms[:, lane] + 0.5) / 2**32, u)
+        np.testing.assert_allclose(normals[:, lane], z, rtol=2e-6, atol=2e-4)
+        # the square root magnifies the draw's float32 rounding where the radius is close to 0
+        np.testing.assert_allclose(shocks[:, lane], x, rtol=2e-5, atol=3e-4 * math.sqrt(variance))
+        np.testing.assert_allclose(squares[:, lane], shocks[:, lane].astype(np.float64) ** 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("nu", [2.01, 2.5, 6.0, 200.0])

@@ -16,7 +16,6 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.leaderboard import (
     Leaderboard,
     ScoreTable,
-    combine_shares,
     leaderboard,
     rolling_averages,
     softmax_weights,
@@ -272,20 +271,9 @@ def test_an_average_that_is_nan_is_refused() -> None:
         softmax_weights([1.0, np.nan], -0.1)
 
 
-# ----------------------------------------------------------------------------------------------- combining
-
-
-def test_weights_of_competitions_add_up_per_miner() -> None:
-    boards = [
-        Leaderboard(np.array([1, 3]), np.array([0.0, 1.0]), np.array([0.3, 0.2])),
-        Leaderboard(np.array([0, 3]), np.array([0.0, 1.0]), np.array([0.4, 0.1])),
-    ]
-    combined = combine_shares(boards)
-    assert list(combined) == [0, 1, 3]
-    assert combined == pytest.approx({0: 0.4, 1: 0.3, 3: 0.3})
-    assert combine_shares([]) == {}
+# ------------------------------------------------------------------------------------------------- shares
 
 
 def test_shares_of_all_competitions_hand_out_everything(golden: list[dict[str, Any]]) -> None:
     boards = [golden_board(golden[0]), golden_board(golden[1])]
-    assert sum(combine_shares(boards).values()) == pytest.approx(1.0)
+    assert sum(board.weights.sum() for board in boards) == pytest.approx(1.0)

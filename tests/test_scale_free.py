@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from ewmalab.rulebook import Competition, ScoringInterval, ScoringRule, load_rulebook
-from ewmalab.scoring import kernels
-from ewmalab.scoring import sorting_network as lanes
-from ewmalab.scoring.change_plan import plan_changes
+from ewmalab.scoring import sorting_network as network
+from ewmalab.scoring.change_plan import ABSOLUTE, plan_changes
 from ewmalab.scoring.crps import score_log_returns, score_paths
-from ewmalab.scoring.scale_free import TERMS, Observations, scale_free_scores
+from ewmalab.scoring.scale_free import Observations, scale_free_scores
+from ewmalab.scoring.scale_free_kernels import TERMS
 from ewmalab.times import parse_time
 
 Floats = npt.NDArray[np.float64]
@@ -143,7 +143,7 @@ def by_the_formula(log_returns: Singles, s: float, anchor: float, truth: Floats,
     for begin, end, kind, series in zip(plan.begin, plan.end, plan.kind, plan.series, strict=True):
         z = s * np.sort(log_returns[end].astype(np.float64) - log_returns[begin])
         x = np.expm1(z) if terms is None else sum(z**m / math.factorial(m) for m in range(1, terms + 1))
-        base, factor = (anchor, anchor / truth[-1]) if kind == kernels.ABSOLUTE else (truth[begin], 1.0)
+        base, factor = (anchor, anchor / truth[-1]) if kind == ABSOLUTE else (truth[begin], 1.0)
         y = truth[end] / base - 1.0
         k = int((np.expm1(z) <= y).sum())
         crps = y * (2 * k / n - 1) + (x * (1 / n - (2 * i - n + 1) / n**2)).sum() - 2 / n * x[:k].sum()
@@ -272,6 +272,6 @@ def test_sorted_changes_are_the_differences_in_order(n: int, count: int) -> None
     begin = rng.integers(0, 35, count)
     end = begin + rng.integers(1, 35, count)
     out = np.empty((count, n), np.float32)
-    buffer = np.full(lanes.padded(n) * lanes.LANES, np.nan, np.float32)  # stale content must not matter
-    lanes.sort_changes(log_returns, begin, end, buffer, out)
+    buffer = np.full(network.padded(n) * network.WIDTH, np.nan, np.float32)  # stale content must not matter
+    network.sort_changes(log_returns, begin, end, buffer, out)
     assert out.tobytes() == np.sort(log_returns[end] - log_returns[begin], axis=1).tobytes()

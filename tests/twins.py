@@ -55,6 +55,26 @@ def xoshiro128pp(state: list[int]) -> Iterator[int]:
         s[3] = rotl(s[3], 11)
 
 
+def uniform(draws: Iterator[int]) -> float:
+    """A draw inside (0, 1)."""
+    return (next(draws) + 0.5) / 2**32
+
+
+def turn(draws: Iterator[int]) -> float:
+    """The cosine of a uniform angle."""
+    return math.cos(2 * math.pi * next(draws) / 2**32)
+
+
+def normal(draws: Iterator[int]) -> float:
+    """A standard normal draw: half of a pair of Box and Muller's."""
+    return math.sqrt(-2 * math.log(uniform(draws))) * turn(draws)
+
+
+def student_t(draws: Iterator[int], nu: float, variance: float = 1.0) -> float:
+    """A Student-t draw with a variance, in Bailey's polar form."""
+    return math.sqrt((nu - 2) * variance * (uniform(draws) ** (-2 / nu) - 1)) * turn(draws)
+
+
 # -------------------------------------------------------------------------------------------------- paths
 
 
@@ -62,10 +82,7 @@ def ewma_path(draws: Iterator[int], nu: float, decay: float, variance: float, sc
     """One path of Student-t shocks with EWMA variance, float64."""
     h, x, path = variance, 0.0, [0.0]
     for factor in scale:
-        u = (next(draws) + 0.5) / 2**32
-        v = next(draws) / 2**32
-        shock = math.sqrt((nu - 2) * (u ** (-2 / nu) - 1)) * math.cos(2 * math.pi * v)
-        r = math.sqrt(h) * shock
+        r = student_t(draws, nu, h)
         x = min(max(x + factor * r, -30.0), 30.0)
         h = min(decay * h + (1 - decay) * r * r, 1e4)
         path.append(x)
@@ -76,9 +93,7 @@ def random_walk_path(draws: Iterator[int], sigma: float, steps: int) -> list[flo
     """One path of relative Gaussian changes, float64."""
     x, path = 0.0, [0.0]
     for _ in range(steps):
-        u = (next(draws) + 0.5) / 2**32
-        v = next(draws) / 2**32
-        x += math.log1p(sigma * math.sqrt(-2 * math.log(u)) * math.cos(2 * math.pi * v))
+        x += math.log1p(sigma * normal(draws))
         path.append(x)
     return path
 

@@ -1,23 +1,35 @@
-"""What paths must be, whoever simulates them."""
+"""What every forecaster's paths must keep."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.kernels import LOG_RETURN_LIMIT, all_within
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
+
+LOG_RETURN_LIMIT = 30.0
+"""A path that moved by a factor e^30 has left every format and float32; nothing real comes near it."""
 
 
 def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
-    """Return paths that keep the protocol.
+    """Return a forecaster's paths if they keep the protocol.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+        Named in the error.
+    paths : (steps + 1, num_simulations) float32
+        What its `simulate` returned.
+    prompt : Prompt
+        What it was asked.
 
     Raises
     ------
     ForecasterError
-        If shape, type or values are not what `Forecaster.simulate` promises.
+        If type or shape are wrong, row 0 is not zero, or a value is not finite or beyond LOG_RETURN_LIMIT.
     """
     wanted = (prompt.steps + 1, prompt.num_simulations)
     if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
@@ -25,9 +37,21 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
         raise ForecasterError(
             f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
         )
-    if paths[0].any() or not all_within(paths, np.float32(LOG_RETURN_LIMIT)):
+    if paths[0].any() or not _all_within(paths, LOG_RETURN_LIMIT):
         raise ForecasterError(
             f"{type(forecaster).__name__}.simulate returned log-returns for {prompt.asset} that do not start at 0, or "
             "leave +-30"
         )
     return paths
+
+
+@njit(nogil=True, cache=True)
+def _all_within(paths: LogReturns, limit: float) -> bool:
+    """Tell whether every value lies within +-limit; NaN does not."""
+    for t in range(paths.shape[0]):
+        inside = True
+        for j in range(paths.shape[1]):
+            inside &= abs(paths[t, j]) <= limit
+        if not inside:
+            return False
+    return True

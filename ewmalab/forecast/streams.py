@@ -38,7 +38,7 @@ class RandomStream:
 
     def lanes(self, count: int) -> npt.NDArray[np.uint32]:
         """Return `count` xoshiro128++ states for the path kernels: (4, count) uint32."""
-        from ewmalab.forecast.kernels import seed_lanes
+        from ewmalab.forecast.draws import seed_lanes
 
         return seed_lanes(np.uint64(self.key[0]), np.uint64(self.key[1]), count)  # type: ignore[no-any-return]
 

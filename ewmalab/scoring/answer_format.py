@@ -45,21 +45,15 @@ def render(start_time: int, time_increment: int, anchor: float, log_returns: npt
     ------
     FormatError
         If a price lies outside 1e-6 to 1e8, where no form passes both rules.
+
+    Examples
+    --------
+    >>> render(1768435200, 300, 95000.123456, np.zeros((2, 1), np.float32))
+    b'[1768435200,300,[95000.123,95000.123]]'
     """
     growth = _workspace("growth", log_returns.size, np.float64).reshape(log_returns.shape)
     np.exp(log_returns, out=growth, dtype=np.float64)
     return _render(start_time, time_increment, anchor, growth)
-
-
-def render_prices(start_time: int, time_increment: int, prices: npt.NDArray[np.float64]) -> bytes:
-    """Return the JSON answer for prices (n, steps + 1); see `render`.
-
-    Examples
-    --------
-    >>> render_prices(1768435200, 300, np.array([[95000.123456, 0.61234567]]))
-    b'[1768435200,300,[95000.123,0.6123457]]'
-    """
-    return _render(start_time, time_increment, 1.0, np.asarray(prices, np.float64).T)
 
 
 _local = threading.local()

@@ -10,62 +10,88 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import PredictionError
-from ewmalab.rulebook import ScoringRule
-from ewmalab.scoring import kernels
+from ewmalab.rulebook import ScoringInterval, ScoringRule
+
+CHANGE, ABSOLUTE = 0, 1
+"""Kinds of change: relative to the price at its begin, or a price relative to the last one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChangePlan:
-    """Which pairs of grid points are compared; intervals that compare the same pairs share a series."""
+    """Which pairs of grid points are compared; intervals that compare the same pairs share a series.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the scoring intervals.
+    series_of : tuple of int
+        The series of each interval.
+    begin, end : (e,) int64
+        Grid indices of each change.
+    kind : (e,) int8
+        CHANGE or ABSOLUTE.
+    series : (e,) int64
+        The series of each change.
+    series_count : int
+    blocks : tuple of (int, int, float)
+        Seconds, steps and weight of each block length of the volatility term.
+    """
 
     names: tuple[str, ...]
-    series_of: tuple[int, ...]  # interval -> series
+    series_of: tuple[int, ...]
     begin: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     kind: npt.NDArray[np.int8]
-    series: npt.NDArray[np.int64]  # change -> series
+    series: npt.NDArray[np.int64]
     series_count: int
-    blocks: tuple[tuple[int, int, float], ...]  # (seconds, steps, weight)
+    blocks: tuple[tuple[int, int, float], ...]
 
 
 @lru_cache(maxsize=64)
 def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePlan:
-    """Lay out the changes of `rule` on a grid of `steps` increments (subnet rules, interval by interval)."""
+    """Lay out the changes of `rule` on a grid of `steps` increments (subnet rules, interval by interval).
+
+    Raises
+    ------
+    PredictionError
+        If an interval is shorter than the increment.
+    """
     found: dict[tuple[int, str], int] = {}
-    begin: list[int] = []
-    end: list[int] = []
-    kind: list[int] = []
-    series: list[int] = []
+    changes: list[tuple[int, int, int, int]] = []  # begin, end, kind, series
     series_of: list[int] = []
     for interval in rule.intervals:
-        stride = interval.seconds // time_increment
-        if stride < 1:
-            raise PredictionError(
-                f"scoring interval {interval.name!r} ({interval.seconds} s) is shorter than the increment "
-                f"({time_increment} s): the prediction does not belong to this competition"
-            )
+        stride = _stride(interval, time_increment)
         shape = interval.kind
         if shape == "gap" and rule.gaps_as_series:
             shape = "changes"
         if shape == "abs":
             stride = min(stride, steps)  # the validator lowers the stride until a second point is left
         if (stride, shape) not in found:
-            index = found[stride, shape] = len(found)
-            points = range(0, steps + 1, stride)
-            pairs = list(pairwise(points))
+            found[stride, shape] = len(found)
+            kind = ABSOLUTE if shape == "abs" else CHANGE
+            pairs = list(pairwise(range(0, steps + 1, stride)))
             for a, b in pairs[:1] if shape == "gap" else pairs:
-                begin.append(0 if shape == "abs" else a)  # a price, relative to the start
-                end.append(b)
-                kind.append(kernels.ABSOLUTE if shape == "abs" else kernels.CHANGE)
-                series.append(index)
+                changes.append((0 if shape == "abs" else a, b, kind, found[stride, shape]))  # a price, since the start
         series_of.append(found[stride, shape])
+    begin, end, kinds, series = np.array(changes, np.int64).reshape(-1, 4).T.copy()
     return ChangePlan(
         names=tuple(interval.name for interval in rule.intervals),
         series_of=tuple(series_of),
-        begin=np.array(begin, np.int64),
-        end=np.array(end, np.int64),
-        kind=np.array(kind, np.int8),
-        series=np.array(series, np.int64),
+        begin=begin,
+        end=end,
+        kind=kinds.astype(np.int8),
+        series=series,
         series_count=len(found),
         blocks=tuple((seconds, seconds // time_increment, weight) for seconds, weight in rule.volatility_blocks),
     )
+
+
+def _stride(interval: ScoringInterval, time_increment: int) -> int:
+    """Return how many increments an interval has."""
+    stride = interval.seconds // time_increment
+    if stride < 1:
+        raise PredictionError(
+            f"scoring interval {interval.name!r} ({interval.seconds} s) is shorter than the increment "
+            f"({time_increment} s): the prediction does not belong to this competition"
+        )
+    return stride

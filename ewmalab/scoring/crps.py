@@ -1,4 +1,7 @@
-"""CRPS of an ensemble of numbers, and of an ensemble of paths under a dated scoring rule."""
+"""CRPS of an ensemble of numbers, and of an ensemble of paths under a dated scoring rule.
+
+Each function checks its input and hands it to the evaluator that `ewmalab.scoring.evaluators` names for the case.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,15 @@ import numpy.typing as npt
 
 from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringRule
-from ewmalab.scoring import kernels
-from ewmalab.scoring import sorting_network as lanes
-from ewmalab.scoring.change_plan import ChangePlan, plan_changes
+from ewmalab.scoring import sorting_network as network
+from ewmalab.scoring.change_plan import ABSOLUTE, ChangePlan, plan_changes
+from ewmalab.scoring.crps_kernels import block_deviations, member_changes, observe
+from ewmalab.scoring.evaluators import EVALUATORS
 
 INVALID = -1.0  # what validators give an ensemble that holds a price of zero
+
+_SORTED = {np.float64: EVALUATORS["sorted_float64"].kernel, np.float32: EVALUATORS["sorted_float32"].kernel}
+_NETWORK = EVALUATORS["sorting_network"].kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +81,16 @@ def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArra
     >>> float(crps_ensemble(0.0, [-1.0, 1.0]))
     0.5
     """
-    x = np.asarray(members)
-    if x.dtype != np.float32:
-        x = x.astype(np.float64)
-    y = np.asarray(observed, np.float64)
-    if x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError("members need at least one value along the last axis")
-    if x.shape[:-1] != y.shape:
-        raise ValueError(f"observed has shape {y.shape}, members {x.shape}: leading shapes must agree")
+    x, y = _checked_ensembles(observed, members)
     rows = np.sort(x.reshape(-1, x.shape[-1]), axis=1)
     flat = np.ascontiguousarray(y.reshape(-1))
+    bad = np.isnan(flat) | np.isnan(rows[:, -1])  # sorting puts NaN last
+    if bad.any():
+        rows[bad] = 0
+        flat = np.where(bad, 0.0, flat)
     out = np.empty(len(flat))
-    if rows.dtype == np.float32:
-        bad = np.isnan(flat) | np.isnan(rows[:, -1])  # sorting puts NaN last
-        kernels.crps_sorted_f32(np.where(bad[:, None], np.float32(0), rows), np.where(bad, 0.0, flat), out)
-        out[bad] = np.nan
-    else:
-        kernels.crps_sorted_f64(rows, flat, out)
+    _SORTED[rows.dtype.type](rows, flat, out)
+    out[bad] = np.nan
     return out.reshape(y.shape)
 
 
@@ -125,7 +125,7 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
     # Anchored at 0, observations and members of absolute changes are plain prices over the last one.
     observed, _, rows = _observed(truth, 0.0, plan)
     members = np.empty((len(rows), by_time.shape[1]))
-    absolute = plan.kind[rows] == kernels.ABSOLUTE
+    absolute = plan.kind[rows] == ABSOLUTE
     a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
     with np.errstate(over="ignore"):
         members[absolute] = 1e4 * (b[absolute] / truth[-1])
@@ -134,7 +134,7 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
         raise PredictionError("a path changes by more than a float64 can hold")
     members.sort(axis=1)
     crps = np.empty(len(rows))
-    kernels.crps_sorted_f64(members, observed, crps)
+    _SORTED[np.float64](members, observed, crps)
     changes = 1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1] if plan.blocks else by_time
     return _collect(plan, crps, rows, changes, truth)
 
@@ -170,14 +170,14 @@ def score_log_returns(
     plan = plan_changes(rule, time_increment, len(realised) - 1)
     observed, scale, rows = _observed(realised, anchor, plan)
     crps = np.empty(len(rows))
-    buffer = _workspace(lanes.padded(log_returns.shape[1]) * lanes.LANES)
-    lanes.crps_of_changes(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
+    buffer = _workspace(network.padded(log_returns.shape[1]) * network.WIDTH)
+    _NETWORK(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
     changes = log_returns
     if plan.blocks:
         steps = len(realised) - 1
         changes = np.empty((steps, log_returns.shape[1]), np.float32)
         index = np.arange(steps)
-        kernels.member_changes(log_returns, index, index + 1, index, np.full(steps, 1e4), changes)
+        member_changes(log_returns, index, index + 1, index, np.full(steps, 1e4), changes)
     return _collect(plan, crps, rows, changes, realised)
 
 
@@ -190,6 +190,21 @@ def _workspace(size: int) -> npt.NDArray[np.float32]:
     if buffer is None or len(buffer) != size:
         buffer = _local.buffer = np.empty(size, np.float32)
     return buffer
+
+
+def _checked_ensembles(
+    observed: npt.ArrayLike, members: npt.ArrayLike
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]:
+    """Return members, as float32 if they are and else float64, and observations."""
+    x = np.asarray(members)
+    if x.dtype != np.float32:
+        x = x.astype(np.float64)
+    y = np.asarray(observed, np.float64)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError("members need at least one value along the last axis")
+    if x.shape[:-1] != y.shape:
+        raise ValueError(f"observed has shape {y.shape}, members {x.shape}: leading shapes must agree")
+    return x, y
 
 
 def _checked(paths: npt.ArrayLike, realised: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -219,7 +234,7 @@ def _observed(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     count = len(plan.begin)
     observed, scale, rows = np.empty(count), np.empty(count), np.empty(count, np.int64)
-    kept = kernels.observe(realised, anchor, plan.begin, plan.end, plan.kind, observed, scale, rows)
+    kept = observe(realised, anchor, plan.begin, plan.end, plan.kind, observed, scale, rows)
     return observed[:kept], scale[:kept], rows[:kept]
 
 
@@ -258,8 +273,8 @@ def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.floa
         return 0.0
     truth = np.array([np.std(cut[k][present[k]], ddof=1) for k in kept])
     members = np.empty((len(kept), changes.shape[1]))
-    kernels.block_deviations(changes, kept * length, length, members)
+    block_deviations(changes, kept * length, length, members)
     members.sort(axis=1)
     out = np.empty(len(kept))
-    kernels.crps_sorted_f64(members, truth, out)
+    _SORTED[np.float64](members, truth, out)
     return float(out.sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,21 +189,6 @@ def leaderboard(
     """
     miners, averages = rolling_averages(table, end=end, window=window, weights=weights)
     return Leaderboard(miners, averages, share * softmax_weights(averages, beta))
-
-
-def combine_shares(boards: Iterable[Leaderboard]) -> dict[int, float]:
-    """Add the weights that each miner has in several competitions.
-
-    Returns
-    -------
-    dict of int to float
-        Miner to weight, miners ascending.
-    """
-    total: dict[int, float] = {}
-    for board in boards:
-        for miner, weight in zip(board.miners.tolist(), board.weights.tolist(), strict=True):
-            total[miner] = total.get(miner, 0.0) + weight
-    return dict(sorted(total.items()))
 
 
 def _sum_before(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""CRPS of many rows at once: 64 rows lie side by side as lanes, so that sorting and summing vectorise.
+"""CRPS of many rows at once: 64 rows lie side by side as columns, so that sorting and summing vectorise.
 
 The sort is Batcher's bitonic network (Batcher, 1968, doi:10.1145/1468075.1468121) over the members, each comparator a
-minimum and a maximum of 64 lanes. Layers are fused (three at distances 4, 2, 1; two otherwise) so that memory is
+minimum and a maximum of 64 columns. Layers are fused (three at distances 4, 2, 1; two otherwise) so that memory is
 touched 24 times for 1024 members, not 55. Per row it takes about a quarter of the time of `numpy.sort`.
 """
 
@@ -12,7 +12,7 @@ from numba import njit
 
 from ewmalab.elementary import FAST, expm1
 
-LANES = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap
+WIDTH = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap
 _CHUNK = 128  # members summed in float32 before the float64 total takes over
 _TILE = 64  # members written at a time
 _PAD = np.float32(3e38)  # sorts behind every member
@@ -39,25 +39,25 @@ def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out)
         The changes to score.
     scale, observed : (r,) float64
         Factor of the members and observation, in the unit of the result.
-    buffer : (padded(n) * LANES,) float32
+    buffer : (padded(n) * WIDTH,) float32
         Working space.
     out : (r,) float64
         Result.
     """
     n = log_returns.shape[1]
-    size = buffer.shape[0] // LANES
-    tile = np.empty((LANES, _TILE), np.float32)
-    for first in range(0, rows.shape[0], LANES):
-        count = min(LANES, rows.shape[0] - first)
+    size = buffer.shape[0] // WIDTH
+    tile = np.empty((WIDTH, _TILE), np.float32)
+    for first in range(0, rows.shape[0], WIDTH):
+        count = min(WIDTH, rows.shape[0] - first)
         _fill(log_returns, begin, end, rows[first : first + count], scale[first : first + count], buffer, tile)
-        buffer[n * LANES :] = _PAD
+        buffer[n * WIDTH :] = _PAD
         _sort(buffer, size)
         _sum(buffer, n, observed[first : first + count], out[first : first + count])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def sort_changes(log_returns, begin, end, buffer, out):
-    """Fill out (e, n) float32 with ``L[end] - L[begin]``, each row ascending; e is at most LANES.
+    """Fill out (e, n) float32 with ``L[end] - L[begin]``, each row ascending; e is at most WIDTH.
 
     Parameters
     ----------
@@ -66,80 +66,80 @@ def sort_changes(log_returns, begin, end, buffer, out):
     """
     n = log_returns.shape[1]
     count = begin.shape[0]
-    size = buffer.shape[0] // LANES
-    tile = np.zeros((LANES, _TILE), np.float32)
+    size = buffer.shape[0] // WIDTH
+    tile = np.zeros((WIDTH, _TILE), np.float32)
     for first in range(0, n, _TILE):
         m = min(_TILE, n - first)
-        for lane in range(count):
-            a = log_returns[begin[lane], first : first + m]
-            b = log_returns[end[lane], first : first + m]
+        for column in range(count):
+            a = log_returns[begin[column], first : first + m]
+            b = log_returns[end[column], first : first + m]
             for j in range(m):
-                tile[lane, j] = b[j] - a[j]
+                tile[column, j] = b[j] - a[j]
         for j in range(m):
-            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
-            for lane in range(LANES):
-                row[lane] = tile[lane, j]
-    buffer[n * LANES :] = _PAD
+            row = buffer[(first + j) * WIDTH : (first + j + 1) * WIDTH]
+            for column in range(WIDTH):
+                row[column] = tile[column, j]
+    buffer[n * WIDTH :] = _PAD
     _sort(buffer, size)
     for first in range(0, n, _TILE):
         m = min(_TILE, n - first)
         for j in range(m):
-            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
-            for lane in range(LANES):
-                tile[lane, j] = row[lane]
-        for lane in range(count):
+            row = buffer[(first + j) * WIDTH : (first + j + 1) * WIDTH]
+            for column in range(WIDTH):
+                tile[column, j] = row[column]
+        for column in range(count):
             for j in range(m):
-                out[lane, first + j] = tile[lane, j]
+                out[column, first + j] = tile[column, j]
 
 
 @njit(nogil=True, fastmath=FAST)
 def _fill(log_returns, begin, end, rows, scale, buffer, tile):
-    """Write the members of up to LANES changes side by side; idle lanes get zeros."""
+    """Write the members of up to WIDTH changes side by side; idle columns get zeros."""
     n = log_returns.shape[1]
     tile[rows.shape[0] :] = _f32(0)
     for first in range(0, n, _TILE):  # in tiles: strided stores over all members would leave the first-level cache
         m = min(_TILE, n - first)
-        for lane in range(rows.shape[0]):
-            a = log_returns[begin[rows[lane]], first : first + m]
-            b = log_returns[end[rows[lane]], first : first + m]
-            factor = _f32(scale[lane])
+        for column in range(rows.shape[0]):
+            a = log_returns[begin[rows[column]], first : first + m]
+            b = log_returns[end[rows[column]], first : first + m]
+            factor = _f32(scale[column])
             for j in range(m):
-                tile[lane, j] = factor * expm1(b[j] - a[j])
+                tile[column, j] = factor * expm1(b[j] - a[j])
         for j in range(m):
-            row = buffer[(first + j) * LANES : (first + j + 1) * LANES]
-            for lane in range(LANES):
-                row[lane] = tile[lane, j]
+            row = buffer[(first + j) * WIDTH : (first + j + 1) * WIDTH]
+            for column in range(WIDTH):
+                row[column] = tile[column, j]
 
 
 @njit(nogil=True, fastmath=FAST)
 def _sum(buffer, n, observed, out):
-    """CRPS of each lane of sorted members: mean|x - y| - sum_i (2 i - n + 1) (x_i - y) / n**2."""
-    y = np.zeros(LANES, np.float32)
+    """CRPS of each column of sorted members: mean|x - y| - sum_i (2 i - n + 1) (x_i - y) / n**2."""
+    y = np.zeros(WIDTH, np.float32)
     y[: observed.shape[0]] = observed.astype(np.float32)
-    spread = np.zeros(LANES)
-    pairs = np.zeros(LANES)
+    spread = np.zeros(WIDTH)
+    pairs = np.zeros(WIDTH)
     for first in range(0, n, _CHUNK):
-        part = np.zeros(LANES, np.float32)
-        pair = np.zeros(LANES, np.float32)
+        part = np.zeros(WIDTH, np.float32)
+        pair = np.zeros(WIDTH, np.float32)
         for i in range(first, min(first + _CHUNK, n)):
             weight = _f32(2 * i - n + 1)
-            row = buffer[i * LANES : (i + 1) * LANES]
-            for lane in range(LANES):
-                d = row[lane] - y[lane]
-                part[lane] += abs(d)
-                pair[lane] += weight * d
-        for lane in range(LANES):
-            spread[lane] += part[lane]
-            pairs[lane] += pair[lane]
-    for lane in range(observed.shape[0]):
-        out[lane] = spread[lane] / n - pairs[lane] / n / n
+            row = buffer[i * WIDTH : (i + 1) * WIDTH]
+            for column in range(WIDTH):
+                d = row[column] - y[column]
+                part[column] += abs(d)
+                pair[column] += weight * d
+        for column in range(WIDTH):
+            spread[column] += part[column]
+            pairs[column] += pair[column]
+    for column in range(observed.shape[0]):
+        out[column] = spread[column] / n - pairs[column] / n / n
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _sort(x, size):
-    """Sort each lane of x, (size, LANES) flat, ascending; size is a power of two >= 8."""
+    """Sort each column of x, (size, WIDTH) flat, ascending; size is a power of two >= 8."""
     for group in range(0, size, 8):
-        _sort_eight(x[group * LANES : (group + 8) * LANES], group & 8 == 0)
+        _sort_eight(x[group * WIDTH : (group + 8) * WIDTH], group & 8 == 0)
     block = 16
     while block <= size:
         distance = block // 2
@@ -151,7 +151,7 @@ def _sort(x, size):
             for first in range(0, size, 16):
                 _one_layer(x, first, 8, first & block == 0)
         for first in range(0, size, 8):
-            _merge_eight(x[first * LANES : (first + 8) * LANES], first & block == 0)
+            _merge_eight(x[first * WIDTH : (first + 8) * WIDTH], first & block == 0)
         block *= 2
 
 
@@ -163,7 +163,7 @@ def _order(a, b):
 @njit(nogil=True, fastmath=FAST)
 def _sort_eight(x, up):
     """Sort 8 members with the 19-comparator network (Knuth, The Art of Computer Programming 3, 5.3.4)."""
-    w = LANES
+    w = WIDTH
     for q in range(w):
         a, b, c, d = x[q], x[q + w], x[q + 2 * w], x[q + 3 * w]
         e, f, g, h = x[q + 4 * w], x[q + 5 * w], x[q + 6 * w], x[q + 7 * w]
@@ -197,7 +197,7 @@ def _sort_eight(x, up):
 @njit(nogil=True, fastmath=FAST)
 def _merge_eight(x, up):
     """Layers of distance 4, 2 and 1: the bitonic 8 members become sorted."""
-    w = LANES
+    w = WIDTH
     if up:
         for q in range(w):
             a, b, c, d = x[q], x[q + w], x[q + 2 * w], x[q + 3 * w]
@@ -234,8 +234,8 @@ def _merge_network(a, b, c, d, e, f, g, h):
 @njit(nogil=True, fastmath=FAST)
 def _two_layers(x, first, distance, up):
     """Layers of distance 2d and d over the 4d members from `first` on."""
-    m = distance * LANES
-    start = first * LANES
+    m = distance * WIDTH
+    start = first * WIDTH
     a = x[start : start + m]
     b = x[start + m : start + 2 * m]
     c = x[start + 2 * m : start + 3 * m]
@@ -257,9 +257,9 @@ def _two_layers(x, first, distance, up):
 @njit(nogil=True, fastmath=FAST)
 def _one_layer(x, first, distance, up):
     """One layer over the 2d members from `first` on."""
-    m = distance * LANES
-    a = x[first * LANES : first * LANES + m]
-    b = x[first * LANES + m : first * LANES + 2 * m]
+    m = distance * WIDTH
+    a = x[first * WIDTH : first * WIDTH + m]
+    b = x[first * WIDTH + m : first * WIDTH + 2 * m]
     if up:
         for q in range(m):
             a[q], b[q] = _order(a[q], b[q])

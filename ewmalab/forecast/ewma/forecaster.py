@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.ewma import kernels as ek
-from ewmalab.forecast.kernels import ewma_paths
 from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
@@ -48,7 +47,7 @@ class Ewma:
     """EWMA volatility with Student-t shocks, one asset.
 
     The 1-minute state serves prompts with an increment of 60 s, the 5-minute state those with 300 s. Each bar's
-    variance proxy v (`ewma_kernels.variance_proxies`) enters as ``h <- decay h + (1 - decay) v`` with
+    variance proxy v (`kernels.variance_proxies`) enters as ``h <- decay h + (1 - decay) v`` with
     ``decay = exp(-ln 2 dt / half-life)``. Paths start at h; shocks are Student-t of unit variance.
 
     Parameters
@@ -180,7 +179,7 @@ class Ewma:
             scale = scale * self.equity_off_hours_mult
         out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
         variance = max(core[ek.VARIANCE], self.variance_floor)
-        ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, scale.astype(np.float32), out)
+        ek.ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, scale.astype(np.float32), out)
         return out
 
     def shape(self, time_increment: int) -> Hashable | None:

@@ -1,4 +1,7 @@
-"""EWMA variance kernels, float64 and without fast-math: batches and single bars give the same bits."""
+"""Kernels of `ewma`: the variance's filter, and paths of Student-t shocks.
+
+The filter is float64 without fast-math, so that batches and single bars give the same bits; paths are float32.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,37 @@ import math
 import numpy as np
 from numba import njit
 
+from ewmalab.elementary import FAST
+from ewmalab.forecast.draws import BLOCK, load_lane, put_block, store_lane, student_t, take_block
+from ewmalab.forecast.paths import LOG_RETURN_LIMIT
+
 HOLD, REVERT, DECAY = 0, 1, 2
 
 # Layout of one resolution's state vector.
 VARIANCE, LONG_RUN, COUNT, LAST_TIME, LAST_CLOSE = range(5)
 
+MAX_VARIANCE = 1e4
+
+_f32 = np.float32
+
 
 @njit(nogil=True, cache=True)
 def variance_proxies(
-    timestamp, opens, highs, lows, closes, resolution, last_time, last_close,
-    alpha, floor, spread_gaps, scale, proxies, elapsed,
-):  # fmt: skip
+    timestamp,
+    opens,
+    highs,
+    lows,
+    closes,
+    resolution,
+    last_time,
+    last_close,
+    alpha,
+    floor,
+    spread_gaps,
+    scale,
+    proxies,
+    elapsed,
+):
     """Fill `proxies` with each bar's variance and `elapsed` with the bars since the one before.
 
     With ``r = ln(close / previous close)`` and a real range,
@@ -60,8 +83,18 @@ def variance_proxies(
 
 @njit(nogil=True, cache=True)
 def filter_variances(
-    proxies, elapsed, decays, variances, long_run, count, long_decay, expanding, gap_policy, gap_decay, track,
-):  # fmt: skip
+    proxies,
+    elapsed,
+    decays,
+    variances,
+    long_run,
+    count,
+    long_decay,
+    expanding,
+    gap_policy,
+    gap_decay,
+    track,
+):
     """Run EWMA recursions for many decays at once, in place: ``h <- decay h + (1 - decay) v``.
 
     Parameters
@@ -127,3 +160,47 @@ def decay_of(half_life: float, step: float) -> float:
     0.5
     """
     return float(np.exp(-math.log(2.0) * step / half_life))
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def ewma_paths(lanes, nu, decay, variance, scale, out):
+    """Fill `out` with cumulative log-returns of paths with Student-t shocks and EWMA variance.
+
+    Per step, with a unit-variance shock e: ``x = sqrt(h) e``, the path moves by ``scale[t] x`` and
+    ``h <- decay h + (1 - decay) x**2``.
+
+    Parameters
+    ----------
+    lanes : (4, n) uint32
+        Generator states; advanced in place.
+    nu : float
+        Degrees of freedom, > 2.
+    decay : float
+        In-path decay; 1 keeps the variance of every path constant.
+    variance : float
+        Variance per step at the start.
+    scale : (steps,) float32
+        Factor on the volatility of each step.
+    out : (steps + 1, n) float32
+        Result; row 0 is zero.
+    """
+    power, unit = _f32(2.0 / nu), _f32(nu - 2.0)
+    keep, gain = _f32(decay), _f32(1.0 - decay)
+    limit, top = _f32(LOG_RETURN_LIMIT), _f32(MAX_VARIANCE)
+    for first in range(0, lanes.shape[1], BLOCK):
+        block = take_block(lanes, first)
+        m = block[0].shape[0]
+        h = np.full(m, _f32(variance))
+        path = np.zeros(m, np.float32)
+        out[0, first : first + m] = _f32(0)
+        for t in range(scale.shape[0]):
+            row = out[t + 1, first : first + m]
+            factor = scale[t]
+            for j in range(m):
+                x, square, lane = student_t(load_lane(block, j), power, h[j] * unit)
+                store_lane(block, j, lane)
+                moved = min(max(path[j] + factor * x, -limit), limit)
+                path[j] = moved
+                row[j] = moved
+                h[j] = min(keep * h[j] + gain * square, top)
+        put_block(lanes, first, block)

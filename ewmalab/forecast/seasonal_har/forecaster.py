@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.kernels import LOG_RETURN_LIMIT
+from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS, day_classes, week_bins

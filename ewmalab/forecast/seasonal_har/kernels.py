@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numba import njit
 
-from ewmalab.elementary import FAST, cos_2pi_uniform, exp2m1, minus_log2_uniform
-from ewmalab.forecast.kernels import _BLOCK, LOG_RETURN_LIMIT, _next
+from ewmalab.elementary import FAST, exp2m1
+from ewmalab.forecast.draws import BLOCK, load_lane, normal, put_block, store_lane, student_t, take_block
+from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 
 LAST_TIME, LAST_CLOSE, COUNT, FIRST = range(4)
 """Entries of a state: label and close of the newest bar, returns seen; from FIRST on the averages."""
@@ -80,59 +81,36 @@ def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out)
         Result; row 0 is zero.
     """
     half = lanes.shape[1]
-    total = out.shape[1]
-    steps = sigma.shape[0]
     power, unit = _f32(2.0 / nu), _f32(nu - 2.0)
     stay = _f32(persistence)
     push = _f32(math.sqrt(max(0.0, 1.0 - persistence * persistence)))
-    two_ln2 = _f32(2.0 * math.log(2.0))
     to_log2 = _f32(1.0 / math.log(2.0))
     fixed, moving = _f32(level) * to_log2, _f32(wave) * to_log2
     limit = _f32(LOG_RETURN_LIMIT)
-    for first in range(0, half, _BLOCK):
-        m = min(_BLOCK, half - first)
-        s0 = lanes[0, first : first + m].copy()
-        s1 = lanes[1, first : first + m].copy()
-        s2 = lanes[2, first : first + m].copy()
-        s3 = lanes[3, first : first + m].copy()
+    out[0] = _f32(0)
+    for first in range(0, half, BLOCK):
+        block = take_block(lanes, first)
+        m = block[0].shape[0]
         base = np.empty(m, np.float32)
         slow = np.empty(m, np.float32)
         path = np.zeros(m, np.float32)
         for j in range(m):
-            a, b, c, d = s0[j], s1[j], s2[j], s3[j]
-            u, a, b, c, d = _next(a, b, c, d)
-            v, a, b, c, d = _next(a, b, c, d)
-            base[j] = fixed * np.sqrt(two_ln2 * minus_log2_uniform(u)) * cos_2pi_uniform(v)
-            u, a, b, c, d = _next(a, b, c, d)
-            v, a, b, c, d = _next(a, b, c, d)
-            slow[j] = np.sqrt(two_ln2 * minus_log2_uniform(u)) * cos_2pi_uniform(v)
-            s0[j], s1[j], s2[j], s3[j] = a, b, c, d
-        for t in range(steps):
+            z, lane = normal(load_lane(block, j))
+            base[j] = fixed * z
+            slow[j], lane = normal(lane)
+            store_lane(block, j, lane)
+        for t in range(sigma.shape[0]):
             row = out[t + 1]
             size = sigma[t]
             for j in range(m):
-                a, b, c, d = s0[j], s1[j], s2[j], s3[j]
-                u, a, b, c, d = _next(a, b, c, d)
-                v, a, b, c, d = _next(a, b, c, d)
-                p, a, b, c, d = _next(a, b, c, d)
-                q, a, b, c, d = _next(a, b, c, d)
-                s0[j] = a
-                s1[j] = b
-                s2[j] = c
-                s3[j] = d
-                shock = np.sqrt(unit * exp2m1(power * minus_log2_uniform(u))) * cos_2pi_uniform(v)
+                shock, _, lane = student_t(load_lane(block, j), power, unit)
+                z, lane = normal(lane)
+                store_lane(block, j, lane)
                 factor = _f32(1.0) + exp2m1(base[j] + moving * slow[j])
-                x = path[j] + size * factor * shock
-                x = min(max(x, -limit), limit)
-                path[j] = x
-                slow[j] = stay * slow[j] + push * np.sqrt(two_ln2 * minus_log2_uniform(p)) * cos_2pi_uniform(q)
+                path[j] = min(max(path[j] + size * factor * shock, -limit), limit)
+                slow[j] = stay * slow[j] + push * z
             for j in range(m):
                 row[first + j] = path[j]
-                if half + first + j < total:
+                if half + first + j < out.shape[1]:
                     row[half + first + j] = -path[j]
-        lanes[0, first : first + m] = s0
-        lanes[1, first : first + m] = s1
-        lanes[2, first : first + m] = s2
-        lanes[3, first : first + m] = s3
-    for j in range(total):
-        out[0, j] = _f32(0)
+        put_block(lanes, first, block)

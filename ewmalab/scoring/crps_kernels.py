@@ -1,4 +1,4 @@
-"""CRPS kernels on one sort per row.
+"""Kernels of the CRPS: on one sort per row, and what rows are made of.
 
 For members x_0 <= ... <= x_{N-1} and observation y, the ensemble CRPS with the 1 / N**2 pair term is
 ``mean|x_i - y| - sum_i (2 i - N + 1) x_i / N**2`` (Gneiting and Raftery, 2007, doi:10.1198/016214506000001437, by
@@ -13,15 +13,15 @@ import numpy as np
 from numba import njit
 
 from ewmalab.elementary import FAST, expm1
+from ewmalab.scoring.change_plan import ABSOLUTE
 
-CHANGE, ABSOLUTE = 0, 1
 _CHUNK = 128  # members summed in float32 before the float64 total takes over
 
 _f32, _i32 = np.float32, np.int32
 
 
 @njit(nogil=True, cache=True)
-def crps_sorted_f64(rows, observed, out):
+def sorted_float64(rows, observed, out):
     """CRPS of each row of `rows` (r, n), sorted ascending, against observed (r,), into out (r,)."""
     r, n = rows.shape
     for e in range(r):
@@ -36,8 +36,8 @@ def crps_sorted_f64(rows, observed, out):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def crps_sorted_f32(rows, observed, out):
-    """As `crps_sorted_f64`, with float32 members: chunks in float32, totals in float64."""
+def sorted_float32(rows, observed, out):
+    """As `sorted_float64`, with float32 members: chunks in float32, totals in float64."""
     r, n = rows.shape
     inverse = 1.0 / n
     for e in range(r):
