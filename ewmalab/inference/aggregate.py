@@ -7,7 +7,7 @@ apart, kept, and added later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,10 @@ class Bins:
         order = np.argsort(self.of_row, kind="stable")
         return np.split(order, np.cumsum(self.sizes)[:-1])[: len(self.keys)]
 
+    def items(self) -> Iterator[tuple[Key, Ints]]:
+        """Yield each bin's key and the indices of its rows."""
+        return zip(self.keys, self.rows(), strict=True)
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
@@ -103,7 +107,8 @@ class Means:
     def mean(self, name: str) -> Floats:
         """Return a statistic's mean in each bin: (b,), NaN where there is no number."""
         out = np.full(len(self.keys), np.nan)
-        return np.divide(self.total[name], self.count[name], out=out, where=self.count[name] > 0)
+        np.divide(self.total[name], self.count[name], out=out, where=self.count[name] > 0)
+        return out
 
     def __add__(self, other: Means) -> Means:
         """Return the sums over the rows of both, whose statistics must be the same."""
