@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ewmalab.analysis import diagnostics as dg
+from ewmalab.analysis import relative
 from ewmalab.analysis.compare import By, Difference, compare, scores_of
 from ewmalab.analysis.review import telling_of
 from ewmalab.analysis.serving import Serving, answers_table, serving
@@ -149,20 +150,20 @@ def plot_by(experiment: Experiment, by: By, baseline: str | None = None) -> Figu
     """Draw the change against the baseline by ``hour``, ``weekday`` or scoring ``interval``."""
     base, synthetic = _baseline(experiment, baseline), _synthetic(experiment)
     if by == "interval":
-        return draw.change_by_interval(dg.interval_changes(results(experiment), base), base, synthetic=synthetic)
+        return draw.change_by_interval(relative.interval_changes(results(experiment), base), base, synthetic=synthetic)
     what = {"hour": "hour of day"}.get(by, by)
     return draw.change_by_part(_compared(experiment, by, base), base, what, synthetic=synthetic)
 
 
 def plot_over_time(experiment: Experiment, baseline: str | None = None, period: int = DAY) -> Figure:
     """Draw CRPS over time, in percent of the baseline's mean."""
-    course = dg.over_time(results(experiment), _baseline(experiment, baseline), period)
+    course = relative.over_time(results(experiment), _baseline(experiment, baseline), period)
     return draw.over_time(course, synthetic=_synthetic(experiment))
 
 
 def plot_cumulative(experiment: Experiment, baseline: str | None = None) -> Figure:
     """Draw the running sum of differences from the baseline."""
-    course = dg.cumulative_difference(results(experiment), _baseline(experiment, baseline))
+    course = relative.cumulative_difference(results(experiment), _baseline(experiment, baseline))
     return draw.cumulative(course, synthetic=_synthetic(experiment))
 
 

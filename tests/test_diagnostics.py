@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.analysis import diagnostics as dg
+from ewmalab.analysis.relative import cumulative_difference, over_time, relative_scores
 from ewmalab.errors import ExperimentError
 from ewmalab.scoring.calibration import HORIZONS, check_horizons
 
@@ -143,23 +144,23 @@ def scored(**columns: list[float]) -> pd.DataFrame:
 
 def test_relative_scores_let_all_assets_count_alike() -> None:
     results = scored(own=[1.0, 2.0, 3.0, 2.0], base=[2.0, 2.0, 2.0, 2.0])
-    relative = dg.relative_scores(results, "base")
+    relative = relative_scores(results, "base")
     assert list(relative.columns) == ["own", "base"]
     assert (relative["base"] == 100.0).all()
     assert relative["own"].tolist() == [50.0, 100.0, 150.0, 100.0] * 2
-    days = dg.over_time(results, "base")
+    days = over_time(results, "base")
     times, values = days.competitions["1h"]
     assert (days.baseline, days.prompts, days.period) == ("base", 8, 86_400)
     assert values["own"].tolist() == [75.0, 125.0]
     assert times.tolist() == [BEGIN, BEGIN + 86_400]
-    times, values = dg.cumulative_difference(results, "base").competitions["1h"]
+    times, values = cumulative_difference(results, "base").competitions["1h"]
     assert {name: series.tolist() for name, series in values.items()} == {"own": [-0.5, -0.5, 0.0, 0.0]}
     assert times.tolist() == [BEGIN + 43_200 * i for i in range(4)]
     with pytest.raises(ExperimentError, match="no forecaster 'other'"):
-        dg.relative_scores(results, "other")
+        relative_scores(results, "other")
 
 
 def test_prompts_that_not_all_have_scored_are_left_out() -> None:
     results = scored(own=[1.0, 2.0], base=[2.0, 2.0])
     results = results.drop(index=results.index[0])
-    assert len(dg.relative_scores(results, "base")) == 3
+    assert len(relative_scores(results, "base")) == 3

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ewmalab.analysis import diagnostics as dg
 from ewmalab.analysis.compare import ALL, By, Difference, compare, scores_of
+from ewmalab.analysis.relative import Course, IntervalChange, cumulative_difference, interval_changes, over_time
 from ewmalab.errors import EwmalabError, ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.inference.aggregate import Bins, Means
@@ -36,9 +37,9 @@ class Differences:
     baseline: str
     by_asset: list[Difference]
     by_time: dict[By, list[Difference]]
-    by_interval: list[dg.IntervalChange]
-    over_time: dg.Course
-    cumulative: dg.Course
+    by_interval: list[IntervalChange]
+    over_time: Course
+    cumulative: Course
 
     @property
     def pooled(self) -> list[Difference]:
@@ -205,9 +206,9 @@ def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> D
         baseline=baseline,
         by_asset=compare(scores, common=True),
         by_time=by_time,
-        by_interval=dg.interval_changes(results, baseline),
-        over_time=dg.over_time(results, baseline, DAY if long else 3 * 3600),
-        cumulative=dg.cumulative_difference(results, baseline),
+        by_interval=interval_changes(results, baseline),
+        over_time=over_time(results, baseline, DAY if long else 3 * 3600),
+        cumulative=cumulative_difference(results, baseline),
     )
 
 

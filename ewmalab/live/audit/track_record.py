@@ -11,7 +11,7 @@ import orjson
 import pandas as pd
 
 from ewmalab.analysis.compare import Difference, compare
-from ewmalab.analysis.diagnostics import Course, cumulative_difference
+from ewmalab.analysis.relative import Course, cumulative_difference
 from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.parity import Rebuilder

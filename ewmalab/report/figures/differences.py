@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ewmalab.analysis.compare import ALL, Difference
-from ewmalab.analysis.diagnostics import Course, IntervalChange
+from ewmalab.analysis.relative import Course, IntervalChange
 from ewmalab.report.figures.style import (
     GREY,
     Sheet,

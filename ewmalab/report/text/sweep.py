@@ -31,7 +31,7 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
         *_head(f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n", inputs),
         plain_table(*grid(rows, _BEST)),
         wrapped(
-            "conf.: the configured value; change: of the best against it, percent, and its interval by a paired block "
+            "set: the configured value; change: of the best against it, percent, and its interval by a paired block "
             "bootstrap; p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
             + (noise or "beside the interval")
         ),
@@ -98,7 +98,7 @@ def _told(row: SweepRow, text: str) -> str:
 _BEST: list[Column] = [
     *_WHERE,
     ("n", "prompts"),
-    ("conf.", "configured.label"),
+    ("set", "configured.label"),
     ("best", "best.label"),
     ("CRPS", lambda row: number(row.best.mean_crps)),
     ("change", lambda row: _told(row, _signed(row.best.change))),
