@@ -111,7 +111,7 @@ def main() -> None:
     for horizon in ("24h", "1h"):
         print(f"\n{horizon:<10}{''.join(f'{asset:>8}' for asset in assets)}    mean")
         for part in PARTS:
-            mine = rows[(rows["contestant"] == f"seasonal-har@{part}") & (rows["competition"] == horizon)]
+            mine = rows[(rows["forecaster"] == f"seasonal-har@{part}") & (rows["competition"] == horizon)]
             change = 100 * mine.set_index("asset")["change"][list(assets)]
             print(f"{part:<10}{''.join(f'{x:>+8.2f}' for x in change)}{change.mean():>+8.2f}  {WORDS[part]}")
 

@@ -47,7 +47,7 @@ def main() -> int:
         seed = plan.settings.values.run.seed
         rows = replay(names, plan.make, groups, plan.warmups, plan.data, seed=seed, threads=args.threads)
         for row in summarise(results_table(rows), "random-walk"):
-            found[row["competition"], row["asset"], row["forecaster"], label] = row["mean_crps"]
+            found[row.competition, row.asset, row.forecaster, label] = row.mean_crps
     honest, _, future = LEADS
     print(f"Mean CRPS (bp), {args.start}, {args.days:g} days, rules {args.rules}, requests 60 s before the start\n")
     table = []

@@ -124,7 +124,7 @@ def main() -> None:
     )
     print(f"\n{tested}, a prompt each {options.cadence}; change of mean CRPS against {against}, percent")
     for name in order[1:]:
-        mine = rows[rows["contestant"] == name]
+        mine = rows[rows["forecaster"] == name]
         for row in mine.to_dict("records"):
             cell = f"{name:<13} {row['competition']:<12} {row['asset']:<6} {row['prompts']:>6}"
             print(f"{cell}  {100 * row['change']:+6.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")
@@ -132,9 +132,9 @@ def main() -> None:
             print(f"{name:<13} {competition:<12} mean of assets {100 * own['change'].mean():+.2f}")
     checks = horizon_checks(pd.concat(results))
     print("\ncoverage of seasonal-har, percent of moves since the start, 95 % interval")
-    for row in coverage(checks[checks["forecaster"] == "seasonal-har"]).to_dict("records"):
-        print(f"{row['competition']:<12} {row['horizon'] / 60:>6g} min {100 * row['level']:.0f} %: "
-              f"{100 * row['covered']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]")  # fmt: skip
+    for row in coverage(checks[checks["forecaster"] == "seasonal-har"]):
+        cell = f"{row.competition:<12} {row.horizon / 60:>6g} min {100 * row.level:.0f} %"
+        print(f"{cell}: {100 * row.covered:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]")
 
 
 if __name__ == "__main__":

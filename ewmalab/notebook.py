@@ -19,18 +19,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ewmalab.analysis import diagnostics as dg
-from ewmalab.analysis.compare import By, compare, scores_of
+from ewmalab.analysis import relative
+from ewmalab.analysis.compare import By, Difference, compare, scores_of
+from ewmalab.analysis.review import telling_of
+from ewmalab.analysis.serving import Serving, answers_table, serving
+from ewmalab.analysis.sweep_rows import read_sweep
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.protocol import LogReturns, Prompt
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import TrackRecord
 from ewmalab.market.bars import Bars
-from ewmalab.replay.reproduce import ReproducedPrompt, reproduce_prompts, telling_prompts
-from ewmalab.report.figures import backtest as draw
+from ewmalab.replay.reproduce import ReproducedPrompt
 from ewmalab.report.figures import bars as draw_bars
+from ewmalab.report.figures import calibration as draw_calibration
+from ewmalab.report.figures import differences as draw
 from ewmalab.report.figures import live as draw_live
+from ewmalab.report.figures import paths as draw_paths
 from ewmalab.report.figures import sweep as draw_sweep
-from ewmalab.report.pages.live import answers_frame
 from ewmalab.sweeps.sweep import SweepResult
 from ewmalab.times import DAY, MINUTE
 
@@ -72,36 +77,23 @@ def changes(experiment: Experiment, by: By = "asset", baseline: str | None = Non
 
 def coverage(experiment: Experiment, levels: Sequence[float] = dg.LEVELS) -> pd.DataFrame:
     """Return how often realised prices fell within central intervals, per horizon; see `diagnostics.coverage`."""
-    return dg.coverage(_checks(experiment), levels)
+    return pd.DataFrame(dg.coverage(_checks(experiment), levels))
 
 
 def volatility(experiment: Experiment) -> pd.DataFrame:
     """Return realised against forecast volatility per horizon, and the scale that would make them agree."""
-    return dg.term_structure(_checks(experiment))
+    return pd.DataFrame(dg.term_structure(_checks(experiment)))
 
 
 def values(result: SweepResult) -> pd.DataFrame:
-    """Return a row per competition, asset and value of a sweep: change against the present value, and its interval."""
-    rows = []
-    for cell in result.summary:
-        base = cell["mean_crps_configured"]
-        for value in cell["values"]:
-            relative = {name: value[name] / base for name in ("difference", "low", "high")}
-            rows.append(
-                {
-                    "competition": cell["competition"], "asset": cell["asset"], "value": value["label"],
-                    "mean_crps": value["mean_crps"], "change": relative["difference"], "low": relative["low"],
-                    "high": relative["high"], "p_holm": value["p_holm"],
-                    "as_good_as_the_best": value["indistinguishable"],
-                    "now": value["label"] == cell["configured"], "best": value["label"] == cell["best"],
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+    """Return a row per competition, asset and value of a sweep: change from the configured value, and its interval."""
+    frame = pd.DataFrame([value for row in read_sweep(result.summary) for value in row.values])
+    return frame.drop(columns="value").rename(columns={"label": "value"})
 
 
 def answers(log_dir: Path | str) -> pd.DataFrame:
     """Return what a live log says of each answer: times, latency, age of state and anchor."""
-    return answers_frame(LiveLog.read(Path(log_dir)))
+    return answers_table(LiveLog.read(Path(log_dir)).answers)
 
 
 def track(record: TrackRecord) -> pd.DataFrame:
@@ -118,9 +110,14 @@ def plot_bars(of: Bars, title: str = "Closes", *, synthetic: bool = False) -> Fi
 
 
 def plot_paths(
-    prompt: Prompt, anchor: float, paths: LogReturns, realised: npt.ArrayLike | None = None, *, title: str = "",
+    prompt: Prompt,
+    anchor: float,
+    paths: LogReturns,
+    realised: npt.ArrayLike | None = None,
+    *,
+    title: str = "",
     synthetic: bool = False,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw a prompt's paths as a fan chart.
 
     Parameters
@@ -132,11 +129,15 @@ def plot_paths(
         From `Forecaster.simulate`.
     realised : (steps + 1,) array_like, optional
         Prices at ``prompt.grid()``, NaN where missing.
+    title : str
+    synthetic : bool
+        Whether prices are simulated.
     """
     truth = np.full(len(paths), np.nan) if realised is None else np.asarray(realised, np.float64)
-    fan = ReproducedPrompt(title or prompt.asset, prompt.start_time, prompt.time_increment, anchor, paths, truth)
+    name = title or prompt.asset
+    fan = ReproducedPrompt(name, prompt.start_time, prompt.time_increment, anchor, paths, truth)
     note = f"Bands: 50, 90 and 99 % of {paths.shape[1]:,} paths of one prompt; grey: three paths."
-    return draw.fans([fan], f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic)
+    return draw_paths.fans({name: fan}, f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic)
 
 
 def plot_change(experiment: Experiment, baseline: str | None = None) -> Figure:
@@ -149,64 +150,62 @@ def plot_by(experiment: Experiment, by: By, baseline: str | None = None) -> Figu
     """Draw the change against the baseline by ``hour``, ``weekday`` or scoring ``interval``."""
     base, synthetic = _baseline(experiment, baseline), _synthetic(experiment)
     if by == "interval":
-        return draw.change_by_interval(dg.interval_changes(results(experiment), base), base, synthetic=synthetic)
+        return draw.change_by_interval(relative.interval_changes(results(experiment), base), base, synthetic=synthetic)
     what = {"hour": "hour of day"}.get(by, by)
     return draw.change_by_part(_compared(experiment, by, base), base, what, synthetic=synthetic)
 
 
 def plot_over_time(experiment: Experiment, baseline: str | None = None, period: int = DAY) -> Figure:
     """Draw CRPS over time, in percent of the baseline's mean."""
-    base = _baseline(experiment, baseline)
-    relative = dg.relative_scores(results(experiment), base)
-    frame = dg.over_time(relative, period)
-    return draw.over_time(frame, base, period, len(relative), synthetic=_synthetic(experiment))
+    course = relative.over_time(results(experiment), _baseline(experiment, baseline), period)
+    return draw.over_time(course, synthetic=_synthetic(experiment))
 
 
 def plot_cumulative(experiment: Experiment, baseline: str | None = None) -> Figure:
     """Draw the running sum of differences from the baseline."""
-    base = _baseline(experiment, baseline)
-    relative = dg.relative_scores(results(experiment), base)
-    frame = dg.cumulative_difference(relative, base)
-    return draw.cumulative(frame, base, len(relative), synthetic=_synthetic(experiment))
+    course = relative.cumulative_difference(results(experiment), _baseline(experiment, baseline))
+    return draw.cumulative(course, synthetic=_synthetic(experiment))
 
 
 def plot_pit(experiment: Experiment, competition: str) -> Figure:
     """Draw histograms of the probability integral transform."""
-    return draw.pit(dg.pit_histogram(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    return draw_calibration.pit(dg.pit_histogram(_checks(experiment)), competition, synthetic=_synthetic(experiment))
 
 
 def plot_coverage(experiment: Experiment, competition: str) -> Figure:
     """Draw the coverage of 50, 90 and 99 % intervals by horizon."""
-    return draw.coverage(coverage(experiment), competition, synthetic=_synthetic(experiment))
+    return draw_calibration.coverage(dg.coverage(_checks(experiment)), competition, synthetic=_synthetic(experiment))
 
 
 def plot_volatility(experiment: Experiment, competition: str) -> Figure:
     """Draw realised and forecast volatility by horizon."""
-    return draw.term_structure(volatility(experiment), competition, synthetic=_synthetic(experiment))
+    return draw_calibration.term_structure(
+        dg.term_structure(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+    )
 
 
 def plot_spread_skill(experiment: Experiment, competition: str) -> Figure:
     """Draw errors against spread."""
-    return draw.spread_skill(dg.spread_skill(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    return draw_calibration.spread_skill(
+        dg.spread_skill(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+    )
 
 
 def plot_prompts(
     experiment: Experiment, competition: str, forecaster: str | None = None, cache_dir: Path | str = "data_cache"
 ) -> Figure:
     """Draw a forecaster's worst, median and best prompt, simulated again from the cached bars."""
-    found = results(experiment)
-    name = forecaster or str(found["forecaster"].iloc[0])
-    chosen = telling_prompts(found, name, competition)
-    drawn = reproduce_prompts(experiment, cache_dir, list(chosen.values()))
-    return draw.telling(drawn, list(chosen), competition, name, found, synthetic=_synthetic(experiment))
+    name = forecaster or str(experiment.manifest["inputs"]["forecasters"][0])
+    return draw_paths.telling(telling_of(experiment, competition, name, cache_dir), synthetic=_synthetic(experiment))
 
 
 def plot_sweep(result: SweepResult) -> Figure:
     """Draw a sweep's curves, or its map if it has two parameters."""
-    parameters, synthetic = list(result.inputs["sweep"]["parameters"]), bool(result.inputs["synthetic"])
+    rows, parameters = read_sweep(result.summary), list(result.inputs["sweep"]["parameters"])
+    synthetic = bool(result.inputs["synthetic"])
     if len(parameters) == 1:
-        return draw_sweep.curves(result.summary, parameters[0], synthetic=synthetic)
-    return draw_sweep.heat_maps(result.summary, parameters[:2], synthetic=synthetic)
+        return draw_sweep.curves(rows, parameters[0], synthetic=synthetic)
+    return draw_sweep.heat_maps(rows, parameters[:2], synthetic=synthetic)
 
 
 def plot_track(record: TrackRecord) -> Figure:
@@ -216,15 +215,15 @@ def plot_track(record: TrackRecord) -> Figure:
 
 def plot_latency(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
     """Draw how long a live miner's answers took."""
-    return draw_live.latency(answers(log_dir), synthetic=synthetic)
+    return draw_live.latency(_serving(log_dir), synthetic=synthetic)
 
 
 def plot_state_age(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
     """Draw how old a live miner's states and anchors were."""
-    return draw_live.state_age(answers(log_dir), synthetic=synthetic)
+    return draw_live.state_age(_serving(log_dir), synthetic=synthetic)
 
 
-def _compared(experiment: Experiment, by: By, baseline: str | None) -> list[dict[str, object]]:
+def _compared(experiment: Experiment, by: By, baseline: str | None) -> list[Difference]:
     base = _baseline(experiment, baseline)
     names = [name for name in experiment.manifest["inputs"]["forecasters"] if name != base]
     return compare({name: scores_of(experiment, name) for name in (base, *names)}, common=True, by=by)
@@ -232,6 +231,10 @@ def _compared(experiment: Experiment, by: By, baseline: str | None) -> list[dict
 
 def _baseline(experiment: Experiment, chosen: str | None) -> str:
     return chosen or str(experiment.manifest["inputs"]["forecasters"][-1])
+
+
+def _serving(log_dir: Path | str) -> Serving:
+    return serving(LiveLog.read(Path(log_dir)).answers)
 
 
 def _checks(experiment: Experiment) -> pd.DataFrame:

@@ -80,37 +80,55 @@ def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
         table(dict(zip(keys, (9.0, 24.0, 21.0, 8.0), strict=True))),
     )
     few = {"part": "", "contestant": "b", "low": None, "high": None, "p_value": 1.0, "p_holm": 1.0}
-    assert compare(both) == [
+    assert [row.plain() for row in compare(both)] == [
         {
-            "competition": "1h", "asset": "BTC", "prompts": 3, "mean_reference": 20.0, "mean": 18.0,
-            "difference": -2.0, "change": pytest.approx(-0.1), "share_better": pytest.approx(2 / 3), **few,
+            "competition": "1h",
+            "asset": "BTC",
+            "prompts": 3,
+            "mean_reference": 20.0,
+            "mean": 18.0,
+            "difference": -2.0,
+            "change": pytest.approx(-0.1),
+            "share_better": pytest.approx(2 / 3),
+            **few,
         },
         {
-            "competition": "24h", "asset": "ETH", "prompts": 1, "mean_reference": 8.0, "mean": 8.0,
-            "difference": 0.0, "change": 0.0, "share_better": 0.0, **few,
+            "competition": "24h",
+            "asset": "ETH",
+            "prompts": 1,
+            "mean_reference": 8.0,
+            "mean": 8.0,
+            "difference": 0.0,
+            "change": 0.0,
+            "share_better": 0.0,
+            **few,
         },
-    ]  # fmt: skip
+    ]
     back = compare({"b": both["b"], "a": both["a"]})
-    assert [row["difference"] for row in back] == [2.0, 0.0]
+    assert [row.difference for row in back] == [2.0, 0.0]
 
 
 def test_rows_are_matched_by_prompt_and_not_by_position(tmp_path: Path) -> None:
     one = {("ewma", "1h", "BTC", 0): 1.0, ("ewma", "1h", "BTC", 60): 2.0, ("ewma", "24h", "BTC", 0): 3.0}
     other = dict(reversed([(key, value + 0.5) for key, value in one.items()]))
-    assert [row["difference"] for row in compare(pair(tmp_path, table(one), table(other)))] == [0.5, 0.5]
+    assert [row.difference for row in compare(pair(tmp_path, table(one), table(other)))] == [0.5, 0.5]
     # frames of others need not be sorted either
     a = frame({"BTC": [1.0, 2.0, 3.0]})
     (row,) = compare({"a": a, "b": a.iloc[::-1]})
-    assert (row["difference"], row["share_better"]) == (0.0, 0.0)
+    assert (row.difference, row.share_better) == (0.0, 0.0)
 
 
-def test_each_contestant_is_compared_with_the_first_in_their_order() -> None:
+def test_each_forecaster_is_compared_with_the_first_in_their_order() -> None:
     a, b, c = (frame({"ETH": [x, x], "BTC": [2 * x, 2 * x]}) for x in (10.0, 9.0, 11.0))
     rows = compare({"a": a, "c": c, "b": b})
-    assert [(row["asset"], row["contestant"], row["difference"]) for row in rows] == [
-        ("BTC", "c", 2.0), ("BTC", "b", -2.0), ("ETH", "c", 1.0), ("ETH", "b", -1.0),
-        ("all", "c", pytest.approx(10.0)), ("all", "b", pytest.approx(-10.0)),
-    ]  # fmt: skip
+    assert [(row.asset, row.forecaster, row.difference) for row in rows] == [
+        ("BTC", "c", 2.0),
+        ("BTC", "b", -2.0),
+        ("ETH", "c", 1.0),
+        ("ETH", "b", -1.0),
+        ("all", "c", pytest.approx(10.0)),
+        ("all", "b", pytest.approx(-10.0)),
+    ]
 
 
 def test_all_is_the_mean_over_assets_of_relative_differences_at_each_time() -> None:
@@ -121,12 +139,12 @@ def test_all_is_the_mean_over_assets_of_relative_differences_at_each_time() -> N
     # percent of the reference's mean on the asset: 20 and 2
     own = [(55.0 + 75.0) / 2, (90.0 + 150.0) / 2, 165.0]
     reference = [(50.0 + 50.0) / 2, (100.0 + 150.0) / 2, 150.0]
-    assert (row["competition"], row["asset"], row["part"], row["prompts"]) == ("1h", "all", "", 3)
-    assert row["mean"] == pytest.approx(np.mean(own))
-    assert row["mean_reference"] == pytest.approx(np.mean(reference))
-    assert row["difference"] == pytest.approx(np.mean(own) - np.mean(reference))
-    assert row["change"] == pytest.approx(np.mean(own) / np.mean(reference) - 1)
-    assert row["share_better"] == pytest.approx(1 / 3)
+    assert (row.competition, row.asset, row.part, row.prompts) == ("1h", "all", "", 3)
+    assert row.mean == pytest.approx(np.mean(own))
+    assert row.mean_reference == pytest.approx(np.mean(reference))
+    assert row.difference == pytest.approx(np.mean(own) - np.mean(reference))
+    assert row.change == pytest.approx(np.mean(own) / np.mean(reference) - 1)
+    assert row.share_better == pytest.approx(1 / 3)
 
 
 def test_all_weighs_an_asset_the_same_whatever_the_size_of_its_scores() -> None:
@@ -134,15 +152,18 @@ def test_all_weighs_an_asset_the_same_whatever_the_size_of_its_scores() -> None:
     a, b = frame({"BTC": base, "ETH": base}), frame({"BTC": base * 1.1, "ETH": base * 0.9})
     small = frame({"BTC": base, "ETH": base * 1e-3}), frame({"BTC": base * 1.1, "ETH": base * 0.9e-3})
     for reference, other in ((a, b), small):
-        assert compare({"a": reference, "b": other})[-1]["change"] == pytest.approx(0.0, abs=1e-12)
+        assert compare({"a": reference, "b": other})[-1].change == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_competition_of_one_asset_needs_no_sum() -> None:
     a = pd.concat([frame({"BTC": [1.0]}, "1h"), frame({"BTC": [2.0], "ETH": [3.0]}, "24h")])
     rows = compare({"a": a, "b": a})
-    assert [(row["competition"], row["asset"]) for row in rows] == [
-        ("1h", "BTC"), ("24h", "BTC"), ("24h", "ETH"), ("24h", "all"),
-    ]  # fmt: skip
+    assert [(row.competition, row.asset) for row in rows] == [
+        ("1h", "BTC"),
+        ("24h", "BTC"),
+        ("24h", "ETH"),
+        ("24h", "all"),
+    ]
 
 
 def test_by_interval_each_scoring_interval_is_compared_on_its_own_column() -> None:
@@ -150,10 +171,10 @@ def test_by_interval_each_scoring_interval_is_compared_on_its_own_column() -> No
     a = pd.concat([frame({"BTC": [10.0, 20.0]}, "1h"), frame({"BTC": [30.0, 40.0]}, "24h")]).assign(**columns)
     b = a.assign(crps_1min=a["crps_1min"] * 1.5, crps_5min=a["crps_5min"] - [2.0, 2.0, 1.0, 1.0])
     rows = compare({"a": a, "b": b}, by="interval")
-    found = [(row["competition"], row["asset"], row["part"], row["mean_reference"], row["mean"]) for row in rows]
+    found = [(row.competition, row.asset, row.part, row.mean_reference, row.mean) for row in rows]
     # an interval that a competition does not have has no row
     assert found == [("1h", "BTC", "1min", 2.0, 3.0), ("1h", "BTC", "5min", 8.0, 6.0), ("24h", "BTC", "5min", 5.0, 4.0)]
-    assert [row["change"] for row in rows] == pytest.approx([0.5, -0.25, -0.2])
+    assert [row.change for row in rows] == pytest.approx([0.5, -0.25, -0.2])
 
 
 def test_by_hour_start_times_are_grouped_by_the_hour_of_the_day_in_utc() -> None:
@@ -163,10 +184,12 @@ def test_by_hour_start_times_are_grouped_by_the_hour_of_the_day_in_utc() -> None
     a = frame({"BTC": btc, "ETH": eth}, step=8 * HOUR)
     b = frame({"BTC": btc + 2.0 * at_eight, "ETH": eth + 0.1 * at_eight}, step=8 * HOUR)
     rows = compare({"a": a, "b": b}, by="hour")
-    assert [(row["asset"], row["part"], row["prompts"]) for row in rows] == [
-        ("all", "00:00", 2), ("all", "08:00", 2), ("all", "16:00", 2),
-    ]  # fmt: skip
-    assert [row["change"] for row in rows] == pytest.approx([0.0, (0.2 + 0.1) / 2, 0.0])
+    assert [(row.asset, row.part, row.prompts) for row in rows] == [
+        ("all", "00:00", 2),
+        ("all", "08:00", 2),
+        ("all", "16:00", 2),
+    ]
+    assert [row.change for row in rows] == pytest.approx([0.0, (0.2 + 0.1) / 2, 0.0])
 
 
 def test_by_weekday_start_times_are_grouped_by_the_day_in_utc() -> None:
@@ -175,9 +198,9 @@ def test_by_weekday_start_times_are_grouped_by_the_day_in_utc() -> None:
     days = pd.to_datetime(starts, unit="s").day_name().str[:3].to_numpy()
     b = a.assign(crps=np.where(days == "Sun", 12.0, 10.0))
     rows = compare({"a": a, "b": b}, by="weekday")
-    assert {row["part"]: row["prompts"] for row in rows} == dict(zip(*np.unique(days, return_counts=True), strict=True))
-    assert {row["part"] for row in rows if row["difference"] > 1e-9} == {"Sun"}
-    assert [row["part"] for row in rows] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+    assert {row.part: row.prompts for row in rows} == dict(zip(*np.unique(days, return_counts=True), strict=True))
+    assert {row.part for row in rows if row.difference > 1e-9} == {"Sun"}
+    assert [row.part for row in rows] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 # ------------------------------------------------------------------------------------- what is comparable
@@ -190,15 +213,16 @@ def test_different_prompts_are_refused_unless_the_common_ones_are_asked_for(tmp_
     with pytest.raises(ExperimentError, match=r"scored 2 prompts, .* 3, and they share 1.*--common"):
         compare(both)
     (row,) = compare(both, common=True)
-    assert (row["asset"], row["prompts"], row["mean_reference"], row["mean"]) == ("BTC", 1, 20.0, 30.0)
+    assert (row.asset, row.prompts, row.mean_reference, row.mean) == ("BTC", 1, 20.0, 30.0)
 
 
-def test_common_prompts_are_those_of_all_contestants() -> None:
+def test_common_prompts_are_those_of_all_forecasters() -> None:
     whole, more, most = (frame({"BTC": [x, x + 1, x + 2, x + 3]}) for x in (1.0, 2.0, 3.0))
     rows = compare({"a": whole, "b": more.iloc[:3], "c": most.iloc[1:]}, common=True)
-    assert [(row["contestant"], row["prompts"], row["mean_reference"], row["mean"]) for row in rows] == [
-        ("b", 2, 2.5, 3.5), ("c", 2, 2.5, 4.5),
-    ]  # fmt: skip
+    assert [(row.forecaster, row.prompts, row.mean_reference, row.mean) for row in rows] == [
+        ("b", 2, 2.5, 3.5),
+        ("c", 2, 2.5, 4.5),
+    ]
     with pytest.raises(ExperimentError, match="a scored 4 prompts, c 3, and they share 3"):
         compare({"a": whole, "b": whole, "c": whole.iloc[1:]})
 
@@ -210,11 +234,11 @@ def test_unscored_prompts_do_not_count_as_prompts(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="share 1"):
         compare(both)
     (row,) = compare(both, common=True)
-    assert (row["prompts"], row["mean_reference"], row["mean"]) == (1, 10.0, 5.0)
+    assert (row.prompts, row.mean_reference, row.mean) == (1, 10.0, 5.0)
     same = {("ewma", "1h", "BTC", 0): 4.0, ("ewma", "1h", "BTC", 60): None}
     (row,) = compare(pair(tmp_path / "same", table(one), table(same)))
-    assert row["prompts"] == 1
-    assert math.isfinite(row["mean"])
+    assert row.prompts == 1
+    assert math.isfinite(row.mean)
 
 
 @pytest.mark.parametrize("common", [False, True])
@@ -235,9 +259,9 @@ def test_without_a_common_prompt_there_is_nothing_to_compare(tmp_path: Path, com
 def test_the_forecaster_of_each_side_can_be_chosen(tmp_path: Path) -> None:
     both = save(tmp_path, table({("ewma", "1h", "BTC", 0): 10.0, ("random-walk", "1h", "BTC", 0): 12.0}))
     (row,) = compare({"a": scores_of(both, "ewma"), "b": scores_of(both, "random-walk")})
-    assert (row["mean_reference"], row["mean"]) == (10.0, 12.0)
+    assert (row.mean_reference, row.mean) == (10.0, 12.0)
     (row,) = compare({"a": scores_of(both), "b": scores_of(both, "ewma")})  # the first
-    assert row["difference"] == 0.0
+    assert row.difference == 0.0
     with pytest.raises(ExperimentError, match=r"has no forecaster 'ewna'; it has ewma, random-walk"):
         scores_of(both, "ewna")
 
@@ -249,7 +273,7 @@ def test_a_damaged_side_is_refused(tmp_path: Path) -> None:
         scores_of(damaged)
 
 
-def test_one_contestant_alone_is_refused() -> None:
+def test_one_forecaster_alone_is_refused() -> None:
     with pytest.raises(ExperimentError, match="at least two"):
         compare({"a": frame({"BTC": [1.0]})})
 
@@ -268,19 +292,19 @@ def test_a_constant_advantage_is_found_and_noise_alone_is_not() -> None:
         }
     )
     better, worse, same = rows
-    assert better["low"] < better["change"] < better["high"] < 0
-    assert better["p_holm"] < 1e-3
-    assert 0 < worse["low"] < worse["change"] < worse["high"]
-    assert worse["p_holm"] < 1e-3
-    assert same["low"] < 0 < same["high"]
-    assert same["p_holm"] > 0.05
+    assert better.low < better.change < better.high < 0
+    assert better.p_holm < 1e-3
+    assert 0 < worse.low < worse.change < worse.high
+    assert worse.p_holm < 1e-3
+    assert same.low < 0 < same.high
+    assert same.p_holm > 0.05
 
 
 def test_noise_is_seldom_taken_for_an_advantage() -> None:
     reference = 100.0 + 10.0 * noise(0)
     rows = [compare({"a": frame({"BTC": reference}), "b": frame({"BTC": reference + noise(1 + i)})}) for i in range(20)]
-    claimed = [row["high"] < 0 or row["low"] > 0 for (row,) in rows]
-    tested = [row["p_holm"] < 0.05 for (row,) in rows]
+    claimed = [row.high < 0 or row.low > 0 for (row,) in rows]
+    tested = [row.p_holm < 0.05 for (row,) in rows]
     assert sum(claimed) <= 3  # 1 is expected
     assert sum(tested) <= 3
 
@@ -288,9 +312,9 @@ def test_noise_is_seldom_taken_for_an_advantage() -> None:
 def test_a_difference_that_never_varies_is_certain() -> None:
     reference = 100.0 + 10.0 * noise(0)
     (row,) = compare({"a": frame({"BTC": reference}), "b": frame({"BTC": reference - 1.0})})
-    assert (row["low"], row["high"]) == pytest.approx((row["change"], row["change"]))
-    assert row["p_holm"] < 1e-9
-    assert row["share_better"] == 1.0
+    assert (row.low, row.high) == pytest.approx((row.change, row.change))
+    assert row.p_holm < 1e-9
+    assert row.share_better == 1.0
 
 
 def test_prompts_that_share_hours_of_their_paths_count_as_fewer() -> None:
@@ -298,50 +322,50 @@ def test_prompts_that_share_hours_of_their_paths_count_as_fewer() -> None:
     short, long = (
         compare({"a": frame({"BTC": reference}, name), "b": frame({"BTC": other}, name)})[0] for name in ("1h", "24h")
     )
-    assert short["difference"] == long["difference"]
-    assert long["p_value"] > short["p_value"]
+    assert short.difference == long.difference
+    assert long.p_value > short.p_value
 
 
-def test_several_contestants_are_corrected_for_their_number_within_each_row() -> None:
+def test_several_forecasters_are_corrected_for_their_number_within_each_row() -> None:
     reference = 100.0 + 10.0 * noise(0)
-    contestants = {
+    forecasters = {
         name: frame({"BTC": reference + shift + noise(i), "ETH": reference + noise(10 + i)})
         for i, (name, shift) in enumerate({"a": 0.0, "b": -0.3, "c": 0.25}.items())
     }
-    rows = compare(contestants)
-    assert [(row["asset"], row["contestant"]) for row in rows] == [
+    rows = compare(forecasters)
+    assert [(row.asset, row.forecaster) for row in rows] == [
         (asset, name) for asset in ("BTC", "ETH", "all") for name in "bc"
     ]
     for i in range(0, len(rows), 2):
-        raw = [row["p_value"] for row in rows[i : i + 2]]
-        assert [row["p_holm"] for row in rows[i : i + 2]] == holm(raw).tolist()
-        assert max(row["p_holm"] for row in rows[i : i + 2]) <= 1.0
-    assert rows[0]["p_holm"] > rows[0]["p_value"]
-    # alone, a contestant needs no correction
-    (alone,) = compare({name: contestants[name].loc[["1h"], ["BTC"], :] for name in "ab"})
-    assert alone["p_holm"] == alone["p_value"] == rows[0]["p_value"]
+        raw = [row.p_value for row in rows[i : i + 2]]
+        assert [row.p_holm for row in rows[i : i + 2]] == holm(raw).tolist()
+        assert max(row.p_holm for row in rows[i : i + 2]) <= 1.0
+    assert rows[0].p_holm > rows[0].p_value
+    # alone, a forecaster needs no correction
+    (alone,) = compare({name: forecasters[name].loc[["1h"], ["BTC"], :] for name in "ab"})
+    assert alone.p_holm == alone.p_value == rows[0].p_value
 
 
 def test_too_few_prompts_bound_nothing() -> None:
     for n, bounded in ((7, False), (8, True)):
         (row,) = compare({"a": frame({"BTC": 10.0 + noise(0, n)}), "b": frame({"BTC": 9.0 + noise(1, n)})})
-        assert (row["low"] is not None) == (row["high"] is not None) == bounded
-        assert (row["p_value"] < 1.0) == bounded
+        assert (row.low is not None) == (row.high is not None) == bounded
+        assert (row.p_value < 1.0) == bounded
 
 
 def test_a_reference_of_zero_has_no_relative_change() -> None:
     zero, some = frame({"BTC": np.zeros(20)}), frame({"BTC": 1.0 + noise(0, 20)})
     (row,) = compare({"a": zero, "b": some})
-    assert (row["change"], row["low"], row["high"]) == (0.0, None, None)
-    assert row["difference"] == pytest.approx(some["crps"].mean())
+    assert (row.change, row.low, row.high) == (0.0, None, None)
+    assert row.difference == pytest.approx(some["crps"].mean())
 
 
 def test_the_same_seed_gives_the_same_intervals() -> None:
     a, b = frame({"BTC": 10.0 + noise(0)}), frame({"BTC": 10.0 + noise(1)})
     one, same, other = (compare({"a": a, "b": b}, seed=seed) for seed in (1, 1, 2))
     assert one == same
-    assert one[0]["low"] != other[0]["low"]
-    assert one[0]["p_value"] == other[0]["p_value"]
+    assert one[0].low != other[0].low
+    assert one[0].p_value == other[0].p_value
 
 
 # --------------------------------------------------------------------------------------- real experiments
@@ -349,12 +373,18 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
 
 def plan(folder: Path, experiments: Path, flags: Mapping[str, Any] | None = None, **options: Any) -> BacktestPlan:
     fixed = {
-        "data.cache_dir": str(folder / "data_cache"), "run.experiments_dir": str(experiments),
+        "data.cache_dir": str(folder / "data_cache"),
+        "run.experiments_dir": str(experiments),
         "data.feed": "simulated",
-    }  # fmt: skip
+    }
     chosen: dict[str, Any] = {
-        "start": START, "days": 0.1, "num_simulations": 10, "assets": ["BTC"], "competitions": ["1h"], "now": NOW,
-    }  # fmt: skip
+        "start": START,
+        "days": 0.1,
+        "num_simulations": 10,
+        "assets": ["BTC"],
+        "competitions": ["1h"],
+        "now": NOW,
+    }
     return plan_backtest(load_settings(environ={}, flags=fixed | dict(flags or {})), **(chosen | options))
 
 
@@ -365,22 +395,29 @@ def test_two_backtests_that_differ_in_a_setting_compare_prompt_by_prompt(folder:
     frames = {"one": scores_of(one), "other": scores_of(other)}
     (row,) = compare(frames)
     x, y = (np.array(e.results["crps"].to_pylist()) for e in (one, other))
-    assert row["prompts"] == len(x) > 5
-    assert row["difference"] == pytest.approx((y - x).mean())
-    assert row["share_better"] == (y < x).mean()
-    assert orjson.loads(orjson.dumps(row)) == row
+    assert row.prompts == len(x) > 5
+    assert row.difference == pytest.approx((y - x).mean())
+    assert row.share_better == (y < x).mean()
+    assert orjson.loads(orjson.dumps(row.plain())) == row.plain()
     # intervals add up to the whole, since this rule has no volatility term
     parts = compare(frames, by="interval")
-    assert {f"crps_{part['part']}" for part in parts} == {c for c in one.results.column_names if c.startswith("crps_")}
-    assert sum(part["difference"] for part in parts) == pytest.approx(row["difference"])
+    assert {f"crps_{part.part}" for part in parts} == {c for c in one.results.column_names if c.startswith("crps_")}
+    assert sum(part.difference for part in parts) == pytest.approx(row.difference)
 
 
 def test_a_sweeps_experiment_is_refused(folder: Path, tmp_path: Path) -> None:
     settings = plan(folder, tmp_path).settings
     result = sweep(
-        settings, {"half_life_1m": ["30m", "1h"]}, now=NOW, replicates=1, days=0.1, start=START, assets=["BTC"],
-        competitions=["1h"], num_simulations=10,
-    )  # fmt: skip
+        settings,
+        {"half_life_1m": ["30m", "1h"]},
+        now=NOW,
+        replicates=1,
+        days=0.1,
+        start=START,
+        assets=["BTC"],
+        competitions=["1h"],
+        num_simulations=10,
+    )
     experiment = save_sweep(result, now=NOW)
     with pytest.raises(ExperimentError, match=rf"{experiment.name} is a sweep, not a backtest"):
         scores_of(experiment)
@@ -389,8 +426,12 @@ def test_a_sweeps_experiment_is_refused(folder: Path, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- text
 
 
-def text_of(contestants: Mapping[str, pd.DataFrame], synthetic: bool = False, **options: Any) -> str:
-    return compare_text(compare(contestants, **options), next(iter(contestants)), synthetic)
+def rows_of(forecasters: Mapping[str, pd.DataFrame], **options: Any) -> list[dict[str, Any]]:
+    return [row.plain() for row in compare(forecasters, **options)]
+
+
+def text_of(forecasters: Mapping[str, pd.DataFrame], synthetic: bool = False, **options: Any) -> str:
+    return compare_text(compare(forecasters, **options), next(iter(forecasters)), synthetic)
 
 
 def cells(text: str, row: str) -> list[str]:
@@ -440,7 +481,7 @@ def test_experiments_are_compared_as_they_are(ewmalab, experiment: Experiment) -
     data = json.loads(result.out)
     assert (data["reference"], data["by"], data["synthetic"]) == ("latest/random-walk", "asset", True)
     frames = {f"latest/{name}": scores_of(experiment, name) for name in ("random-walk", "ewma")}
-    assert data["rows"] == compare(frames, seed=load_settings(environ={}).values.run.seed)
+    assert data["rows"] == rows_of(frames, seed=load_settings(environ={}).values.run.seed)
     # without a slash, it is the experiment's first
     assert json.loads(ewmalab("compare", experiment.name, "latest/ewma", "--json").out)["rows"] == data["rows"]
 
@@ -452,11 +493,12 @@ def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, fo
     data = json.loads(result.out)
     assert (data["reference"], data["synthetic"]) == ("random-walk", True)
     assert [(row["contestant"], row["asset"], row["prompts"]) for row in data["rows"]] == [
-        ("ewma", "BTC", 12), ("ewma@seed", "BTC", 12),
-    ]  # fmt: skip
+        ("ewma", "BTC", 12),
+        ("ewma@seed", "BTC", 12),
+    ]
     (path,) = (folder / "experiments").glob("*-compare-*")
     frames = {name: scores_of(Experiment(path), name) for name in ("random-walk", "ewma", "ewma@seed")}
-    assert data["rows"] == compare(frames, seed=load_settings(environ={}).values.run.seed)
+    assert data["rows"] == rows_of(frames, seed=load_settings(environ={}).values.run.seed)
 
 
 @pytest.mark.parametrize(("by", "row"), [("asset", "BTC"), ("interval", "60min_abs"), ("hour", "07:00")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.analysis import earnings
-from ewmalab.analysis.competition_field import KEY, Board, Field, board_at, moments, standings
-from ewmalab.analysis.earnings import Estimate, emission_factor, estimate_earnings, missing_effects
+from ewmalab.analysis.compare import KEY
+from ewmalab.analysis.competition_field import Board, Field, board_at, moments, standings
+from ewmalab.analysis.earnings import Estimate, estimate_earnings, missing_effects
+from ewmalab.analysis.ranking import Questions, Ranking, rank
 from ewmalab.analysis.submissions import find_predictions, prompts_of, read_scores, score_predictions
 from ewmalab.errors import ExperimentError, PredictionError
 from ewmalab.experiments.store import Experiment
@@ -209,9 +212,15 @@ def test_a_fields_leaderboards_equal_the_validators(golden: dict[str, list[dict[
     prompts = rows.groupby("scored_time")[["asset", "percentile90", "lowest_score"]].first()
     starts = np.array([parse_time(text) for text in table.index]) - horizon - MINUTE
     board = Board(
-        name, horizon, starts, prompts["asset"].to_numpy(str), table.to_numpy(np.float64),
-        prompts["percentile90"].to_numpy(), prompts["lowest_score"].to_numpy(), table.to_numpy(np.float64),
-    )  # fmt: skip
+        name,
+        horizon,
+        starts,
+        prompts["asset"].to_numpy(str),
+        table.to_numpy(np.float64),
+        prompts["percentile90"].to_numpy(),
+        prompts["lowest_score"].to_numpy(),
+        table.to_numpy(np.float64),
+    )
     filled = field({str(miner): [1.0] for miner in table.columns}, (CAP[0], name))
     vars(filled)["boards"] = {name: board}
     found = board_at(filled, name, parse_time(case["scored_time"]))
@@ -315,8 +324,10 @@ def test_a_competition_counts_from_its_first_scored_prompt_until_its_window_has_
     times = [T + HOUR + MINUTE, T + 2 * DAY, T + 5 * DAY]
     found = standings(made, times)
     assert [[s.competition for s in found if s.when == when and s.competition] for when in times] == [
-        ["1h"], ["1h", "24h"], ["24h"],
-    ]  # fmt: skip
+        ["1h"],
+        ["1h", "24h"],
+        ["24h"],
+    ]
 
 
 @pytest.mark.parametrize("every", [600, HOUR, DAY, 30 * DAY])
@@ -717,8 +728,11 @@ HEAD = "miner,asset,crps,start_time,time_length\n"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,asset,crps,start_time\na,BTC,1,0\n",
-         "lacks miner or miner_uid or uid, time_length or competition; its columns are name, asset, crps, start_time"),
+        (
+            "name,asset,crps,start_time\na,BTC,1,0\n",
+            "lacks miner or miner_uid or uid, time_length or competition; its columns are name, asset, crps, "
+            "start_time",
+        ),
         ("miner,crps\na,1\n", "lacks asset, start_time or scored_time, time_length or competition"),
         ("", "cannot be read as .csv"),
         (HEAD + f"a,BTC,1,{T * 1000},3600\n", f"start_time holds {T * 1000}: times are seconds, not milliseconds"),
@@ -728,7 +742,7 @@ HEAD = "miner,asset,crps,start_time,time_length\n"
         (HEAD + f"a,DOGE,1,{T},3600\n", "no competition of 3600 s has DOGE"),
         (HEAD + f"a,BTC,1,{T},60\n", "no competition of 60 s has BTC"),
     ],
-)  # fmt: skip
+)
 def test_a_table_that_cannot_be_used_is_refused_with_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(PredictionError) as caught:
         read(tmp_path, text)
@@ -777,42 +791,35 @@ def test_the_prompts_of_a_table_are_each_listed_once_in_time_order(tmp_path: Pat
         assert item.rule == competition.scoring
         assert item.prompt.request_time == item.prompt.start_time - 60
         assert (item.prompt.time_increment, item.prompt.time_length, item.prompt.num_simulations) == (
-            competition.time_increment, competition.time_length, competition.num_simulations,
-        )  # fmt: skip
+            competition.time_increment,
+            competition.time_length,
+            competition.num_simulations,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- text
 
 
-def data_of(made: Field, named: list[str], **more: Any) -> dict[str, Any]:
-    """What the command hands to the text."""
-    when = moments(made)[-1]
-    plain_standings = [
-        {"when": s.when, "competition": s.competition, "miner": s.miner, "average": s.average, "weight": s.weight,
-         "rank": s.rank}
-        for s in standings(made, [when])
-    ]  # fmt: skip
-    return {
-        "when": when, "rules": "as-of", "synthetic": False, "prompts": len(made.crps), "miners": made.miners,
-        "named": named, "windows": {"1h": 3.0}, "standings": plain_standings, "missing": [], "emission": None,
-        "unit": "alpha/day", "correction": emission_factor(made, when), "earnings": [], "notes": [],
-    } | more  # fmt: skip
+def ranked(made: Field, named: list[str], **more: Any) -> Ranking:
+    """A field ranked once, at its end."""
+    ranking = rank(made, named, Questions(every=100 * DAY))
+    return replace(ranking, notes=[], **more)
 
 
 def test_a_long_board_shows_its_top_and_those_that_were_named() -> None:
     made = field({f"miner-{i:02d}": [10.0 + i] * 3 for i in range(30)})
-    text = leaderboard_text(data_of(made, ["miner-27"]))
+    text = leaderboard_text(ranked(made, ["miner-27"]))
     shown = [line.split()[1] for line in text.split("1h: window")[1].split("\n\n")[0].splitlines()[2:]]
     assert shown == [f"miner-{i:02d}" for i in (*range(20), 27)]
     assert "1h: window 3 d, 30 miners" in text
 
 
 def test_text_without_earnings_or_missed_prompts_is_silent_about_them() -> None:
-    text = leaderboard_text(data_of(field({"a": [1.0], "b": [2.0]}), ["a"]))
+    text = leaderboard_text(ranked(field({"a": [1.0], "b": [2.0]}), ["a"]))
     assert "estimate" not in text
     assert "answer" not in text
     assert "SYNTHETIC" not in text
-    assert "SYNTHETIC" in leaderboard_text(data_of(field({"a": [1.0]}), ["a"], synthetic=True))
+    assert "SYNTHETIC" in leaderboard_text(ranked(field({"a": [1.0]}), ["a"], synthetic=True))
 
 
 # -------------------------------------------------------------------------------------------- command line
@@ -830,15 +837,33 @@ def strict(text: str) -> Any:
 
 
 REPLAY = [
-    "--start", "2026-01-15", "--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h",
-]  # fmt: skip
+    "--start",
+    "2026-01-15",
+    "--days",
+    "0.1",
+    "--feed",
+    "simulated",
+    "--assets",
+    "BTC",
+    "--competitions",
+    "1h",
+]
 
 
 def test_the_commands_json_holds_standings_costs_and_earnings(ewmalab) -> None:
     result = ewmalab(
-        "leaderboard", "ewma", "random-walk", *REPLAY, "--emission", "2000", "--every", "1h", "--missing", "0,0.5",
+        "leaderboard",
+        "ewma",
+        "random-walk",
+        *REPLAY,
+        "--emission",
+        "2000",
+        "--every",
+        "1h",
+        "--missing",
+        "0,0.5",
         "--json",
-    )  # fmt: skip
+    )
     assert result.code == 0, result.err
     data = strict(result.out)
     assert (data["synthetic"], data["prompts"], data["miners"]) == (True, 12, ["ewma", "random-walk"])
@@ -914,9 +939,12 @@ def outputs(folder: Path) -> Path:
     """Prediction files in the subnet's layout, on cached bars of the synthetic market."""
     cached = bars(1440 + 120, SIMULATED)
     Cache(folder / "other_cache").write(
-        "simulated-7", "BTC", cached, [(SIMULATED, SIMULATED + 1560 * MINUTE)],
+        "simulated-7",
+        "BTC",
+        cached,
+        [(SIMULATED, SIMULATED + 1560 * MINUTE)],
         Provenance("synthetic", T, synthetic=True),
-    )  # fmt: skip
+    )
     for miner, volatility in (("alice", 5e-4), ("bob", 5e-3)):  # bob's is not the market's
         for start in (SIMULATED, SIMULATED + STEP):
             sent = answer(start, volatility=volatility)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.analysis import diagnostics as dg
+from ewmalab.analysis.relative import cumulative_difference, over_time, relative_scores
 from ewmalab.errors import ExperimentError
 from ewmalab.scoring.calibration import HORIZONS, check_horizons
 
@@ -71,15 +72,15 @@ def test_what_the_price_did_before_the_start_is_no_forecasts() -> None:
 
 def test_a_calibrated_forecast_is_called_calibrated() -> None:
     checks = dg.horizon_checks(forecasts())
-    found = dg.coverage(checks)
+    found = pd.DataFrame(dg.coverage(checks))
     assert len(found) == 4 * len(dg.LEVELS)
     assert (found["low"] <= found["level"]).mean() > 0.8
     assert (found["high"] >= found["level"]).mean() > 0.8
     assert ((found["covered"] - found["level"]).abs() < 0.05).all()
-    bars = dg.pit_histogram(checks)
+    bars = pd.DataFrame(dg.pit_histogram(checks))
     assert ((bars["low"] <= bars["share"]) & (bars["share"] <= bars["high"])).mean() > 0.9
     assert bars.groupby("horizon")["share"].sum().to_numpy() == pytest.approx(1.0)
-    terms = dg.term_structure(checks)
+    terms = pd.DataFrame(dg.term_structure(checks))
     assert (terms["scale"] - 1.0).abs().max() < 0.15
     assert ((terms["low"] < 1.0) & (terms["high"] > 1.0)).all()
 
@@ -87,32 +88,32 @@ def test_a_calibrated_forecast_is_called_calibrated() -> None:
 @pytest.mark.parametrize("scale", [0.7, 1.5])
 def test_a_wrong_spread_is_seen_and_its_remedy_told(scale: float) -> None:
     checks = dg.horizon_checks(forecasts(scale))
-    found = dg.coverage(checks)
+    found = pd.DataFrame(dg.coverage(checks))
     half = found[found["level"] == 0.5]
     assert ((half["high"] < 0.5) if scale < 1 else (half["low"] > 0.5)).all()
-    bars = dg.pit_histogram(checks)
+    bars = pd.DataFrame(dg.pit_histogram(checks))
     assert ((bars["share"] < bars["low"]) | (bars["share"] > bars["high"])).mean() > 0.3
     outer = bars[bars["bin"].isin([0.0, bars["bin"].max()])]
     assert ((outer["share"] > 0.1) == (scale < 1)).all()
-    terms = dg.term_structure(checks)
+    terms = pd.DataFrame(dg.term_structure(checks))
     assert (terms["scale"] * scale - 1.0).abs().max() < 0.15
     assert ((terms["high"] < 1.0) if scale > 1 else (terms["low"] > 1.0)).all()
 
 
 def test_a_bias_is_seen() -> None:
-    bars = dg.pit_histogram(dg.horizon_checks(forecasts(shift=0.3)))
+    bars = pd.DataFrame(dg.pit_histogram(dg.horizon_checks(forecasts(shift=0.3))))
     last = bars[bars["horizon"] == 3600].set_index("bin")["share"]
     assert last.iloc[0] > 3 * last.iloc[-1]
 
 
 def test_errors_grow_with_the_spread_where_the_spread_knows_something() -> None:
-    knowing = dg.spread_skill(dg.horizon_checks(forecasts()))
+    knowing = pd.DataFrame(dg.spread_skill(dg.horizon_checks(forecasts())))
     last = knowing[knowing["horizon"] == 3600]
     assert last["spread"].is_monotonic_increasing
     assert np.corrcoef(last["spread"], last["error"])[0, 1] > 0.9
     assert last["prompts"].sum() == 600
     ignorant = forecasts().assign(spread_3600=np.random.default_rng(1).uniform(80, 120, 600))
-    blind = dg.spread_skill(dg.horizon_checks(ignorant))
+    blind = pd.DataFrame(dg.spread_skill(dg.horizon_checks(ignorant)))
     errors = blind[blind["horizon"] == 3600]["error"]
     assert errors.max() / errors.min() < 1.5
 
@@ -120,8 +121,8 @@ def test_errors_grow_with_the_spread_where_the_spread_knows_something() -> None:
 def test_overlapping_prompts_widen_the_bands() -> None:
     apart = dg.horizon_checks(forecasts(count=200))
     close = apart.assign(start_time=BEGIN + (apart["start_time"] - BEGIN) // 60)
-    for frame in (dg.pit_histogram, dg.coverage):
-        a, b = (f[f["horizon"] == 3600] for f in (frame(apart), frame(close)))
+    for rows in (dg.pit_histogram, dg.coverage):
+        a, b = (f[f["horizon"] == 3600] for f in (pd.DataFrame(rows(apart)), pd.DataFrame(rows(close))))
         assert ((b["high"] - b["low"]).to_numpy() >= (a["high"] - a["low"]).to_numpy()).all()
         assert (b["high"] - b["low"]).sum() > 1.2 * (a["high"] - a["low"]).sum()
 
@@ -143,20 +144,23 @@ def scored(**columns: list[float]) -> pd.DataFrame:
 
 def test_relative_scores_let_all_assets_count_alike() -> None:
     results = scored(own=[1.0, 2.0, 3.0, 2.0], base=[2.0, 2.0, 2.0, 2.0])
-    relative = dg.relative_scores(results, "base")
+    relative = relative_scores(results, "base")
     assert list(relative.columns) == ["own", "base"]
     assert (relative["base"] == 100.0).all()
     assert relative["own"].tolist() == [50.0, 100.0, 150.0, 100.0] * 2
-    days = dg.over_time(relative)
-    assert days["own"].tolist() == [75.0, 125.0]
-    assert days.index.get_level_values("time").tolist() == [BEGIN, BEGIN + 86_400]
-    summed = dg.cumulative_difference(relative, "base")
-    assert summed["own"].tolist() == [-0.5, -0.5, 0.0, 0.0]
+    days = over_time(results, "base")
+    times, values = days.competitions["1h"]
+    assert (days.baseline, days.prompts, days.period) == ("base", 8, 86_400)
+    assert values["own"].tolist() == [75.0, 125.0]
+    assert times.tolist() == [BEGIN, BEGIN + 86_400]
+    times, values = cumulative_difference(results, "base").competitions["1h"]
+    assert {name: series.tolist() for name, series in values.items()} == {"own": [-0.5, -0.5, 0.0, 0.0]}
+    assert times.tolist() == [BEGIN + 43_200 * i for i in range(4)]
     with pytest.raises(ExperimentError, match="no forecaster 'other'"):
-        dg.relative_scores(results, "other")
+        relative_scores(results, "other")
 
 
 def test_prompts_that_not_all_have_scored_are_left_out() -> None:
     results = scored(own=[1.0, 2.0], base=[2.0, 2.0])
     results = results.drop(index=results.index[0])
-    assert len(dg.relative_scores(results, "base")) == 3
+    assert len(relative_scores(results, "base")) == 3

@@ -170,7 +170,7 @@ def test_prompts_that_cannot_be_scored_are_counted_with_their_reason(diary):
     found = diary.score()
     assert (found.answered, found.settled) == (5, 2)
     assert found.waiting == {LAST_PRICE_MISSING: 1, NOT_SETTLED: 2}
-    text = track_text(found.plain())
+    text = track_text(found)
     assert "5 prompts answered, 2 of them scored" in text
     assert f"2 not scored: {NOT_SETTLED}" in text
     assert f"1 not scored: {LAST_PRICE_MISSING}" in text
@@ -186,7 +186,7 @@ def test_a_log_without_a_settled_prompt_is_reported_all_the_same(diary):
     diary.answers([END - 1800])
     found = diary.score()
     assert (found.settled, found.rows, found.alarms) == (0, [], [])
-    assert "SYNTHETIC DATA" in track_text(found.plain())
+    assert "SYNTHETIC DATA" in track_text(found)
 
 
 def test_a_shadow_equal_to_the_answering_forecaster_scores_identically(diary):
@@ -265,8 +265,8 @@ def test_a_forecaster_worse_than_the_baseline_is_an_alarm_and_a_wild_shadow_is_n
     found = diary.score()
     assert kinds(found) == ["worse"]
     row = found.rows[0]
-    assert (found.plain()["baseline"], row["contestant"], row["prompts"]) == (BASELINE, "ewma", 70)
-    assert f"{100 * row['change']:.1f} %" in found.alarms[0].text
+    assert (found.plain()["baseline"], row.forecaster, row.prompts) == (BASELINE, "ewma", 70)
+    assert f"{100 * row.change:.1f} %" in found.alarms[0].text
     for record in diary.records:
         record["forecaster"] = BASELINE
     assert diary.score(shadows=["ewma"]).alarms == []

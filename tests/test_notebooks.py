@@ -16,8 +16,12 @@ import ewmalab
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
-NOTHING = {"PYTHONWARNINGS": "error::DeprecationWarning:__main__", "no_proxy": "127.0.0.1", "http_proxy": "http://127.0.0.1:9",
-           "https_proxy": "http://127.0.0.1:9"}  # fmt: skip
+NOTHING = {
+    "PYTHONWARNINGS": "error::DeprecationWarning:__main__",
+    "no_proxy": "127.0.0.1",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
 
 
 EXECUTE = """

@@ -579,7 +579,7 @@ def test_partial_scores_what_is_settled_and_says_why_the_rest_is_not(plan: MakeP
     table = results_table(rows)
     assert table["crps"].null_count == len(unsettled)
     summary = summarise(table, "ewma")[0]
-    assert (summary["prompts"], summary["scored"]) == (len(rows), len(rows) - len(unsettled))
+    assert (summary.prompts, summary.scored) == (len(rows), len(rows) - len(unsettled))
     text = backtest_text(summarise(results_table(chosen.run(threads=1)), chosen.forecasters[-1]), chosen.inputs())
     assert f"{len(rows) - len(unsettled)}/{len(rows)}" in text
 
@@ -841,28 +841,28 @@ def test_the_summary_holds_the_means_of_the_rows(plan: MakePlan) -> None:
     chosen = plan(0.5, assets=["BTC", "ETH"])
     rows = chosen.run(threads=1)
     for line in summarise(results_table(rows), "random-walk"):
-        own = of(rows, line["forecaster"], line["competition"], line["asset"])
+        own = of(rows, line.forecaster, line.competition, line.asset)
         totals = [r.score.total for r in own if r.score]
-        assert line["prompts"] == line["scored"] == len(own)
-        assert line["mean_crps"] == pytest.approx(np.mean(totals))
-        assert line["sd_crps"] == pytest.approx(np.std(totals, ddof=1))
-        if line["forecaster"] == "random-walk":
-            assert line["change"] is None
+        assert line.prompts == line.scored == len(own)
+        assert line.mean_crps == pytest.approx(np.mean(totals))
+        assert line.sd_crps == pytest.approx(np.std(totals, ddof=1))
+        if line.forecaster == "random-walk":
+            assert line.change is None
         else:
-            base = of(rows, "random-walk", line["competition"], line["asset"])
+            base = of(rows, "random-walk", line.competition, line.asset)
             mean = np.mean([r.score.total for r in base if r.score])
-            assert line["change"] == pytest.approx(np.mean(totals) / mean - 1)
+            assert line.change == pytest.approx(np.mean(totals) / mean - 1)
 
 
 def test_the_change_counts_only_prompts_that_both_have_a_score_for(plan: MakePlan) -> None:
     rows = plan(0.25, competitions=["1h"]).run(threads=1)
     first = next(i for i, r in enumerate(rows) if r.forecaster == "ewma")
     rows[first] = replace(rows[first], score=None, reason="taken out")
-    line = next(s for s in summarise(results_table(rows), "random-walk") if s["forecaster"] == "ewma")
+    line = next(s for s in summarise(results_table(rows), "random-walk") if s.forecaster == "ewma")
     ours, base = of(rows, "ewma", "1h", "BTC"), of(rows, "random-walk", "1h", "BTC")
     pairs = [(a.score.total, b.score.total) for a, b in zip(ours, base, strict=True) if a.score and b.score]
-    assert len(pairs) == len(ours) - 1 == line["scored"]
-    assert line["change"] == pytest.approx(sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1)
+    assert len(pairs) == len(ours) - 1 == line.scored
+    assert line.change == pytest.approx(sum(a for a, _ in pairs) / sum(b for _, b in pairs) - 1)
 
 
 @pytest.mark.slow

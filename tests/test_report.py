@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,21 @@ from typer.testing import CliRunner
 
 import ewmalab as ew
 from ewmalab import notebook as nb
+from ewmalab.analysis.compare import compare, scores_of
+from ewmalab.analysis.ranking import Ranking
+from ewmalab.analysis.review import review_backtest
+from ewmalab.analysis.serving import serving
+from ewmalab.analysis.sweep_rows import read_sweep
 from ewmalab.cli import app
 from ewmalab.errors import ExperimentError, MissingDataError
 from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import track_record
 from ewmalab.market.cache import local_cache
 from ewmalab.market.partition import Provenance
 from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
+from ewmalab.replay.results import SummaryRow, summarise
 from ewmalab.report.figures import style
 from ewmalab.report.pages.backtest import backtest_report
 from ewmalab.report.pages.leaderboard import leaderboard_report
@@ -40,9 +48,16 @@ BEGIN = "2026-01-15"
 NOW = START + 4 * DAY
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SWITCHES = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,1000",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +66,29 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
     return load_settings(
         environ={},
         flags={
-            "data.feed": "simulated", "data.cache_dir": str(folder / "cache"),
-            "run.experiments_dir": str(folder / "experiments"), "feeds.simulated.gaps": 0.01,
+            "data.feed": "simulated",
+            "data.cache_dir": str(folder / "cache"),
+            "run.experiments_dir": str(folder / "experiments"),
+            "feeds.simulated.gaps": 0.01,
         },
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
 def experiment(settings: LoadedSettings) -> Experiment:
     return ew.backtest(
-        "ewma", "ewma@seed", "random-walk", start=BEGIN, days=2, assets=["BTC", "XAU", "TSLAX"], cadence="2h",
-        rules="2026-01-20", num_simulations=100, settings=settings, threads=2,
-    )  # fmt: skip
+        "ewma",
+        "ewma@seed",
+        "random-walk",
+        start=BEGIN,
+        days=2,
+        assets=["BTC", "XAU", "TSLAX"],
+        cadence="2h",
+        rules="2026-01-20",
+        num_simulations=100,
+        settings=settings,
+        threads=2,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +108,31 @@ def sweeps(settings: LoadedSettings) -> dict[int, ew.SweepResult]:
 
 @pytest.fixture(scope="module")
 def leaderboard(settings: LoadedSettings) -> dict[str, Any]:
-    flags = [f"--set={key}={settings.values.data.cache_dir if 'cache' in key else settings.values.run.experiments_dir}"
-             for key in ("data.cache_dir", "run.experiments_dir")]  # fmt: skip
-    arguments = ["leaderboard", "ewma", "random-walk", "--feed", "simulated", "--start", BEGIN, "--days", "1",
-                 "--assets", "BTC", "--cadence", "2h", "--every", "6h", "--emission", "10", "--json",
-                 *flags]  # fmt: skip
+    flags = [
+        f"--set={key}={settings.values.data.cache_dir if 'cache' in key else settings.values.run.experiments_dir}"
+        for key in ("data.cache_dir", "run.experiments_dir")
+    ]
+    arguments = [
+        "leaderboard",
+        "ewma",
+        "random-walk",
+        "--feed",
+        "simulated",
+        "--start",
+        BEGIN,
+        "--days",
+        "1",
+        "--assets",
+        "BTC",
+        "--cadence",
+        "2h",
+        "--every",
+        "6h",
+        "--emission",
+        "10",
+        "--json",
+        *flags,
+    ]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return orjson.loads(done.stdout)  # type: ignore[no-any-return]
@@ -107,9 +153,13 @@ def live_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LoadedSett
     begin = START // DAY * DAY
     bars = Simulated("BTC").between(begin, begin + 3 * DAY)
     cache.write(
-        name, "BTC", bars, [(begin, begin + 3 * DAY)], Provenance("the market of the test", NOW, synthetic=True),
+        name,
+        "BTC",
+        bars,
+        [(begin, begin + 3 * DAY)],
+        Provenance("the market of the test", NOW, synthetic=True),
         replace=True,
-    )  # fmt: skip
+    )
     return log_dir, settings
 
 
@@ -120,16 +170,19 @@ def kept(name: str, settings: LoadedSettings) -> Experiment:
 
 @pytest.fixture(scope="module")
 def reports(
-    experiment: Experiment, settings: LoadedSettings, sweeps: dict[int, ew.SweepResult], leaderboard: dict[str, Any],
+    experiment: Experiment,
+    settings: LoadedSettings,
+    sweeps: dict[int, ew.SweepResult],
+    leaderboard: dict[str, Any],
     live_log: tuple[Path, LoadedSettings],
-) -> dict[str, Report]:  # fmt: skip
+) -> dict[str, Report]:
     log = LiveLog.read(live_log[0])
     return {
-        "backtest": backtest_report(experiment, settings.values.data.cache_dir),
+        "backtest": backtest_report(review_backtest(experiment, settings.values.data.cache_dir)),
         "curve": sweep_report(kept("curve", settings)),
         "map": sweep_report(kept("map", settings)),
-        "leaderboard": leaderboard_report(leaderboard),
-        "live": live_report(log, track_record(log, live_log[1], now=NOW)),
+        "leaderboard": leaderboard_report(Ranking.read(leaderboard)),
+        "live": live_report(serving(log.answers), track_record(log, live_log[1], now=NOW)),
     }
 
 
@@ -195,7 +248,7 @@ def test_synthetic_data_is_watermarked_in_every_figure_and_on_the_page(
 
 
 def test_real_data_is_not(experiment: Experiment) -> None:
-    rows = nb.changes(experiment).to_dict("records")
+    rows = compare({name: scores_of(experiment, name) for name in ("random-walk", "ewma")})
     figure = nb.draw.change_by_asset(rows, "random-walk", synthetic=False)
     assert "SYNTHETIC DATA" not in texts(figure)
     assert "SYNTHETIC" not in render_page([Report("r", [], False, [Section("s", [], [figure])])])
@@ -211,7 +264,7 @@ def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
 @pytest.mark.parametrize("moments", [1, 2])
 def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone(span: float, moments: int) -> None:
     at = [1.77e9, 1.77e9 + span][:moments]
-    _, (panel,) = style.panels(1, "title", "note", synthetic=False)
+    _, (panel,) = style.panels([""], style.Sheet("title", "note"))
     panel.plot(style.times(at), at, "o")
     style.date_axis(panel)
     panel.get_figure().draw_without_rendering()
@@ -318,10 +371,16 @@ def test_a_page_of_five_thousand_prompts_opens_and_tells_how_fast(
     results = many_prompts()
     notes = {"sources": [], "layers": []}
     made = save_experiment(
-        tmp_path, "large", now=NOW, inputs=inputs_like(["ewma", "random-walk"]), notes=notes, results=results,
-        summary=[], text="",
-    )  # fmt: skip
-    page = write_reports([backtest_report(made, "nowhere")], tmp_path / "page")
+        tmp_path,
+        "large",
+        now=NOW,
+        inputs=inputs_like(["ewma", "random-walk"]),
+        notes=notes,
+        results=results,
+        summary=[],
+        text="",
+    )
+    page = write_reports([backtest_report(review_backtest(made, "nowhere"))], tmp_path / "page")
     browser.get(page.as_uri())
     took = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
     print(f"{results.num_rows:,} rows, {page.stat().st_size / 1e6:.1f} MB: loaded after {took:.0f} ms")
@@ -358,10 +417,17 @@ def ew_start() -> int:
 
 def inputs_like(names: list[str]) -> dict[str, Any]:
     return {
-        "kind": "backtest", "forecasters": names, "days": 7, "start": ew_start(), "synthetic": True, "rules": "as-of",
-        "rulebook": {"version": "test"}, "data": {}, "options": {"prompts": None},
+        "kind": "backtest",
+        "forecasters": names,
+        "days": 7,
+        "start": ew_start(),
+        "synthetic": True,
+        "rules": "as-of",
+        "rulebook": {"version": "test"},
+        "data": {},
+        "options": {"prompts": None},
         "settings": {"data": {"feed": "simulated", "scored_feed": ""}, "run": {"seed": 1}},
-    }  # fmt: skip
+    }
 
 
 # --------------------------------------------------------------------------------------------- single prompts
@@ -410,7 +476,7 @@ def test_other_bars_or_other_scores_than_those_of_the_run_are_noticed(
 
 
 def test_without_its_bars_a_report_says_what_is_not_drawn(experiment: Experiment, tmp_path: Path) -> None:
-    report = backtest_report(experiment, tmp_path / "empty")
+    report = backtest_report(review_backtest(experiment, tmp_path / "empty"))
     assert any("Not drawn" in text for section in report.sections for text in section.text)
     assert len(figures_of(report)) == KINDS["backtest"]
 
@@ -419,8 +485,44 @@ def test_a_single_forecaster_has_a_report_without_differences(settings: LoadedSe
     alone = ew.backtest(
         "ewma", start=BEGIN, days=0.5, assets=["BTC"], cadence="2h", num_simulations=50, settings=settings
     )
-    titles = [section.title for section in backtest_report(alone, settings.values.data.cache_dir).sections]
+    titles = [
+        section.title for section in backtest_report(review_backtest(alone, settings.values.data.cache_dir)).sections
+    ]
     assert titles == ["Mean CRPS", "Calibration", "Single prompts"]
+
+
+def test_a_sweep_of_too_few_prompts_for_an_interval_has_a_report(settings: LoadedSettings) -> None:
+    result = ew.sweep(
+        {"half_life_1m": ["10m", "1h"]}, start=BEGIN, days=0.05, assets=["BTC"], name="few", settings=settings
+    )
+    kept_rows = read_sweep(kept("few", settings).summary)
+    assert [value.label for row in kept_rows for value in row.values] == ["10m", "30m", "1h"] * len(kept_rows)
+    for row in (*read_sweep(result.summary), *kept_rows):
+        assert row.prompts < MIN_DIFFERENCES
+        assert np.isnan([row.best.low, row.best.high]).all()
+        assert row.best.change <= row.configured.change == 0.0
+    table = next(
+        t for section in sweep_report(kept("few", settings)).sections for t in section.content if isinstance(t, Table)
+    )
+    assert [line[-5:-2] for line in table.rows] == [[line[-5], "-", "-"] for line in table.rows]
+
+
+# --------------------------------------------------------------------------------------------- typed results
+
+
+def test_a_summary_is_read_back_from_its_experiment(experiment: Experiment) -> None:
+    rows = [SummaryRow.read(row) for row in experiment.summary]
+    assert rows == summarise(experiment.results, "random-walk")
+    assert [row.plain() for row in rows] == experiment.summary
+    older = {key: value for key, value in experiment.summary[0].items() if key != "daily"}
+    assert SummaryRow.read(older) == replace(rows[0], daily={})
+
+
+def test_a_ranking_is_read_back_from_its_json(leaderboard: dict[str, Any]) -> None:
+    ranking = Ranking.read(leaderboard)
+    assert orjson.loads(orjson.dumps(ranking)) == leaderboard
+    assert {row.when for row in ranking.final} == {ranking.when}
+    assert all(np.isnan(row.average) == (row.competition == "") for row in ranking.standings)
 
 
 # --------------------------------------------------------------------------------------------- verdicts in words
@@ -474,9 +576,11 @@ def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
 
 
 def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
-    experiment: Experiment, sweeps: dict[int, ew.SweepResult], settings: LoadedSettings,
+    experiment: Experiment,
+    sweeps: dict[int, ew.SweepResult],
+    settings: LoadedSettings,
     live_log: tuple[Path, LoadedSettings],
-) -> None:  # fmt: skip
+) -> None:
     bars = ew.load_bars("BTC", BEGIN, days=1, settings=settings)
     prompt = ew.make_prompt("BTC", "2026-01-16", "1h")
     forecaster = ew.make_forecaster("ewma", "BTC", settings)

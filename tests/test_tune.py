@@ -140,8 +140,8 @@ def test_the_command_prints_what_was_promised_and_what_came(
     app(command, standalone_mode=False)
     text = capsys.readouterr().out
     assert "SYNTHETIC" in text
-    assert "promised" in text
-    assert "brought" in text
+    assert "in sample" in text
+    assert "out of sample" in text
     app([*command, "--json"], standalone_mode=False)
     printed = orjson.loads(capsys.readouterr().out)
     assert printed["chosen"][0]["trials"] == 4

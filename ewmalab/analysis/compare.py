@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,53 +12,113 @@ import pandas as pd
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.inference.intervals import ConfidenceInterval, block_length, mean_intervals, overlap_of
+from ewmalab.inference.aggregate import Bins, Floats, Ints, Means
+from ewmalab.inference.intervals import block_length, mean_intervals, overlap_of
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 from ewmalab.rulebook import load_rulebook
+from ewmalab.times import DAY
 
 By = Literal["asset", "interval", "hour", "weekday"]
 PARTS = get_args(By)
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ALL = "all"
-_KEY = ["competition", "asset", "start_time"]
-_PREFIX = "crps_"
+KEY = ["competition", "asset", "start_time"]
+INTERVAL = "crps_"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a forecaster differs from the reference on the same prompts.
+
+    Attributes
+    ----------
+    competition, asset : str
+        The asset is "all" where several are taken together.
+    part : str
+        A scoring interval, an hour or a weekday; empty for all prompts.
+    forecaster : str
+    prompts : int
+        Or start times, where several assets are taken together.
+    mean_reference, mean : float
+        Mean CRPS, basis points; of "all" assets percent of the reference's mean on each.
+    difference : float
+        `mean` less `mean_reference`; negative is better.
+    change : float
+        The difference, relative to the reference; 0 where that is 0.
+    low, high : float or None
+        95 % interval of the change; None where there are too few prompts.
+    share_better : float
+        Of the prompts, those on which the forecaster has the smaller CRPS.
+    p_value, p_holm : float
+        Diebold-Mariano, alone and corrected for the number of forecasters.
+    """
+
+    competition: str
+    asset: str
+    part: str
+    forecaster: str
+    prompts: int
+    mean_reference: float
+    mean: float
+    difference: float
+    change: float
+    low: float | None
+    high: float | None
+    share_better: float
+    p_value: float
+    p_holm: float
+
+    @property
+    def sign(self) -> int:
+        """Return -1 where the forecaster is proven better, 1 where proven worse, else 0."""
+        return -1 if self.high is not None and self.high < 0 else 1 if self.low is not None and self.low > 0 else 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row for JSON, where the forecaster is called ``contestant``."""
+        return {"contestant" if key == "forecaster" else key: value for key, value in asdict(self).items()}
 
 
 def scores_of(experiment: Experiment, forecaster: str | None = None) -> pd.DataFrame:
-    """Return the scored prompts of one forecaster of a backtest, in time order.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    forecaster : str, optional
-        By default the experiment's first.
+    """Return the scored prompts of one forecaster of a backtest, by default the first, in time order.
 
     Raises
     ------
     ExperimentError
         If the experiment is no backtest, or has no such forecaster.
     """
-    if "forecaster" not in experiment.results.column_names:
-        kind = experiment.manifest["inputs"].get("kind", "something else")
-        raise ExperimentError(f"{experiment.name} is a {kind}, not a backtest: there are no forecasters to compare")
-    table = experiment.results.to_pandas()
+    table = backtest_table(experiment)
     names = list(dict.fromkeys(table["forecaster"]))
     chosen = forecaster or names[0]
     if chosen not in names:
         raise ExperimentError(f"{experiment.name} has no forecaster {chosen!r}; it has {', '.join(names)}")
     rows: pd.DataFrame = table[(table["forecaster"] == chosen) & table["crps"].notna()]
-    ordered: pd.DataFrame = rows.sort_values(_KEY, kind="stable").set_index(_KEY)
+    ordered: pd.DataFrame = rows.sort_values(KEY, kind="stable").set_index(KEY)
     return ordered
 
 
+def backtest_table(experiment: Experiment) -> pd.DataFrame:
+    """Return the results of a backtest: one row per forecaster and prompt.
+
+    Raises
+    ------
+    ExperimentError
+        If the experiment is something else.
+    """
+    if "forecaster" not in experiment.results.column_names:
+        kind = experiment.manifest["inputs"].get("kind", "something else")
+        raise ExperimentError(f"{experiment.name} is a {kind}, not a backtest: it has no prompts of forecasters")
+    table: pd.DataFrame = experiment.results.to_pandas()
+    return table
+
+
 def compare(
-    contestants: Mapping[str, pd.DataFrame], *, common: bool = False, by: By = "asset", seed: int = 0
-) -> list[dict[str, Any]]:
-    """Return each contestant's difference from the first, on the same prompts.
+    forecasters: Mapping[str, pd.DataFrame], *, common: bool = False, by: By = "asset", seed: int = 0
+) -> list[Difference]:
+    """Return each forecaster's difference from the first, on the same prompts.
 
     Parameters
     ----------
-    contestants : mapping of label to DataFrame
+    forecasters : mapping of label to DataFrame
         From `scores_of`; at least two.
     common : bool
         Compare the prompts that all have, instead of refusing different sets.
@@ -67,67 +128,60 @@ def compare(
     seed : int
         Of the bootstrap.
 
-    Returns
-    -------
-    list of dict
-        ``competition, asset, part, contestant, prompts, mean_reference, mean, difference, change, low, high`` (the 95 %
-        interval of `change`), ``p_value, p_holm`` (corrected for the number of contestants), ``share_better``.
-
     Raises
     ------
     ExperimentError
         If the prompts or their rules differ.
     """
-    labels = list(contestants)
-    if len(labels) < 2:
-        raise ExperimentError("a comparison needs at least two contestants")
-    frames = _aligned(contestants, common)
-    book = load_rulebook()
-    out: list[dict[str, Any]] = []
-    for competition, asset, part, columns, starts in _parts(frames, by):
-        reference, others = columns[labels[0]], labels[1:]
-        rng = RandomStream.of(seed, asset, f"compare/{competition}/{part}", len(starts)).generator()
-        relative = np.stack([(columns[label] - reference) for label in others], axis=1)
-        block = block_length(relative, overlap_of(starts, book.horizon(competition)))
-        base = float(reference.mean())
-        p_values = [diebold_mariano(relative[:, i], block) for i in range(len(others))]
-        adjusted = holm(p_values)
-        for i, (label, interval) in enumerate(zip(others, mean_intervals(relative, block, rng), strict=True)):
-            out.append(
-                _row(competition, asset, part, label, columns[label], reference, base, interval)
-                | {"p_value": p_values[i], "p_holm": float(adjusted[i])}
-            )
-    return out
+    if len(forecasters) < 2:
+        raise ExperimentError("a comparison needs at least two forecasters")
+    frames = _aligned(forecasters, common)
+    return [row for part in _parts(frames, by) for row in _differences(part, seed)]
 
 
-def _row(
-    competition: str, asset: str, part: str, label: str, own: np.ndarray, reference: np.ndarray, base: float,
-    interval: ConfidenceInterval,
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "competition": competition,
-        "asset": asset,
-        "part": part,
-        "contestant": label,
-        "prompts": len(own),
-        "mean_reference": base,
-        "mean": float(own.mean()),
-        "difference": interval.mean,
-        "change": interval.mean / base if base else 0.0,
-        "low": _finite(interval.low / base) if base else None,
-        "high": _finite(interval.high / base) if base else None,
-        "share_better": float((own < reference).mean()),
-    }
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some prompts, or start times, and every forecaster's CRPS on them, the reference's first."""
+
+    competition: str
+    asset: str
+    part: str
+    starts: Ints
+    crps: dict[str, Floats]
 
 
-def _finite(value: float) -> float | None:
-    """Return a bound, None where there are too few prompts for one."""
-    return value if np.isfinite(value) else None
+def _differences(part: _Part, seed: int) -> Iterator[Difference]:
+    (_, reference), *others = part.crps.items()
+    stream = RandomStream.of(seed, part.asset, f"compare/{part.competition}/{part.part}", len(part.starts))
+    relative = np.stack([own - reference for _, own in others], axis=1)
+    block = block_length(relative, overlap_of(part.starts, load_rulebook().horizon(part.competition)))
+    base = float(reference.mean())
+    p_values = [diebold_mariano(relative[:, i], block) for i in range(len(others))]
+    intervals = mean_intervals(relative, block, stream.generator())
+    for (name, own), found, p_value, p_holm in zip(others, intervals, p_values, holm(p_values), strict=True):
+        change, low, high = (bound / base if base else 0.0 for bound in (found.mean, found.low, found.high))
+        bounded = bool(base) and np.isfinite(low) and np.isfinite(high)
+        yield Difference(
+            part.competition,
+            part.asset,
+            part.part,
+            name,
+            prompts=len(own),
+            mean_reference=base,
+            mean=float(own.mean()),
+            difference=found.mean,
+            change=change,
+            low=low if bounded else None,
+            high=high if bounded else None,
+            share_better=float((own < reference).mean()),
+            p_value=p_value,
+            p_holm=float(p_holm),
+        )
 
 
-def _aligned(contestants: Mapping[str, pd.DataFrame], common: bool) -> dict[str, pd.DataFrame]:
+def _aligned(forecasters: Mapping[str, pd.DataFrame], common: bool) -> dict[str, pd.DataFrame]:
     """Return all frames on the same prompts, in time order."""
-    (first, reference), *rest = contestants.items()
+    (first, reference), *rest = forecasters.items()
     shared = reference.index
     for label, frame in rest:
         both = shared.intersection(frame.index)
@@ -138,9 +192,9 @@ def _aligned(contestants: Mapping[str, pd.DataFrame], common: bool) -> dict[str,
             )
         shared = both
     if not len(shared):
-        raise ExperimentError(f"{', '.join(contestants)} have no prompt in common")
+        raise ExperimentError(f"{', '.join(forecasters)} have no prompt in common")
     shared = shared.sort_values()
-    frames = {label: frame.loc[shared] for label, frame in contestants.items()}
+    frames = {label: frame.loc[shared] for label, frame in forecasters.items()}
     for label, frame in frames.items():
         differing = np.flatnonzero(frame["rule"].to_numpy() != frames[first]["rule"].to_numpy())
         if len(differing):
@@ -151,54 +205,53 @@ def _aligned(contestants: Mapping[str, pd.DataFrame], common: bool) -> dict[str,
     return frames
 
 
-_Part = tuple[str, str, str, dict[str, np.ndarray], np.ndarray]
-
-
 def _parts(frames: Mapping[str, pd.DataFrame], by: By) -> Iterator[_Part]:
-    """Yield competition, asset, part, CRPS by contestant, and start times."""
     first = next(iter(frames.values()))
-    keys = first.index.to_frame(index=False)
-    for competition, inside in keys.groupby("competition", sort=True):
-        if by in ("hour", "weekday"):
-            relative, times = _relative(frames, inside.index), inside["start_time"].to_numpy()
-            # 1970-01-01 was a Thursday
-            parts = times % 86_400 // 3600 if by == "hour" else (times // 86_400 + 3) % 7
-            for part in np.unique(parts):
-                columns, starts = _by_time(relative, times, np.flatnonzero(parts == part))
-                yield str(competition), ALL, f"{part:02d}:00" if by == "hour" else WEEKDAYS[part], columns, starts
-            continue
-        assets = list(inside.groupby("asset", sort=True))
-        for asset, rows in assets:
-            starts = rows["start_time"].to_numpy()
-            names = ["crps"] if by == "asset" else [c for c in first.columns if c.startswith(_PREFIX)]
-            for name in names:
-                columns = {label: frame[name].to_numpy()[rows.index] for label, frame in frames.items()}
-                if not np.isnan(next(iter(columns.values()))).all():
-                    yield (
-                        str(competition),
-                        str(asset),
-                        name.removeprefix(_PREFIX) if by == "interval" else "",
-                        columns,
-                        starts,
-                    )
-        if by == "asset" and len(assets) > 1:
-            relative = _relative(frames, inside.index)
-            times = inside["start_time"].to_numpy()
-            columns, starts = _by_time(relative, times, np.arange(len(times)))
-            yield str(competition), ALL, "", columns, starts
+    competition, asset, start = (first.index.get_level_values(name).to_numpy() for name in KEY)
+    if by in ("hour", "weekday"):
+        relative = relative_to_mean(_columns(frames, "crps"), Bins.of(competition, asset))
+        # 1970-01-01 was a Thursday
+        parts = start % DAY // 3600 if by == "hour" else (start // DAY + 3) % 7
+        bins = Bins.of(competition, parts)
+        for (name, part), rows in bins.items():
+            yield _by_time(name, f"{part:02d}:00" if by == "hour" else WEEKDAYS[part], relative, start, rows)
+        return
+    columns = ["crps"] if by == "asset" else [name for name in first.columns if name.startswith(INTERVAL)]
+    crps = {name: _columns(frames, name) for name in columns}
+    for (name,), rows in Bins.of(competition).items():
+        assets = Bins.of(asset[rows])
+        for (one,), inside in assets.items():
+            for column, values in crps.items():
+                own = {label: found[rows[inside]] for label, found in values.items()}
+                if not np.isnan(next(iter(own.values()))).all():
+                    part = column.removeprefix(INTERVAL) if by == "interval" else ""
+                    yield _Part(name, one, part, start[rows[inside]], own)
+        if by == "asset" and len(assets.keys) > 1:
+            relative = relative_to_mean(crps["crps"], Bins.of(competition, asset))
+            yield _by_time(name, "", relative, start, rows)
 
 
-def _relative(frames: Mapping[str, pd.DataFrame], rows: pd.Index) -> dict[str, np.ndarray]:
-    """Return CRPS in percent of the reference's mean on the same asset: assets of all sizes count alike."""
-    reference = next(iter(frames.values())).iloc[rows]["crps"]
-    base = reference.groupby(level="asset").transform("mean").to_numpy()
-    return {label: 100.0 * frame.iloc[rows]["crps"].to_numpy() / base for label, frame in frames.items()}
+def _columns(frames: Mapping[str, pd.DataFrame], name: str) -> dict[str, Floats]:
+    return {label: frame[name].to_numpy(np.float64) for label, frame in frames.items()}
 
 
-def _by_time(
-    columns: Mapping[str, np.ndarray], times: np.ndarray, at: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | None = None) -> dict[str, Floats]:
+    """Return CRPS in percent of the reference's mean on the same asset: assets of all sizes count alike.
+
+    Parameters
+    ----------
+    crps : mapping of label to (n,) float64
+    assets : Bins
+        Of competition and asset.
+    reference : str, optional
+        By default the first.
+    """
+    base = Means.of(assets, {"crps": crps[reference or next(iter(crps))]}).mean("crps")[assets.of_row]
+    return {label: 100.0 * values / base for label, values in crps.items()}
+
+
+def _by_time(competition: str, part: str, crps: Mapping[str, Floats], start: Ints, rows: Ints) -> _Part:
     """Average over the assets that share a start time: what happens at one time is not independent."""
-    starts, group = np.unique(times[at], return_inverse=True)
-    count = np.bincount(group)
-    return {label: np.bincount(group, values[at]) / count for label, values in columns.items()}, starts
+    means = Means.of(Bins.of(start[rows]), {label: values[rows] for label, values in crps.items()})
+    starts = np.array([key for (key,) in means.keys], np.int64)
+    return _Part(competition, ALL, part, starts, {label: means.mean(label) for label in crps})

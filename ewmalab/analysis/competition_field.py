@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ewmalab.analysis.compare import KEY
 from ewmalab.errors import ExperimentError
+from ewmalab.inference.aggregate import Bins, Floats, Ints
 from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID
 from ewmalab.scoring.leaderboard import Leaderboard, ScoreTable, leaderboard
 from ewmalab.scoring.prompt_scores import prompt_scores
 from ewmalab.times import DAY, MINUTE
-
-KEY = ["competition", "asset", "start_time"]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,8 @@ class Field:
     @cached_property
     def boards(self) -> dict[str, Board]:
         """Return the prompt scores by competition."""
-        return {str(name): self._board(str(name), rows) for name, rows in self.crps.groupby(level="competition")}
+        bins = Bins.of(self.crps.index.get_level_values("competition"))
+        return {name: self._board(name, self.crps.iloc[rows]) for (name,), rows in bins.items()}
 
     def without(self, miner: str, dropped: npt.NDArray[np.bool_]) -> Field:
         """Return the field in which a miner did not answer some prompts (mask over the rows)."""
@@ -130,7 +130,7 @@ class Board:
 
     competition: str
     horizon: int
-    starts: npt.NDArray[np.int64]
+    starts: Ints
     assets: npt.NDArray[np.str_]
     scores: Floats
     fill: Floats
@@ -138,7 +138,7 @@ class Board:
     crps: Floats
 
     @cached_property
-    def scored(self) -> npt.NDArray[np.int64]:
+    def scored(self) -> Ints:
         """Return when each prompt is scored: (p,) int64.
 
         Prompts that start together are a second apart here: validators spread them over a cycle, and their back-filling
@@ -150,10 +150,8 @@ class Board:
     def table(self) -> ScoreTable:
         """Return the rows that validators average."""
         prompt, miner = np.nonzero(~np.isnan(self.scores))
-        return ScoreTable(
-            self.scored[prompt], miner, self.assets[prompt], self.scores[prompt, miner],
-            self.fill[prompt], self.lowest[prompt],
-        )  # fmt: skip
+        scored, assets, scores = self.scored[prompt], self.assets[prompt], self.scores[prompt, miner]
+        return ScoreTable(scored, miner, assets, scores, self.fill[prompt], self.lowest[prompt])
 
     def filled(self) -> Floats:
         """Return the scores with those that a newcomer is given for the time before its first answer: (p, m)."""
@@ -189,9 +187,13 @@ def board_at(field: Field, name: str, when: int) -> Leaderboard:
     """Return a competition's leaderboard as it stands at a time."""
     competition, rules = field.competition(name, when)
     return leaderboard(
-        field.boards[name].table(), end=when, window=competition.window, beta=competition.beta,
-        share=competition.share, weights=rules.weights,
-    )  # fmt: skip
+        field.boards[name].table(),
+        end=when,
+        window=competition.window,
+        beta=competition.beta,
+        share=competition.share,
+        weights=rules.weights,
+    )
 
 
 def standings(field: Field, times: Sequence[int]) -> list[Standing]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ewmalab.analysis.competition_field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
+from ewmalab.inference.aggregate import Bins, Floats, Means
 from ewmalab.inference.intervals import LEVEL, REPLICATIONS, block_length, overlap_of, widening
 from ewmalab.scoring.leaderboard import softmax_weights
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +107,17 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
     from arch.bootstrap import StationaryBootstrap
 
     competition, rules = field.competition(name, when)
+    size = len(field.miners)
     inside = (board.scored > when - competition.window) & (board.scored <= when)
     if not inside.any():
-        return np.zeros((REPLICATIONS, len(field.miners)))
+        return np.zeros((REPLICATIONS, size))
     seen = (~np.isnan(board.scores[inside])).any(axis=0)
     scores = board.filled()[inside]
     mass = np.array([rules.weight(asset) for asset in board.assets[inside]])
     # Prompts that start together move together: they are drawn together.
-    times, group = np.unique(board.starts[inside], return_inverse=True)
-    weighted = np.zeros((len(times), scores.shape[1]))
-    np.add.at(weighted, group, mass[:, None] * scores)
-    masses = np.bincount(group, mass)
+    sums = Means.of(Bins.of(board.starts[inside]), {"mass": mass} | {str(i): mass * scores[:, i] for i in range(size)})
+    times = np.array([start for (start,) in sums.keys], np.int64)
+    weighted, masses = np.stack([sums.total[str(i)] for i in range(size)], axis=1), sums.total["mass"]
     block = block_length(weighted[:, seen] / masses[:, None], overlap_of(times, board.horizon))
     rng = RandomStream.of(seed, "field", f"earnings/{name}", when).generator()
     counts = StationaryBootstrap(max(1, round(block)), np.arange(len(times)), seed=rng).apply(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ewmalab.analysis.compare import KEY
 from ewmalab.analysis.prediction_files import read_prediction
 from ewmalab.errors import PredictionError
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.inference.aggregate import Floats
 from ewmalab.market.bars import Bars
 from ewmalab.replay.engine import realised_path
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.rulebook import Competition, Rulebook, RuleChoice
+from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID, score_paths
 from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -124,26 +126,14 @@ def score_predictions(
     for file in files:
         what = str(file.path)
         competition = find_competition(rulebook, choice, file.start_time, file.asset, file.time_length, what)
-        prompt = Prompt(
-            file.start_time, competition.name, file.asset, file.start_time, competition.time_increment,
-            competition.time_length, competition.num_simulations,
-        )  # fmt: skip
-        end = file.start_time + file.time_length
-        truth, reason = realised_path(realised(file.asset, file.start_time, end + DAY), prompt)
+        prompt = _prompt(competition, file.asset, file.start_time, 0)
+        bars = realised(file.asset, file.start_time, file.start_time + file.time_length + DAY)
+        truth, reason = realised_path(bars, prompt)
         if reason is not None:
             notes.append(f"{what}: not scored: {reason}")
             continue
-        answer = read_prediction(file.path)
-        verdict = validate_response(
-            answer, start_time=file.start_time, time_increment=competition.time_increment,
-            time_length=competition.time_length, num_simulations=competition.num_simulations,
-            response_format=choice.at(rulebook, file.start_time).response_format, process_time=1.0,
-        )  # fmt: skip
-        crps = INVALID
-        if verdict == CORRECT:
-            paths = np.array(answer[2:], np.float64)
-            crps = score_paths(paths, truth, competition.scoring, competition.time_increment).total
-        else:
+        crps, verdict = _score(file.path, prompt, truth, competition, choice.at(rulebook, file.start_time))
+        if verdict != CORRECT:
             notes.append(f"{what}: a validator refuses it: {verdict}")
         own = scores.setdefault(file.miner, {})
         key = (competition.name, file.asset, file.start_time)
@@ -151,6 +141,36 @@ def score_predictions(
             raise PredictionError(f"{what}: a second prediction of {file.miner} for the same prompt: remove one")
         own[key] = crps
     return {miner: pd.Series(found, dtype=np.float64) for miner, found in scores.items()}, notes
+
+
+def _score(path: Path, prompt: Prompt, truth: Floats, competition: Competition, rules: Rules) -> tuple[float, str]:
+    """Return a prediction's CRPS and the verdict on its format."""
+    answer = read_prediction(path)
+    verdict = validate_response(
+        answer,
+        start_time=prompt.start_time,
+        time_increment=prompt.time_increment,
+        time_length=prompt.time_length,
+        num_simulations=prompt.num_simulations,
+        response_format=rules.response_format,
+        process_time=1.0,
+    )
+    if verdict != CORRECT:
+        return INVALID, verdict
+    paths = np.array(answer[2:], np.float64)
+    return score_paths(paths, truth, competition.scoring, prompt.time_increment).total, verdict
+
+
+def _prompt(competition: Competition, asset: str, start: int, request_lead: int) -> Prompt:
+    return Prompt(
+        start_time=start,
+        competition=competition.name,
+        asset=asset,
+        request_time=start - request_lead,
+        time_increment=competition.time_increment,
+        time_length=competition.time_length,
+        num_simulations=competition.num_simulations,
+    )
 
 
 def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str, pd.Series]:
@@ -165,26 +185,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
     PredictionError
         If the file cannot be read, or a column is missing or unusable.
     """
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
-    found = {kind: next((n for n in names if n in table.columns), None) for kind, names in _COLUMNS.items()}
-    lacking = [" or ".join(_COLUMNS[kind]) for kind in ("miner", "crps", "asset") if found[kind] is None]
-    if found["start_time"] is None and found["scored_time"] is None:
-        lacking.append("start_time or scored_time")
-    if found["time_length"] is None and found["competition"] is None:
-        lacking.append("time_length or competition")
-    if lacking:
-        raise PredictionError(
-            f"{path}: it lacks {', '.join(lacking)}; its columns are {', '.join(map(str, table.columns))}"
-        )
-    columns = {kind: table[name] for kind, name in found.items() if name is not None}
-    for kind in ("miner", "asset"):
-        if columns[kind].isna().any():
-            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
-    if not len(table):
-        raise PredictionError(f"{path}: it holds no scores")
+    columns = _columns(path)
     assets = columns["asset"].astype(str).str.upper()
     if "time_length" in columns:
         lengths = _whole(columns["time_length"], path)
@@ -199,20 +200,48 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
         find_competition(rulebook, choice, int(start), asset, int(length), str(path)).name
         for start, asset, length in zip(starts, assets, lengths, strict=True)
     ]
-    numbers = pd.to_numeric(columns["crps"], errors="coerce")
-    unread = numbers.isna() & columns["crps"].notna()
-    if unread.any():
-        bad = columns["crps"][unread].iloc[0]
+    series = pd.Series(_crps(columns["crps"], path), pd.MultiIndex.from_arrays([names, assets, starts], names=KEY))
+    miners = columns["miner"].astype(str).to_numpy()
+    return {miner: series[miners == miner] for miner in dict.fromkeys(miners)}
+
+
+def _columns(path: Path) -> dict[str, pd.Series]:
+    """Return a table's columns by what they hold."""
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
+    found = {kind: next((n for n in names if n in table.columns), None) for kind, names in _COLUMNS.items()}
+    lacking = [" or ".join(_COLUMNS[kind]) for kind in ("miner", "crps", "asset") if found[kind] is None]
+    for one, other in (("start_time", "scored_time"), ("time_length", "competition")):
+        if found[one] is None and found[other] is None:
+            lacking.append(f"{one} or {other}")
+    if lacking:
         raise PredictionError(
-            f"{path}: row {_first(unread)}: {bad!r} is no CRPS; leave it empty where there was no answer"
+            f"{path}: it lacks {', '.join(lacking)}; its columns are {', '.join(map(str, table.columns))}"
+        )
+    columns = {kind: table[name] for kind, name in found.items() if name is not None}
+    for kind in ("miner", "asset"):
+        if columns[kind].isna().any():
+            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
+    if not len(table):
+        raise PredictionError(f"{path}: it holds no scores")
+    return columns
+
+
+def _crps(column: pd.Series, path: Path) -> Floats:
+    """Return CRPS, -1 where there was no valid answer."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    unread = numbers.isna() & column.notna()
+    if unread.any():
+        raise PredictionError(
+            f"{path}: row {_first(unread)}: {column[unread].iloc[0]!r} is no CRPS; leave it empty where there was no "
+            "answer"
         )
     crps = numbers.fillna(INVALID).to_numpy(np.float64)
     if ((crps < 0) & (crps != INVALID)).any() or np.isinf(crps).any():
         raise PredictionError(f"{path}: a CRPS is a number of at least 0, or -1 for an invalid answer")
-    index = pd.MultiIndex.from_arrays([names, assets, starts], names=["competition", "asset", "start_time"])
-    miners = columns["miner"].astype(str).to_numpy()
-    series = pd.Series(crps, index=index)
-    return {miner: series[miners == miner] for miner in dict.fromkeys(miners)}
+    return crps
 
 
 def _seconds(column: pd.Series, path: Path) -> np.ndarray:
@@ -251,19 +280,8 @@ def prompts_of(
     scores: dict[str, pd.Series], rulebook: Rulebook, choice: RuleChoice, request_lead: int
 ) -> list[Scheduled]:
     """Return the prompts that any of the miners was scored on, so that forecasters can be replayed on the same."""
-    return sorted(_scheduled(scores, rulebook, choice, request_lead), key=lambda item: item.prompt)
-
-
-def _scheduled(
-    scores: dict[str, pd.Series], rulebook: Rulebook, choice: RuleChoice, request_lead: int
-) -> Iterator[Scheduled]:
-    keys = {key for series in scores.values() for key in series.index}
-    for name, asset, start in keys:
+    found = []
+    for name, asset, start in {key for series in scores.values() for key in series.index}:
         competition = choice.at(rulebook, int(start)).competitions[name]
-        yield Scheduled(
-            Prompt(
-                int(start), name, asset, int(start) - request_lead, competition.time_increment,
-                competition.time_length, competition.num_simulations,
-            ),
-            competition.scoring,
-        )  # fmt: skip
+        found.append(Scheduled(_prompt(competition, asset, int(start), request_lead), competition.scoring))
+    return sorted(found, key=lambda item: item.prompt)

@@ -65,6 +65,7 @@ def compare(
         frames, synthetic = finished(loaded.values.run.experiments_dir, contestants)
     rows = run(frames, common=common_, by=by, seed=loaded.values.run.seed)  # type: ignore[arg-type]
     if json:
-        common.print_json({"reference": next(iter(frames)), "by": by, "synthetic": synthetic, "rows": rows})
+        plain = [row.plain() for row in rows]
+        common.print_json({"reference": next(iter(frames)), "by": by, "synthetic": synthetic, "rows": plain})
     else:
         print(compare_text(rows, next(iter(frames)), synthetic), end="")

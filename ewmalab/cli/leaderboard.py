@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,6 @@ from ewmalab.cli import common
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ewmalab.analysis.competition_field import Field
     from ewmalab.rulebook import Rulebook, RuleChoice
     from ewmalab.settings import LoadedSettings
 
@@ -76,8 +74,8 @@ def leaderboard(
 
       ewmalab leaderboard --predictions miner_outputs/ --rules 2026-05-01
     """
-    from ewmalab.analysis.competition_field import Field, moments, standings
-    from ewmalab.analysis.earnings import emission_factor, estimate_earnings, missing_effects
+    from ewmalab.analysis.competition_field import Field
+    from ewmalab.analysis.ranking import Questions, rank
     from ewmalab.report.text.leaderboard import leaderboard_text
     from ewmalab.rulebook import RuleChoice, load_rulebook
 
@@ -93,40 +91,13 @@ def leaderboard(
     named = list(frames) or list(dict.fromkeys(files))[:1]
     miners = {name: frame["crps"] for name, frame in frames.items()} | files
     field = Field.of(miners, book, choice)
-    times = moments(field, step)
-    if len(field.miners) < 50:
-        notes.append(
-            f"the field has {len(field.miners)} miners, the subnet about 250: weights and earnings hold within this "
-            "field only; give the others' scores with --scores"
-        )
-    run_seed = loaded.values.run.seed
-    data: dict[str, Any] = {
-        "when": times[-1],
-        "rules": str(choice),
-        "synthetic": synthetic or (bool(predictions) and _simulated(loaded)),
-        "prompts": len(field.crps),
-        "miners": field.miners,
-        "named": named,
-        "windows": {name: _window(field, name, times[-1]) for name in field.boards},
-        "standings": [_plain(asdict(s)) for s in standings(field, times)],
-        "missing": [
-            asdict(m) for m in (missing_effects(field, named[0], times[-1], shares, seed=run_seed) if shares else [])
-        ],
-        "emission": emission,
-        "unit": unit,
-        "correction": emission_factor(field, times[-1]) if correction is None else correction,
-        "earnings": [],
-        "notes": notes,
-    }
-    if emission is not None:
-        data["earnings"] = [
-            asdict(e)
-            for e in estimate_earnings(field, times[-1], emission=emission, correction=correction, seed=run_seed)
-        ]
+    questions = Questions(step, shares, emission, unit, correction, loaded.values.run.seed)
+    simulated = synthetic or (bool(predictions) and _simulated(loaded))
+    ranking = rank(field, named, questions, synthetic=simulated, notes=notes)
     if json:
-        common.print_json(data)
+        common.print_json(ranking)
     else:
-        print(leaderboard_text(data), end="")
+        print(leaderboard_text(ranking), end="")
 
 
 def _contestants(
@@ -193,17 +164,6 @@ def _simulated(loaded: LoadedSettings) -> bool:
     """Tell whether prediction files were scored on simulated prices."""
     data = loaded.values.data
     return (data.scored_feed or data.feed) == "simulated"
-
-
-def _window(field: Field, name: str, when: int) -> float:
-    return field.competition(name, when)[0].window / 86_400
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Write what JSON has no number for as null: no average, or an infinite one."""
-    import math
-
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _shares(text: str) -> list[float]:

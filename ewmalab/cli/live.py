@@ -402,6 +402,6 @@ def score(
     if json:
         common.print_json(record.plain())
     else:
-        print(track_text(record.plain()), end="")
+        print(track_text(record), end="")
     if fail_on_alarm and record.alarms:
         raise typer.Exit(1)

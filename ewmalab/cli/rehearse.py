@@ -76,7 +76,7 @@ def rehearse(
             print(f"  {times} x {text}")
         print("seconds: " + ", ".join(f"{name} {value:.3f}" for name, value in judged["seconds"].items()))
         print(f"{done.parity.identical} of {done.parity.answers} answers made again, bit for bit\n")
-        print(track_text(done.record.plain()), end="")
+        print(track_text(done.record), end="")
         print(f"\nlog: {done.log_dir}; draw it with `ewmalab report {done.log_dir} "
               f"--set data.cache_dir={done.settings.values.data.cache_dir}`")  # fmt: skip
     if judged["accepted"] < judged["prompts"] or done.parity.differences:

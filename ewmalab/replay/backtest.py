@@ -23,7 +23,7 @@ from ewmalab.market.partition import Partition
 from ewmalab.replay.data import Group, ReplayData, after_silence, group_prompts, load_data, needed
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
-from ewmalab.replay.results import results_table, summarise
+from ewmalab.replay.results import SummaryRow, results_table, summarise
 from ewmalab.replay.schedule import Scheduled, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -298,7 +298,7 @@ def backtest(
     name: str = "backtest",
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
-    render: Callable[[list[dict[str, Any]], Mapping[str, Any]], str] | None = None,
+    render: Callable[[list[SummaryRow], Mapping[str, Any]], str] | None = None,
 ) -> Experiment:
     """Run a plan and write its experiment directory."""
     began = perf_counter()
@@ -321,7 +321,7 @@ def backtest(
             "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
         },
         results=table,
-        summary=summary,
+        summary=[row.plain() for row in summary],
         text=render(summary, inputs) if render else "",
     )
 

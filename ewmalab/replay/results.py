@@ -1,16 +1,19 @@
-"""Results as a table: one row per forecaster and prompt."""
+"""Results as a table, one row per forecaster and prompt, and their summary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ewmalab.inference.aggregate import Bins, Means, paired
 from ewmalab.replay.engine import Row
 from ewmalab.times import DAY, iso
 
+_GROUP = ("competition", "asset", "forecaster")
 _FIXED = pa.schema(
     [
         ("forecaster", pa.string()),
@@ -65,56 +68,90 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def summarise(table: pa.Table, baseline: str) -> list[dict[str, Any]]:
-    """Return mean CRPS per competition, asset and forecaster, as plain dicts.
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """How one forecaster did on one competition and asset.
+
+    Attributes
+    ----------
+    competition, asset, forecaster : str
+    prompts, scored : int
+    mean_crps, sd_crps : float or None
+        Basis points; None where nothing, or a single prompt, is scored.
+    change : float or None
+        Relative difference of mean CRPS from the baseline's on the prompts that both have a score for; None for the
+        baseline itself, and where there are none.
+    daily : mapping of str to float
+        That of each day of start times, by its date.
+    """
+
+    competition: str
+    asset: str
+    forecaster: str
+    prompts: int
+    scored: int
+    mean_crps: float | None
+    sd_crps: float | None
+    change: float | None
+    daily: Mapping[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row as ``summary.json`` holds it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> SummaryRow:
+        """Return a row of a ``summary.json``; those of older versions lack the days."""
+        return cls(**{"daily": {}, **row})
+
+
+def summarise(table: pa.Table, baseline: str) -> list[SummaryRow]:
+    """Return mean CRPS per competition, asset and forecaster.
 
     Parameters
     ----------
     table : pyarrow.Table
         From `results_table`.
     baseline : str
-        The forecaster that the others are compared with, on the prompts both have a score for.
-
-    Returns
-    -------
-    list of dict
-        ``competition, asset, forecaster, prompts, scored, mean_crps, sd_crps`` and ``change``, the relative
-        difference from the baseline (None for the baseline itself, or where nothing is scored), and ``daily``, that of
-        each day of start times (by its date), where both have a score.
+        The forecaster that the others are compared with.
     """
-    keys = list(zip(*(table[c].to_pylist() for c in ("competition", "asset", "forecaster")), strict=True))
-    crps = table["crps"].to_numpy(zero_copy_only=False).astype(np.float64)
-    start = table["start_time"].to_numpy()
-    members: dict[tuple[str, str, str], list[int]] = {}
-    for i, key in enumerate(keys):
-        members.setdefault(key, []).append(i)
-    out: list[dict[str, Any]] = []
-    for competition, asset, forecaster in sorted(members, key=lambda k: (k[0], k[1])):
-        at = members[competition, asset, forecaster]
-        values = crps[at]
-        scored = ~np.isnan(values)
-        change, daily = None, dict[str, float]()
-        other = members.get((competition, asset, baseline))
-        if forecaster != baseline and other is not None and np.array_equal(start[at], start[other]):
-            both = scored & ~np.isnan(crps[other])
-            if both.any():
-                change = float(values[both].mean() / crps[other][both].mean() - 1)
-                days = start[at] // DAY
-                for day in np.unique(days[both]):
-                    those = both & (days == day)
-                    ratio = float(values[those].mean() / crps[other][those].mean())
-                    daily[iso(int(day) * DAY)[:10]] = ratio - 1
-        out.append(
-            {
-                "competition": competition,
-                "asset": asset,
-                "forecaster": forecaster,
-                "prompts": len(at),
-                "scored": int(scored.sum()),
-                "mean_crps": float(values[scored].mean()) if scored.any() else None,
-                "sd_crps": float(values[scored].std(ddof=1)) if scored.sum() > 1 else None,
-                "change": change,
-                "daily": daily,
-            }
-        )
+    competition, asset, forecaster = (np.array(table[name].to_pylist(), str) for name in _GROUP)
+    crps, start = (table[name].to_numpy(zero_copy_only=False) for name in ("crps", "start_time"))
+    bins = Bins.of(competition, asset, forecaster)
+    own, reference = paired(Bins.of(competition, asset, start), forecaster == baseline, crps)
+    own[forecaster == baseline] = np.nan  # which is not compared with itself
+    means = Means.of(bins, {"crps": crps, "own": own, "reference": reference})
+    mean, scored = means.mean("crps"), means.count["crps"]
+    squares = Means.of(bins, {"crps": (crps - mean[bins.of_row]) ** 2}).total["crps"]
+    change = _changes(means)
+    daily: dict[tuple[str, ...], dict[str, float]] = {}
+    by_day = Bins.of(competition, asset, forecaster, start // DAY)
+    for (*group, day), ratio in _changes(Means.of(by_day, {"own": own, "reference": reference})).items():
+        daily.setdefault(tuple(group), {})[iso(day * DAY)[:10]] = ratio
+    rows = []
+    for key, size, count, average, square in zip(bins.keys, bins.sizes, scored, mean, squares, strict=True):
+        known = float(average) if count else None
+        sd = float(np.sqrt(square / (count - 1))) if count > 1 else None
+        own_days = daily.get(key, {})
+        rows.append(SummaryRow(key[0], key[1], key[2], int(size), int(count), known, sd, change.get(key), own_days))
+    order = {name: i for i, name in enumerate(dict.fromkeys(forecaster.tolist()))}
+    return sorted(rows, key=lambda row: (row.competition, row.asset, order[row.forecaster]))
+
+
+def daily_changes(summary: Sequence[SummaryRow]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the change of each day by competition and forecaster: the mean over the assets, by date."""
+    found = [(r.competition, r.forecaster, day, change) for r in summary for day, change in r.daily.items()]
+    if not found:
+        return {}
+    competition, forecaster, day, change = zip(*found, strict=True)
+    means = Means.of(Bins.of(competition, forecaster, day), {"change": change})
+    out = {(row.competition, row.forecaster): dict[str, float]() for row in summary if row.daily}
+    for (name, own, date), mean in zip(means.keys, means.mean("change"), strict=True):
+        out[name, own][date] = float(mean)
     return out
+
+
+def _changes(means: Means) -> dict[tuple[Any, ...], float]:
+    """Return the relative difference of the means of pairs, by bin; those without pairs are left out."""
+    pairs = zip(means.keys, means.count["own"], means.mean("own"), means.mean("reference"), strict=True)
+    return {key: float(own / reference - 1) for key, count, own, reference in pairs if count}

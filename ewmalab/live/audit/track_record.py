@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from ewmalab.analysis.compare import compare
+from ewmalab.analysis.compare import Difference, compare
+from ewmalab.analysis.relative import Course, cumulative_difference
 from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.parity import Reproducer
@@ -52,8 +53,8 @@ class TrackRecord:
     ----------
     scores : mapping of forecaster to DataFrame
         CRPS per prompt, indexed by competition, asset and start time; the answering forecaster first.
-    rows : list of dict
-        Per competition and asset, against the baseline; see `compare`.
+    rows : list of Difference
+        Per competition and asset, against the baseline.
     answered, settled : int
         Distinct prompts answered; of these, those whose prices have realised.
     waiting : mapping of reason to int
@@ -63,7 +64,7 @@ class TrackRecord:
     """
 
     scores: Mapping[str, pd.DataFrame]
-    rows: list[dict[str, Any]]
+    rows: list[Difference]
     answered: int
     settled: int
     waiting: Mapping[str, int]
@@ -78,7 +79,7 @@ class TrackRecord:
             "settled": self.settled,
             "waiting": dict(self.waiting),
             "baseline": BASELINE,
-            "rows": self.rows,
+            "rows": [row.plain() for row in self.rows],
             "alarms": [asdict(alarm) for alarm in self.alarms],
             "running": self.running().reset_index().to_dict("list") if self.settled else {},
         }
@@ -88,6 +89,11 @@ class TrackRecord:
         frames = {name: frame["crps"].groupby(level=["competition", "asset"]).expanding().mean().droplevel([0, 1])
                   for name, frame in self.scores.items()}  # fmt: skip
         return pd.DataFrame(frames)
+
+    def cumulative(self) -> Course:
+        """Return the running sum of each forecaster's differences from the baseline."""
+        scores = [frame["crps"].reset_index().assign(forecaster=name) for name, frame in self.scores.items()]
+        return cumulative_difference(pd.concat(scores), BASELINE)
 
 
 def track_record(
@@ -155,7 +161,7 @@ def track_record(
             progress(i + 1, len(records))
     scores = {name: _frame(rows) for name, rows in found.items()}
     settled = len(scores[own])
-    rows: list[dict[str, Any]] = []
+    rows: list[Difference] = []
     if settled:
         order = [BASELINE, *(name for name in names if name != BASELINE)]
         rows = compare({name: scores[name] for name in order}) if len(order) > 1 else []
@@ -278,9 +284,9 @@ def _drift(scores: Mapping[str, pd.DataFrame], own: str) -> list[Alarm]:
     return alarms
 
 
-def _worse(rows: Iterable[dict[str, Any]], own: str) -> list[Alarm]:
+def _worse(rows: Iterable[Difference], own: str) -> list[Alarm]:
     return [
-        Alarm("worse", f"{row['competition']} {row['asset']}: worse than {BASELINE} by {100 * row['change']:.1f} %")
+        Alarm("worse", f"{row.competition} {row.asset}: worse than {BASELINE} by {100 * row.change:.1f} %")
         for row in rows
-        if row["contestant"] == own and row["low"] is not None and row["low"] > 0
+        if row.forecaster == own and row.sign > 0
     ]

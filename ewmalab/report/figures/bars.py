@@ -6,37 +6,26 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ewmalab.market.bars import Bars
-from ewmalab.report.figures.style import COLOURS, date_axis, legend, panels, styled, times
+from ewmalab.report.figures.style import COLOURS, Sheet, date_axis, legend, panels, styled, times
 from ewmalab.times import MINUTE
 
 
 @styled
 def closes(bars: Bars, title: str, *, synthetic: bool = False) -> Figure:
-    """Draw closes over time, and mark where bars are missing.
-
-    Parameters
-    ----------
-    bars : Bars
-    title : str
-    synthetic : bool
-    """
+    """Draw closes over time, and mark where bars are missing."""
     gaps = bars.gaps()
     missing = sum((end - start) // bars.resolution for start, end in gaps)
-    figure, (panel,) = panels(
-        1, title,
+    note = (
         f"{len(bars):,} bars of {bars.resolution // MINUTE} min; {missing:,} missing in {len(gaps):,} stretches "
-        "(marked).",
-        synthetic=synthetic, columns=1, width=7.6, height=2.6,
-    )  # fmt: skip
-    at, close = bars.timestamp, bars.close.copy()
-    breaks = np.flatnonzero(np.diff(at) > bars.resolution) + 1
-    panel.plot(times(np.insert(at.astype(np.float64), breaks, at[breaks - 1])), np.insert(close, breaks, np.nan),
-               color=COLOURS[0], linewidth=1, label="close")  # fmt: skip
-    for i, (start, end) in enumerate(gaps):
-        span = times((start, end))
-        panel.axvspan(span[0], span[1], color=COLOURS[1], alpha=0.3, linewidth=0.5, label="missing" if not i else "")
+        "(marked)."
+    )
+    figure, (panel,) = panels([""], Sheet(title, note, "UTC", "price, USD", width=7.6, synthetic=synthetic))
+    breaks = np.flatnonzero(np.diff(bars.timestamp) > bars.resolution) + 1
+    at = times(np.insert(bars.timestamp.astype(np.float64), breaks, bars.timestamp[breaks - 1]))
+    panel.plot(at, np.insert(bars.close, breaks, np.nan), color=COLOURS[0], linewidth=1, label="close")
+    for i, gap in enumerate(gaps):
+        start, end = times(gap)
+        panel.axvspan(start, end, color=COLOURS[1], alpha=0.3, linewidth=0.5, label="missing" if not i else "")
     date_axis(panel)
-    panel.set_ylabel("price, USD")
-    panel.set_xlabel("UTC")
     legend(figure, [panel])
     return figure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
 from typing import Any, ParamSpec
@@ -65,43 +66,59 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def panels(
-    count: int, title: str, note: str, *, synthetic: bool, columns: int = 3, width: float = 3.2, height: float = 2.6,
-    **options: Any,
-) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """Return a figure of `count` panels.
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What the panels of a figure have in common.
 
-    Parameters
+    Attributes
     ----------
-    count : int
     title, note : str
         What it shows; how it is to be read and how many prompts it rests on. Both stand in the figure.
-    synthetic : bool
-        Whether prices are simulated: a watermark says so.
+    x, y : str
+        Labels of the axes, with their units.
     columns : int
         Panels side by side, at most.
     width, height : float
         Of a panel, inches.
-    **options
-        For ``Figure.subplots``.
+    sharey : bool
+        Whether all panels have one vertical scale.
+    synthetic : bool
+        Whether prices are simulated: a watermark says so.
     """
-    columns = max(1, min(columns, count))
-    rows = -(-count // columns)
-    wide = max(6.4, width * columns + 0.4)
-    lines = textwrap.wrap(note, int(wide * 16.5))
-    figure = Drawing(figsize=(wide, height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
+
+    title: str
+    note: str
+    x: str = ""
+    y: str = ""
+    columns: int = 3
+    width: float = 3.2
+    height: float = 2.6
+    sharey: bool = False
+    synthetic: bool = False
+
+
+def panels(names: Sequence[str], sheet: Sheet) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel of each name, titles and labels in place."""
+    columns = max(1, min(sheet.columns, len(names)))
+    rows = -(-len(names) // columns)
+    wide = max(6.4, sheet.width * columns + 0.4)
+    lines = textwrap.wrap(sheet.note, int(wide * 16.5))
+    figure = Drawing(figsize=(wide, sheet.height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
+    figure.suptitle(sheet.title, x=0.01, ha="left")
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#444444")
-    figure.set_label(note)
-    axes = list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
-    for spare in axes[count:]:
+    figure.set_label(sheet.note)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sheet.sharey).ravel())
+    for spare in axes[len(names) :]:
         spare.set_visible(False)
-    if synthetic:
-        figure.text(
-            0.5, 0.5, "SYNTHETIC DATA", rotation=25, ha="center", va="center", color="#D55E00", alpha=0.16,
-            fontsize=min(44.0, 4.6 * wide), fontweight="bold", zorder=10,
-        )  # fmt: skip
-    return figure, axes[:count]
+    for panel, name in zip(axes, names, strict=False):
+        panel.set_title(name, loc="left")
+        panel.set_xlabel(sheet.x)
+        panel.set_ylabel(sheet.y)
+    if sheet.synthetic:
+        size = min(44.0, 4.6 * wide)
+        mark: Any = {"ha": "center", "va": "center", "color": COLOURS[1], "alpha": 0.16, "fontweight": "bold"}
+        figure.text(0.5, 0.5, "SYNTHETIC DATA", rotation=25, fontsize=size, zorder=10, **mark)
+    return figure, axes[: len(names)]
 
 
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -116,10 +133,9 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     title = figure.get_suptitle()
     figure.set_size_inches(wide, tall + 0.19 * rows)
     figure.suptitle(title + "\n" * rows, x=0.01, ha="left")  # room below it
-    figure.legend(
-        known.values(), known.keys(), loc="upper left", bbox_to_anchor=(0.0, 1 - 0.23 / (tall + 0.19 * rows)),
-        ncols=columns, fontsize=8, borderaxespad=0.2,
-    )  # fmt: skip
+    place = (0.0, 1 - 0.23 / (tall + 0.19 * rows))
+    look: Any = {"loc": "upper left", "bbox_to_anchor": place, "ncols": columns, "fontsize": 8, "borderaxespad": 0.2}
+    figure.legend(known.values(), known.keys(), **look)
 
 
 def look(index: int) -> dict[str, Any]:
@@ -135,6 +151,17 @@ def look(index: int) -> dict[str, Any]:
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return what each of several things looks like, the same in all figures that name them in this order."""
     return {name: look(i) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def side_by_side(styles: Mapping[str, dict[str, Any]], gap: float) -> dict[str, tuple[dict[str, Any], float]]:
+    """Return the looks of several things, and how far each stands from the middle of its group."""
+    middle = (len(styles) - 1) / 2
+    return {name: (style, (i - middle) * gap) for i, (name, style) in enumerate(styles.items())}
+
+
+def marks(style: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a look for marks with whiskers, without lines between them."""
+    return {**style, "linestyle": "none", "elinewidth": 1.2, "capsize": 2}
 
 
 def times(seconds: Iterable[float]) -> np.ndarray:
@@ -174,11 +201,6 @@ def counted(counts: Iterable[int], what: str = "prompts") -> str:
     found = list(counts)
     low, high = int(min(found)), int(max(found))
     return f"{low:,} {what} each." if low == high else f"{low:,} to {high:,} {what} each."
-
-
-def short(name: str) -> str:
-    """Return a forecaster's name without its module path."""
-    return name.rpartition(":")[2]
 
 
 def title_of(figure: Figure) -> str:

@@ -2,186 +2,114 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-
-from ewmalab.analysis import diagnostics as dg
-from ewmalab.analysis.compare import compare, scores_of
-from ewmalab.errors import EwmalabError, ExperimentError
-from ewmalab.experiments.store import Experiment
-from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
-from ewmalab.report.figures import backtest as draw
-from ewmalab.report.pages.page import Report, Section, Table
+from ewmalab.analysis.review import BacktestReview, Calibration, Differences
+from ewmalab.report.figures import calibration as draw_calibration
+from ewmalab.report.figures import differences as draw
+from ewmalab.report.figures import paths as draw_paths
+from ewmalab.report.pages.page import Report, Section, Table, percent, value
 from ewmalab.report.pages.provenance import provenance
-from ewmalab.times import DAY, iso
+from ewmalab.report.text.compare import verdict
+from ewmalab.report.text.tables import Column, grid
+from ewmalab.times import iso
 from ewmalab.units import format_duration
 
-_MAX_PROMPTS = 500  # of the longest table
+_WHERE: list[Column] = [("competition", "competition"), ("asset", "asset")]
+_MEANS: list[Column] = [
+    *_WHERE,
+    ("forecaster", "forecaster"),
+    ("prompts", "prompts"),
+    ("scored", "scored"),
+    ("mean CRPS, bp", lambda row: value(row.mean_crps)),
+    ("sd, bp", lambda row: value(row.sd_crps)),
+    ("change, %", lambda row: percent(row.change)),
+]
+_CHANGES: list[Column] = [
+    *_WHERE,
+    ("forecaster", "forecaster"),
+    ("prompts", "prompts"),
+    ("change, %", lambda row: percent(row.change)),
+    ("95 %, from", lambda row: percent(row.low)),
+    ("to", lambda row: percent(row.high)),
+    ("p (Holm)", lambda row: value(row.p_holm, ".3f")),
+    ("better, %", lambda row: (f"{100 * row.share_better:.0f}", row.share_better)),
+]
+_VOLATILITY: list[Column] = [
+    ("forecaster", "forecaster"),
+    *_WHERE,
+    ("horizon", lambda row: (format_duration(row.horizon), row.horizon)),
+    ("prompts", "prompts"),
+    ("realised, bp", "realised"),
+    ("forecast, bp", "forecast"),
+    ("scale", "scale"),
+    ("95 %, from", lambda row: value(row.low)),
+    ("to", lambda row: value(row.high)),
+]
+_PROMPTS: list[Column] = [
+    ("start time", lambda row: (iso(row.start_time), row.start_time)),
+    *_WHERE,
+    ("CRPS, bp", "crps"),
+    ("relative", "relative"),
+    ("anchor", lambda row: f"{row.anchor:,.8g}"),
+    ("rule", "rule"),
+]
 
 
-def backtest_report(experiment: Experiment, cache_dir: Path | str) -> Report:
-    """Lay out the report of a backtest.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    cache_dir : path
-        Where the bars are, for the prompts that are drawn.
-
-    Raises
-    ------
-    ExperimentError
-    """
-    results, inputs = dg.results_frame(experiment), experiment.manifest["inputs"]
-    if results.empty:
-        raise ExperimentError(f"{experiment.name} has no scored prompt: there is nothing to show")
-    names, synthetic = list(dict.fromkeys(results["forecaster"])), bool(inputs["synthetic"])
-    baseline = names[-1]
-    report = Report(experiment.name, provenance(experiment, results), synthetic)
-    if len(names) > 1:
-        report.sections += _differences(experiment, results, names, baseline, synthetic)
-    report.sections.append(_means(experiment))
-    report.sections.append(_calibration(results, synthetic))
-    report.sections.append(_prompts(experiment, results, names[0], cache_dir, synthetic))
+def backtest_report(review: BacktestReview) -> Report:
+    """Lay out the report of a backtest."""
+    experiment = review.experiment
+    report = Report(experiment.name, provenance(experiment, (review.scored, review.unscored)), review.synthetic)
+    if review.differences:
+        report.sections += _differences(review.differences, review.synthetic)
+    text = f"Change: against {review.forecasters[-1]}, on the prompts both scored."
+    means = Table("Mean CRPS per competition and asset", *grid(review.summary, _MEANS))
+    report.sections.append(Section("Mean CRPS", [text], [means]))
+    report.sections.append(_calibration(review.calibration, review.problems.get("calibration"), review.synthetic))
+    report.sections.append(_prompts(review))
     return report
 
 
-def _means(experiment: Experiment) -> Section:
-    columns = ["competition", "asset", "forecaster", "prompts", "scored", "mean CRPS, bp", "sd, bp", "change, %"]
-    rows = [
-        (
-            row["competition"], row["asset"], row["forecaster"], row["prompts"], row["scored"],
-            _number(row["mean_crps"]), _number(row["sd_crps"]), _percent(row["change"]),
-        )
-        for row in experiment.summary
-    ]  # fmt: skip
-    text = f"Change: against {experiment.manifest['inputs']['forecasters'][-1]}, on the prompts both scored."
-    return Section("Mean CRPS", [text], [Table("Mean CRPS per competition and asset", columns, rows)])
+def _differences(found: Differences, synthetic: bool) -> list[Section]:
+    baseline, title = found.baseline, f"Against {found.baseline}"
+    words = [verdict(row, baseline) for row in found.pooled]
+    by_time = [
+        draw.change_by_part(rows, baseline, {"hour": "hour of day"}.get(by, by), synthetic=synthetic)
+        for by, rows in found.by_time.items()
+    ]
+    drawn = draw.change_by_asset(found.by_asset, baseline, synthetic=synthetic)
+    over_time = draw.over_time(found.over_time, synthetic=synthetic)
+    cumulative = draw.cumulative(found.cumulative, synthetic=synthetic)
+    by_interval = draw.change_by_interval(found.by_interval, baseline, synthetic=synthetic)
+    return [
+        Section(title, words, [drawn, Table(title, *grid(found.by_asset, _CHANGES))]),
+        Section("When", [], [over_time, cumulative, *by_time]),
+        Section("By scoring interval", [], [by_interval]),
+    ]
 
 
-def _differences(
-    experiment: Experiment, results: pd.DataFrame, names: list[str], baseline: str, synthetic: bool
-) -> list[Section]:
-    contestants = {name: scores_of(experiment, name) for name in (baseline, *names[:-1])}
-    rows = compare(contestants, common=True)
-    pooled = [row for row in rows if row["asset"] == "all"]
-    words = [_verdict(row, baseline) for row in pooled or rows]
-    table = Table(
-        f"Against {baseline}",
-        ["competition", "asset", "contestant", "prompts", "change, %", "95 %, from", "to", "p (Holm)", "better, %"],
-        [
-            (
-                row["competition"], row["asset"], row["contestant"], row["prompts"], _percent(row["change"]),
-                _percent(row["low"]), _percent(row["high"]), (f"{row['p_holm']:.3f}", row["p_holm"]),
-                (f"{100 * row['share_better']:.0f}", row["share_better"]),
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
-    first = Section(f"Against {baseline}", words, [draw.change_by_asset(rows, baseline, synthetic=synthetic), table])
-    relative = dg.relative_scores(results, baseline)
-    starts = relative.index.get_level_values("start_time")
-    period = DAY if starts.max() - starts.min() > 2 * DAY else 3 * 3600
-    count = len(relative)
-    when = Section(
-        "When",
-        [],
-        [
-            draw.over_time(dg.over_time(relative, period), baseline, period, count, synthetic=synthetic),
-            draw.cumulative(dg.cumulative_difference(relative, baseline), baseline, count, synthetic=synthetic),
-        ],
-    )
-    for by, what in (("hour", "hour of day"), ("weekday", "weekday")):
-        parts = compare(contestants, common=True, by=by)  # type: ignore[arg-type]
-        if len({row["part"] for row in parts}) > 1:
-            when.content.append(draw.change_by_part(parts, baseline, what, synthetic=synthetic))
-    intervals = dg.interval_changes(results, baseline)
-    third = Section("By scoring interval", [], [draw.change_by_interval(intervals, baseline, synthetic=synthetic)])
-    return [first, when, third]
-
-
-def _calibration(results: pd.DataFrame, synthetic: bool) -> Section:
+def _calibration(found: Calibration | None, problem: str | None, synthetic: bool) -> Section:
     section = Section(
         "Calibration",
         ["Is the spread right? Realised prices are compared with the paths at a few horizons after the start time."],
     )
-    try:
-        checks = dg.horizon_checks(results)
-    except ExperimentError as error:
-        section.text.append(str(error))
+    if found is None:
+        section.text.append(str(problem))
         return section
-    covered, histogram = dg.coverage(checks), dg.pit_histogram(checks)
-    terms, skill = dg.term_structure(checks), dg.spread_skill(checks)
-    for competition in dict.fromkeys(checks["competition"]):
+    for competition in found.competitions:
         section.content += [
-            draw.coverage(covered, competition, synthetic=synthetic),
-            draw.pit(histogram, competition, synthetic=synthetic),
-            draw.term_structure(terms, competition, synthetic=synthetic),
-            draw.spread_skill(skill, competition, synthetic=synthetic),
+            draw_calibration.coverage(found.coverage, competition, synthetic=synthetic),
+            draw_calibration.pit(found.pit, competition, synthetic=synthetic),
+            draw_calibration.term_structure(found.volatility, competition, synthetic=synthetic),
+            draw_calibration.spread_skill(found.spread_skill, competition, synthetic=synthetic),
         ]
-    section.content.append(
-        Table(
-            "Scale that would make forecast and realised volatility agree (1: right; above 1: too narrow)",
-            ["forecaster", "competition", "asset", "horizon", "prompts", "realised, bp", "forecast, bp", "scale",
-             "95 %, from", "to"],
-            [
-                (r["forecaster"], r["competition"], r["asset"], (format_duration(r["horizon"]), r["horizon"]),
-                 r["prompts"], r["realised"], r["forecast"], r["scale"], _number(r["low"]), _number(r["high"]))
-                for r in terms.to_dict("records")
-            ],
-            folded=True,
-        )
-    )  # fmt: skip
+    title = "Scale that would make forecast and realised volatility agree (1: right; above 1: too narrow)"
+    section.content.append(Table(title, *grid(found.volatility, _VOLATILITY), folded=True))
     return section
 
 
-def _prompts(
-    experiment: Experiment, results: pd.DataFrame, name: str, cache_dir: Path | str, synthetic: bool
-) -> Section:
-    section = Section("Single prompts", [])
-    try:
-        for competition in dict.fromkeys(results["competition"]):
-            chosen = telling_prompts(results, name, competition)
-            drawn = reproduce_prompts(experiment, cache_dir, list(chosen.values()))
-            section.content.append(draw.telling(drawn, list(chosen), competition, name, results, synthetic=synthetic))
-    except EwmalabError as error:
-        section.text.append(f"Not drawn: {error}")
-    mine = results[results["forecaster"] == name]
-    mine = mine.assign(relative=mine["crps"] / mine.groupby(["competition", "asset"])["crps"].transform("mean"))
-    worst = mine.sort_values("relative", ascending=False).head(_MAX_PROMPTS)
-    section.content.append(
-        Table(
-            f"The {len(worst):,} worst prompts of {name}, relative to the asset's mean",
-            ["start time", "competition", "asset", "CRPS, bp", "relative", "anchor", "rule"],
-            [
-                ((iso(r["start_time"]), r["start_time"]), r["competition"], r["asset"], r["crps"], r["relative"],
-                 f"{r['anchor']:,.8g}", r["rule"])
-                for r in worst.to_dict("records")
-            ],
-            folded=True,
-        )
-    )  # fmt: skip
+def _prompts(review: BacktestReview) -> Section:
+    problem = review.problems.get("telling")
+    section = Section("Single prompts", [f"Not drawn: {problem}"] if problem else [])
+    section.content += [draw_paths.telling(found, synthetic=review.synthetic) for found in review.telling]
+    title = f"The {len(review.worst):,} worst prompts of {review.forecasters[0]}, relative to the asset's mean"
+    section.content.append(Table(title, *grid(review.worst, _PROMPTS), folded=True))
     return section
-
-
-def _verdict(row: dict[str, Any], baseline: str) -> str:
-    where = row["competition"] if row["asset"] == "all" else f"{row['competition']} {row['asset']}"
-    if row["low"] is None:
-        return f"{where}: {row['prompts']} prompts are too few to tell {row['contestant']} from {baseline}."
-    told = f"{100 * row['change']:+.1f} % [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    if row["high"] < 0:
-        return f"{where}: {row['contestant']} beats {baseline}: {told}."
-    if row["low"] > 0:
-        return f"{where}: {row['contestant']} is worse than {baseline}: {told}."
-    return f"{where}: cannot tell {row['contestant']} from {baseline}: {told}."
-
-
-def _number(value: float | None) -> object:
-    return "-" if value is None or not np.isfinite(value) else float(value)
-
-
-def _percent(value: float | None) -> object:
-    return "-" if value is None else (f"{100 * value:+.2f}", 100 * value)

@@ -2,63 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from ewmalab.analysis.ranking import Ranking
 from ewmalab.report.figures import leaderboard as draw
-from ewmalab.report.pages.page import Report, Section, Table
+from ewmalab.report.pages.page import Report, Section, Table, value
+from ewmalab.report.text.leaderboard import DOUBT, factors
+from ewmalab.report.text.tables import Column, grid
 from ewmalab.times import iso
 
+_STANDINGS: list[Column] = [
+    ("competition", lambda row: row.competition or "all"),
+    ("rank", "rank"),
+    ("miner", "miner"),
+    ("average, bp above the best", lambda row: value(row.average)),
+    ("weight", lambda row: value(row.weight, ".5f")),
+]
+_EARNINGS: list[Column] = [
+    ("miner", "miner"),
+    ("weight", lambda row: value(row.weight, ".5f")),
+    ("95 %, from", lambda row: value(row.weight_low, ".5f")),
+    ("to", lambda row: value(row.weight_high, ".5f")),
+    ("estimate", lambda row: value(row.earnings, ".4g")),
+    ("95 %, from", lambda row: value(row.earnings_low, ".4g")),
+    ("to", lambda row: value(row.earnings_high, ".4g")),
+]
 
-def leaderboard_report(data: Mapping[str, Any], title: str = "leaderboard") -> Report:
-    """Lay out the report of what ``ewmalab leaderboard --json`` printed.
 
-    Parameters
-    ----------
-    data : mapping
-    title : str
-    """
-    synthetic = bool(data["synthetic"])
-    facts = [
-        ("at", iso(data["when"])),
-        ("rules", str(data["rules"])),
-        ("field", f"{len(data['miners'])} miners, {data['prompts']:,} prompts"),
-        ("windows", ", ".join(f"{name} {days:g} d" for name, days in data["windows"].items())),
+def leaderboard_report(ranking: Ranking, title: str = "leaderboard") -> Report:
+    """Lay out the report of a ranked field."""
+    provenance = [
+        ("at", iso(ranking.when)),
+        ("rules", ranking.rules),
+        ("field", f"{len(ranking.miners)} miners, {ranking.prompts:,} prompts"),
+        ("windows", ", ".join(f"{name} {days:g} d" for name, days in ranking.windows.items())),
     ]
-    report = Report(title, facts, synthetic)
-    final = [s for s in data["standings"] if s["when"] == data["when"]]
-    standings = Table(
-        "Standings",
-        ["competition", "rank", "miner", "average, bp above the best", "weight"],
-        [
-            (s["competition"] or "all", s["rank"], s["miner"], "-" if s["average"] is None else s["average"],
-             (f"{s['weight']:.5f}", s["weight"]))
-            for s in sorted(final, key=lambda s: (s["competition"], s["rank"], s["miner"]))
-        ],
-    )  # fmt: skip
-    over_time = [draw.over_time(data, what, synthetic=synthetic) for what in ("rank", "weight")]
-    report.sections.append(Section("Ranks and weights", list(data["notes"]), [*over_time, standings]))
-    if data["earnings"]:
-        unit = data["unit"]
-        rows = [
-            (e["miner"], *((f"{e[k]:.5f}", e[k]) for k in ("weight", "weight_low", "weight_high")),
-             *((f"{e[k]:.4g}", e[k]) for k in ("earnings", "earnings_low", "earnings_high")))
-            for e in data["earnings"]
-        ]  # fmt: skip
-        report.sections.append(
-            Section(
-                "Earnings, an estimate",
-                [
-                    f"Weight x emission {data['emission']:g} {unit} x correction {data['correction']:g}. The interval "
-                    "is that of other draws of the window's prompts; that other miners change is not in it."
-                ],
-                [
-                    Table(
-                        f"Earnings, {unit}",
-                        ["miner", "weight", "95 %, from", "to", "estimate", "95 %, from", "to"],
-                        rows,
-                    )
-                ],
-            )
-        )
+    report = Report(title, provenance, ranking.synthetic)
+    standings = Table("Standings", *grid(ranking.final, _STANDINGS))
+    ranks, weights = draw.over_time(ranking, "rank"), draw.over_time(ranking, "weight")
+    report.sections.append(Section("Ranks and weights", list(ranking.notes), [ranks, weights, standings]))
+    if ranking.earnings:
+        text = factors(ranking)
+        table = Table(f"Earnings, {ranking.unit}", *grid(ranking.earnings, _EARNINGS))
+        report.sections.append(Section("Earnings, an estimate", [f"{text[0].upper()}{text[1:]}. {DOUBT}"], [table]))
     return report

@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,22 +63,34 @@ class Report:
     Attributes
     ----------
     title : str
-    facts : list of (str, str)
-        What it is about: name and value.
+    provenance : list of (str, str)
+        What it was made from: name and value.
     synthetic : bool
     sections : list of Section
     """
 
     title: str
-    facts: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
     synthetic: bool
     sections: list[Section] = field(default_factory=list)
+
+
+def value(number: float | None, form: str = "") -> object:
+    """Return a cell of a number, shown in a form, by which the table sorts; "-" where there is none."""
+    if number is None or not isfinite(number):
+        return "-"
+    return (format(number, form), number) if form else float(number)
+
+
+def percent(number: float | None) -> object:
+    """Return a cell of a relative difference."""
+    return value(None if number is None else 100 * number, "+.2f")
 
 
 def write_reports(reports: Sequence[Report], folder: Path, progress: Callable[[], None] | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into a folder, and return the page's path.
 
-    What was there under these names is replaced; the page appears whole or not at all.
+    What was there under these names is replaced; the page is written atomically.
 
     Parameters
     ----------
@@ -127,8 +140,8 @@ def render_page(reports: Sequence[Report], progress: Callable[[], None] | None =
         number += 1
         if report.synthetic:
             body.append('<p class="synthetic">SYNTHETIC DATA: simulated prices, not a market.</p>')
-        facts = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in report.facts)
-        body.append(f"<dl>{facts}</dl>")
+        origin = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in report.provenance)
+        body.append(f"<dl>{origin}</dl>")
         for section in report.sections:
             contents.append(f'<a href="#s{number}">{html.escape(section.title)}</a>')
             body.append(f'<section id="s{number}"><h2>{html.escape(section.title)}</h2>')
@@ -168,8 +181,8 @@ def _table(table: Table) -> str:
     return f'<p class="caption">{caption}</p><div class="wide">{inside}</div>'
 
 
-def _cell(value: object) -> str:
-    shown, key = value if isinstance(value, tuple) else (value, None)
+def _cell(content: object) -> str:
+    shown, key = content if isinstance(content, tuple) else (content, None)
     if isinstance(shown, float):
         shown, key = f"{shown:,.2f}", shown
     elif isinstance(shown, int) and not isinstance(shown, bool):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from ewmalab.experiments.store import Experiment
 from ewmalab.times import iso
 
 
-def provenance(experiment: Experiment, results: pd.DataFrame | None = None) -> list[tuple[str, str]]:
-    """Return name and value of what a reader needs to judge an experiment, and to make it again."""
+def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) -> list[tuple[str, str]]:
+    """Return name and value of what a reader needs to judge an experiment, and to reproduce it.
+
+    `scored` are the numbers of scored and of other prompts, if they are to be told.
+    """
     manifest = experiment.manifest
     inputs, notes = manifest["inputs"], manifest["notes"]
     data = inputs["settings"]["data"]
-    facts = [
+    lines = [
         ("kind", f"{inputs['kind']} of {', '.join(inputs['forecasters'])}"),
         ("start times", f"{inputs['days']:g} days from {iso(inputs['start'])}"),
         ("prices", data["feed"] + (f", scored on {data['scored_feed']}" if data["scored_feed"] else "")),
@@ -23,8 +24,6 @@ def provenance(experiment: Experiment, results: pd.DataFrame | None = None) -> l
         ("made", f"{manifest['created']}, hash {manifest['hash'][:16]}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
     ]
-    if results is not None:
-        total = experiment.results.num_rows
-        left = total - len(results)
-        facts.insert(2, ("prompts", f"{len(results):,} scored" + (f", {left:,} not scored" if left else "")))
-    return facts
+    if scored is not None:
+        lines.insert(2, ("prompts", f"{scored[0]:,} scored" + (f", {scored[1]:,} not scored" if scored[1] else "")))
+    return lines

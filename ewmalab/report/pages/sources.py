@@ -6,6 +6,9 @@ from pathlib import Path
 
 import orjson
 
+from ewmalab.analysis.ranking import Ranking
+from ewmalab.analysis.review import review_backtest
+from ewmalab.analysis.serving import serving
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.live.audit.answer_log import LiveLog
@@ -46,19 +49,20 @@ def report_of(
         if not any(path.glob("answers-*.jsonl")):
             raise ExperimentError(f"{source}: neither an experiment nor a live log: it holds no answers-<date>.jsonl")
         log = LiveLog.read(path)
-        return live_report(log, track_record(log, settings, now=now, days=days), path.resolve().name)
+        record = track_record(log, settings, now=now, days=days)
+        return live_report(serving(log.answers), record, path.resolve().name)
     return _of_experiment(find_experiment(settings.values.run.experiments_dir, str(source)), settings)
 
 
 def _of_experiment(experiment: Experiment, settings: LoadedSettings) -> Report:
     if "sweep" in experiment.manifest["inputs"]:
         return sweep_report(experiment)
-    return backtest_report(experiment, settings.values.data.cache_dir)
+    return backtest_report(review_backtest(experiment, settings.values.data.cache_dir))
 
 
 def _of_leaderboard(path: Path) -> Report:
     try:
-        return leaderboard_report(orjson.loads(path.read_bytes()), path.stem)
+        return leaderboard_report(Ranking.read(orjson.loads(path.read_bytes())), path.stem)
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(
             f"{path}: not what `ewmalab leaderboard --json` prints ({type(error).__name__}: {error})"

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
+from ewmalab.analysis.sweep_rows import SweepRow, read_sweep
 from ewmalab.experiments.store import Experiment
 from ewmalab.report.figures import sweep as draw
-from ewmalab.report.pages.page import Report, Section, Table
+from ewmalab.report.pages.page import Report, Section, Table, percent, value
 from ewmalab.report.pages.provenance import provenance
+from ewmalab.report.text.tables import Column, grid
 from ewmalab.times import iso
+
+_WHERE: list[Column] = [("competition", "competition"), ("asset", "asset")]
+_BEST: list[Column] = [
+    *_WHERE,
+    ("prompts", "prompts"),
+    ("configured", "configured.label"),
+    ("CRPS, bp", "configured.mean_crps"),
+    ("best", "best.label"),
+    ("CRPS, bp", "best.mean_crps"),
+    ("change, %", lambda row: percent(row.best.change)),
+    ("95 %, from", lambda row: percent(row.best.low)),
+    ("to", lambda row: percent(row.best.high)),
+    ("p (Holm)", "best.p_holm"),
+    ("simulation noise, %", lambda row: value(100 * row.monte_carlo)),
+]
+_VALUES: list[Column] = [
+    *_WHERE,
+    ("value", "label"),
+    ("CRPS, bp", "mean_crps"),
+    ("change, %", lambda tried: percent(tried.change)),
+    ("95 %, from", lambda tried: percent(tried.low)),
+    ("to", lambda tried: percent(tried.high)),
+    ("p (Holm)", "p_holm"),
+    ("as good as the best", lambda tried: "yes" if tried.as_good else "no"),
+]
+_FORWARD: list[Column] = [
+    *_WHERE,
+    ("prompts", "prompts"),
+    ("in sample", lambda row: percent(row.in_sample)),
+    ("out of sample", lambda row: percent(row.out_of_sample)),
+    ("95 %, from", lambda row: percent(row.low)),
+    ("to", lambda row: percent(row.high)),
+    ("optimism", lambda row: percent(row.optimism)),
+]
 
 
 def sweep_report(experiment: Experiment) -> Report:
@@ -18,79 +54,32 @@ def sweep_report(experiment: Experiment) -> Report:
     ------
     ExperimentError
     """
-    cells, inputs = experiment.summary, experiment.manifest["inputs"]
+    rows, inputs = read_sweep(experiment.summary), experiment.manifest["inputs"]
     parameters, synthetic = list(inputs["sweep"]["parameters"]), bool(inputs["synthetic"])
     report = Report(experiment.name, provenance(experiment), synthetic)
-    found = Section("What it says", [f"{c['competition']} {c['asset']}: {c['words']}" for c in cells], [_best(cells)])
-    if any(cell["prompts"] for cell in cells):
-        if len(parameters) == 1:
-            found.content.append(draw.curves(cells, parameters[0], synthetic=synthetic))
-        elif len(parameters) == 2:
-            found.content.append(draw.heat_maps(cells, parameters, synthetic=synthetic))
+    judged = [row for row in rows if row.prompts]
+    words = [f"{row.competition} {row.asset}: {row.words}" for row in rows]
+    found = Section("What it says", words, [Table("The configured value and the best tried", *grid(judged, _BEST))])
+    if judged and len(parameters) == 1:
+        found.content.append(draw.curves(rows, parameters[0], synthetic=synthetic))
+    elif judged and len(parameters) == 2:
+        found.content.append(draw.heat_maps(rows, parameters, synthetic=synthetic))
     report.sections.append(found)
-    forward = [cell for cell in cells if "walk_forward" in cell]
-    if forward:
-        report.sections.append(_forward(forward))
-    report.sections.append(Section("Every value", [], [_values(cells)]))
+    if any(row.forward for row in rows):
+        report.sections.append(_forward(rows))
+    tried = [value for row in judged for value in row.values]
+    values = Table("All values, against the configured one", *grid(tried, _VALUES))
+    report.sections.append(Section("Every value", [], [values]))
     return report
 
 
-def _best(cells: list[dict[str, Any]]) -> Table:
-    return Table(
-        "The present value and the best tried",
-        ["competition", "asset", "prompts", "now", "CRPS, bp", "best", "CRPS, bp", "change, %", "95 %, from", "to",
-         "p (Holm)", "simulation noise, %"],
-        [
-            (
-                c["competition"], c["asset"], c["prompts"], c["configured"], c["mean_crps_configured"], c["best"],
-                c["mean_crps_best"], *_bounds(c["change"], c["change_low"], c["change_high"]), c["p_holm"],
-                100 * c["monte_carlo"],
-            )
-            for c in cells if c["prompts"]
-        ],
-    )  # fmt: skip
-
-
-def _values(cells: list[dict[str, Any]]) -> Table:
-    return Table(
-        "All values, against the present one",
-        ["competition", "asset", "value", "CRPS, bp", "change, %", "95 %, from", "to", "p (Holm)",
-         "as good as the best"],
-        [
-            (
-                c["competition"], c["asset"], v["label"], v["mean_crps"],
-                *_bounds(*(v[k] / c["mean_crps_configured"] for k in ("difference", "low", "high"))), v["p_holm"],
-                "yes" if v["indistinguishable"] else "no",
-            )
-            for c in cells if c["prompts"] for v in c["values"]
-        ],
-    )  # fmt: skip
-
-
-def _forward(cells: list[dict[str, Any]]) -> Section:
-    rows = []
-    for cell in cells:
-        found = cell["walk_forward"]
-        rows.append(
-            (cell["competition"], cell["asset"], found["prompts"], *_bounds(found["in_sample"]),
-             *_bounds(found["out_of_sample"], found["low"], found["high"]), *_bounds(found["optimism"]))
-        )  # fmt: skip
-    chosen = [
-        (cell["competition"], cell["asset"], (iso(w["start"]), w["start"]), w["chosen"])
-        for cell in cells for w in cell["walk_forward"]["windows"]
-    ]  # fmt: skip
-    return Section(
-        "Walk-forward",
-        ["Values were chosen on one window and scored on the next, rolling: what a miner would have got."],
-        [
-            Table(
-                "Change of mean CRPS against the present value, percent",
-                ["competition", "asset", "prompts", "promised", "brought", "95 %, from", "to", "optimism"], rows,
-            ),
-            Table("What was chosen", ["competition", "asset", "from", "chosen"], chosen, folded=True),
-        ],
-    )  # fmt: skip
-
-
-def _bounds(*values: float) -> list[object]:
-    return ["-" if value - value != 0 else (f"{100 * value:+.2f}", 100 * value) for value in values]
+def _forward(rows: Sequence[SweepRow]) -> Section:
+    found = [row.forward for row in rows if row.forward]
+    chosen = [(row.competition, row.asset, (iso(at), at), label) for row in found for at, label in row.choices]
+    text = (
+        "Values were chosen on one window (in sample) and scored on the next (out of sample), rolling: what a miner "
+        "would have got."
+    )
+    changes = Table("Change of mean CRPS against the configured value, percent", *grid(found, _FORWARD))
+    choices = Table("What was chosen", ["competition", "asset", "from", "chosen"], chosen, folded=True)
+    return Section("Walk-forward", [text], [changes, choices])

@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from ewmalab.report.text.tables import percent, plain_table, wrapped
+from ewmalab.analysis.compare import ALL, Difference
+from ewmalab.report.text.tables import SYNTHETIC, Column, bounds, grid, number, percent, plain_table, short, wrapped
+
+_TAIL = (
+    "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change by a paired block bootstrap, "
+    "percent; p: Diebold-Mariano, corrected for the number of forecasters; all: the mean over assets of relative "
+    "changes"
+)
 
 
-def compare_text(rows: list[dict[str, Any]], reference: str, synthetic: bool) -> str:
+def compare_text(rows: Sequence[Difference], reference: str, synthetic: bool) -> str:
     """Return a comparison for people.
 
     Parameters
     ----------
-    rows : list of dict
-        From `ewmalab.analysis.compare.compare`.
+    rows : sequence of Difference
     reference : str
-        Label of the first contestant.
+        Label of the first forecaster.
     synthetic : bool
         Whether prices were simulated.
     """
-    parts = any(row["part"] for row in rows)
-    columns = ["comp.", "asset", *(["part", "n"] if parts else ["n", "reference"]), "CRPS", "change", "95 %", "p"]
+    columns: list[Column] = [("comp.", "competition"), ("asset", "asset")]
+    if any(row.part for row in rows):
+        columns += [("part", "part"), ("n", "prompts")]
+    else:
+        columns += [("n", "prompts"), ("reference", lambda row: _crps(row, row.mean_reference))]
+    columns += [
+        ("CRPS", lambda row: _crps(row, row.mean)),
+        ("change", lambda row: percent(row.change)),
+        ("95 %", lambda row: bounds(row.low, row.high)),
+        ("p", lambda row: "-" if row.low is None else number(row.p_holm, 3)),
+    ]
     tables = []
-    for contestant, name in _short([row["contestant"] for row in rows]).items():
-        lines = []
-        for row in rows:
-            if row["contestant"] != contestant:
-                continue
-            unit = " %" if row["asset"] == "all" else ""  # in percent of each asset's own mean
-            bounds = "-" if row["low"] is None else f"{100 * row['low']:+.2f}..{100 * row['high']:+.2f}"
-            lines.append(
-                [
-                    row["competition"], row["asset"], *([row["part"]] if parts else []), row["prompts"],
-                    *([] if parts else [f"{row['mean_reference']:.2f}{unit}"]), f"{row['mean']:.2f}{unit}",
-                    percent(row["change"]), bounds, "-" if row["low"] is None else f"{row['p_holm']:.3f}",
-                ]
-            )  # fmt: skip
-        tables.append(plain_table(columns, lines, wrapped(f"{name} against {reference}") + "\n"))
-    head = ["SYNTHETIC DATA: simulated prices, not a market.\n"] if synthetic else []
-    tail = (
-        "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change by a paired block "
-        "bootstrap, percent; p: Diebold-Mariano, corrected for the number of contestants; all: the mean over assets of "
-        "relative changes"
-    )
-    return "\n".join([*head, "\n\n".join(tables), "", wrapped(tail), ""])
+    for forecaster, name in _short(row.forecaster for row in rows).items():
+        title = wrapped(f"{name} against {reference}") + "\n"
+        tables.append(plain_table(*grid((row for row in rows if row.forecaster == forecaster), columns), title))
+    head = [SYNTHETIC + "\n"] if synthetic else []
+    return "\n".join([*head, "\n\n".join(tables), "", wrapped(_TAIL), ""])
 
 
-def _short(labels: list[str]) -> dict[str, str]:
+def verdict(row: Difference, reference: str) -> str:
+    """Return in words what a row says."""
+    where = row.competition if row.asset == ALL else f"{row.competition} {row.asset}"
+    if row.low is None or row.high is None:
+        return f"{where}: {row.prompts} prompts are too few to tell {row.forecaster} from {reference}."
+    told = f"{100 * row.change:+.1f} % [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    if not row.sign:
+        return f"{where}: cannot tell {row.forecaster} from {reference}: {told}."
+    return f"{where}: {row.forecaster} {'beats' if row.sign < 0 else 'is worse than'} {reference}: {told}."
+
+
+def _crps(row: Difference, value: float) -> str:
+    """Return a mean CRPS; of all assets it is in percent of each asset's own mean."""
+    return number(value) + (" %" if row.asset == ALL else "")
+
+
+def _short(labels: Iterable[str]) -> dict[str, str]:
     """Return names for a table: no module path, an experiment by its hash; whole where two would be alike."""
-    short = {}
-    for label in dict.fromkeys(labels):
-        if ":" in label and "/" not in label:
-            short[label] = label.rpartition(":")[2]
-        else:
-            short[label] = re.sub(r"^.*\d{8}T\d{6}Z-.*-([0-9a-f]{8}(-\d+)?)", r"\1", label)
-    alike = len(set(short.values())) < len(short)
-    return {label: label for label in short} if alike else short
+    names = {}
+    for label in labels:
+        experiment = re.sub(r"^.*\d{8}T\d{6}Z-.*-([0-9a-f]{8}(-\d+)?)", r"\1", label)
+        names[label] = short(label) if ":" in label and "/" not in label else experiment
+    return names if len(set(names.values())) == len(names) else {label: label for label in names}

@@ -3,98 +3,85 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import Any
 
-from ewmalab.report.text.tables import plain_table, wrapped
-from ewmalab.times import iso
+from ewmalab.analysis.competition_field import Standing
+from ewmalab.analysis.earnings import Estimate
+from ewmalab.analysis.ranking import Ranking
+from ewmalab.report.text.tables import SYNTHETIC, Column, grid, number, plain_table, short, wrapped
+from ewmalab.times import DAY, iso
+
+DOUBT = "The interval is that of other draws of the window's prompts; that other miners change is not in it."
 
 
-def leaderboard_text(data: Mapping[str, Any], most: int = 20) -> str:
-    """Return a leaderboard for people.
-
-    Parameters
-    ----------
-    data : mapping
-        What `ewmalab leaderboard --json` prints.
-    most : int
-        Miners per table; those that were named are always shown.
-    """
-    parts = ["SYNTHETIC DATA: simulated prices, not a market."] if data["synthetic"] else []
+def leaderboard_text(ranking: Ranking, most: int = 20) -> str:
+    """Return a leaderboard for people: `most` miners per table, and those that were named."""
+    parts = [SYNTHETIC] if ranking.synthetic else []
     parts.append(
         wrapped(
-            f"Leaderboard of {len(data['miners'])} miners at {iso(data['when'])}, rules {data['rules']}, "
-            f"{data['prompts']} prompts\n"
+            f"Leaderboard of {len(ranking.miners)} miners at {iso(ranking.when)}, rules {ranking.rules}, "
+            f"{ranking.prompts} prompts\n"
             "weight: part of the reward of all; average: basis points above the best, rolling"
         )
     )
-    final = [s for s in data["standings"] if s["when"] == data["when"]]
-    for name in dict.fromkeys(s["competition"] for s in final):
-        rows = sorted((s for s in final if s["competition"] == name), key=lambda s: (s["rank"], s["miner"]))
-        shown = [s for i, s in enumerate(rows) if i < most or s["miner"] in data["named"]]
-        title = f"{name}: window {data['windows'][name]:g} d" if name else "all competitions"
-        columns = ("rank", "miner", "average", "weight") if name else ("rank", "miner", "weight")
-        parts.append(
-            plain_table(
-                columns,
-                [
-                    (s["rank"], _short(s["miner"]), *([_number(s["average"])] if name else []), f"{s['weight']:.5f}")
-                    for s in shown
-                ],
-                title + (f", {len(rows)} miners" if len(shown) < len(rows) else ""),
-            )
-        )
-    parts.append(_over_time(data))
-    if data["missing"]:
-        parts.append(
-            plain_table(
-                ("miner", "missed", "weight", "before", "rank", "before", "averages"),
-                [
-                    (_short(m["miner"]), f"{100 * m['share']:g} %", f"{m['weight']:.5f}", f"{m['weight_before']:.5f}",
-                     m["rank"], m["rank_before"],
-                     ", ".join(f"{name} {change:+.2f}" for name, change in m["averages"].items()))
-                    for m in data["missing"]
-                ],
-                "What it costs not to answer some prompts, drawn at random",
-            )
-        )  # fmt: skip
-    if data["earnings"]:
-        parts.append(
-            plain_table(
-                ("miner", "weight", "95 %", f"estimate, {data['unit']}", "95 %"),
-                [
-                    (_short(e["miner"]), f"{e['weight']:.5f}", f"{e['weight_low']:.5f} .. {e['weight_high']:.5f}",
-                     f"{e['earnings']:.4g}", f"{e['earnings_low']:.4g} .. {e['earnings_high']:.4g}")
-                    for e in data["earnings"] if e["miner"] in data["named"]
-                ],
-                f"Earnings, an estimate: weight x emission {data['emission']:g} {data['unit']} x correction "
-                f"{data['correction']:g}",
-            )
-            + "\n"
-            + wrapped(
-                "The interval is that of other draws of the window's prompts; that other miners change is not in it."
-            )
-        )  # fmt: skip
-    parts += [wrapped(f"note: {text}") for text in data["notes"]]
+    names = sorted({s.competition for s in ranking.final}, key=lambda name: (not name, name))  # the sum comes last
+    parts += [_board(ranking, name, most) for name in names]
+    parts.append(_over_time(ranking))
+    if ranking.missing:
+        title = "What it costs not to answer some prompts, drawn at random"
+        parts.append(plain_table(*grid(ranking.missing, _MISSING), title))
+    if ranking.earnings:
+        parts.append(_earnings(ranking) + "\n" + wrapped(DOUBT))
+    parts += [wrapped(f"note: {text}") for text in ranking.notes]
     return "\n\n".join(parts) + "\n"
 
 
-def _over_time(data: Mapping[str, Any]) -> str:
-    sums = [s for s in data["standings"] if s["competition"] == ""]
-    times = sorted({s["when"] for s in sums})
-    shown = times[-10:]
-    cut = slice(5, 10) if all(b - a >= 86_400 for a, b in itertools.pairwise(shown[:-1])) else slice(5, 16)
-    at = {(s["miner"], s["when"]): s["rank"] for s in sums}
+_MISSING: list[Column] = [
+    ("miner", lambda m: short(m.miner)),
+    ("missed", lambda m: f"{100 * m.share:g} %"),
+    ("weight", lambda m: number(m.weight, 5)),
+    ("before", lambda m: number(m.weight_before, 5)),
+    ("rank", "rank"),
+    ("before", "rank_before"),
+    ("averages", lambda m: ", ".join(f"{name} {change:+.2f}" for name, change in m.averages.items())),
+]
+
+
+def _board(ranking: Ranking, competition: str, most: int) -> str:
+    rows = [s for s in ranking.final if s.competition == competition]
+    shown = [s for i, s in enumerate(rows) if i < most or s.miner in ranking.named]
+    average: list[Column] = [("average", lambda s: number(s.average))] if competition else []
+    columns: list[Column] = [("rank", "rank"), ("miner", _miner), *average, ("weight", lambda s: number(s.weight, 5))]
+    title = f"{competition}: window {ranking.windows[competition]:g} d" if competition else "all competitions"
+    return plain_table(*grid(shown, columns), title + (f", {len(rows)} miners" if len(shown) < len(rows) else ""))
+
+
+def _earnings(ranking: Ranking) -> str:
+    columns: list[Column] = [
+        ("miner", _miner),
+        ("weight", lambda e: number(e.weight, 5)),
+        ("95 %", lambda e: f"{e.weight_low:.5f} .. {e.weight_high:.5f}"),
+        (f"estimate, {ranking.unit}", lambda e: f"{e.earnings:.4g}"),
+        ("95 %", lambda e: f"{e.earnings_low:.4g} .. {e.earnings_high:.4g}"),
+    ]
+    named = [estimate for estimate in ranking.earnings if estimate.miner in ranking.named]
+    return plain_table(*grid(named, columns), f"Earnings, an estimate: {factors(ranking)}")
+
+
+def factors(ranking: Ranking) -> str:
+    """Return in words what an estimate of earnings is made of."""
+    return f"weight x emission {ranking.emission:g} {ranking.unit} x correction {ranking.correction:g}"
+
+
+def _over_time(ranking: Ranking) -> str:
+    ranks = {(s.miner, s.when): s.rank for s in ranking.standings if not s.competition}
+    shown = sorted({when for _, when in ranks})[-10:]
+    cut = slice(5, 10) if all(b - a >= DAY for a, b in itertools.pairwise(shown[:-1])) else slice(5, 16)
     return plain_table(
         ("miner", *(iso(when)[cut].replace("T", " ") for when in shown)),
-        [(_short(miner), *(at.get((miner, when), "-") for when in shown)) for miner in data["named"]],
+        [(short(miner), *(ranks.get((miner, when), "-") for when in shown)) for miner in ranking.named],
         "rank over all competitions, over time",
     )
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _short(name: str) -> str:
-    return name.rpartition(":")[2]
+def _miner(row: Standing | Estimate) -> str:
+    return short(row.miner)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ewmalab.report.text.tables import plain_table
+from ewmalab.report.text.tables import SYNTHETIC, plain_table
 
 
 def status_text(health: dict[str, Any]) -> str:
     """Return a miner's health for people."""
-    lines = ["SYNTHETIC DATA: simulated prices, not a market.\n"] if health["synthetic"] else []
-    chain = "never" if health["chain_age"] is None else f"{health['chain_age']:.0f} s ago"
+    lines = [SYNTHETIC + "\n"] if health["synthetic"] else []
+    chain = "never" if health["chain_age"] is None else f"{_seconds(health['chain_age'])} ago"
     uid = "" if health["uid"] is None else f", uid {health['uid']}"
     lines.append(
         f"{health['status'].upper()} at {health['market_time']}; hotkey {health['hotkey']}{uid}; chain {chain}"

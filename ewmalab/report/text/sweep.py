@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ewmalab.report.text.tables import WIDTH, percent, plain_table, wrapped
+from ewmalab.analysis.sweep_rows import SweepRow, TriedValue, read_sweep
+from ewmalab.report.text.tables import SYNTHETIC, WIDTH, Column, bounds, grid, number, percent, plain_table, wrapped
 from ewmalab.times import iso
-from ewmalab.units import format_duration, magnitude
+from ewmalab.units import format_duration
+
+_WHERE: list[Column] = [("comp.", "competition"), ("asset", "asset")]
+_MOST_VALUES = 9  # in one table
+_BEST_ONLY = 5  # of a grid of several parameters
 
 
-def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
+def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> str:
     """Return a sweep's result for people, at most about 80 columns wide for one parameter.
 
     Parameters
@@ -19,183 +23,158 @@ def sweep_text(summary: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
     summary, inputs
         Of `ewmalab.sweeps.sweep.SweepResult`.
     """
-    settings, sweep = inputs["settings"], inputs["sweep"]
-    out = []
-    if inputs["synthetic"]:
-        out.append("SYNTHETIC DATA: simulated prices, not a market.")
-    out.append(
+    rows, sweep = read_sweep(summary), inputs["sweep"]
+    noise = "part of the interval where prompts are simulated" if any(row.noise_in_interval for row in rows) else ""
+    width = max(len(f"{row.competition} {row.asset}") for row in rows)
+    words = [wrapped(f"{row.competition + ' ' + row.asset:<{width}}  {row.words}", " " * (width + 2)) for row in rows]
+    out = [
+        *_head(f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n", inputs),
+        plain_table(*grid(rows, _BEST)),
         wrapped(
-            f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n"
-            f"{inputs['forecasters'][0]} from {iso(inputs['start'])}, {inputs['days']:g} days\n"
-            f"feed {settings['data']['feed']}, rules {inputs['rules']}, seed {settings['run']['seed']}"
-        )
-    )
-    rows = [
-        (
-            row["competition"], row["asset"], row["prompts"], row["configured"], row["best"],
-            _crps(row["mean_crps_best"]),
-            *(("-", "-", "-", "-") if row["best"] == row["configured"] or not row["prompts"] else
-              (_signed(row["change"]), _bounds(row["change_low"], row["change_high"]), f"{row['p_holm']:.3f}",
-               _noise(row["monte_carlo"]))),
-        )
-        for row in summary
-    ]  # fmt: skip
-    out.append(plain_table(("comp.", "asset", "n", "now", "best", "CRPS", "change", "95 %", "p", "MC"), rows))
-    out.append(
-        wrapped(
-            "change: of the best against now, percent, and its interval by a paired block bootstrap; p: "
-            "Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
-            + ("part of the interval where prompts are simulated" if _exact(summary) else "beside the interval")
-        )
-    )
-    out.append(_values(summary))
-    width = max(len(f"{row['competition']} {row['asset']}") for row in summary)
-    out.append(
-        "\n".join(
-            wrapped(f"{row['competition'] + ' ' + row['asset']:<{width}}  {row['words']}", " " * (width + 2))
-            for row in summary
-        )
-    )
-    forward = [row for row in summary if "walk_forward" in row]
-    if forward:
-        out.append(_forward(forward, sweep["walk_forward"]))
+            "set: the configured value; change: of the best against it, percent, and its interval by a paired block "
+            "bootstrap; p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
+            + (noise or "beside the interval")
+        ),
+        _grid(rows) if any(len(row.best.value) > 1 for row in rows) else _values(rows),
+        "\n".join(words),
+        *_forward(rows, sweep["walk_forward"]),
+    ]
     return "\n\n".join(out) + "\n\n"
 
 
-def tune_text(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]], inputs: Mapping[str, Any]) -> str:
+def tune_text(
+    chosen: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
+) -> str:
     """Return a tuning's result for people: what was chosen, and how it did on days it was not chosen on.
 
     Parameters
     ----------
-    chosen : list of dict
+    chosen : sequence of mapping
         Of `ewmalab.sweeps.tune.TuneResult`.
     held_out, inputs
         Of its `held_out`.
     """
-    settings = inputs["settings"]
-    out = ["SYNTHETIC DATA: simulated prices, not a market."] if inputs["synthetic"] else []
-    out.append(
-        wrapped(
-            f"Tuned {', '.join(inputs['sweep']['parameters'])} of {inputs['forecasters'][0]} from "
-            f"{iso(inputs['start'])}, {inputs['days']:g} days\nfeed {settings['data']['feed']}, rules "
-            f"{inputs['rules']}, seed {settings['run']['seed']}"
-        )
-    )
-    judged = {(row["competition"], row["asset"]): row for row in held_out}
-    rows = []
+    judged = {(row.competition, row.asset): row for row in read_sweep(held_out)}
+    lines = []
     for row in chosen:
         after = judged[row["competition"], row["asset"]]
         cells = ["-", "-", "-"]
         if row["best"] != row["configured"]:
-            base = after["mean_crps_configured"]
-            tuned = next(value for value in after["values"] if value["label"] == row["best"])
-            cells = [
-                percent(tuned["difference"] / base),
-                _bounds(tuned["low"] / base, tuned["high"] / base),
-                f"{tuned['p_value']:.3f}",
-            ]
-        rows.append(
-            (row["competition"], row["asset"], row["trials"], row["prompts"], percent(row["in_sample"]),
-             after["prompts"], *cells)
-        )  # fmt: skip
-    out.append(plain_table(("comp.", "asset", "trials", "n", "promised", "n", "brought", "95 %", "p"), rows))
-    out.append(
+            tuned = next(value for value in after.values if value.label == row["best"])
+            cells = [percent(tuned.change), bounds(tuned.low, tuned.high), number(tuned.p_value, 3)]
+        before = (row["competition"], row["asset"], row["trials"], row["prompts"], percent(row["in_sample"]))
+        lines.append((*before, after.prompts, *cells))
+    words = [
+        f"{row['competition']} {row['asset']}: configured {row['configured']}; "
+        + ("nothing better was found" if row["best"] == row["configured"] else f"tuned {row['best']}")
+        for row in chosen
+    ]
+    out = [
+        *_head(f"Tuned {', '.join(inputs['sweep']['parameters'])} of ", inputs),
+        plain_table(("comp.", "asset", "trials", "n", "in", "n", "out", "95 %", "p"), lines),
         wrapped(
-            "promised: change of mean CRPS against now on the prompts of the choice; brought: on later ones, with the "
-            "interval of a paired block bootstrap (percent)"
-        )
-    )
-    out.append(
-        "\n".join(
-            f"{row['competition']} {row['asset']}: now {row['configured']}; "
-            + ("nothing better was found" if row["best"] == row["configured"] else f"tuned {row['best']}")
-            for row in chosen
-        )
-    )
+            "in, out: change of mean CRPS against the configured value in sample (on the prompts of the choice) and "
+            "out of sample (on later ones), with the interval of a paired block bootstrap (percent)"
+        ),
+        "\n".join(words),
+    ]
     return "\n\n".join(out) + "\n\n"
 
 
-def _forward(rows: list[dict[str, Any]], windows: list[int]) -> str:
-    lines = []
-    for row in rows:
-        found = row["walk_forward"]
-        lines.append(
-            (row["competition"], row["asset"], found["prompts"], len(found["windows"]), percent(found["in_sample"]),
-             percent(found["out_of_sample"]), _bounds(found["low"], found["high"]),
-             percent(found["optimism"]))
-        )  # fmt: skip
-    columns = ("comp.", "asset", "n", "choices", "promised", "brought", "95 %", "optimism")
+def _head(title: str, inputs: Mapping[str, Any]) -> list[str]:
+    settings = inputs["settings"]
+    text = (
+        f"{title}{inputs['forecasters'][0]} from {iso(inputs['start'])}, {inputs['days']:g} days\n"
+        f"feed {settings['data']['feed']}, rules {inputs['rules']}, seed {settings['run']['seed']}"
+    )
+    return [*([SYNTHETIC] if inputs["synthetic"] else []), wrapped(text)]
+
+
+def _told(row: SweepRow, text: str) -> str:
+    """Return what differs between the best and the configured value; nothing where they are the same."""
+    return "-" if row.best.configured or not row.prompts else text
+
+
+_BEST: list[Column] = [
+    *_WHERE,
+    ("n", "prompts"),
+    ("set", "configured.label"),
+    ("best", "best.label"),
+    ("CRPS", lambda row: number(row.best.mean_crps)),
+    ("change", lambda row: _told(row, _signed(row.best.change))),
+    ("95 %", lambda row: _told(row, bounds(row.best.low, row.best.high))),
+    ("p", lambda row: _told(row, number(row.best.p_holm, 3))),
+    ("MC", lambda row: _told(row, number(100 * row.monte_carlo))),
+]
+
+_FORWARD: list[Column] = [
+    *_WHERE,
+    ("n", "prompts"),
+    ("choices", lambda row: len(row.choices)),
+    ("in", lambda row: percent(row.in_sample)),
+    ("out", lambda row: percent(row.out_of_sample)),
+    ("95 %", lambda row: bounds(row.low, row.high)),
+    ("optimism", lambda row: percent(row.optimism)),
+]
+
+_COMBINATIONS: list[Column] = [
+    *_WHERE,
+    ("value", "label"),
+    ("CRPS", lambda value: number(value.mean_crps)),
+    ("change", lambda value: _signed(value.change)),
+    ("95 %", lambda value: bounds(value.low, value.high)),
+    ("as good", lambda value: "yes" if value.as_good else "no"),
+]
+
+
+def _forward(rows: Sequence[SweepRow], windows: Sequence[int] | None) -> list[str]:
+    found = [row.forward for row in rows if row.forward]
+    if not found or not windows:
+        return []
     train, test = (format_duration(seconds) for seconds in windows)
-    return f"Walk-forward: chosen on {train}, scored on the next {test}, against now\n\n" + plain_table(columns, lines)
+    title = (
+        f"Walk-forward: chosen on {train} (in sample), scored on the next {test} (out of sample); changes are against "
+        "the configured value"
+    )
+    return [wrapped(title), plain_table(*grid(found, _FORWARD))]
 
 
-def _values(summary: list[dict[str, Any]], most: int = 9, best_only: int = 5) -> str:
-    """Return the change of mean CRPS per value: tables of up to `most` values, or the best of a grid of several."""
-    if any(len(row["values"][0]["value"]) > 1 for row in summary):
-        lines = []
-        for row in summary:
-            base = row["mean_crps_configured"]
-            for value in sorted(row["values"], key=lambda v: v["mean_crps"])[:best_only]:
-                lines.append(
-                    (row["competition"], row["asset"], value["label"], _crps(value["mean_crps"]),
-                     _signed(value["difference"] / base), _bounds(value["low"] / base, value["high"] / base),
-                     "yes" if value["indistinguishable"] else "no")
-                )  # fmt: skip
-        columns = ("comp.", "asset", "value", "CRPS", "change", "95 %", "as good")
-        title = f"The best {best_only} of each grid, against now, percent; as good: as the best"
-        return plain_table(columns, lines, title)
-    labels: dict[str, float] = {}
-    for row in summary:
-        for value in row["values"]:
-            (plain,) = value["value"].values()
-            labels[value["label"]] = magnitude(plain) or 0.0
-    ordered = sorted(labels, key=lambda label: labels[label])
-    tables, first = [], 0
-    while first < len(ordered):
-        count = most
-        while max(map(len, (table := _some_values(summary, ordered[first : first + count])).splitlines())) > WIDTH:
+def _grid(rows: Sequence[SweepRow]) -> str:
+    """Return the best combinations of several parameters."""
+    found = [value for row in rows for value in sorted(row.values, key=lambda v: v.mean_crps)[:_BEST_ONLY]]
+    title = f"The best {_BEST_ONLY} of each grid, against the configured value, percent; as good: as the best"
+    return plain_table(*grid(found, _COMBINATIONS), title)
+
+
+def _values(rows: Sequence[SweepRow]) -> str:
+    """Return the change of mean CRPS per value, in as many tables as the width asks for."""
+    places = {value.label: value.place("") for row in rows for value in row.values}
+    left = sorted(places, key=lambda label: places[label])
+    tables = []
+    while left:
+        count = _MOST_VALUES
+        while max(map(len, (table := _some_values(rows, left[:count])).splitlines())) > WIDTH and count > 1:
             count -= 1
         tables.append(table)
-        first += count
-    head = wrapped("Change of mean CRPS against now, percent; *: the best, ~: as good as the best, =: now")
-    return head + "\n\n" + "\n\n".join(tables)
+        left = left[count:]
+    head = "Change of mean CRPS, percent; =: the configured value; *: the best, ~: as good as the best"
+    return wrapped(head) + "\n\n" + "\n\n".join(tables)
 
 
-def _some_values(summary: list[dict[str, Any]], shown: list[str]) -> str:
+def _some_values(rows: Sequence[SweepRow], shown: Sequence[str]) -> str:
     lines = []
-    for row in summary:
-        cells = {v["label"]: _cell(v, row) for v in row["values"]}
-        lines.append((row["competition"], row["asset"], *(f"{cells.get(label, ''):<7}" for label in shown)))
+    for row in rows:
+        cells = {value.label: _cell(value) for value in row.values}
+        lines.append((row.competition, row.asset, *(f"{cells.get(label, ''):<7}" for label in shown)))
     return plain_table(("comp.", "asset", *(f"{label:<7}" for label in shown)), lines)
 
 
-def _cell(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    mark = "*" if value["label"] == row["best"] else "~" if value["indistinguishable"] else ""
-    if value["label"] == row["configured"]:
+def _cell(value: TriedValue) -> str:
+    mark = "*" if value.best else "~" if value.as_good else ""
+    if value.configured:
         return "=" + mark
-    if not row["prompts"]:
-        return "-"
-    return _signed(value["difference"] / row["mean_crps_configured"]) + mark
-
-
-def _exact(summary: list[dict[str, Any]]) -> bool:
-    return any(row["monte_carlo_in_interval"] for row in summary)
-
-
-def _crps(value: float) -> str:
-    return f"{value:.2f}" if value == value else "-"
+    return _signed(value.change) + (mark if value.mean_crps == value.mean_crps else "")
 
 
 def _signed(value: float) -> str:
-    return f"{100 * value:+.2f}"
-
-
-def _bounds(low: float, high: float) -> str:
-    """Return an interval; nothing where there are too few prompts for one."""
-    if not math.isfinite(high - low):
-        return "-"
-    return f"{100 * low:+.2f}..{100 * high:+.2f}"
-
-
-def _noise(value: float) -> str:
-    return f"{100 * value:.2f}" if value == value else "-"
+    return f"{100 * value:+.2f}" if value == value else "-"

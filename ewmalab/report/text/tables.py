@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
 
 WIDTH = 80
 """Columns of a terminal that everything printed for people fits into, where names allow it."""
+
+SYNTHETIC = "SYNTHETIC DATA: simulated prices, not a market."
+
+Column = tuple[str, str | Callable[[Any], object]]
+
+
+def grid(rows: Iterable[Any], columns: Sequence[Column]) -> tuple[list[str], list[list[object]]]:
+    """Return the heads and the cells of a table: what `plain_table` and a page's `Table` begin with.
+
+    Parameters
+    ----------
+    rows : iterable
+        Typed results.
+    columns : sequence of (head, cell)
+        A cell is an attribute's name, or a function of the row.
+
+    Examples
+    --------
+    >>> grid([3 + 4j], [("real", "real"), ("size", abs)])
+    (['real', 'size'], [[3.0, 5.0]])
+    """
+    cells = [attrgetter(cell) if isinstance(cell, str) else cell for _, cell in columns]
+    return [head for head, _ in columns], [[cell(row) for cell in cells] for row in rows]
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -71,6 +97,23 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(" " if v != v else _LEVELS[int((v - low) / reach * top + 0.5)] for v in values)
 
 
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number for people; "-" where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
 def percent(value: float | None) -> str:
     """Return a relative difference for people: -0.0123 -> "-1.23 %"."""
     return "-" if value is None else f"{100 * value:+.2f} %"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """Return an interval of relative differences, percent; "-" where there are too few prompts for one."""
+    if low is None or high is None or not math.isfinite(high - low):
+        return "-"
+    return f"{100 * low:+.2f}..{100 * high:+.2f}"
+
+
+def short(name: str) -> str:
+    """Return a forecaster's name without its module path."""
+    return name.rpartition(":")[2]

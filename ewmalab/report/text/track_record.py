@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from ewmalab.live.audit.track_record import BASELINE, TrackRecord
 from ewmalab.report.text.compare import compare_text
+from ewmalab.report.text.tables import SYNTHETIC
 
 
-def track_text(record: Mapping[str, Any]) -> str:
-    """Return a track record for people.
-
-    Parameters
-    ----------
-    record : mapping
-        From `ewmalab.live.audit.track_record.TrackRecord.plain`.
-    """
-    lines = [f"{record['answered']} prompts answered, {record['settled']} of them scored"]
-    lines += [f"  {count} not scored: {reason}" for reason, count in record["waiting"].items()]
+def track_text(record: TrackRecord) -> str:
+    """Return a track record for people."""
+    lines = [f"{record.answered} prompts answered, {record.settled} of them scored"]
+    lines += [f"  {count} not scored: {reason}" for reason, count in record.waiting.items()]
     lines.append("")
-    if record["rows"]:
-        lines.append(compare_text(record["rows"], record["baseline"], record["synthetic"]))
-    elif record["synthetic"]:
-        lines.append("SYNTHETIC DATA: simulated prices, not a market.\n")
-    lines += [f"ALARM ({alarm['kind']}) {alarm['text']}" for alarm in record["alarms"]] or ["no alarm"]
+    if record.rows:
+        lines.append(compare_text(record.rows, BASELINE, record.synthetic))
+    elif record.synthetic:
+        lines.append(SYNTHETIC + "\n")
+    lines += [f"ALARM ({alarm.kind}) {alarm.text}" for alarm in record.alarms] or ["no alarm"]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,127 @@
+"""Where and when differences from a baseline arose: by scoring interval, and over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ewmalab.analysis.compare import INTERVAL, KEY, relative_to_mean
+from ewmalab.errors import ExperimentError
+from ewmalab.inference.aggregate import Bins, Floats, Ints, Means, paired
+from ewmalab.times import DAY
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalChange:
+    """The change of mean CRPS against the baseline at one scoring interval.
+
+    Attributes
+    ----------
+    competition, forecaster, asset, interval : str
+    prompts : int
+        That both have.
+    change : float
+        Relative; negative is better.
+    """
+
+    competition: str
+    forecaster: str
+    asset: str
+    interval: str
+    prompts: int
+    change: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """Something over time, by competition and forecaster.
+
+    Attributes
+    ----------
+    baseline : str
+    prompts : int
+        On which it rests.
+    period : int
+        Seconds that a point stands for; 0: a start time.
+    competitions : dict of str to (times, values by forecaster)
+        Times (t,) int64, seconds since 1970-01-01 UTC; values (t,) float64.
+    """
+
+    baseline: str
+    prompts: int
+    period: int
+    competitions: dict[str, tuple[Ints, dict[str, Floats]]]
+
+
+def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return CRPS in percent of the baseline's mean on the same competition and asset.
+
+    Returns
+    -------
+    DataFrame
+        ``competition, asset, start_time`` as index, a column per forecaster; prompts that all have scored.
+    """
+    wide = results.pivot(index=KEY, columns="forecaster", values="crps").dropna()
+    if baseline not in wide:
+        raise ExperimentError(f"no forecaster {baseline!r}; there are {', '.join(map(str, wide.columns))}")
+    assets = Bins.of(*(wide.index.get_level_values(name) for name in KEY[:2]))
+    crps = {name: wide[name].to_numpy() for name in dict.fromkeys(results["forecaster"])}
+    return pd.DataFrame(relative_to_mean(crps, assets, baseline), index=wide.index)
+
+
+def interval_changes(results: pd.DataFrame, baseline: str) -> list[IntervalChange]:
+    """Return the change of mean CRPS against the baseline per scoring interval, on the prompts that both have."""
+    names = [name for name in results.columns if name.startswith(INTERVAL)]
+    others = (results["forecaster"] != baseline).to_numpy()
+    prompts = Bins.of(*(results[key] for key in KEY))
+    bins = Bins.of(*(results[key][others] for key in ("competition", "forecaster", "asset")))
+    means = {}
+    for name in names:
+        own, reference = paired(prompts, ~others, results[name])
+        means[name] = Means.of(bins, {"own": own[others], "reference": reference[others]})
+    rows = []
+    for i, (competition, forecaster, asset) in enumerate(bins.keys):
+        for name, found in means.items():
+            count, own, base = (int(found.count["own"][i]), *(found.mean(w)[i] for w in ("own", "reference")))
+            if count and base > 0:
+                interval = name.removeprefix(INTERVAL)
+                rows.append(IntervalChange(competition, forecaster, asset, interval, count, float(own / base - 1.0)))
+    return rows
+
+
+def over_time(results: pd.DataFrame, baseline: str, period: int = DAY) -> Course:
+    """Return mean CRPS per period of start times, in percent of the baseline's mean; each asset counts alike."""
+    relative = relative_scores(results, baseline)
+    competition, asset, start = (relative.index.get_level_values(name).to_numpy() for name in KEY)
+    columns = {str(name): values for name, values in relative.items()}
+    by_asset = Means.of(Bins.of(competition, start // period * period, asset), columns)
+    mean = {name: by_asset.mean(name) for name in columns}
+    bins = Bins.of(*(np.array(column) for column in list(zip(*by_asset.keys, strict=True))[:2]))
+    return Course(baseline, len(relative), period, _by_competition(Means.of(bins, mean)))
+
+
+def cumulative_difference(results: pd.DataFrame, baseline: str) -> Course:
+    """Return the running sum of differences from the baseline, per competition and start time.
+
+    Values are the mean over the assets of one time, summed up, in prompts' worth of the baseline's mean CRPS (-1: as
+    much as one whole prompt was saved).
+    """
+    relative = relative_scores(results, baseline)
+    base = relative.pop(baseline)
+    difference = {str(name): (values - base) / 100.0 for name, values in relative.items()}
+    bins = Bins.of(*(relative.index.get_level_values(name) for name in ("competition", "start_time")))
+    found = _by_competition(Means.of(bins, difference))
+    summed = {c: (times, {name: np.cumsum(v) for name, v in values.items()}) for c, (times, values) in found.items()}
+    return Course(baseline, len(relative), 0, summed)
+
+
+def _by_competition(means: Means) -> dict[str, tuple[Ints, dict[str, Floats]]]:
+    """Return the means of bins of competition and time as series."""
+    competition, times = (np.array(column) for column in zip(*means.keys, strict=True))
+    series = {name: means.mean(name) for name in means.total}
+    return {
+        str(name): (times[at], {one: values[at] for one, values in series.items()})
+        for (name,), at in Bins.of(competition).items()
+    }

@@ -1,0 +1,262 @@
+"""Everything that a report shows of a backtest: differences, calibration and single prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ewmalab.analysis import diagnostics as dg
+from ewmalab.analysis.compare import ALL, By, Difference, compare, scores_of
+from ewmalab.analysis.relative import Course, IntervalChange, cumulative_difference, interval_changes, over_time
+from ewmalab.errors import EwmalabError, ExperimentError
+from ewmalab.experiments.store import Experiment
+from ewmalab.inference.aggregate import Bins, Means
+from ewmalab.replay.reproduce import ReproducedPrompt, reproduce_prompts, telling_prompts
+from ewmalab.replay.results import SummaryRow
+from ewmalab.times import DAY
+
+MAX_PROMPTS = 500  # of the list of the worst
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Differences:
+    """How forecasters differ from the baseline, where and when.
+
+    Attributes
+    ----------
+    baseline : str
+    by_asset : list of Difference
+    by_time : dict of {"hour", "weekday"} to list of Difference
+        Those of which there are several.
+    by_interval : list of IntervalChange
+    over_time, cumulative : Course
+    """
+
+    baseline: str
+    by_asset: list[Difference]
+    by_time: dict[By, list[Difference]]
+    by_interval: list[IntervalChange]
+    over_time: Course
+    cumulative: Course
+
+    @property
+    def pooled(self) -> list[Difference]:
+        """Return the rows of all assets together, or those of single assets where there are no others."""
+        return [row for row in self.by_asset if row.asset == ALL] or self.by_asset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Whether the spread was right.
+
+    Attributes
+    ----------
+    competitions : list of str
+    coverage : list of Coverage
+    pit : list of PitBin
+    volatility : list of Volatility
+    spread_skill : list of SpreadBin
+    """
+
+    competitions: list[str]
+    coverage: list[dg.Coverage]
+    pit: list[dg.PitBin]
+    volatility: list[dg.Volatility]
+    spread_skill: list[dg.SpreadBin]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TellingPrompts:
+    """Prompts of one forecaster and competition that are worth a look, simulated again.
+
+    Attributes
+    ----------
+    forecaster, competition : str
+    prompts : int
+        Among which they were chosen.
+    drawn : dict of {"worst", "median", "best"} to ReproducedPrompt
+    """
+
+    forecaster: str
+    competition: str
+    prompts: int
+    drawn: dict[str, ReproducedPrompt]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPrompt:
+    """One scored prompt.
+
+    Attributes
+    ----------
+    start_time : int
+        Seconds since 1970-01-01 UTC.
+    competition, asset, rule : str
+    crps : float
+        Basis points.
+    relative : float
+        CRPS over the mean of its asset and competition.
+    anchor : float
+        Price, USD.
+    """
+
+    start_time: int
+    competition: str
+    asset: str
+    rule: str
+    crps: float
+    relative: float
+    anchor: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BacktestReview:
+    """What there is to say of a backtest.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    synthetic : bool
+    forecasters : list of str
+        The last is the baseline.
+    scored, unscored : int
+        Rows of the results.
+    summary : list of SummaryRow
+    differences : Differences or None
+        None of a single forecaster.
+    calibration : Calibration or None
+    telling : list of TellingPrompts
+        Of the first forecaster, by competition.
+    worst : list of ScoredPrompt
+        Of the first forecaster, the worst first.
+    problems : dict of {"calibration", "telling"} to str
+        Why something is not there.
+    """
+
+    experiment: Experiment
+    synthetic: bool
+    forecasters: list[str]
+    scored: int
+    unscored: int
+    summary: list[SummaryRow]
+    differences: Differences | None
+    calibration: Calibration | None
+    telling: list[TellingPrompts]
+    worst: list[ScoredPrompt]
+    problems: dict[str, str]
+
+
+def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestReview:
+    """Find out all that a report shows of a backtest.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    cache_dir : path
+        Where the bars are, for the prompts that are simulated again.
+
+    Raises
+    ------
+    ExperimentError
+        If it is no backtest, or has no scored prompt.
+    """
+    results = dg.results_frame(experiment)
+    if results.empty:
+        raise ExperimentError(f"{experiment.name} has no scored prompt: there is nothing to show")
+    names, problems = list(dict.fromkeys(results["forecaster"])), {}
+    calibration, telling = None, list[TellingPrompts]()
+    try:
+        calibration = calibrate(results)
+    except ExperimentError as error:
+        problems["calibration"] = str(error)
+    try:
+        for competition in dict.fromkeys(results["competition"]):
+            telling.append(telling_of(experiment, competition, names[0], cache_dir))
+    except EwmalabError as error:
+        problems["telling"] = str(error)
+    return BacktestReview(
+        experiment=experiment,
+        synthetic=bool(experiment.manifest["inputs"]["synthetic"]),
+        forecasters=names,
+        scored=len(results),
+        unscored=experiment.results.num_rows - len(results),
+        summary=[SummaryRow.read(row) for row in experiment.summary],
+        differences=differ(experiment, results, names) if len(names) > 1 else None,
+        calibration=calibration,
+        telling=telling,
+        worst=worst_prompts(results, names[0]),
+        problems=problems,
+    )
+
+
+def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> Differences:
+    """Compare the forecasters of a backtest with the last of them."""
+    *others, baseline = names
+    scores = {name: scores_of(experiment, name) for name in (baseline, *others)}
+    by_time: dict[By, list[Difference]] = {}
+    periods: tuple[By, ...] = ("hour", "weekday")
+    for by in periods:
+        rows = compare(scores, common=True, by=by)
+        if len({row.part for row in rows}) > 1:
+            by_time[by] = rows
+    long = results["start_time"].max() - results["start_time"].min() > 2 * DAY
+    return Differences(
+        baseline=baseline,
+        by_asset=compare(scores, common=True),
+        by_time=by_time,
+        by_interval=interval_changes(results, baseline),
+        over_time=over_time(results, baseline, DAY if long else 3 * 3600),
+        cumulative=cumulative_difference(results, baseline),
+    )
+
+
+def calibrate(results: pd.DataFrame) -> Calibration:
+    """Judge the spread of forecasts.
+
+    Raises
+    ------
+    ExperimentError
+        If the results tell nothing of it.
+    """
+    checks = dg.horizon_checks(results)
+    return Calibration(
+        list(dict.fromkeys(checks["competition"])),
+        dg.coverage(checks),
+        dg.pit_histogram(checks),
+        dg.term_structure(checks),
+        dg.spread_skill(checks),
+    )
+
+
+def telling_of(experiment: Experiment, competition: str, forecaster: str, cache_dir: Path | str) -> TellingPrompts:
+    """Simulate a forecaster's worst, median and best prompt of a competition again.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    competition, forecaster : str
+    cache_dir : path
+        Where the bars are.
+
+    Raises
+    ------
+    ExperimentError, MissingDataError, ForecasterError
+        If they are not what they were.
+    """
+    results = dg.results_frame(experiment)
+    chosen = telling_prompts(results, forecaster, competition)
+    count = int(((results["competition"] == competition) & (results["forecaster"] == forecaster)).sum())
+    drawn = reproduce_prompts(experiment, cache_dir, list(chosen.values()))
+    return TellingPrompts(forecaster, competition, count, dict(zip(chosen, drawn, strict=True)))
+
+
+def worst_prompts(results: pd.DataFrame, forecaster: str) -> list[ScoredPrompt]:
+    """Return a forecaster's prompts of the largest CRPS, relative to the asset's mean."""
+    mine = results[results["forecaster"] == forecaster]
+    bins = Bins.of(mine["competition"], mine["asset"])
+    relative = mine["crps"] / Means.of(bins, {"crps": mine["crps"]}).mean("crps")[bins.of_row]
+    ranked = mine.assign(relative=relative).sort_values("relative", ascending=False).head(MAX_PROMPTS)
+    columns = ranked[list(ScoredPrompt.__dataclass_fields__)]
+    return [ScoredPrompt(*row) for row in columns.itertuples(index=False, name=None)]
