@@ -254,7 +254,7 @@ FAULTS = {
 }
 CAUSES = {
     "429": "HTTP 429",
-    "429 without a time": "the host wants silence for another 60 s",
+    "429 without a time": "rate-limited for another 60 s",
     "500": "HTTP 500",
     "502 with a page": "HTTP 502",
     "503": "HTTP 503",
@@ -448,7 +448,7 @@ def test_a_silence_that_a_host_asks_for_is_kept_and_made_up_for(make: Make):
     seen = len(bench.server.seen)
     for left in range(9, 0, -1):
         bench.run(1)
-        assert f"silence for another {left * 60} s" in bench.heartbeat()["assets"]["BTC"]["error"]
+        assert f"rate-limited for another {left * 60} s" in bench.heartbeat()["assets"]["BTC"]["error"]
         assert_final(bench, "XAU")
     assert "BTCUSDT" not in {symbol_of(request) for request in bench.server.seen[seen:]}
     bench.run(1)
