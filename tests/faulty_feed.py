@@ -28,9 +28,22 @@ from ewmalab.live.rehearsal.feed_server import (
 from ewmalab.market.bars import Bars
 
 __all__ = [
-    "DRIP", "EMPTY", "HANG", "HTML", "NOT_JSON", "RESET", "RESET_IN_BODY", "TRUNCATE", "TRUNCATE_CHUNKED",
-    "Fault", "FaultyFeed", "Seen", "body", "edit", "status",
-]  # fmt: skip
+    "DRIP",
+    "EMPTY",
+    "HANG",
+    "HTML",
+    "NOT_JSON",
+    "RESET",
+    "RESET_IN_BODY",
+    "TRUNCATE",
+    "TRUNCATE_CHUNKED",
+    "Fault",
+    "FaultyFeed",
+    "Seen",
+    "body",
+    "edit",
+    "status",
+]
 
 NEVER = 4_000_000_000.0  # beyond all bars: a server without a clock serves whatever there is
 

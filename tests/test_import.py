@@ -129,9 +129,16 @@ def dump(path: Path, data: Any) -> Path:
 
 
 SHAPES = [
-    as_csv, as_csv_nan, as_csv_other_order, as_parquet, as_parquet_null, as_parquet_typed_time,
-    as_json_rows, as_json_objects, as_json_columns,
-]  # fmt: skip
+    as_csv,
+    as_csv_nan,
+    as_csv_other_order,
+    as_parquet,
+    as_parquet_null,
+    as_parquet_typed_time,
+    as_json_rows,
+    as_json_objects,
+    as_json_columns,
+]
 
 
 @pytest.mark.parametrize("close_only", [False, True])
@@ -385,8 +392,9 @@ def test_a_late_row_at_the_top_of_a_long_file_does_not_take_forever():
     kept, rejected = split_bars(columns, Path("rows"))
     assert len(kept) == 1
     assert {reason: int(mask.sum()) for reason, mask in rejected.items()} == {
-        "out of order": 199_999, "duplicate timestamp": 1,
-    }  # fmt: skip
+        "out of order": 199_999,
+        "duplicate timestamp": 1,
+    }
 
 
 # --- conflicts
@@ -460,10 +468,13 @@ def test_partitions_of_another_program_are_imported_by_their_folders(cache, tmp_
         write_parquet(
             tmp_path / f"prices/BTC/1m/date={date}.parquet",
             {
-                "timestamp": part.timestamp, "close": part.close, "source": ["pyth"] * n,
-                "ingested_at": [1_770_000_000.5] * n, "is_final": [True] * n,
+                "timestamp": part.timestamp,
+                "close": part.close,
+                "source": ["pyth"] * n,
+                "ingested_at": [1_770_000_000.5] * n,
+                "is_final": [True] * n,
             },
-        )  # fmt: skip
+        )
     found, skipped = find_files([tmp_path / "prices"], feed="pyth", asset=None, rulebook=rulebook)
     assert [(f.feed, f.asset) for f in found] == [("pyth", "BTC")] * 3
     assert skipped == []

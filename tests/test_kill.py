@@ -41,9 +41,12 @@ def market(seed: int) -> Bars:
     keep = np.ones(minutes, bool)
     keep[1000::1300] = False  # a gap keeps what is cached, so all versions have the same
     columns = (
-        MONDAY + 60 * np.arange(minutes), open_, np.maximum(open_, close) * 1.0001, np.minimum(open_, close) * 0.9999,
+        MONDAY + 60 * np.arange(minutes),
+        open_,
+        np.maximum(open_, close) * 1.0001,
+        np.minimum(open_, close) * 0.9999,
         close,
-    )  # fmt: skip
+    )
     return Bars(*(column[keep] for column in columns))
 
 
@@ -250,10 +253,22 @@ def check_fetch_kills(kills: int, tmp_path: Path, server: fs.FaultyFeed, seed: i
     def start(target: int) -> subprocess.Popen[bytes]:
         assert target == 0
         return command(
-            "data", "fetch", "--feed", "pyth", "--assets", ",".join(ASSETS), "--start", "2026-01-12",
-            "--days", str(DAYS), "--set", f"feeds.pyth.host={server.url}", "--set", f"feeds.pyth.path={HISTORY}",
+            "data",
+            "fetch",
+            "--feed",
+            "pyth",
+            "--assets",
+            ",".join(ASSETS),
+            "--start",
+            "2026-01-12",
+            "--days",
+            str(DAYS),
+            "--set",
+            f"feeds.pyth.host={server.url}",
+            "--set",
+            f"feeds.pyth.path={HISTORY}",
             cache=cache.root,
-        )  # fmt: skip
+        )
 
     tally = check_kills(kills, cache, start, VERSIONS[:1], 0.3, seed)
     assert {seen.path for seen in server.seen} == {HISTORY}

@@ -130,8 +130,12 @@ def test_the_forming_bar_holds_what_has_been_seen():
     bars = random_bars(3)
     _, forming = resample(bars, 300, no_forming())
     assert forming[[LABEL, OPEN, HIGH, LOW, CLOSE]].tolist() == [
-        START, bars.open[0], bars.high.max(), bars.low.min(), bars.close[2]
-    ]  # fmt: skip
+        START,
+        bars.open[0],
+        bars.high.max(),
+        bars.low.min(),
+        bars.close[2],
+    ]
 
 
 def test_the_forming_bar_handed_in_is_not_modified():

@@ -191,13 +191,18 @@ def list_(
 
       ewmalab data list --feed pyth
     """
+    from ewmalab.errors import CorruptPartitionError
     from ewmalab.market.ranges import union
     from ewmalab.times import iso
 
     cache = _cache(common.settings(config, set_))
     rows: list[dict[str, Any]] = []
     for name, asset in cache.assets():
-        days = [] if feed and name != feed else cache.days(name, asset).values()
+        try:
+            days = [] if feed and name != feed else cache.days(name, asset).values()
+        except CorruptPartitionError as error:
+            common.say(f"{name} {asset} is not listed: {error}")
+            continue
         if not days:
             continue
         covered = union(r for entry in days for r in entry.covered)

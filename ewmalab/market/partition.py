@@ -134,7 +134,7 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
         table = file.read(use_threads=False)
         bars = Bars.from_columns({column: table[column].to_numpy() for column in COLUMNS})
     except _UNREADABLE as error:
-        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+        raise _unreadable(error) from error
     if bars.digest() != partition.digest or len(bars) != partition.rows:
         raise CorruptPartitionError("the rows are not those that were written")
     return replace(partition, sha256=hashlib.sha256(data).hexdigest()), bars
@@ -145,7 +145,7 @@ def describe(tail: bytes, name: str) -> Partition:
     try:
         return _described(_note(pq.read_metadata(pa.BufferReader(tail))), name)
     except _UNREADABLE as error:
-        raise CorruptPartitionError(f"not a readable partition: {error}") from error
+        raise _unreadable(error) from error
 
 
 @lru_cache(maxsize=4096)
@@ -172,6 +172,10 @@ def seal(data: bytes) -> bytes:
     """Return a Parquet file with a seal before its footer."""
     at = _footer_start(data)
     return data[:at] + _SEAL + hashlib.sha256(data).digest() + data[at:]
+
+
+def _unreadable(error: Exception) -> CorruptPartitionError:
+    return CorruptPartitionError(f"not a readable partition ({str(error).partition('. ')[0]})")
 
 
 def _is_sealed(data: bytes) -> bool:
