@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are the parallelism; numpy reads it when it is imported
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import ewmalab
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+Run = Callable[[Path, Path, Path], Any]
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
 NOTHING = {
     "PYTHONWARNINGS": "error::DeprecationWarning:__main__",
@@ -24,13 +26,55 @@ NOTHING = {
 }
 
 
+# One kernel runs them all, each in a folder and a namespace of its own, since most of a kernel's time is its start; and
+# in a process of its own, since its client leaves an event loop behind.
 EXECUTE = """
-import sys, nbformat
+import sys, traceback
+import nbformat
 from nbclient import NotebookClient
-book = nbformat.read(sys.argv[1], 4)
-NotebookClient(book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": sys.argv[2]}}).execute()
-nbformat.write(book, sys.argv[3])
+client = NotebookClient(nbformat.v4.new_notebook(), timeout=1200, kernel_name="python3")
+with client.setup_kernel():
+    for line in sys.stdin:
+        source, work, done = line.rstrip("\\n").split("\\t")
+        client.nb = book = nbformat.read(source, 4)
+        fresh = f"%reset -f\\nimport os, sys\\nos.chdir({work!r})\\nsys.modules.pop('my_forecaster', None)"
+        book.cells.insert(0, nbformat.v4.new_code_cell(fresh))
+        try:
+            for index, cell in enumerate(book.cells):
+                client.execute_cell(cell, index)
+        except Exception:
+            traceback.print_exc()
+        del book.cells[0]
+        nbformat.write(book, done)
+        print("done", flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run a notebook in a folder, and return it with its outputs and what its kernel complained of."""
+    found = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
+    complaints = tmp_path_factory.mktemp("kernel") / "complaints"
+    with complaints.open("w+b") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", EXECUTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env={**os.environ, **NOTHING, "PYTHONPATH": found},
+        )  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+
+        def run(path: Path, work: Path, done: Path) -> Any:
+            before = complaints.stat().st_size
+            print(path, work, done, sep="\t", file=process.stdin, flush=True)
+            told = process.stdout.readline()  # type: ignore[union-attr]
+            assert told == "done\n", complaints.read_bytes()[before:].decode()[-3000:]
+            assert "Traceback" not in (said := complaints.read_bytes()[before:].decode()), said[-3000:]
+            return read(done)
+
+        yield run
+        process.stdin.close()
+        process.stdout.close()
+        assert process.wait(300) == 0
 
 
 def read(path: Path) -> Any:
@@ -47,17 +91,11 @@ def test_all_seven_are_here() -> None:
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
-    # in a process of its own: a kernel's client leaves an event loop behind
-    work, done = tmp_path / "work", tmp_path / "done.ipynb"
+def test_it_runs_from_top_to_bottom(path: Path, kernel: Run, tmp_path: Path) -> None:
+    work = tmp_path / "work"
     work.mkdir()
-    found = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", EXECUTE, str(path), str(work), str(done)]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **NOTHING, "PYTHONPATH": found}
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    book = read(done)
+    book = kernel(path, work, tmp_path / "done.ipynb")
+    assert list(work.iterdir())  # it ran there
     outputs = [output for cell in book.cells if cell["cell_type"] == "code" for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
     figures = [output for output in outputs if "image/png" in output.get("data", {})]
