@@ -192,8 +192,8 @@ def test_the_fingerprint_is_the_sha256_of_every_partition_that_was_read(plan: Ma
     experiment = backtest(plan(), now=NOW)
     found = experiment.manifest["notes"]["partitions"]
     assert experiment.manifest["inputs"]["data"].keys() == found.keys()
-    days = ["2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08"]
-    assert sorted(found) == [f"simulated-7/BTC/{day}" for day in days]
+    # five days before the midnight before the first request, which comes a minute before the 8th
+    assert sorted(found) == [f"simulated-7/BTC/2026-01-0{day}" for day in range(2, 9)]
     for key, sha in found.items():
         feed, asset, day = key.split("/")
         assert sha == hashlib.sha256((cache_dir / feed / asset / "1m" / f"{day}.parquet").read_bytes()).hexdigest()
@@ -259,7 +259,7 @@ def test_every_input_changes_the_hash(plan: MakePlan) -> None:
         "paths": plan(num_simulations=11),
         "cadence": plan(cadence=1800),
         "lead": plan({"replay.request_lead": "30s"}),
-        "warm-up": plan({"replay.warmup_1m_hours.BTC": 71}),
+        "warm-up": plan({"replay.warmup.BTC": "4d"}),
         "assets": plan(assets=["ETH"]),
         "competitions": plan(competitions=["24h"]),
         "partial": plan(partial=True),

@@ -108,6 +108,7 @@ def test_each_fit_is_made_once_whatever_the_number_of_groups(
         return make(*given, end=end, **options)
 
     monkeypatch.setattr(module, "make_artifact", counted)
+    monkeypatch.setattr(module, "refit", refit)
     plan = plan_of(settings, competitions=["1h", "24h"])
     assert len(plan.groups) == 4
     plan.run(threads=2)

@@ -276,9 +276,10 @@ def test_a_value_and_a_table_of_one_setting_in_one_layer_are_refused() -> None:
 def test_settings_of_unknown_assets_are_refused_with_the_known_ones() -> None:
     book = load_rulebook()
     check_settings(loaded().values, book)
-    for key in ("ewma.nu_1m.DOGE", "replay.warmup_5m_days.DOGE", "random_walk.sigma_per_hour.DOGE"):
-        with pytest.raises(ConfigError, match=rf"{key.rpartition('.')[0]}.*unknown asset DOGE.*BTC"):
-            check_settings(loaded({key: 5 if "walk" not in key else 0.01}).values, book)
+    for key, value in (("ewma.nu_1m", 5), ("replay.warmup", "5d"), ("random_walk.sigma_per_hour", 0.01)):
+        values = loaded({f"{key}.DOGE": value}).values
+        with pytest.raises(ConfigError, match=rf"{key}.*unknown asset DOGE.*BTC"):
+            check_settings(values, book)
 
 
 # --------------------------------------------------------------------------------------- what is refused
@@ -301,10 +302,15 @@ WRONG = [
     ("replay.request_lead", "60", "no unit"),
     ("replay.request_lead", "61m", "3600"),
     ("replay.request_lead", "-60s", "number with a unit"),
-    ("replay.warmup_1m_hours", "72h", "without a unit"),
-    ("replay.warmup_1m_hours", -1, "greater than or equal to 0"),
-    ("replay.warmup_1m_hours", math.inf, "finite"),
-    ("replay.warmup_5m_days", 91, "less than or equal to 90"),
+    ("replay.warmup", 5, "no unit"),
+    ("replay.warmup", "5", "no unit"),
+    ("replay.warmup", "-1d", "number with a unit"),
+    ("replay.warmup", math.inf, "unit"),
+    ("replay.warmup", "91d", "less than or equal to 7776000"),
+    ("fit.every", "91d", "less than or equal to 7776000"),
+    ("fit.every", 1, "no unit"),
+    ("fit.history", "7d", "greater than or equal to 691200"),
+    ("fit.artifacts", "one.json", "tuple"),
     ("ewma.half_life_1m", 1800, "no unit"),
     ("ewma.half_life_1m", "30", "no unit"),
     ("ewma.half_life_1m", "30 weeks", "'weeks' is not one of s, m, h, d"),
@@ -344,19 +350,8 @@ WRONG = [
     ("random_walk.sigma_per_hour", 0.1, "less than 0.1"),
     ("random_walk.sigma_per_hour", -0.001, "greater than or equal to 0"),
 ]
-PER_ASSET = {
-    "half_life_1m",
-    "half_life_5m",
-    "nu_1m",
-    "nu_5m",
-    "variance_mixing_alpha",
-    "initial_variance",
-    "feedback",
-    "equity_off_hours_mult",
-    "warmup_1m_hours",
-    "warmup_5m_days",
-    "sigma_per_hour",
-}
+PER_ASSET = {"half_life_1m", "half_life_5m", "nu_1m", "nu_5m", "variance_mixing_alpha", "initial_variance", "feedback",
+             "equity_off_hours_mult", "warmup", "sigma_per_hour"}  # fmt: skip
 
 
 def as_toml(value: object) -> str:
@@ -634,11 +629,8 @@ def test_the_other_constants_are_the_predecessors_for_every_asset(asset: str) ->
 
 
 @pytest.mark.parametrize("asset", load_rulebook().symbols)
-def test_the_warm_up_is_three_days_of_minutes_for_crypto_and_five_days_for_equities(asset: str) -> None:
-    replay = loaded().values.replay
-    follows_session = load_rulebook().asset(asset).sessions
-    assert asset_value(replay.warmup_1m_hours, asset) == (120 if follows_session else 72)
-    assert asset_value(replay.warmup_5m_days, asset) == 5
+def test_the_warm_up_is_what_the_forecaster_asks_for(asset: str) -> None:
+    assert asset_value(loaded().values.replay.warmup, asset) == 0
 
 
 @pytest.mark.parametrize(
@@ -660,10 +652,12 @@ def test_every_constant_of_the_predecessor_can_be_set_under_its_old_name(
     assert asset_parameters(settings.values.ewma, "SPYX")[key] != expected
 
 
-@pytest.mark.parametrize("constant", ["WARMUP_1M_HOURS", "WARMUP_5M_DAYS"])
-def test_every_warm_up_of_the_predecessor_can_be_set_under_its_old_name(constant: str) -> None:
-    settings = loaded(environ={f"EWMALAB__REPLAY__{constant}": "10"})
-    assert getattr(settings.values.replay, constant.lower()) == {"default": 10}
+def test_the_warm_up_can_be_set_per_asset_and_is_one_for_all_increments() -> None:
+    settings = loaded(environ={"EWMALAB__REPLAY__WARMUP__BTC": "10d"})
+    assert settings.values.replay.warmup == {"default": 0, "BTC": 864_000}
+    for constant in ("WARMUP_1M_HOURS", "WARMUP_5M_DAYS"):
+        with pytest.raises(ConfigError, match=f"replay.{constant.lower()}: unknown setting"):
+            loaded(environ={f"EWMALAB__REPLAY__{constant}": "10"})
 
 
 # ------------------------------------------------------------------------------------------------- presets
@@ -716,7 +710,7 @@ def test_presets_can_be_written_in_a_users_file(tmp_path: Path) -> None:
 def test_every_field_has_a_default_in_the_file_and_the_file_holds_nothing_else() -> None:
     table = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
     values = loaded().values
-    for section in ("run", "data", "replay", "ewma", "random_walk"):
+    for section in ("run", "data", "replay", "ewma", "random_walk", "seasonal_har", "fit", "live"):
         assert set(table[section]) == set(type(getattr(values, section)).model_fields)
     assert set(table) == set(type(values).model_fields)
 

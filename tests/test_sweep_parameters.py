@@ -55,7 +55,7 @@ def test_a_setting_is_named_in_any_case_with_its_section_or_without(name: str) -
     ("name", "value", "forecaster", "key"),
     [
         ("request_lead", "1m", "ewma", "replay.request_lead"),
-        ("WARMUP_5M_DAYS", "3", "random-walk", "replay.warmup_5m_days"),
+        ("WARMUP", "3d", "random-walk", "replay.warmup"),
         ("sigma_per_hour", "0.01", "random-walk", "random_walk.sigma_per_hour"),
         ("random-walk.sigma_per_hour", "0.01", "random-walk", "random_walk.sigma_per_hour"),
         ("seed", "1", "ewma", "run.seed"),
@@ -97,6 +97,7 @@ def test_a_name_that_two_sections_share_is_refused_with_both_of_them() -> None:
         ("sigma_per_hour", "ewma", r"random_walk\.sigma_per_hour is not a setting of ewma: choose another --forecast"),
         ("half_life_1m", PLUGIN, r"ewma\.half_life_1m is not a setting of .*: choose another --forecaster"),
         ("factor", PLUGIN, r"those of .* are none: give its parameters in \[plugin\]"),
+        ("fit.every", "seasonal-har", r"fit\.every: a sweep keeps to one fit; compare backtests with --refit"),
         ("data.feed", "ewma", r"a sweep varies a forecaster or the replay \(ewma, .*run\), not section 'data'"),
         ("feeds.simulated.seed", "ewma", r"not section 'feeds'"),
         ("", "ewma", r"no setting '' to sweep; those of ewma are"),
@@ -125,8 +126,8 @@ def test_half_lives_go_from_five_minutes_to_two_days_in_steps_of_about_one_facto
 
 
 def test_a_grid_keeps_to_what_the_setting_allows() -> None:
-    """Four times the longest warm-up of 60 days is more than the 90 that are allowed."""
-    assert values_of("warmup_5m_days", settings=loaded(replay__warmup="60d")) == [15, 30, 60]
+    """Four times a warm-up of 60 days is more than the 90 that are allowed."""
+    assert values_of("warmup", settings=loaded(replay__warmup="60d")) == ["15d", "30d", "60d"]
     assert values_of("equity_off_hours_mult", settings=loaded(ewma__equity_off_hours_mult=4)) == [1, 2, 4, 8]
 
 
@@ -158,12 +159,12 @@ def test_choices_are_all_tried_and_lie_on_no_scale(name: str, choices: set[str])
 def test_other_durations_and_numbers_are_multiplied_by_factors() -> None:
     assert values_of("request_lead", settings=loaded(replay__request_lead="2m")) == ["30s", "1m", "2m", "4m", "8m"]
     assert values_of("variance_floor") == pytest.approx([2.5e-11, 5e-11, 1e-10, 2e-10, 4e-10])
-    assert values_of("warmup_1m_hours", settings=loaded(replay__warmup_1m_hours=8)) == [2, 4, 8, 16, 32]
+    assert values_of("warmup", settings=loaded(replay__warmup="8d")) == ["2d", "4d", "8d", "16d", "32d"]
 
 
 @pytest.mark.parametrize(
     ("name", "forecaster"),
-    [("seed", "ewma"), ("sigma_per_hour", "random-walk")],  # the latter is 0: nothing to multiply
+    [("seed", "ewma"), ("sigma_per_hour", "random-walk"), ("warmup", "ewma")],  # the latter two are 0
 )
 def test_what_has_no_grid_of_its_own_asks_for_values(name: str, forecaster: str) -> None:
     with pytest.raises(ConfigError, match="has no default grid: give --values A,B,C"):
@@ -240,11 +241,18 @@ def test_a_grid_is_closed_where_the_setting_allows_nothing_beyond(
     [
         ("half_life_1m", "BTC", "30m"), ("half_life_1m", "XAU", "1h"), ("half_life_1m", "WTIOIL", "2h"),
         ("nu_5m", "SOL", 3.5), ("nu_5m", "HYPE", 6), ("feedback", "BTC", 0.5), ("gap_policy", "BTC", "hold"),
-        ("warmup_1m_hours", "SPYX", 120), ("request_lead", "BTC", "1m"),
+        ("request_lead", "BTC", "1m"),
     ],
 )  # fmt: skip
 def test_the_present_value_is_the_assets_own_or_the_default(name: str, asset: str, value: Any) -> None:
     assert resolve(name, None, SETTINGS, "ewma").configured(SETTINGS, asset) == value
+
+
+def test_the_present_warm_up_is_the_assets_own_or_what_the_forecaster_asks_for() -> None:
+    settings = loaded(replay__warmup={"default": "0s", "BTC": "3d"})
+    found = resolve("warmup", ["1d", "48h", "2d"], settings, "ewma")
+    assert found.values == ("1d", "2d")
+    assert [found.configured(settings, asset) for asset in ("BTC", "ETH")] == ["3d", "0s"]
 
 
 def test_a_presets_values_are_the_present_ones_and_leave_the_per_asset_ones_alone() -> None:

@@ -538,7 +538,7 @@ def test_windows_longer_than_the_prompts_are_refused(settings: LoadedSettings) -
 def test_synthetic_bars_of_a_longer_warm_up_are_made_on_the_way(tmp_path: Path) -> None:
     flags = {"data.feed": "simulated", "data.cache_dir": str(tmp_path / "c"), "run.experiments_dir": str(tmp_path)}
     found = sweep(
-        load_settings(environ={}, flags=flags), {"warmup_1m_hours": ["24", "144"]}, now=NOW, days=0.1, assets=["BTC"],
+        load_settings(environ={}, flags=flags), {"warmup": ["1d", "6d"]}, now=NOW, days=0.1, assets=["BTC"],
         competitions=["1h"], num_simulations=10,
     )  # fmt: skip
     assert len(found.cells[0].values) == 3

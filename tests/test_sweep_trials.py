@@ -15,22 +15,23 @@ from twins import random_bars
 
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.ewma import Ewma
-from ewmalab.forecast.ewma.kernels import VARIANCE
+from ewmalab.forecast.ewma.kernels import COUNT, VARIANCE
 from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt, ScaleFree
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
 from ewmalab.replay.backtest import plan_backtest
-from ewmalab.replay.knowledge import known_counts, walk
+from ewmalab.replay.knowledge import known_counts
 from ewmalab.rulebook import Asset, RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.settings.layers import DEFAULTS
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
-from ewmalab.sweeps.trials import Trial, TrialStore, ensemble_of, forecaster_of, identity, score_trials, seed_of
-from ewmalab.sweeps.workload import Cell, Workload, cells_of, keep_cells
+from ewmalab.sweeps.trials import ResolvedTrial, Trial, TrialStore, score_trials, seed_of
+from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.times import DAY, MINUTE, parse_time
 
 START = parse_time("2026-01-15")
@@ -100,20 +101,77 @@ def test_paths_are_those_of_the_reference_times_the_relative_volatility(
 @scaling
 @increments
 @pytest.mark.parametrize(("bars", "lead"), [(BARS, 60), (BARS, 0), (CLOSES_ONLY, 90)], ids=["60s", "0s", "closes-90s"])
-def test_relative_volatilities_are_those_of_the_walks_states_bit_for_bit(
+def test_relative_volatilities_are_those_of_the_states_bit_for_bit(
     name: str, flags: dict[str, Any], asset: str, dt: int, bars: Bars, lead: int
 ) -> None:
     """Seven minutes apart, the requests fall on every part of a 5-minute bar."""
     forecaster = ewma(name, flags, asset)
     prompts = prompts_every(7 * MINUTE, dt, lead)
+    known = known_counts(bars, prompts)
     part = "minute" if dt == MINUTE else "five_minute"
-    states = [moment.state for moment in walk(forecaster, bars, prompts)]
+    state, seen, states = forecaster.initial_state(), 0, []
+    for count in known.tolist():
+        state, seen = forecaster.update(state, bars.rows(seen, count)), count
+        states.append(state)
     floor = forecaster.variance_floor
     reference = max(getattr(forecaster.reference_state(), part)[VARIANCE], floor)
     expected = np.sqrt([max(getattr(state, part)[VARIANCE], floor) / reference for state in states])
-    found = forecaster.relative_volatilities(bars, known_counts(bars, prompts), dt)
+    found = forecaster.relative_volatilities(bars, known, dt)
     assert found.tobytes() == expected.tobytes()
+    for volatility, state in zip(found.tolist(), states, strict=True):
+        if getattr(state, part)[COUNT]:
+            assert forecaster.relative_volatility(state, dt) == volatility
+        else:  # one close, and no return yet
+            with pytest.raises(ForecasterError, match="has seen no bar"):
+                forecaster.relative_volatility(state, dt)
     assert len(np.unique(found)) > 100 or flags.get("ewma.variance_floor") == 1e-5
+
+
+FOUR_DAYS = random_bars(4 * 1440, start=START - 4 * DAY, missing=0.1, close_only=0.2)
+
+
+def model_of(name: str, flags: Mapping[str, Any], asset: str) -> Model:
+    """A model with a warm-up of a day and a long memory: every bar since the origin leaves its trace."""
+    given = {"replay.warmup": "1d", "ewma.half_life_1m": "10d", "ewma.half_life_5m": "10d", **flags}
+    return Model.of(name, BOOK.asset(asset), load_settings(file=DEFAULTS, environ={}, flags=given))
+
+
+@scaling
+@increments
+def test_a_models_volatilities_are_those_of_the_one_rules_states_across_midnights(
+    name: str, flags: dict[str, Any], asset: str, dt: int
+) -> None:
+    model = model_of(name, {k: v for k, v in flags.items() if "half_life_" not in k}, asset)
+    starts = range(START - 3 * DAY + 3600, START, 37 * MINUTE)
+    prompts = [Prompt(t, "any", asset, t - 60, dt, 3600 if dt == MINUTE else DAY, 10) for t in starts]
+    requests = np.array([prompt.request_time for prompt in prompts])
+    states = [model.state_of(FOUR_DAYS.known_at(when)) for when in requests.tolist()]
+    expected = [model.forecaster.relative_volatility(state, dt) for state in states]  # type: ignore[attr-defined]
+    known = known_counts(FOUR_DAYS, prompts)
+    assert len({model.origin(int(FOUR_DAYS.timestamp[count - 1])) for count in known}) == 3
+    assert model.relative_volatilities(FOUR_DAYS, known, requests, dt).tolist() == expected
+    if flags.get("ewma.variance_floor") != 1e-5:  # one state without midnights is another
+        whole = model.forecaster.relative_volatilities(FOUR_DAYS, known, dt)  # type: ignore[attr-defined]
+        assert (whole[-30:] != expected[-30:]).all()
+
+
+@pytest.mark.parametrize("policy", ["hold", "revert", "decay"])
+@increments
+def test_a_models_volatilities_age_in_a_silence_as_those_of_a_backtest(policy: str, dt: int) -> None:
+    model = model_of("ewma", {"ewma.gap_policy": policy, "ewma.half_life_1m": "1h", "ewma.half_life_5m": "1h"}, "BTC")
+    silence = START - DAY + 8 * 3600
+    bars = FOUR_DAYS.between(START - 4 * DAY, silence)
+    starts = range(silence - 3600, silence + 20 * 3600, 20 * MINUTE)
+    prompts = [Prompt(t, "any", "BTC", t - 60, dt, 3600 if dt == MINUTE else DAY, 10) for t in starts]
+    requests = np.array([prompt.request_time for prompt in prompts])
+    found = model.relative_volatilities(bars, known_counts(bars, prompts), requests, dt)
+    reference = model.forecaster.reference_state()  # type: ignore[attr-defined]
+    for prompt, volatility in zip(prompts, found, strict=True):
+        known = bars.known_at(prompt.request_time)
+        answered = model.paths(model.state_of(known), int(known.timestamp[-1]), prompt, 1)
+        scaled = volatility * model.forecaster.simulate(reference, prompt, prompt.stream(1)).astype(np.float64)
+        np.testing.assert_allclose(answered[-1], scaled[-1], rtol=1e-4, atol=1e-7)
+    assert (len(np.unique(found[-30:])) == 1) == (policy == "hold")
 
 
 def leaking(forecaster: Any, bars: Bars, known: npt.NDArray[np.int64], dt: int) -> int:
@@ -231,9 +289,11 @@ def workload(cache_dir: Path) -> MakeWorkload:
 
 def cells(workload: Workload) -> dict[tuple[str, str], Cell]:
     """Lay out a workload's cells, so that trials find them."""
-    found = cells_of(workload.plan(workload.settings, workload.assets, NOW))
-    keep_cells(workload, found)
-    return found
+    return workload.keep(workload.plan(workload.settings, workload.assets, NOW))
+
+
+def resolved(workload: Workload, *trials: Trial) -> list[ResolvedTrial]:
+    return [ResolvedTrial.of(workload, trial, NOW) for trial in trials]
 
 
 def same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
@@ -245,13 +305,16 @@ def rows_of(workload: Workload, settings: LoadedSettings) -> dict[tuple[str, str
     plan = plan_backtest(
         settings, start=workload.start, days=workload.days, rules=workload.rules, competitions=workload.competitions,
         assets=workload.assets, forecasters=[workload.forecaster], num_simulations=workload.num_simulations,
-        partial=workload.partial, now=NOW,
+        partial=workload.partial, cadence=workload.cadence, now=NOW,
     )  # fmt: skip
     found: dict[tuple[str, str], list[float]] = {}
     for row in plan.run(threads=1):
         total = np.nan if row.score is None else row.score.total
         found.setdefault((row.prompt.competition, row.prompt.asset), []).append(total)
     return {group: np.array(scores) for group, scores in found.items()}
+
+
+MIDNIGHTS: dict[str, Any] = {"days": 2.5, "cadence": 2 * 3600, "competitions": ("1h", "24h")}
 
 
 @pytest.mark.parametrize(
@@ -261,6 +324,9 @@ def rows_of(workload: Workload, settings: LoadedSettings) -> dict[tuple[str, str
         ("ewma", {"exact": True, "competitions": ("1h", "24h")}, (("ewma.feedback", 1.0),)),
         ("ewma@seed", {"exact": True}, (("ewma.nu_1m", 4.0),)),
         ("ewma", {"exact": True}, (("replay.request_lead", "10m"),)),
+        ("ewma", {"exact": True}, (("replay.warmup", "2d"),)),
+        ("ewma", {"exact": True, **MIDNIGHTS}, (("ewma.half_life_1m", "10d"), ("ewma.half_life_5m", "10d"))),
+        ("ewma@seed", {"exact": True, **MIDNIGHTS}, (("replay.warmup", "1d"),)),
         ("random-walk", {}, (("random_walk.sigma_per_hour", 0.01),)),
         # clock and volatility term: by themselves, unasked
         ("ewma", {"assets": ("SPYX",), "competitions": ("24h",), "rules": RuleChoice.parse("2026-01-20")}, ()),
@@ -272,7 +338,7 @@ def test_scores_of_a_trial_that_simulates_every_prompt_are_a_backtests_bit_for_b
 ) -> None:
     chosen = workload(name, {"feeds.simulated.gaps": 0.1}, partial=True, **options)
     groups = list(cells(chosen))
-    found = score_trials(chosen, [Trial(*group, overrides) for group in groups])
+    found = score_trials(resolved(chosen, *(Trial(*group, overrides) for group in groups)))
     wanted = rows_of(chosen, chosen.with_overrides(overrides))
     assert all(same(scores, wanted[group]) for group, scores in zip(groups, found, strict=True))
     assert all(np.isfinite(scores).any() for scores in found)
@@ -291,10 +357,10 @@ def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
     workload: MakeWorkload, options: dict[str, Any], shares: bool
 ) -> None:
     chosen = workload(**options)
-    (cell,) = cells(chosen).values()
-    trial = Trial(cell.competition, cell.asset, ())
-    ensemble = ensemble_of(chosen, cell, forecaster_of(chosen, cell, chosen.settings), 1, trial)
-    assert (ensemble is not None) == shares
+    (group,) = cells(chosen)
+    trial, alone = resolved(chosen, Trial(*group, ()), Trial(*group, (), exact=True))
+    assert (trial.ensemble is not None) == shares
+    assert alone.ensemble is None
 
 
 @pytest.mark.parametrize("competition", ["1h", "24h"])
@@ -307,11 +373,11 @@ def test_shared_and_exact_scores_agree_within_the_noise_of_the_simulation(
     means, missing = [], []
     for exact in (False, True):
         chosen = workload(
-            name, {"feeds.simulated.gaps": 0.05}, competitions=(competition,), days=1.0, num_simulations=20,
-            ensemble_size=400, exact=exact, partial=True,
+            name, {"feeds.simulated.gaps": 0.05}, competitions=(competition,), days=2.5, num_simulations=20,
+            ensemble_size=400, exact=exact, partial=True, cadence=None if competition == "24h" else 1800,
         )  # fmt: skip
         cells(chosen)
-        scores = np.array(score_trials(chosen, [Trial(competition, "BTC", (), r) for r in range(count)]))
+        scores = np.array(score_trials(resolved(chosen, *(Trial(competition, "BTC", (), r) for r in range(count)))))
         missing.append(np.isnan(scores))
         means.append(np.nanmean(scores, axis=1))
     np.testing.assert_array_equal(*missing)
@@ -328,11 +394,11 @@ def test_a_trials_scores_do_not_depend_on_which_others_share_the_call(workload: 
         for life in ("10m", "1h")
         for feedback in (0, 0.5)
     ]
-    trials = [Trial(*group, value, r) for group in groups for value in values for r in (0, 1)]
-    together = score_trials(chosen, trials)
-    backwards = score_trials(chosen, trials[::-1])[::-1]
+    trials = resolved(chosen, *(Trial(*group, value, r) for group in groups for value in values for r in (0, 1)))
+    together = score_trials(trials)
+    backwards = score_trials(trials[::-1])[::-1]
     for i, trial in enumerate(trials):
-        assert same(together[i], score_trials(chosen, [trial])[0])
+        assert same(together[i], score_trials([trial])[0])
         assert same(together[i], backwards[i])
     assert len({scores.tobytes() for scores in together}) == len(trials)
 
@@ -378,7 +444,7 @@ def test_volatilities_that_cannot_be_are_refused(workload: MakeWorkload, how: st
     chosen = workload(f"{__name__}:broken", {"plugin.how": how})
     cells(chosen)
     with pytest.raises(ForecasterError, match=r"Broken\.relative_volatilities returned values for BTC that are not"):
-        score_trials(chosen, [Trial("1h", "BTC", ())])
+        score_trials(resolved(chosen, Trial("1h", "BTC", ())))
 
 
 # ---------------------------------------------------------------------------------------------------- identity
@@ -397,9 +463,8 @@ def stored(folder: Path, feed: str = "file", end: int = START + 2 * DAY, edit: C
 
 
 def named(workload: Workload, overrides: Any = (), replicate: int = 0, group: tuple[str, str] | None = None) -> str:
-    found = cells(workload)
-    cell = found[group or next(iter(found))]
-    return identity(workload, cell, Trial(cell.competition, cell.asset, overrides, replicate))
+    (trial,) = resolved(workload, Trial(*(group or next(iter(cells(workload)))), overrides, replicate))
+    return trial.name
 
 
 def test_whatever_determines_a_trials_scores_changes_its_name(workload: MakeWorkload, tmp_path: Path) -> None:
@@ -431,7 +496,9 @@ def test_whatever_determines_a_trials_scores_changes_its_name(workload: MakeWork
         "cadence": named(workload(flags=same_bars, cadence=1800)),
         "paths": named(workload(flags=same_bars, num_simulations=51)),
         "lead": named(workload(flags={**same_bars, "replay.request_lead": "2m"})),
-        "warm-up": named(workload(flags={**same_bars, "replay.warmup_1m_hours": 71})),
+        "warm-up": named(workload(flags={**same_bars, "replay.warmup": "4d"})),
+        "warm-up that is tried": named(workload(flags=same_bars), (("replay.warmup", "3d"),)),
+        "when a state is stale": named(workload(flags={**same_bars, "live.stale_after": "10m"})),
     }
     assert base not in names.values()
     assert len(set(names.values())) == len(names)
@@ -441,13 +508,26 @@ def test_what_does_not_determine_a_trials_scores_leaves_its_name(workload: MakeW
     base = named(workload(flags=stored(tmp_path / "a")))
     flags = stored(tmp_path / "b")
     for other in (
-        {}, {"run.threads": 3}, {"run.experiments_dir": "elsewhere"}, {"ewma.nu_5m": 3}, {"ewma.half_life_5m": "10m"},
-        {"ewma.nu_1m.ETH": 3}, {"replay.warmup_5m_days": 1}, {"random_walk.sigma_per_hour": 0.01}, {"plugin.x": 1},
+        {},
+        {"run.threads": 3},
+        {"run.experiments_dir": "elsewhere"},
+        {"ewma.nu_5m": 3},
+        {"ewma.half_life_5m": "10m"},
+        {"ewma.nu_1m.ETH": 3},
+        {"replay.warmup.ETH": "1d"},
+        {"live.refuse_after": "3h"},
+        {"random_walk.sigma_per_hour": 0.01},
+        {"plugin.x": 1},
         {"replay.forecasters": ["random-walk"]},
-    ):  # fmt: skip
+    ):
         assert named(workload(flags=flags | other)) == base
-    for overrides in ((("ewma.nu_5m", 3.0),), (("replay.warmup_5m_days", 2),), (("ewma.half_life_1m", "30m"),)):
-        assert named(workload(flags=flags), overrides) == base  # 30m is what is configured
+    for key, value in (
+        ("ewma.nu_5m", 3.0),
+        ("ewma.half_life_1m", "30m"),  # what is configured
+        ("replay.warmup", "5d"),  # what is asked for
+        ("replay.warmup", "97h"),  # in whole days
+    ):
+        assert named(workload(flags=flags), ((key, value),)) == base
 
 
 def test_values_that_matter_for_one_increment_change_names_of_that_increment_alone(workload: MakeWorkload) -> None:
@@ -468,7 +548,8 @@ def test_a_trials_name_and_scores_do_not_depend_on_the_competitions_and_assets_b
     narrow, wide = workload(), workload(competitions=("1h", "24h"), assets=("ETH", "BTC"))
     for group in cells(narrow):
         assert named(narrow, group=group) == named(wide, group=group)
-        assert same(score_trials(narrow, [Trial(*group, ())])[0], score_trials(wide, [Trial(*group, ())])[0])
+        one, other = (score_trials(resolved(chosen, Trial(*group, ())))[0] for chosen in (narrow, wide))
+        assert same(one, other)
 
 
 def test_what_is_learned_from_and_what_is_scored_do_not_change_places_under_one_name(
@@ -487,12 +568,12 @@ def test_what_is_learned_from_and_what_is_scored_do_not_change_places_under_one_
         chosen = workload(
             flags={
                 "data.cache_dir": str(tmp_path), "data.feed": feed, "data.scored_feed": scored,
-                "replay.warmup_1m_hours": 4,
+                "replay.warmup": "1d",
             },
             start=START + DAY // 2, days=0.1,
         )  # fmt: skip
         names.append(named(chosen))
-        scores.append(score_trials(chosen, [Trial("1h", "BTC", ())])[0])
+        scores += score_trials(resolved(chosen, Trial("1h", "BTC", ())))
     assert not same(*scores)
     assert names[0] != names[1]
 
@@ -511,7 +592,7 @@ def test_a_candle_that_settles_a_prompt_changes_the_trials_name(workload: MakeWo
             days=59 / 1440, cadence=120,
         )  # fmt: skip
         names.append(named(chosen))
-        scores.append(score_trials(chosen, [Trial("1h", "BTC", ())])[0])
+        scores += score_trials(resolved(chosen, Trial("1h", "BTC", ())))
     assert not same(*scores)
     assert names[0] != names[1]
 

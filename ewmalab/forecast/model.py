@@ -197,9 +197,9 @@ class Model:
                 )
 
     def relative_volatilities(
-        self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
+        self, bars: Bars, known: npt.NDArray[np.int64], requests: npt.NDArray[np.int64], time_increment: int
     ) -> npt.NDArray[np.float64]:
-        """Return `ScaleFree.relative_volatilities` of the states that `state_of` gives.
+        """Return the volatility of the states that `state_of` gives, aged as in `paths`, relative to the reference.
 
         Parameters
         ----------
@@ -207,12 +207,20 @@ class Model:
             From the first state's origin on.
         known : (p,) int64
             How many of them each state has seen, at least one.
+        requests : (p,) int64
+            When they are asked for a forecast, seconds since 1970-01-01 UTC.
         time_increment : int
             Of the prompts, seconds.
 
         Returns
         -------
         (p,) float64
+            See `ScaleFree`.
+
+        Raises
+        ------
+        ForecasterError
+            If a value is not positive and finite, or one is missing.
         """
         forecaster = self.forecaster
         assert isinstance(forecaster, ScaleFree)
@@ -223,8 +231,25 @@ class Model:
             here = origins == origin
             first = int(np.searchsorted(bars.timestamp, origin))
             since = bars.rows(first, int(known[here].max()))
-            found[here] = forecaster.relative_volatilities(since, known[here] - first, time_increment)
+            found[here] = self._checked(
+                forecaster.relative_volatilities(since, known[here] - first, time_increment), int(here.sum())
+            )
+        if isinstance(forecaster, Ageing):
+            state, seen = None, -1
+            for i in np.flatnonzero(requests - (newest + MINUTE) > self.stale_after).tolist():
+                if known[i] != seen:  # one silence has many prompts and one state
+                    state, seen = self.state_of(bars.rows(0, int(known[i]))), known[i]
+                aged = forecaster.aged(state, int(requests[i]))
+                found[i] = self._checked(np.array([forecaster.relative_volatility(aged, time_increment)]), 1)[0]
         return found
+
+    def _checked(self, volatilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+        if volatilities.shape != (count,) or not (np.isfinite(volatilities) & (volatilities > 0)).all():
+            raise ForecasterError(
+                f"{type(self.forecaster).__name__}.relative_volatilities returned values for {self.asset.symbol} that "
+                "are not positive and finite, one for each state"
+            )
+        return volatilities
 
 
 class RunningState:

@@ -186,10 +186,14 @@ class ScaleFree(Protocol[StateOut]):
         """Return the state whose paths are the reference."""
         ...
 
+    def relative_volatility(self, state: Any, time_increment: int) -> float:
+        """Return the volatility of a state relative to the reference, > 0."""
+        ...
+
     def relative_volatilities(
         self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
     ) -> npt.NDArray[np.float64]:
-        """Return the volatility relative to the reference after each number of bars: (p,) float64, > 0.
+        """Return `relative_volatility` after each number of bars at once: (p,) float64, > 0.
 
         Parameters
         ----------

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import orjson
 
 from ewmalab.atomic_files import TEMP_PREFIX, write_temp
-from ewmalab.errors import ForecasterError
 from ewmalab.forecast.load import code_version, factory_of
 from ewmalab.forecast.model import Model
 from ewmalab.forecast.paths import check_paths
-from ewmalab.forecast.protocol import LogReturns, ScaleFree
+from ewmalab.forecast.protocol import Ageing, LogReturns, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import answer
@@ -105,6 +104,7 @@ class ResolvedTrial:
         }
         parts = {
             **given,
+            "stale_after": model.stale_after if isinstance(model.forecaster, Ageing) else None,
             "seed": seed,
             "exact": exact,
             "ensemble_size": workload.ensemble_size,
@@ -207,16 +207,11 @@ def _reference_paths(ensemble: Ensemble, trial: ResolvedTrial) -> LogReturns:
 
 
 def _volatilities(trial: ResolvedTrial) -> Scores:
-    """Return the relative volatility at each prompt, checked against the protocol."""
+    """Return the relative volatility at each prompt."""
     cell, model = trial.cell, trial.model
     model.refuse_seen(cell.prompts)
-    found = model.relative_volatilities(cell.bars, cell.known, cell.time_increment)
-    if not (np.isfinite(found) & (found > 0)).all():
-        raise ForecasterError(
-            f"{type(model.forecaster).__name__}.relative_volatilities returned values for {cell.asset} that are not "
-            "positive and finite"
-        )
-    return found
+    requests = np.array([prompt.request_time for prompt in cell.prompts], np.int64)
+    return model.relative_volatilities(cell.bars, cell.known, requests, cell.time_increment)
 
 
 class TrialStore:

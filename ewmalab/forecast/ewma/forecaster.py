@@ -198,6 +198,20 @@ class Ewma:
         core = np.array([_REFERENCE_VARIANCE, _REFERENCE_VARIANCE, 1.0, np.nan, np.nan])
         return EwmaState(core, core.copy(), no_forming())
 
+    def relative_volatility(self, state: EwmaState, time_increment: int) -> float:
+        """Return the volatility of a state relative to the reference; see `ScaleFree`.
+
+        Raises
+        ------
+        ForecasterError
+            If the increment is neither 60 nor 300 s, or no bar of that length is complete.
+        """
+        self._shocks(time_increment)  # refuses other increments
+        core = state.minute if time_increment == MINUTE else state.five_minute
+        if not core[ek.COUNT]:
+            raise self._unseen()
+        return float(self._relative(core[ek.VARIANCE : ek.VARIANCE + 1])[0])
+
     def relative_volatilities(
         self, bars: Bars, known: npt.NDArray[np.int64], time_increment: int
     ) -> npt.NDArray[np.float64]:
@@ -222,8 +236,11 @@ class Ewma:
         core = self._filter(start.minute, bars, half_life, track)
         if not core[ek.COUNT]:
             raise self._unseen()
-        variances = np.maximum(track[complete - 1, 0], self.variance_floor)
-        volatilities: npt.NDArray[np.float64] = np.sqrt(variances / max(_REFERENCE_VARIANCE, self.variance_floor))
+        return self._relative(track[complete - 1, 0])
+
+    def _relative(self, variances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        reference = max(_REFERENCE_VARIANCE, self.variance_floor)
+        volatilities: npt.NDArray[np.float64] = np.sqrt(np.maximum(variances, self.variance_floor) / reference)
         return volatilities
 
     def dump_state(self, state: EwmaState) -> dict[str, Any]:
