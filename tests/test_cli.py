@@ -72,7 +72,7 @@ def test_json_is_all_that_is_printed(ewmalab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["backtest"], 2, "--start"),
+        (["backtest", "--feed", "binance"], 1, "the cache has no bars of binance"),
         (["backtest", "--start", "yesterday"], 2, "neither an ISO date"),
         (["backtest", "--start", "2026-01-15", "--days", "0"], 2, "--days"),
         (["backtest", "--start", "2026-01-15", "--set", "ewma.half_life_1m=30"], 2, "no unit"),

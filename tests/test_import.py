@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.file import FileFeed
 from ewmalab.market.files.formats import SUFFIXES, read_bars, read_columns, split_bars
-from ewmalab.market.files.importer import BarFile, find_files, import_file
+from ewmalab.market.files.importer import BarFile, Imported, find_files, import_file
 from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.times import DAY, day_start
@@ -70,7 +71,7 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def take(cache: Cache, path: Path, **options: Any) -> dict[str, Any]:
+def take(cache: Cache, path: Path, **options: Any) -> Imported:
     return import_file(cache, BarFile(path, "pyth", "BTC"), **({"now": LATER} | options))
 
 
@@ -140,7 +141,7 @@ def test_every_shape_gives_the_same_bars_bit_for_bit(cache, tmp_path, shape, clo
     bars = market(3000, close_only=close_only)
     report = take(cache, shape(tmp_path / "BTC", bars))
     assert same(cached(cache), bars)
-    assert report == {
+    assert asdict(report) == {
         "bars": 3000, "days_written": 3, "gap_minutes": 0, "close_only": 3000 * close_only,
         "rejected": None, "quarantine": None,
     }  # fmt: skip
@@ -162,7 +163,7 @@ def test_a_file_covers_its_first_to_its_last_bar_and_gaps_inside_are_counted(cac
     bars = market(300)
     bars = Bars.concatenate([bars.rows(10, 50), bars.rows(57, 290)])
     report = take(cache, as_csv(tmp_path / "BTC", bars))
-    assert report["gap_minutes"] == 7
+    assert report.gap_minutes == 7
     assert cache.covered("pyth", "BTC") == [(MONDAY + 600, MONDAY + 290 * 60)]
 
 
@@ -284,11 +285,11 @@ def test_quarantine_holds_every_bad_row_its_values_and_the_reason(cache, tmp_pat
     rows = bad_rows()
     path = write_csv(tmp_path / "BTC.csv", list(COLUMNS), rows)
     report = take(cache, path, quarantine=True)
-    assert report["bars"] == 20 - len(REASONS)
-    with Path(report["quarantine"]).open(newline="") as file:
+    assert report.bars == 20 - len(REASONS)
+    with Path(report.quarantine).open(newline="") as file:
         aside = list(csv.DictReader(file))
     assert {int(row["row"]): row["reason"] for row in aside} == REASONS
-    assert report["bars"] + len(aside) == len(rows)  # nothing lost
+    assert report.bars + len(aside) == len(rows)  # nothing lost
     for row in aside:
         values = [float(row[name]) for name in COLUMNS]
         expected = [float("nan") if v is None else float(v) for v in rows[int(row["row"])]]
@@ -303,7 +304,7 @@ def test_files_of_one_name_keep_their_bad_rows_apart(cache, tmp_path):
         rows = [[MONDAY + 600 * i, *GOOD], [MONDAY + 600 * i + 60, *GOOD[:3], -1.0 - i]]
         path = write_csv(tmp_path / folder / "BTC.csv", list(COLUMNS), rows)
         reports.append(take(cache, path, quarantine=True))
-    texts = [Path(report["quarantine"]).read_text() for report in reports]
+    texts = [Path(report.quarantine).read_text() for report in reports]
     assert "-1.0" in texts[0]
     assert "-2.0" in texts[1]
 
@@ -444,7 +445,7 @@ def test_partitions_of_another_program_are_imported_by_their_folders(cache, tmp_
     assert [(f.feed, f.asset) for f in found] == [("pyth", "BTC")] * 3
     assert skipped == []
     reports = [import_file(cache, item, now=LATER) for item in found]
-    assert [report["bars"] for report in reports] == [1440] * 3
+    assert [report.bars for report in reports] == [1440] * 3
     assert same(cached(cache), bars)
     assert cache.missing("pyth", "BTC", MONDAY, MONDAY + 3 * DAY) == []
 
@@ -460,13 +461,13 @@ def test_all_shared_bars_are_imported_as_they_are(cache, shared_data, rulebook):
     for item in found:
         report = import_file(cache, item, now=LATER)
         columns = read_columns(item.path)
-        assert report["rejected"] is None
-        assert report["bars"] == len(columns["timestamp"])
+        assert report.rejected is None
+        assert report.bars == len(columns["timestamp"])
         got = cached(cache, item.feed, item.asset)
         for name in COLUMNS:
             assert getattr(got, name).tobytes() == columns[name].tobytes()
-        assert report["gap_minutes"] == sum(b - a for a, b in got.gaps()) // 60
-        bars += report["bars"]
+        assert report.gap_minutes == sum(b - a for a, b in got.gaps()) // 60
+        bars += report.bars
     findings = list(cache.verify())
     assert not [finding for finding in findings if finding.problem]
     print(f"{len(found)} files, {bars} bars, {len(findings)} partitions")

@@ -269,7 +269,7 @@ def command(folder: Path) -> list[str]:
 def test_the_command_says_that_all_are_identical(ewmalab, lived):
     result = ewmalab(*command(lived / "archived"))
     assert result.code == 0
-    assert "11 answers made again: 11 identical, bit for bit" in result.out
+    assert "11 answers reproduced: 11 identical, bit for bit" in result.out
     machine = ewmalab(*command(lived / "archived"), "--json")
     assert json.loads(machine.out) == {"answers": 11, "identical": 11, "differences": []}
 

@@ -427,7 +427,7 @@ def test_a_single_forecaster_has_a_report_without_differences(settings: LoadedSe
 
 def test_the_words_follow_the_interval(reports: dict[str, Report], experiment: Experiment) -> None:
     words = next(section for section in reports["backtest"].sections if section.title.startswith("Against")).text
-    rows = ew.compare(experiment)
+    rows = ew.compare(experiment).frame
     pooled = rows[rows["asset"] == "all"]
     assert len(words) == len(pooled)
     for text, row in zip(words, pooled.to_dict("records"), strict=True):

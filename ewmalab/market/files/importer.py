@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from ewmalab.errors import BarsError
+from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.cache import Cache
 from ewmalab.market.files.formats import SUFFIXES, describe_rejects, read_columns, split_bars
 from ewmalab.market.quality import COLUMNS
@@ -25,6 +25,40 @@ class BarFile:
     path: Path
     feed: str
     asset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of a file.
+
+    Attributes
+    ----------
+    bars, days_written : int
+    gap_minutes : int
+        Missing between the first and the last bar.
+    close_only : int
+        Bars without a range.
+    rejected : str or None
+        Bad rows by reason.
+    quarantine : str or None
+        The file that bad rows were set aside in.
+    """
+
+    bars: int
+    days_written: int
+    gap_minutes: int
+    close_only: int
+    rejected: str | None
+    quarantine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileImport:
+    """A file and what came of it, or why it was refused."""
+
+    file: BarFile
+    imported: Imported | None
+    error: str | None = None
 
 
 def find_files(
@@ -60,15 +94,8 @@ def find_files(
     return found, skipped
 
 
-def import_file(
-    cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False
-) -> dict[str, Any]:
+def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False) -> Imported:
     """Import one file; either all its good rows are cached, or none.
-
-    Returns
-    -------
-    dict
-        ``bars, days_written, gap_minutes, close_only, rejected, quarantine``.
 
     Raises
     ------
@@ -94,14 +121,36 @@ def import_file(
         item.feed, item.asset, bars, [(first, last)],
         source=f"file {item.path.name}", now=now, synthetic=item.feed.startswith("simulated"), replace=replace,
     )  # fmt: skip
-    return {
-        "bars": len(bars),
-        "days_written": written,
-        "gap_minutes": (last - first) // MINUTE - len(bars),
-        "close_only": int((~bars.has_range).sum()),
-        "rejected": describe_rejects(rejected) if rejected else None,
-        "quarantine": str(aside) if aside else None,
-    }
+    return Imported(
+        bars=len(bars),
+        days_written=written,
+        gap_minutes=(last - first) // MINUTE - len(bars),
+        close_only=int((~bars.has_range).sum()),
+        rejected=describe_rejects(rejected) if rejected else None,
+        quarantine=str(aside) if aside else None,
+    )
+
+
+def import_files(
+    cache: Cache,
+    files: Sequence[BarFile],
+    *,
+    now: int,
+    replace: bool = False,
+    quarantine: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[FileImport]:
+    """Import several files, each as in `import_file`; one that is refused does not stop the others."""
+    out = []
+    for number, item in enumerate(files, 1):
+        try:
+            done = import_file(cache, item, now=now, replace=replace, quarantine=quarantine)
+            out.append(FileImport(item, done))
+        except EwmalabError as error:
+            out.append(FileImport(item, None, str(error)))
+        if progress:
+            progress(number, len(files))
+    return out
 
 
 def _csv(rows: list[list[str]]) -> bytes:

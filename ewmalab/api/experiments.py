@@ -1,0 +1,219 @@
+"""Finished experiments, and reports of results."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ewmalab.api.inputs import Progress, counter
+from ewmalab.api.result import Result
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments import mlflow, store
+from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.live.clock import make_clock
+from ewmalab.report.text.experiments import experiments_text, provenance_text
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import iso
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class KeptExperiment(Experiment, Result):
+    """An experiment that was found again.
+
+    Attributes
+    ----------
+    settings : LoadedSettings
+        Name the cache with the bars of prompts that are drawn.
+    """
+
+    settings: LoadedSettings
+
+    def text(self) -> str:
+        """Return the results and what they were made from."""
+        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
+
+    def json(self) -> Any:
+        """Return the manifest and the summary."""
+        _ = self.results  # its bytes are checked
+        return {"manifest": self.manifest, "summary": self.summary}
+
+    def page(self) -> Report:
+        """Return the page of a backtest or a sweep."""
+        return _report_of(self, self.settings)
+
+
+@dataclass(frozen=True)
+class ExperimentList(Result):
+    """Experiments, oldest first.
+
+    Attributes
+    ----------
+    rows : list of dict
+        ``name, start, days, forecasters, synthetic``.
+    root : Path
+    notes : tuple of str
+        Which cannot be read.
+    """
+
+    rows: list[dict[str, Any]]
+    root: Path
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return a table."""
+        if not self.rows:
+            return f"no experiment in {self.root} yet; `ewmalab backtest --help` shows how to make one\n"
+        return experiments_text(self.rows)
+
+    def json(self) -> Any:
+        """Return the rows."""
+        return self.rows
+
+
+@dataclass(frozen=True)
+class ExportedExperiment(Result):
+    """An experiment as a run of MLflow.
+
+    Attributes
+    ----------
+    experiment, run : str
+    new : bool
+        Whether it was logged now, or was there already.
+    """
+
+    experiment: str
+    run: str
+    new: bool
+
+    def text(self) -> str:
+        """Return a line."""
+        return f"{self.experiment}: run {self.run}{'' if self.new else ', which was there already'}\n"
+
+    def json(self) -> Any:
+        """Return the run."""
+        return {"experiment": self.experiment, "run": self.run, "new": self.new}
+
+
+@dataclass(frozen=True)
+class WrittenReport(Result, os.PathLike[str]):
+    """An HTML page that was written, usable as its path.
+
+    Attributes
+    ----------
+    path : Path
+        Of the page; its figures lie in ``figures`` beside it.
+    reports : list of Report
+        What is on it.
+    figures : int
+    """
+
+    path: Path
+    reports: list[Report]
+    figures: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def text(self) -> str:
+        """Return a line."""
+        return f"{self.path}: {self.figures} figures, also as PNG in {self.path.parent / 'figures'}\n"
+
+    def json(self) -> Any:
+        """Return path, number of figures, and titles."""
+        titles = [report.title for report in self.reports]
+        return {"report": str(self.path), "figures": self.figures, "sources": titles}
+
+
+def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None = None) -> KeptExperiment:
+    """Return a finished experiment by path, name or unique part of a name.
+
+    Raises
+    ------
+    ExperimentError
+        If none or several match.
+    """
+    settings = settings or load_settings()
+    return KeptExperiment(find_experiment(settings.values.run.experiments_dir, str(name)).path, settings)
+
+
+def list_experiments(settings: LoadedSettings | None = None) -> ExperimentList:
+    """Return all experiments, oldest first."""
+    root = (settings or load_settings()).values.run.experiments_dir
+    rows, unread = [], []
+    for experiment in store.list_experiments(root):
+        try:
+            inputs = experiment.manifest["inputs"]
+            row = {"name": experiment.name, "start": iso(inputs["start"])}
+            rows.append(row | {key: inputs[key] for key in ("days", "forecasters", "synthetic")})
+        except (ExperimentError, KeyError) as error:
+            unread.append(f"{experiment.name}: unreadable: {error}")
+    return ExperimentList(rows, root, tuple(unread))
+
+
+def export_experiment(
+    name: str | Path, tracking: str, group: str = "ewmalab", *, settings: LoadedSettings | None = None
+) -> ExportedExperiment:
+    """Log an experiment as a run of MLflow; one that is there already is not logged twice.
+
+    Parameters
+    ----------
+    name : str or path
+        As in `load_experiment`.
+    tracking : str
+        Tracking server or store.
+    group : str
+        MLflow's name for what runs belong to.
+
+    Raises
+    ------
+    ExperimentError
+    """
+    found = load_experiment(name, settings)
+    run, new = mlflow.export(found, tracking, group)
+    return ExportedExperiment(found.name, run, new)
+
+
+def write_report(
+    *sources: Result | Experiment | Path | str,
+    folder: Path | str | None = None,
+    days: float | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> WrittenReport:
+    """Write an HTML page, and its figures as PNG files.
+
+    Parameters
+    ----------
+    *sources : Result, Experiment, path or str
+        Results of any step, experiments (also by name, or "latest"), a leaderboard's JSON file, a folder of live logs.
+    folder : path, optional
+        By default ``reports/<first source>``.
+    days : float, optional
+        Of a live log: only so many days before the last prompt.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with drawings done and in all.
+
+    Raises
+    ------
+    ExperimentError, StateError
+    """
+    from ewmalab.report.pages.page import named_figures, write_reports
+
+    settings = settings or load_settings()
+    made = [source.page() if isinstance(source, Result) else _report_of(source, settings, days) for source in sources]
+    figures = len(list(named_figures(made)))
+    target = Path(folder or Path("reports") / made[0].title)
+    return WrittenReport(write_reports(made, target, counter(progress, 2 * figures)), made, figures)
+
+
+def _report_of(source: Experiment | Path | str, settings: LoadedSettings, days: float | None = None) -> Report:
+    from ewmalab.report.pages.sources import report_of
+
+    now = int(make_clock(settings.values.live.clock).now())
+    return report_of(source, settings, now=now, days=days)

@@ -1,0 +1,232 @@
+"""Rankings of miners, and predictions judged as validators do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ewmalab.analysis import ranking
+from ewmalab.analysis.competition_field import Field
+from ewmalab.analysis.prediction_files import read_realised
+from ewmalab.analysis.predictions import Prediction, PredictionScore
+from ewmalab.analysis.ranking import FromFiles, Ranking, Rewards
+from ewmalab.analysis.submissions import prompts_of
+from ewmalab.api.inputs import Progress, Prompts, seconds_of
+from ewmalab.api.named_forecasters import NamedScores, named_scores
+from ewmalab.api.result import Result
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment
+from ewmalab.market.feeds.make import cache_name
+from ewmalab.market.remote import open_cache
+from ewmalab.report.text.leaderboard import leaderboard_text
+from ewmalab.report.text.predictions import score_text, verdicts_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.scoring.validation import CORRECT
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, MINUTE, iso
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class Leaderboard(Result):
+    """Miners as validators would rank them.
+
+    Attributes
+    ----------
+    ranking : Ranking
+    """
+
+    ranking: Ranking
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return standings, costs of missed prompts, and earnings."""
+        return leaderboard_text(self.ranking.plain())
+
+    def json(self) -> Any:
+        """Return the ranking."""
+        return self.ranking.plain()
+
+    def page(self) -> Report:
+        """Return ranks and weights over time."""
+        from ewmalab.report.pages.leaderboard import leaderboard_report
+
+        return leaderboard_report(self.ranking.plain())
+
+
+@dataclass(frozen=True)
+class ScoredPrediction(Result):
+    """A prediction's CRPS, and the verdicts on its format.
+
+    Attributes
+    ----------
+    score : PredictionScore
+    """
+
+    score: PredictionScore
+
+    def text(self) -> str:
+        """Return CRPS per interval, and the verdicts."""
+        return score_text(self.score)
+
+    def json(self) -> Any:
+        """Return CRPS per interval, and the verdicts."""
+        score = self.score
+        return {
+            "competition": score.competition,
+            "rule": score.rule,
+            "start": iso(score.start),
+            "total": score.total,
+            "intervals": dict(score.intervals),
+            "volatility_term": score.volatility_term,
+            "changes": score.changes,
+            "format": dict(score.verdicts),
+        }
+
+
+@dataclass(frozen=True)
+class ValidatedPrediction(Result):
+    """The verdicts on a prediction's format.
+
+    Attributes
+    ----------
+    verdicts : dict of response format to str
+        ``CORRECT``, or what a validator says.
+    """
+
+    verdicts: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the format rule of every date accepts it."""
+        return all(verdict == CORRECT for verdict in self.verdicts.values())
+
+    def text(self) -> str:
+        """Return the verdicts."""
+        return verdicts_text(self.verdicts)
+
+    def json(self) -> Any:
+        """Return the verdicts."""
+        return {"format": self.verdicts}
+
+
+def leaderboard(
+    *named: Experiment | str,
+    predictions: Sequence[Path] = (),
+    scores: Sequence[Path] = (),
+    every: str | int = "1d",
+    rewards: Rewards | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> Leaderboard:
+    """Rank forecasters, prediction files and other miners as validators would.
+
+    Parameters
+    ----------
+    *named : Experiment or str
+        Forecasters, which are replayed first; or experiments, or ``EXPERIMENT/FORECASTER``. By default the setting
+        ``replay.forecasters``, if there are no files.
+    predictions : sequence of path
+        Folders of prediction files. Forecasters are replayed on exactly these prompts.
+    scores : sequence of path
+        Tables of other miners' scores, CSV or Parquet.
+    every : str or int
+        Time between standings.
+    rewards : Rewards, optional
+        What is estimated beside the standings.
+    settings, progress, **prompts
+        As in `backtest`.
+
+    Raises
+    ------
+    ConfigError, ExperimentError, PredictionError
+        Where forecasters are replayed also what `backtest` raises.
+    """
+    settings, rulebook = settings or load_settings(), load_rulebook()
+    choice, step = RuleChoice.parse(prompts.get("rules", "as-of")), seconds_of(every) or DAY
+    if step < MINUTE:
+        raise ConfigError(f"every = {every!r}: at least 1m")
+    files = ranking.read_miners(settings.values, rulebook, choice, predictions, scores, progress)
+    names = named or (() if files.scores else settings.values.replay.forecasters)
+    found = _named(names, files, settings, progress, prompts) if names else NamedScores({}, False)
+    miners = {name: frame["crps"] for name, frame in found.frames.items()} | files.scores
+    done = ranking.rank(
+        Field.of(miners, rulebook, choice),
+        list(found.frames) or list(files.scores)[:1],
+        step,
+        rewards or Rewards(),
+        seed=settings.values.run.seed,
+        synthetic=found.synthetic or files.synthetic,
+    )
+    return Leaderboard(replace(done, notes=[*files.notes, *done.notes]), found.notes)
+
+
+def score(
+    prediction: Path | str,
+    competition: str,
+    *,
+    realised: Path | str | None = None,
+    asset: str | None = None,
+    rules: str = "as-of",
+    settings: LoadedSettings | None = None,
+) -> ScoredPrediction:
+    """Score a prediction file, and judge its format.
+
+    Parameters
+    ----------
+    prediction : path
+        JSON as sent to a validator: ``[start, increment, [path], ...]``.
+    competition : str
+        ``24h``, ``1h``, or a name.
+    realised : path, optional
+        JSON list of prices on the grid, null where missing.
+    asset : str, optional
+        Whose cached prices are taken without `realised`.
+    rules : str
+        ``as-of`` (the prediction's own start), ``latest``, or a date.
+    settings : LoadedSettings, optional
+        Name cache and feed.
+
+    Raises
+    ------
+    PredictionError, RulebookError, MissingDataError, ConfigError
+    """
+    read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
+    if realised is not None:
+        return ScoredPrediction(read.score(read_realised(Path(realised))))
+    if not asset:
+        raise ConfigError("prices are needed: --realised, or --asset for prices from the cache")
+    values = (settings or load_settings()).values
+    cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
+    return ScoredPrediction(read.score(read.realised(cache, feed, asset.upper())))
+
+
+def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") -> ValidatedPrediction:
+    """Judge a prediction's format by the rules of every date; parameters as in `score`.
+
+    Raises
+    ------
+    PredictionError, RulebookError
+    """
+    read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
+    return ValidatedPrediction(dict(read.verdicts))
+
+
+def _named(
+    named: Sequence[Experiment | str],
+    files: FromFiles,
+    settings: LoadedSettings,
+    progress: Progress | None,
+    prompts: Prompts,
+) -> NamedScores:
+    """Return the scores of those that were named; forecasters are replayed on the prompts of the files."""
+    scheduled = None
+    if files.scores:
+        choice = RuleChoice.parse(prompts.get("rules", "as-of"))
+        scheduled = prompts_of(files.scores, load_rulebook(), choice, settings.values.replay.request_lead)
+    return named_scores(named, settings, "leaderboard", progress, prompts, scheduled)

@@ -1,0 +1,70 @@
+"""Experiments and fits as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ewmalab.experiments.store import Experiment
+from ewmalab.report.text.tables import plain_table
+from ewmalab.times import iso
+
+
+def experiments_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of experiments.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``name, start`` (ISO)``, days, forecasters, synthetic``.
+    """
+    lines = []
+    for row in rows:
+        names = " ".join(["SYNTHETIC"] * row["synthetic"] + [f.rpartition(":")[2] for f in row["forecasters"]])
+        lines.append((row["name"], row["start"][:10], f"{row['days']:g}", names))
+    return plain_table(("experiment", "from", "days", "forecasters"), lines, clip=True) + "\n"
+
+
+def provenance_text(experiment: Experiment) -> str:
+    """Return what an experiment was made from."""
+    manifest, rows = experiment.manifest, experiment.results.num_rows
+    inputs, notes = manifest["inputs"], manifest["notes"]
+    return (
+        f"experiment: {experiment.path}\n"
+        f"hash {manifest['hash'][:16]}, seed {inputs['settings']['run']['seed']}, {rows} rows\n"
+        f"data: {len(inputs['data'])} partitions; {'; '.join(notes.get('sources', []))}\n"
+        f"versions: {', '.join(f'{name} {version}' for name, version in manifest['versions'].items())}\n"
+    )
+
+
+def fit_text(artifact: Mapping[str, Any], path: str, feed: str, end: int, seconds: float) -> str:
+    """Return what a fit found.
+
+    Parameters
+    ----------
+    artifact : mapping
+        From `ewmalab.forecast.seasonal_har.fit.fit`.
+    path : str
+        Where it lies.
+    feed : str
+        Of the bars.
+    end : int
+        The fit's present.
+    seconds : float
+        That it took.
+    """
+    rows = []
+    for asset, entry in artifact["assets"].items():
+        seen, shocks = entry["seen"], entry["shocks"]
+        days = f"{seen['first'][:10]} to {seen['last'][:10]}"
+        rows.append((asset, days, f"{seen['bars']:,}", *(_shocks(shocks.get(step)) for step in ("300", "60"))))
+    lines = [plain_table(("asset", "days", "bars", "24h: scale, nu", "1h: scale, nu"), rows)]
+    for asset, count in artifact["left_out"].items():
+        lines.append(f"{asset}: {count:,} bars are too few: it takes what others of its class share")
+    lines.append(f"fitted on bars of {feed} closed by {iso(end)}, {seconds:.1f} s")
+    lines.append(f"artifact: {path}\nuse it:   --set seasonal_har.artifact={path}")
+    return "\n".join(lines) + "\n"
+
+
+def _shocks(found: Mapping[str, float] | None) -> str:
+    return "" if found is None else f"{found['scale']:.2f}, {found['nu']:g}"
