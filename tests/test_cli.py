@@ -54,6 +54,12 @@ def test_a_synthetic_backtest_ends_in_a_table_and_an_experiment(ewmalab, folder:
     assert {row["asset"] for row in json.loads(compared.out)["rows"]} == {"BTC"}
 
 
+def test_without_a_start_the_newest_days_are_replayed(ewmalab) -> None:
+    options = ["--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--json"]
+    newest, named = (json.loads(ewmalab("backtest", *start, *options).out) for start in ([], BACKTEST[1:3]))
+    assert newest["summary"] == named["summary"]
+
+
 def test_json_is_all_that_is_printed(ewmalab) -> None:
     result = ewmalab(*BACKTEST, "--json")
     data = json.loads(result.out)

@@ -313,8 +313,8 @@ def test_a_bar_that_is_not_closed_is_a_bad_row(cache, tmp_path):
     path = as_csv(tmp_path / "BTC", market(10))
     with pytest.raises(BarsError, match=r"3 x not closed yet .first: row 7"):
         take(cache, path, now=MONDAY + 7 * 60 + 59)
-    assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True)["bars"] == 7
-    assert take(cache, path, now=MONDAY + 600)["bars"] == 10
+    assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True).bars == 7
+    assert take(cache, path, now=MONDAY + 600).bars == 10
 
 
 def naive_split(columns: dict[str, Any], now: int) -> tuple[list[int], dict[int, bool]]:
@@ -385,7 +385,7 @@ def test_bars_that_differ_from_cached_ones_are_refused_unless_replaced(cache, tm
 def test_importing_the_same_file_again_changes_nothing(cache, tmp_path):
     path = as_csv(tmp_path / "BTC", market(2000))
     take(cache, path)
-    assert take(cache, path)["days_written"] == 0
+    assert take(cache, path).days_written == 0
 
 
 # --- what a file is

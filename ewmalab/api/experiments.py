@@ -107,13 +107,13 @@ class WrittenReport(Result, os.PathLike[str]):
     ----------
     path : Path
         Of the page; its figures lie in ``figures`` beside it.
-    reports : list of Report
-        What is on it.
+    sources : list of str
+        Titles of what is on it.
     figures : int
     """
 
     path: Path
-    reports: list[Report]
+    sources: list[str]
     figures: int
 
     def __fspath__(self) -> str:
@@ -125,8 +125,7 @@ class WrittenReport(Result, os.PathLike[str]):
 
     def json(self) -> Any:
         """Return path, number of figures, and titles."""
-        titles = [report.title for report in self.reports]
-        return {"report": str(self.path), "figures": self.figures, "sources": titles}
+        return {"report": str(self.path), "figures": self.figures, "sources": self.sources}
 
 
 def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None = None) -> KeptExperiment:
@@ -209,7 +208,8 @@ def write_report(
     made = [source.page() if isinstance(source, Result) else _report_of(source, settings, days) for source in sources]
     figures = len(list(named_figures(made)))
     target = Path(folder or Path("reports") / made[0].title)
-    return WrittenReport(write_reports(made, target, counter(progress, 2 * figures)), made, figures)
+    path = write_reports(made, target, counter(progress, 2 * figures))
+    return WrittenReport(path, [report.title for report in made], figures)
 
 
 def _report_of(source: Experiment | Path | str, settings: LoadedSettings, days: float | None = None) -> Report:
