@@ -190,7 +190,7 @@ def test_a_report_takes_results_beside_names_and_is_a_path(settings: LoadedSetti
     report = ewmalab.write_report(
         rules, experiment, folder=tmp_path, settings=settings, progress=lambda *both: told.append(both)
     )
-    assert report.sources == ["Rules in force", experiment.name]
+    assert report.sources == ["Rules", experiment.name]
     assert Path(report) == tmp_path / "report.html"
     assert told[-1] == (2 * report.figures, 2 * report.figures)
     assert experiment.name in Path(report).read_text()

@@ -137,6 +137,19 @@ class PredictionScore:
     changes: int
     verdicts: Mapping[str, str]
 
+    def plain(self) -> dict[str, Any]:
+        """Return the score as plain data."""
+        return {
+            "competition": self.competition,
+            "rule": self.rule,
+            "start": iso(self.start),
+            "total": self.total,
+            "intervals": dict(self.intervals),
+            "volatility_term": self.volatility_term,
+            "changes": self.changes,
+            "format": dict(self.verdicts),
+        }
+
 
 def _verdict(answer: list[Any], competition: Competition, response_format: str) -> str:
     return validate_response(

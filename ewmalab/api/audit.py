@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ewmalab.adapters.offline import OfflineTest, offline_test
 from ewmalab.api.inputs import Names, Progress, Prompts, Time, assets_of, counter, present, time_of
 from ewmalab.api.named_forecasters import planned
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import ChainError
 from ewmalab.live.audit import track_record as records
 from ewmalab.live.audit.answer_log import LiveLog
@@ -41,44 +41,15 @@ class LoggedTrackRecord(TrackRecord, Result):
     log: LiveLog
 
     def text(self) -> str:
-        """Return scores and alarms."""
         return track_text(self.plain())
 
     def json(self) -> Any:
-        """Return the record; the running CRPS included."""
         return self.plain()
 
     def page(self) -> Report:
-        """Return scores, latency, and the age of states."""
         from ewmalab.report.pages.live import live_report
 
         return live_report(self.log, self, self.log.folder.resolve().name)
-
-
-@dataclass(frozen=True)
-class ProbedMiner(Result):
-    """How a miner answered signed prompts.
-
-    Attributes
-    ----------
-    summary : dict
-        See `ewmalab.live.audit.probe.summarise`.
-    """
-
-    summary: dict[str, Any]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether every answer was accepted."""
-        return bool(self.summary["accepted"] == self.summary["prompts"])
-
-    def text(self) -> str:
-        """Return counts, faults and latency."""
-        return replies_text(self.summary)
-
-    def json(self) -> Any:
-        """Return counts, faults and latency."""
-        return self.summary
 
 
 @dataclass(frozen=True)
@@ -87,11 +58,9 @@ class JudgedRehearsal(Rehearsal, Result):
 
     @property
     def ok(self) -> bool:
-        """Return whether every answer was accepted, and could be reproduced."""
         return all(reply.accepted for reply in self.replies) and not self.parity.differences
 
     def text(self) -> str:
-        """Return verdicts, parity and the track record."""
         cache = self.settings.values.data.cache_dir
         return (
             replies_text(summarise(self.replies))
@@ -101,7 +70,6 @@ class JudgedRehearsal(Rehearsal, Result):
         )
 
     def json(self) -> Any:
-        """Return verdicts, parity and the track record."""
         return {
             "folder": str(self.log_dir.parent),
             "log": str(self.log_dir),
@@ -111,23 +79,9 @@ class JudgedRehearsal(Rehearsal, Result):
         }
 
     def page(self) -> Report:
-        """Return the page of the track record."""
         from ewmalab.report.pages.live import live_report
 
         return live_report(LiveLog.read(self.log_dir), self.record, self.log_dir.parent.name)
-
-
-@dataclass(frozen=True)
-class CrpsTest(OfflineTest, Result):
-    """Mean CRPS of the adapter's functions."""
-
-    def text(self) -> str:
-        """Return a table of means."""
-        return offline_text(self.rows, self.synthetic)
-
-    def json(self) -> Any:
-        """Return the means."""
-        return {"synthetic": self.synthetic, "rows": self.rows}
 
 
 def track_record(
@@ -177,7 +131,7 @@ def probe(
     timeout: float = 20.0,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
-) -> ProbedMiner:
+) -> Outcome[dict[str, Any]]:
     """Send signed prompts to a miner and judge its answers as validators do.
 
     Parameters
@@ -212,7 +166,8 @@ def probe(
             raise ChainError(f"no miner is registered at {address}: name its hotkey with --axon")
     prompts = next_prompts(rulebook, asset.upper(), competition, int(make_clock(live.clock).now()), count)
     prober, step = Prober(f"http://{address}", own.hotkey, axon, connections=concurrency), counter(progress, count)
-    return ProbedMiner(summarise(prober.load(prompts, lambda _: step(), timeout=timeout)))
+    found = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
+    return Outcome("Answers", found, replies_text, dict, found["accepted"] == found["prompts"])
 
 
 def rehearse(
@@ -278,7 +233,7 @@ def rehearse(
 
 def crps_test(
     *, settings: LoadedSettings | None = None, progress: Progress | None = None, **prompts: Unpack[Prompts]
-) -> CrpsTest:
+) -> Outcome[OfflineTest]:
     """Score the adapter's functions, called prompt by prompt as another program would call them.
 
     Parameters
@@ -289,4 +244,9 @@ def crps_test(
     settings = settings or load_settings()
     plan = planned(settings, [settings.values.live.forecaster], {"partial": True, **prompts})
     found = offline_test(plan, counter(progress, plan.prompts))
-    return CrpsTest(found.rows, found.synthetic)
+    return Outcome(
+        "Offline test",
+        found,
+        lambda test: offline_text(test.rows, test.synthetic),
+        lambda test: {"synthetic": test.synthetic, "rows": test.rows},
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Unpack
 
 from ewmalab.api.inputs import Progress, Prompts, counter
 from ewmalab.api.named_forecasters import planned
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome
 from ewmalab.live.audit import parity
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import ParityReport
@@ -18,127 +18,13 @@ from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import iso
 
 
-@dataclass(frozen=True)
-class LookaheadCheck(Result):
-    """Whether any forecast depends on its future.
-
-    Attributes
-    ----------
-    report : LookaheadReport
-    """
-
-    report: LookaheadReport
-
-    @property
-    def ok(self) -> bool:
-        """Return whether none does."""
-        return not self.report.leaks
-
-    def text(self) -> str:
-        """Return the forecasts that do."""
-        return lookahead_text(self.report)
-
-    def json(self) -> Any:
-        """Return counts, and the forecasts that do."""
-        leaks = [
-            {
-                "forecaster": leak.forecaster,
-                "competition": leak.competition,
-                "asset": leak.asset,
-                "request": iso(leak.request_time),
-                "future": leak.mutation,
-            }
-            for leak in self.report.leaks
-        ]
-        return {"forecasts": self.report.forecasts, "cuts": self.report.cuts, "leaks": leaks}
-
-
-@dataclass(frozen=True)
-class WarmupCheck(Result):
-    """How far the first forecast depends on where the warm-up began.
-
-    Attributes
-    ----------
-    rows : list of WarmupRow
-    tolerance : float
-        Largest acceptable relative change of volatility.
-    """
-
-    rows: list[WarmupRow]
-    tolerance: float
-
-    @property
-    def worst(self) -> float:
-        """Return the largest relative change of volatility."""
-        return max((max(abs(row.half), abs(row.three_quarters)) for row in self.rows), default=0.0)
-
-    @property
-    def ok(self) -> bool:
-        """Return whether every change is acceptable."""
-        return self.worst <= self.tolerance
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return the remedy, if one is needed."""
-        words = (
-            f"the warm-up is too short: volatility changes by up to {100 * self.worst:.1f} %; raise "
-            "replay.warmup_1m_hours or replay.warmup_5m_days"
-        )
-        return () if self.ok else (words,)
-
-    def text(self) -> str:
-        """Return the changes."""
-        return warmup_text(self.rows)
-
-    def json(self) -> Any:
-        """Return the changes."""
-        return {"rows": [asdict(row) for row in self.rows], "worst": self.worst, "tolerance": self.tolerance}
-
-
-@dataclass(frozen=True)
-class ParityCheck(Result):
-    """Whether logged answers could be reproduced.
-
-    Attributes
-    ----------
-    report : ParityReport
-    torn : int
-        Lines of the log that a crash cut off.
-    """
-
-    report: ParityReport
-    torn: int
-
-    @property
-    def ok(self) -> bool:
-        """Return whether all could."""
-        return not self.report.differences
-
-    def text(self) -> str:
-        """Return the answers that differ."""
-        return parity_text(self.report, self.torn)
-
-    def json(self) -> Any:
-        """Return counts, and the answers that differ."""
-        differences = [
-            {
-                "competition": difference.record["competition"],
-                "asset": difference.record["asset"],
-                "start": iso(difference.record["start_time"]),
-                "what": difference.what,
-            }
-            for difference in self.report.differences
-        ]
-        return {"answers": self.report.answers, "identical": self.report.identical, "differences": differences}
-
-
 def check_lookahead(
     *forecasters: str,
     cuts: int = 12,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
-) -> LookaheadCheck:
+) -> Outcome[LookaheadReport]:
     """Change or remove the future at random moments, and tell whether an earlier forecast changes by a bit.
 
     Parameters
@@ -149,21 +35,20 @@ def check_lookahead(
         Random cuts per forecaster, competition and asset.
     """
     plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
-    parts = list(plan.parts())
+    parts, seed = list(plan.parts()), plan.settings.values.run.seed
     step = counter(progress, sum(len(part.names) * len(part.groups) for part in parts))
-    seed = plan.settings.values.run.seed
-    reports = [
+    report = LookaheadReport.of(
         checks.check_lookahead(
             part.names, part.make, part.groups, part.warmups, plan.data, seed=seed, cuts=cuts, progress=step
         )
         for part in parts
-    ]
-    return LookaheadCheck(LookaheadReport.of(reports))
+    )
+    return Outcome("Look-ahead", report, lookahead_text, _leaks, ok=not report.leaks)
 
 
 def check_warmup(
     *forecasters: str, tolerance: float = 0.02, settings: LoadedSettings | None = None, **prompts: Unpack[Prompts]
-) -> WarmupCheck:
+) -> Outcome[list[WarmupRow]]:
     """Tell how far the first forecast still depends on where the warm-up began.
 
     Parameters
@@ -174,14 +59,26 @@ def check_warmup(
         Largest acceptable relative change of volatility.
     """
     plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
-    rows: list[WarmupRow] = []
-    for part in plan.parts():
-        seed = plan.settings.values.run.seed
-        rows += checks.check_warmup(part.names, part.make, part.groups, part.warmups, plan.data, seed=seed)
-    return WarmupCheck(rows, tolerance)
+    seed = plan.settings.values.run.seed
+    rows = [
+        row
+        for part in plan.parts()
+        for row in checks.check_warmup(part.names, part.make, part.groups, part.warmups, plan.data, seed=seed)
+    ]
+    worst = max((max(abs(row.half), abs(row.three_quarters)) for row in rows), default=0.0)
+    advice = (
+        f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup_1m_hours "
+        "or replay.warmup_5m_days"
+    )
+
+    def plain(found: list[WarmupRow]) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in found], "worst": worst, "tolerance": tolerance}
+
+    ok = worst <= tolerance
+    return Outcome("Warm-up", rows, warmup_text, plain, ok, () if ok else (advice,))
 
 
-def check_parity(settings: LoadedSettings | None = None, progress: Progress | None = None) -> ParityCheck:
+def check_parity(settings: LoadedSettings | None = None, progress: Progress | None = None) -> Outcome[ParityReport]:
     """Reproduce every logged answer from the cached bars, and compare it bit for bit.
 
     Parameters
@@ -198,4 +95,28 @@ def check_parity(settings: LoadedSettings | None = None, progress: Progress | No
     settings = settings or load_settings()
     log = LiveLog.read(settings.values.live.log_dir)
     report = parity.check_parity(log, settings, progress=counter(progress, len(log.answers)))
-    return ParityCheck(report, log.torn)
+    ok = not report.differences
+    return Outcome("Parity", report, lambda found: parity_text(found, log.torn), _differences, ok)
+
+
+def _leaks(report: LookaheadReport) -> dict[str, Any]:
+    leaks = [
+        {
+            "forecaster": leak.forecaster,
+            "competition": leak.competition,
+            "asset": leak.asset,
+            "request": iso(leak.request_time),
+            "future": leak.mutation,
+        }
+        for leak in report.leaks
+    ]
+    return {"forecasts": report.forecasts, "cuts": report.cuts, "leaks": leaks}
+
+
+def _differences(report: ParityReport) -> dict[str, Any]:
+    differences = []
+    for difference in report.differences:
+        answer = difference.record
+        row = {"competition": answer["competition"], "asset": answer["asset"], "start": iso(answer["start_time"])}
+        differences.append(row | {"what": difference.what})
+    return {"answers": report.answers, "identical": report.identical, "differences": differences}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Progress, counter
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments import mlflow, store
 from ewmalab.experiments.store import Experiment, find_experiment
@@ -34,69 +34,14 @@ class KeptExperiment(Experiment, Result):
     settings: LoadedSettings
 
     def text(self) -> str:
-        """Return the results and what they were made from."""
         return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
 
     def json(self) -> Any:
-        """Return the manifest and the summary."""
         _ = self.results  # its bytes are checked
         return {"manifest": self.manifest, "summary": self.summary}
 
     def page(self) -> Report:
-        """Return the page of a backtest or a sweep."""
         return _report_of(self, self.settings)
-
-
-@dataclass(frozen=True)
-class ExperimentList(Result):
-    """Experiments, oldest first.
-
-    Attributes
-    ----------
-    rows : list of dict
-        ``name, start, days, forecasters, synthetic``.
-    root : Path
-    notes : tuple of str
-        Which cannot be read.
-    """
-
-    rows: list[dict[str, Any]]
-    root: Path
-    notes: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """Return a table."""
-        if not self.rows:
-            return f"no experiment in {self.root} yet; `ewmalab backtest --help` shows how to make one\n"
-        return experiments_text(self.rows)
-
-    def json(self) -> Any:
-        """Return the rows."""
-        return self.rows
-
-
-@dataclass(frozen=True)
-class ExportedExperiment(Result):
-    """An experiment as a run of MLflow.
-
-    Attributes
-    ----------
-    experiment, run : str
-    new : bool
-        Whether it was logged now, or was there already.
-    """
-
-    experiment: str
-    run: str
-    new: bool
-
-    def text(self) -> str:
-        """Return a line."""
-        return f"{self.experiment}: run {self.run}{'' if self.new else ', which was there already'}\n"
-
-    def json(self) -> Any:
-        """Return the run."""
-        return {"experiment": self.experiment, "run": self.run, "new": self.new}
 
 
 @dataclass(frozen=True)
@@ -120,11 +65,9 @@ class WrittenReport(Result, os.PathLike[str]):
         return str(self.path)
 
     def text(self) -> str:
-        """Return a line."""
         return f"{self.path}: {self.figures} figures, also as PNG in {self.path.parent / 'figures'}\n"
 
     def json(self) -> Any:
-        """Return path, number of figures, and titles."""
         return {"report": str(self.path), "figures": self.figures, "sources": self.sources}
 
 
@@ -140,8 +83,8 @@ def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None
     return KeptExperiment(find_experiment(settings.values.run.experiments_dir, str(name)).path, settings)
 
 
-def list_experiments(settings: LoadedSettings | None = None) -> ExperimentList:
-    """Return all experiments, oldest first."""
+def list_experiments(settings: LoadedSettings | None = None) -> Outcome[list[dict[str, Any]]]:
+    """Return all experiments, oldest first: ``name, start, days, forecasters, synthetic``."""
     root = (settings or load_settings()).values.run.experiments_dir
     rows, unread = [], []
     for experiment in store.list_experiments(root):
@@ -151,13 +94,13 @@ def list_experiments(settings: LoadedSettings | None = None) -> ExperimentList:
             rows.append(row | {key: inputs[key] for key in ("days", "forecasters", "synthetic")})
         except (ExperimentError, KeyError) as error:
             unread.append(f"{experiment.name}: unreadable: {error}")
-    return ExperimentList(rows, root, tuple(unread))
+    return Outcome("Experiments", rows, lambda found: experiments_text(found, root), list, notes=tuple(unread))
 
 
 def export_experiment(
     name: str | Path, tracking: str, group: str = "ewmalab", *, settings: LoadedSettings | None = None
-) -> ExportedExperiment:
-    """Log an experiment as a run of MLflow; one that is there already is not logged twice.
+) -> Outcome[str]:
+    """Log an experiment as a run of MLflow, and return the run's id; one that is there already is not logged twice.
 
     Parameters
     ----------
@@ -174,7 +117,12 @@ def export_experiment(
     """
     found = load_experiment(name, settings)
     run, new = mlflow.export(found, tracking, group)
-    return ExportedExperiment(found.name, run, new)
+    return Outcome(
+        "Exported experiment",
+        run,
+        lambda run: f"{found.name}: run {run}{'' if new else ', which was there already'}\n",
+        lambda run: {"experiment": found.name, "run": run, "new": new},
+    )
 
 
 def write_report(

@@ -48,11 +48,9 @@ class Fit(Result):
     seconds: float
 
     def text(self) -> str:
-        """Return what was found, per asset."""
         return fit_text(self.artifact, str(self.path), self.feed, self.end, self.seconds)
 
     def json(self) -> Any:
-        """Return which assets were fitted, and where the artifact is."""
         return {
             "artifact": str(self.path),
             "end": self.artifact["end"],

@@ -5,103 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
 from ewmalab.live import processes
 from ewmalab.live.processes import Load, SavedStates, allowlists, start_logging, until_signalled
 from ewmalab.live.rehearsal.price_server import rehearsal_feed
 from ewmalab.live.status import read_health
-from ewmalab.report.text.status import status_text
+from ewmalab.report.text.status import states_text, status_text
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import iso
-
-
-@dataclass(frozen=True)
-class Status(Result):
-    """What a miner on this machine says of itself.
-
-    Attributes
-    ----------
-    health : dict
-        See `ewmalab.live.miner.health.Health`.
-    """
-
-    health: dict[str, Any]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether all is well."""
-        return bool(self.health["status"] == "ok")
-
-    def text(self) -> str:
-        """Return problems, and the age of each state."""
-        return status_text(self.health) + "\n"
-
-    def json(self) -> Any:
-        """Return what the miner says."""
-        return self.health
-
-
-@dataclass(frozen=True)
-class UpdatedStates(Result):
-    """The states that an update left.
-
-    Attributes
-    ----------
-    states : SavedStates
-    """
-
-    states: SavedStates
-
-    @property
-    def ok(self) -> bool:
-        """Return whether every asset has a bar."""
-        return not self.states.errors
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return which assets have none."""
-        return tuple(f"no bars of {asset}: {error}" for asset, error in self.states.errors.items())
-
-    def text(self) -> str:
-        """Return a line per asset."""
-        return "".join(
-            f"{asset}: {'no bar' if label is None else f'state after the bar of {iso(label)}'}\n"
-            for asset, label in self.states.newest.items()
-        )
-
-    def json(self) -> Any:
-        """Return the label of each asset's newest bar."""
-        return {asset: None if label is None else iso(label) for asset, label in self.states.newest.items()}
-
-
-@dataclass(frozen=True)
-class ServedFeed(Result):
-    """What a feed server has served.
-
-    Attributes
-    ----------
-    requests : int
-    faults : int
-        Requests that met one.
-    """
-
-    requests: int
-    faults: int
-
-    def text(self) -> str:
-        """Return a line."""
-        return f"{self.requests} requests, {self.faults} of them met a fault\n"
-
-    def json(self) -> Any:
-        """Return the counts."""
-        return {"requests": self.requests, "faults": self.faults}
 
 
 def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level: str = "INFO") -> None:
@@ -140,7 +57,7 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     processes.run_updater(load)
 
 
-def update_states(load: Load, *, date: Time | None = None, log_level: str = "INFO") -> UpdatedStates:
+def update_states(load: Load, *, date: Time | None = None, log_level: str = "INFO") -> Outcome[SavedStates]:
     """Bring the states of all assets up to date once.
 
     Parameters
@@ -155,7 +72,9 @@ def update_states(load: Load, *, date: Time | None = None, log_level: str = "INF
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
     start_logging(log_level)
-    return UpdatedStates(processes.update_once(load(), None if date is None else time_of(date)))
+    found = processes.update_once(load(), None if date is None else time_of(date))
+    notes = tuple(f"no bars of {asset}: {error}" for asset, error in found.errors.items())
+    return Outcome("States", found, states_text, asdict, not notes, notes)
 
 
 def run_miner(load: Load, *, log_level: str = "INFO") -> None:
@@ -205,7 +124,7 @@ def write_allowlist(
             sys.stdout.flush()
 
 
-def status(settings: LoadedSettings | None = None) -> Status:
+def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
     """Return how the miner on this machine is doing.
 
     Raises
@@ -213,7 +132,8 @@ def status(settings: LoadedSettings | None = None) -> Status:
     StateError
         If none answers.
     """
-    return Status(read_health((settings or load_settings()).values.live))
+    health = read_health((settings or load_settings()).values.live)
+    return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
 
 
 def parse_speed(text: str) -> float:
@@ -239,7 +159,7 @@ def serve_feed(
     assets: Names = None,
     settings: LoadedSettings | None = None,
     say: Callable[[str], None] = print,
-) -> ServedFeed:
+) -> None:
     """Serve a history over HTTP, in the shapes of the real feeds, until signalled.
 
     Parameters
@@ -257,7 +177,7 @@ def serve_feed(
     assets : str or sequence of str, optional
     settings : LoadedSettings, optional
     say : callable
-        Told where it serves.
+        Told where it serves, and in the end how many requests there were.
 
     Raises
     ------
@@ -273,4 +193,4 @@ def serve_feed(
         hosts = " ".join(f"--set feeds.{name}.host={server.url}" for name in ("binance", "hyperliquid"))
         say(f"let live processes use it:  --clock {server.url}/clock {hosts}")
         stop.wait()
-    return ServedFeed(server.requests, server.faults)
+    say(f"{server.requests} requests, {server.faults} of them met a fault")

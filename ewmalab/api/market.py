@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome
 from ewmalab.errors import MissingDataError
 from ewmalab.market import inventory
 from ewmalab.market.bars import Bars
@@ -25,156 +25,6 @@ from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, iso
 
 
-@dataclass(frozen=True)
-class FetchedBars(Result):
-    """What a fetch brought.
-
-    Attributes
-    ----------
-    feed : str
-    assets : list of AssetFetch
-    """
-
-    feed: str
-    assets: list[AssetFetch]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the feed answered for every asset."""
-        return all(one.error is None for one in self.assets)
-
-    def text(self) -> str:
-        """Return a line per asset."""
-        return fetch_text(self.feed, self.assets)
-
-    def json(self) -> Any:
-        """Return a row per asset."""
-        return [
-            {"feed": self.feed, **asdict(one), "unanswered": [[iso(a), iso(b)] for a, b in one.unanswered]}
-            for one in self.assets
-        ]
-
-
-@dataclass(frozen=True)
-class ImportedBars(Result):
-    """What came of imported files.
-
-    Attributes
-    ----------
-    files : list of FileImport
-    skipped : list of (str, str)
-        What is no bar file, and why.
-    """
-
-    files: list[FileImport]
-    skipped: list[tuple[str, str]]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether there was a file, and none was refused."""
-        return bool(self.files) and all(one.error is None for one in self.files)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return what was skipped."""
-        lines = [f"skipped {path}: {reason}" for path, reason in self.skipped]
-        if not self.files:
-            lines.append("nothing to import: name .parquet, .csv or .json files, or folders that hold them")
-        return tuple(lines)
-
-    def text(self) -> str:
-        """Return a line per file."""
-        return import_text(self.files)
-
-    def json(self) -> Any:
-        """Return a row per file, and what was skipped."""
-        rows = [
-            {"file": str(one.file.path), "feed": one.file.feed, "asset": one.file.asset, "error": one.error}
-            | (asdict(one.imported) if one.imported else {})
-            for one in self.files
-        ]
-        return {"imported": rows, "skipped": self.skipped}
-
-
-@dataclass(frozen=True)
-class CachedBars(Result):
-    """What is cached.
-
-    Attributes
-    ----------
-    assets : list of CachedAsset
-    root : Path
-    """
-
-    assets: list[CachedAsset]
-    root: Path
-
-    def text(self) -> str:
-        """Return a table per feed."""
-        return inventory_text(self.assets, self.root)
-
-    def json(self) -> Any:
-        """Return a row per feed and asset."""
-        rows = []
-        for one in self.assets:
-            row = asdict(one)
-            span = {"from": iso(row.pop("begin")), "to": iso(row.pop("end"))}
-            rows.append({"feed": row.pop("feed"), "asset": row.pop("asset"), **span, **row})
-        return rows
-
-
-@dataclass(frozen=True)
-class VerifiedBars(Result):
-    """Which partitions of the cache are damaged.
-
-    Attributes
-    ----------
-    checked : int
-    damaged : list of Finding
-    """
-
-    checked: int
-    damaged: list[Finding]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether none is."""
-        return not self.damaged
-
-    def text(self) -> str:
-        """Return a line per damaged partition."""
-        return verify_text(self.checked, self.damaged)
-
-    def json(self) -> Any:
-        """Return the damaged partitions."""
-        return {"checked": self.checked, "damaged": [[f.feed, f.asset, f.day, f.problem] for f in self.damaged]}
-
-
-@dataclass(frozen=True)
-class RepairedBars(Result):
-    """What was repaired.
-
-    Attributes
-    ----------
-    repairs : list of Repair
-    """
-
-    repairs: list[Repair]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether all that was moved aside could be fetched again."""
-        return all(one.error is None for one in self.repairs)
-
-    def text(self) -> str:
-        """Return a line per repair."""
-        return repair_text(self.repairs)
-
-    def json(self) -> Any:
-        """Return a row per feed and asset."""
-        return [asdict(one) for one in self.repairs]
-
-
 def fetch_bars(
     start: Time,
     days: float = 1.0,
@@ -182,7 +32,7 @@ def fetch_bars(
     assets: Names = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
-) -> FetchedBars:
+) -> Outcome[list[AssetFetch]]:
     """Fetch closed minute bars that the cache lacks; an interrupted fetch goes on where it stopped.
 
     Parameters
@@ -208,7 +58,14 @@ def fetch_bars(
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
     source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
     found = fetch_assets(_swept_cache(settings), source, symbols, span, now=present(), progress=progress)
-    return FetchedBars(name, found)
+    ok = all(one.error is None for one in found)
+    return Outcome(
+        "Fetched bars",
+        found,
+        lambda fetched: fetch_text(name, fetched),
+        lambda fetched: [{"feed": name, **asdict(one), "unanswered": _spans(one)} for one in fetched],
+        ok,
+    )
 
 
 def import_bars(
@@ -220,7 +77,7 @@ def import_bars(
     quarantine: bool = False,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
-) -> ImportedBars:
+) -> Outcome[list[FileImport]]:
     """Import bars from CSV, Parquet or JSON files.
 
     Parameters
@@ -245,29 +102,51 @@ def import_bars(
     cache = _swept_cache(settings or load_settings())
     files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
     done = import_files(cache, files, now=present(), replace=replace, quarantine=quarantine, progress=progress)
-    return ImportedBars(done, skipped)
+    notes = [f"skipped {path}: {reason}" for path, reason in skipped]
+    if not files:
+        notes.append("nothing to import: name .parquet, .csv or .json files, or folders that hold them")
+    return Outcome(
+        "Imported bars",
+        done,
+        import_text,
+        lambda found: {"imported": [_imported(one) for one in found], "skipped": skipped},
+        bool(files) and all(one.error is None for one in done),
+        tuple(notes),
+    )
 
 
-def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> CachedBars:
+def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
     """Return what is cached, of all feeds or of one."""
     cache = _cache(settings or load_settings())
-    return CachedBars(inventory.list_cached(cache, feed), cache.root)
+    found = inventory.list_cached(cache, feed)
+    return Outcome(
+        "Cached bars", found, lambda cached: inventory_text(cached, cache.root), lambda cached: list(map(_row, cached))
+    )
 
 
 def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
-) -> VerifiedBars:
-    """Check every byte of the cache, of all feeds and assets or of one."""
+) -> Outcome[list[Finding]]:
+    """Check every byte of the cache, of all feeds and assets or of one; return the damaged partitions."""
     findings = list(_cache(settings or load_settings()).verify(feed, asset.upper() if asset else None))
-    return VerifiedBars(len(findings), [finding for finding in findings if finding.problem])
+    damaged = [finding for finding in findings if finding.problem]
+    return Outcome(
+        "Damaged bars",
+        damaged,
+        lambda found: verify_text(len(findings), found),
+        lambda found: {"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in found]},
+        not damaged,
+    )
 
 
-def repair_bars(*, refetch: bool = True, settings: LoadedSettings | None = None) -> RepairedBars:
+def repair_bars(*, refetch: bool = True, settings: LoadedSettings | None = None) -> Outcome[list[Repair]]:
     """Move damaged partitions aside, rebuild damaged manifests, and fetch again what was moved aside."""
     settings, rulebook = settings or load_settings(), load_rulebook()
     values = settings.values
     source = (lambda name: make_feed(name, values, rulebook)) if refetch else None
-    return RepairedBars(inventory.repair_cache(_swept_cache(settings), source, now=present()))
+    found = inventory.repair_cache(_swept_cache(settings), source, now=present())
+    ok = all(one.error is None for one in found)
+    return Outcome("Repaired bars", found, repair_text, lambda repairs: list(map(asdict, repairs)), ok)
 
 
 def load_bars(
@@ -340,3 +219,17 @@ def _swept_cache(settings: LoadedSettings) -> Cache:
     cache = _cache(settings)
     cache.sweep()
     return cache
+
+
+def _spans(fetched: AssetFetch) -> list[list[str]]:
+    return [[iso(a), iso(b)] for a, b in fetched.unanswered]
+
+
+def _imported(one: FileImport) -> dict[str, Any]:
+    head = {"file": str(one.file.path), "feed": one.file.feed, "asset": one.file.asset, "error": one.error}
+    return head | (asdict(one.imported) if one.imported else {})
+
+
+def _row(one: CachedAsset) -> dict[str, Any]:
+    rest = {key: value for key, value in asdict(one).items() if key not in ("feed", "asset", "begin", "end")}
+    return {"feed": one.feed, "asset": one.asset, "from": iso(one.begin), "to": iso(one.end), **rest}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -15,7 +15,7 @@ from ewmalab.analysis.ranking import FromFiles, Ranking, Rewards
 from ewmalab.analysis.submissions import prompts_of
 from ewmalab.api.inputs import Progress, Prompts, seconds_of
 from ewmalab.api.named_forecasters import NamedScores, named_scores
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.feeds.make import cache_name
@@ -25,7 +25,7 @@ from ewmalab.report.text.predictions import score_text, verdicts_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.validation import CORRECT
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, MINUTE, iso
+from ewmalab.times import DAY, MINUTE
 
 if TYPE_CHECKING:
     from ewmalab.report.pages.page import Report
@@ -44,74 +44,15 @@ class Leaderboard(Result):
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Return standings, costs of missed prompts, and earnings."""
         return leaderboard_text(self.ranking.plain())
 
     def json(self) -> Any:
-        """Return the ranking."""
         return self.ranking.plain()
 
     def page(self) -> Report:
-        """Return ranks and weights over time."""
         from ewmalab.report.pages.leaderboard import leaderboard_report
 
         return leaderboard_report(self.ranking.plain())
-
-
-@dataclass(frozen=True)
-class ScoredPrediction(Result):
-    """A prediction's CRPS, and the verdicts on its format.
-
-    Attributes
-    ----------
-    score : PredictionScore
-    """
-
-    score: PredictionScore
-
-    def text(self) -> str:
-        """Return CRPS per interval, and the verdicts."""
-        return score_text(self.score)
-
-    def json(self) -> Any:
-        """Return CRPS per interval, and the verdicts."""
-        score = self.score
-        return {
-            "competition": score.competition,
-            "rule": score.rule,
-            "start": iso(score.start),
-            "total": score.total,
-            "intervals": dict(score.intervals),
-            "volatility_term": score.volatility_term,
-            "changes": score.changes,
-            "format": dict(score.verdicts),
-        }
-
-
-@dataclass(frozen=True)
-class ValidatedPrediction(Result):
-    """The verdicts on a prediction's format.
-
-    Attributes
-    ----------
-    verdicts : dict of response format to str
-        ``CORRECT``, or what a validator says.
-    """
-
-    verdicts: dict[str, str]
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the format rule of every date accepts it."""
-        return all(verdict == CORRECT for verdict in self.verdicts.values())
-
-    def text(self) -> str:
-        """Return the verdicts."""
-        return verdicts_text(self.verdicts)
-
-    def json(self) -> Any:
-        """Return the verdicts."""
-        return {"format": self.verdicts}
 
 
 def leaderboard(
@@ -174,7 +115,7 @@ def score(
     asset: str | None = None,
     rules: str = "as-of",
     settings: LoadedSettings | None = None,
-) -> ScoredPrediction:
+) -> Outcome[PredictionScore]:
     """Score a prediction file, and judge its format.
 
     Parameters
@@ -198,15 +139,17 @@ def score(
     """
     read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
     if realised is not None:
-        return ScoredPrediction(read.score(read_realised(Path(realised))))
-    if not asset:
+        truth = read_realised(Path(realised))
+    elif asset:
+        values = (settings or load_settings()).values
+        cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
+        truth = read.realised(cache, feed, asset.upper())
+    else:
         raise ConfigError("prices are needed: --realised, or --asset for prices from the cache")
-    values = (settings or load_settings()).values
-    cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
-    return ScoredPrediction(read.score(read.realised(cache, feed, asset.upper())))
+    return Outcome("Prediction", read.score(truth), score_text, PredictionScore.plain)
 
 
-def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") -> ValidatedPrediction:
+def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") -> Outcome[Mapping[str, str]]:
     """Judge a prediction's format by the rules of every date; parameters as in `score`.
 
     Raises
@@ -214,7 +157,8 @@ def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") 
     PredictionError, RulebookError
     """
     read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
-    return ValidatedPrediction(dict(read.verdicts))
+    ok = all(verdict == CORRECT for verdict in read.verdicts.values())
+    return Outcome("Format", read.verdicts, verdicts_text, lambda verdicts: {"format": dict(verdicts)}, ok)
 
 
 def _named(

@@ -31,16 +31,13 @@ class Backtest(Experiment, Result):
     cache_dir: Path | str = "data_cache"
 
     def text(self) -> str:
-        """Return mean CRPS, and the changes against the baseline."""
         return backtest_text(self.summary, self.manifest["inputs"]) + f"experiment: {self.path}\n"
 
     def json(self) -> Any:
-        """Return the summary and where the experiment is."""
         synthetic = self.manifest["inputs"]["synthetic"]
         return {"experiment": str(self.path), "synthetic": synthetic, "summary": self.summary}
 
     def page(self) -> Report:
-        """Return the page of the experiment."""
         from ewmalab.report.pages.backtest import backtest_report
 
         return backtest_report(self, self.cache_dir)
@@ -71,11 +68,9 @@ class Comparison(Result):
         return pd.DataFrame(self.rows)
 
     def text(self) -> str:
-        """Return a table of differences with their intervals."""
         return compare_text(self.rows, self.reference, self.synthetic)
 
     def json(self) -> Any:
-        """Return the rows."""
         return {"reference": self.reference, "by": self.by, "synthetic": self.synthetic, "rows": self.rows}
 
 

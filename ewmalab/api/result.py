@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from ewmalab.report.pages.page import Report
 
+Value = TypeVar("Value")
+
 
 class Result(ABC):
-    """A result in three renderings of the same values.
+    """A result in three renderings of the same values; `ewmalab.report` does the rendering."""
 
-    See Also
-    --------
-    ewmalab.report : the rendering itself
-    """
+    @property
+    def title(self) -> str:
+        """Return what the result is called on a page."""
+        return type(self).__name__
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -37,7 +40,36 @@ class Result(ABC):
         """Return plain data, as the command prints it with ``--json``."""
 
     def page(self) -> Report:
-        """Return the page, which `ewmalab.report.pages.page.write_reports` writes as HTML."""
+        """Return the page, which `write_report` writes as HTML."""
         from ewmalab.report.pages.plain import plain_page
 
-        return plain_page(re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize(), self.json())
+        return plain_page(self.title, self.json())
+
+
+@dataclass(frozen=True)
+class Outcome(Result, Generic[Value]):
+    """A result that is one value of the room that computed it.
+
+    Attributes
+    ----------
+    title : str
+    value : object
+        What was found.
+    as_text, as_json : callable
+        Its renderings.
+    ok : bool
+    notes : tuple of str
+    """
+
+    title: str
+    value: Value
+    as_text: Callable[[Value], str] = field(repr=False)
+    as_json: Callable[[Value], Any] = field(repr=False)
+    ok: bool = True
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        return self.as_text(self.value)
+
+    def json(self) -> Any:
+        return self.as_json(self.value)

@@ -2,85 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome
 from ewmalab.report.text.rules import rules_text, settings_text
 from ewmalab.rulebook import RuleChoice, Rules, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import iso, parse_time
 
 
-@dataclass(frozen=True)
-class SettingsInForce(Result):
-    """Settings with their sources; secrets are masked.
-
-    Attributes
-    ----------
-    rows : list of (key, value, source)
-    """
-
-    rows: list[tuple[str, Any, str]]
-
-    def text(self) -> str:
-        """Return a table."""
-        return settings_text(self.rows)
-
-    def json(self) -> Any:
-        """Return the rows."""
-        return [{"key": key, "value": value, "source": source} for key, value, source in self.rows]
-
-
-@dataclass(frozen=True)
-class ValidSettings(Result):
-    """The layers of settings that are valid.
-
-    Attributes
-    ----------
-    layers : list of str
-    """
-
-    layers: list[str]
-
-    def text(self) -> str:
-        """Return a line."""
-        return f"settings are valid (from {', '.join(self.layers)})\n"
-
-    def json(self) -> Any:
-        """Return the layers."""
-        return {"valid": True, "layers": self.layers}
-
-
-@dataclass(frozen=True)
-class RulesInForce(Result):
-    """The rules of a time.
-
-    Attributes
-    ----------
-    version : str
-        Of the rulebook.
-    when : int
-    rules : Rules
-    """
-
-    version: str
-    when: int
-    rules: Rules
-
-    def text(self) -> str:
-        """Return competitions, scoring, weights and feeds."""
-        return rules_text(self.version, self.when, self.rules)
-
-    def json(self) -> Any:
-        """Return the whole set."""
-        return {"rulebook": self.version, "on": iso(self.when), **asdict(self.rules)}
-
-
 def show_settings(
     settings: LoadedSettings | None = None, *, changed: bool = False, preset: str | None = None
-) -> SettingsInForce:
-    """Return every setting, its value and where the value came from.
+) -> Outcome[list[tuple[str, Any, str]]]:
+    """Return every setting, its value (secrets masked) and where the value came from.
 
     Parameters
     ----------
@@ -99,11 +34,12 @@ def show_settings(
         name, _, which = preset.partition("@")
         settings = settings.with_preset(name, which)
     rows = [row for row in settings.effective() if not row[0].startswith("presets.")]
-    return SettingsInForce([row for row in rows if not changed or row[2] != "defaults"])
+    rows = [row for row in rows if not changed or row[2] != "defaults"]
+    return Outcome("Settings", rows, settings_text, lambda found: [_setting(*row) for row in found])
 
 
-def check_settings(settings: LoadedSettings | None = None) -> ValidSettings:
-    """Check the settings of all layers, also against the rulebook.
+def check_settings(settings: LoadedSettings | None = None) -> Outcome[list[str]]:
+    """Check the settings of all layers, also against the rulebook; return the layers' names.
 
     Raises
     ------
@@ -114,10 +50,16 @@ def check_settings(settings: LoadedSettings | None = None) -> ValidSettings:
 
     settings = settings or load_settings()
     check(settings.values, load_rulebook())
-    return ValidSettings([layer.name for layer in settings.layers if layer.table])
+    layers = [layer.name for layer in settings.layers if layer.table]
+    return Outcome(
+        "Valid settings",
+        layers,
+        lambda names: f"settings are valid (from {', '.join(names)})\n",
+        lambda names: {"valid": True, "layers": names},
+    )
 
 
-def show_rules(on: str = "latest") -> RulesInForce:
+def show_rules(on: str = "latest") -> Outcome[Rules]:
     """Return competitions, scoring, weights and feeds in force on a date.
 
     Parameters
@@ -131,4 +73,13 @@ def show_rules(on: str = "latest") -> RulesInForce:
     """
     rulebook = load_rulebook()
     when = rulebook.breakpoints()[-1] if on == "latest" else parse_time(on)
-    return RulesInForce(rulebook.version, when, RuleChoice().at(rulebook, when))
+    return Outcome(
+        "Rules",
+        RuleChoice().at(rulebook, when),
+        lambda rules: rules_text(rulebook.version, when, rules),
+        lambda rules: {"rulebook": rulebook.version, "on": iso(when), **asdict(rules)},
+    )
+
+
+def _setting(key: str, value: Any, source: str) -> dict[str, Any]:
+    return {"key": key, "value": value, "source": source}

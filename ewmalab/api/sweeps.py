@@ -20,7 +20,7 @@ from ewmalab.api.inputs import (
     values_of,
     worker_count,
 )
-from ewmalab.api.result import Result
+from ewmalab.api.result import Outcome, Result
 from ewmalab.experiments.store import Experiment
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings, load_settings
@@ -105,18 +105,15 @@ class KeptSweep(SweepResult, Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what to know of fits and scored prices."""
         return tuple(self.sweep.plan.warnings())
 
     def text(self) -> str:
-        """Return what was found, by competition, asset and value."""
         untouched = dict.fromkeys(competition for competition, _ in self.sweep.untouched)
         lines = [f"left out, since it has no effect there: {', '.join(untouched)}"] if untouched else []
         lines.append(f"{self.sweep.trials} trials, {self.sweep.reused} of them known before; {self.seconds:.1f} s")
         return sweep_text(self.summary, self.inputs) + "\n".join([*lines, _kept(self, self.experiment)])
 
     def json(self) -> Any:
-        """Return the summary and where the experiment is."""
         return {
             "experiment": str(self.experiment.path) if self.experiment else None,
             "result": self.digest(),
@@ -129,7 +126,6 @@ class KeptSweep(SweepResult, Result):
         }
 
     def page(self) -> Report:
-        """Return curves or maps, and every value."""
         return _page(self, self.experiment)
 
 
@@ -145,12 +141,10 @@ class KeptTuning(TuneResult, Result):
     experiment: Experiment | None
 
     def text(self) -> str:
-        """Return what was chosen, and how it did on days it was not chosen on."""
         held_out = self.held_out
         return tune_text(self.chosen, held_out.summary, held_out.inputs) + _kept(held_out, self.experiment)
 
     def json(self) -> Any:
-        """Return what was chosen, and the summary of the days it was not chosen on."""
         return {
             "experiment": str(self.experiment.path) if self.experiment else None,
             "result": self.held_out.digest(),
@@ -160,31 +154,7 @@ class KeptTuning(TuneResult, Result):
         }
 
     def page(self) -> Report:
-        """Return curves or maps of the days that were not chosen on."""
         return _page(self, self.experiment)
-
-
-@dataclass(frozen=True)
-class WrittenConfig(Result):
-    """A settings file that was written.
-
-    Attributes
-    ----------
-    path : Path
-    left : list of str
-        What stays as it is, and why.
-    """
-
-    path: Path
-    left: list[str]
-
-    def text(self) -> str:
-        """Return the file, and what it leaves alone."""
-        return "".join([f"written: {self.path}\n", *(f"  left as it is: {line}\n" for line in self.left)])
-
-    def json(self) -> Any:
-        """Return the file, and what it leaves alone."""
-        return {"config": str(self.path), "left": self.left}
 
 
 def sweep(
@@ -362,8 +332,8 @@ def tune(
     return KeptTuning(**_fields(result), experiment=experiment)
 
 
-def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: bool = False) -> WrittenConfig:
-    """Write values that are proven better as a settings file.
+def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: bool = False) -> Outcome[list[str]]:
+    """Write values that are proven better as a settings file; return what stays as it is, and why.
 
     Parameters
     ----------
@@ -379,7 +349,13 @@ def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: b
         If the file exists, or no value may be written.
     """
     judged = result.held_out if isinstance(result, TuneResult) else result
-    return WrittenConfig(Path(path), config_file.write_config(Path(path), judged, now=present(), force=force))
+    left = config_file.write_config(Path(path), judged, now=present(), force=force)
+    return Outcome(
+        "Settings file",
+        left,
+        lambda lines: "".join([f"written: {path}\n", *(f"  left as it is: {line}\n" for line in lines)]),
+        lambda lines: {"config": str(path), "left": lines},
+    )
 
 
 def _fields(result: SweepResult | TuneResult) -> dict[str, Any]:

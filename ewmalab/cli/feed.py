@@ -48,7 +48,7 @@ def serve(
     """
     settings = common.settings(config, set_)
     common.say("loading the days before")
-    result = api.serve_feed(
+    api.serve_feed(
         start,
         feed=feed,
         speed=speed,
@@ -58,4 +58,3 @@ def serve(
         settings=settings,
         say=lambda line: print(line, flush=True),
     )
-    common.show(result, json=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ewmalab.experiments.store import Experiment
@@ -10,14 +11,18 @@ from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
 
 
-def experiments_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def experiments_text(rows: Sequence[Mapping[str, Any]], root: Path) -> str:
     """Return a table of experiments.
 
     Parameters
     ----------
     rows : sequence of mapping
         ``name, start`` (ISO)``, days, forecasters, synthetic``.
+    root : Path
+        Their folder.
     """
+    if not rows:
+        return f"no experiment in {root} yet; `ewmalab backtest --help` shows how to make one\n"
     lines = []
     for row in rows:
         names = " ".join(["SYNTHETIC"] * row["synthetic"] + [f.rpartition(":")[2] for f in row["forecasters"]])
