@@ -52,7 +52,8 @@ class Outcome(Result, Generic[Value]):
 
     Attributes
     ----------
-    title : str
+    kind : str
+        The title of its page.
     value : object
         What was found.
     as_text, as_json : callable
@@ -61,12 +62,16 @@ class Outcome(Result, Generic[Value]):
     notes : tuple of str
     """
 
-    title: str
+    kind: str
     value: Value
     as_text: Callable[[Value], str] = field(repr=False)
     as_json: Callable[[Value], Any] = field(repr=False)
     ok: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.kind
 
     def text(self) -> str:
         return self.as_text(self.value)
