@@ -14,6 +14,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+_STEPS = """
+    backtest check_lookahead check_parity check_warmup compare export_experiment fetch_bars fit import_bars leaderboard
+    list_bars list_experiments load_bars load_experiment make_forecaster make_prompt probe rehearse repair_bars score
+    settings_with_bars sweep track_record tune validate verify_bars write_config write_report
+    Prompts Result Rewards
+"""
 _PUBLIC = {
     "Bars": "ewmalab.market.bars",
     "Ewma": "ewmalab.forecast.ewma.forecaster",
@@ -26,22 +32,11 @@ _PUBLIC = {
     "ScaleFree": "ewmalab.forecast.protocol",
     "SweepResult": "ewmalab.sweeps.sweep",
     "TrackRecord": "ewmalab.live.audit.track_record",
-    "backtest": "ewmalab.api",
-    "compare": "ewmalab.api",
     "crps": "ewmalab.scoring.crps",
-    "load_bars": "ewmalab.api",
-    "load_experiment": "ewmalab.api",
     "load_rulebook": "ewmalab.rulebook",
     "load_settings": "ewmalab.settings.layers",
-    "make_forecaster": "ewmalab.api",
-    "make_prompt": "ewmalab.api",
-    "rehearse": "ewmalab.api",
     "score_paths": "ewmalab.scoring.crps",
-    "settings_with_bars": "ewmalab.api",
-    "sweep": "ewmalab.api",
-    "track_record": "ewmalab.api",
-    "tune": "ewmalab.api",
-    "write_report": "ewmalab.api",
+    **dict.fromkeys(_STEPS.split(), "ewmalab.api"),
 }
 _NAMES = {"crps": "crps_ensemble"}  # where a name is longer at home
 

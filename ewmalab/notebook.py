@@ -71,7 +71,7 @@ def summary(experiment: Experiment) -> pd.DataFrame:
 
 
 def changes(experiment: Experiment, by: By = "asset", baseline: str | None = None) -> pd.DataFrame:
-    """Return paired differences from the baseline; see `ewmalab.compare`."""
+    """Return paired differences from the baseline; see `ewmalab.analysis.compare.compare`."""
     return pd.DataFrame(_compared(experiment, by, baseline))
 
 

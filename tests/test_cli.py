@@ -52,6 +52,12 @@ def test_a_synthetic_backtest_ends_in_a_table_and_an_experiment(ewmalab, folder:
     assert {row["asset"] for row in json.loads(compared.out)["rows"]} == {"BTC"}
 
 
+def test_without_a_start_the_newest_days_are_replayed(ewmalab) -> None:
+    options = ["--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--json"]
+    newest, named = (json.loads(ewmalab("backtest", *start, *options).out) for start in ([], BACKTEST[1:3]))
+    assert newest["summary"] == named["summary"]
+
+
 def test_json_is_all_that_is_printed(ewmalab) -> None:
     result = ewmalab(*BACKTEST, "--json")
     data = json.loads(result.out)
@@ -70,7 +76,7 @@ def test_json_is_all_that_is_printed(ewmalab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["backtest"], 2, "--start"),
+        (["backtest", "--feed", "binance"], 1, "the cache has no bars of binance"),
         (["backtest", "--start", "yesterday"], 2, "neither an ISO date"),
         (["backtest", "--start", "2026-01-15", "--days", "0"], 2, "--days"),
         (["backtest", "--start", "2026-01-15", "--set", "ewma.half_life_1m=30"], 2, "no unit"),

@@ -977,7 +977,7 @@ def test_a_miner_in_two_files_is_refused(ewmalab, folder: Path, table_of_others:
     copy.write_bytes(table_of_others.read_bytes())
     result = ewmalab("leaderboard", "--scores", str(table_of_others), "--scores", str(copy))
     assert result.code == 1
-    assert "miner uid-0 stands in another file too" in result.err
+    assert "miner uid-0 is in another file too" in result.err
 
 
 def test_missing_every_prompt_alone_ends_in_a_board_or_a_message(ewmalab) -> None:

@@ -500,7 +500,7 @@ def test_watched_list_is_written_when_it_changed_and_only_then(
     chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr("ewmalab.atomic_files.write_atomic", lambda path, data: written.append(data))
+    monkeypatch.setattr("ewmalab.api.live.write_atomic", lambda path, data: written.append(data))
     a, b = validator("203.0.113.1"), validator("203.0.113.2")
     chained([a], [a], [a, b], [b], stop=True)
     monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: self.is_set())

@@ -530,7 +530,7 @@ def test_a_ranking_is_read_back_from_its_json(leaderboard: dict[str, Any]) -> No
 
 def test_the_words_follow_the_interval(reports: dict[str, Report], experiment: Experiment) -> None:
     words = next(section for section in reports["backtest"].sections if section.title.startswith("Against")).text
-    rows = ew.compare(experiment)
+    rows = ew.compare(experiment).frame
     pooled = rows[rows["asset"] == "all"]
     assert len(words) == len(pooled)
     for text, row in zip(words, pooled.to_dict("records"), strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ewmalab.analysis.competition_field import Field, Standing, moments, standings
 from ewmalab.analysis.earnings import Estimate, MissingEffect, emission_factor, estimate_earnings, missing_effects
+from ewmalab.errors import ConfigError
 from ewmalab.times import DAY
 
 SMALL_FIELD = 50  # miners, below which ranks say little of the subnet
@@ -38,6 +39,23 @@ class Questions:
     unit: str = "alpha/day"
     correction: float | None = None
     seed: int = 0
+
+
+def parse_shares(text: str) -> list[float]:
+    """Read shares with commas between them, such as ``0.01,0.05``.
+
+    Raises
+    ------
+    ConfigError
+        If one is no number between 0 and 1.
+    """
+    try:
+        shares = [float(item) for item in text.split(",") if item.strip()]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not all(0 <= share <= 1 for share in shares):
+        raise ConfigError("shares lie between 0 and 1")
+    return shares
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import (
     backtest,
     check,
@@ -19,19 +20,14 @@ from ewmalab.cli import (
     fit,
     leaderboard,
     live,
+    predictions,
     probe,
     rehearse,
     report,
     rules,
-    score,
     status,
     sweep,
-    tune,
 )
-from ewmalab.cli import (
-    offline as crps_test,
-)
-from ewmalab.errors import ConfigError, EwmalabError, RulebookError
 
 app = typer.Typer(
     name="ewmalab",
@@ -66,7 +62,7 @@ def _main(
 app.command("backtest")(backtest.backtest)
 app.command("fit")(fit.fit)
 app.command("sweep")(sweep.sweep)
-app.command("tune")(tune.tune)
+app.command("tune")(sweep.tune)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("report")(report.report)
@@ -74,13 +70,13 @@ app.add_typer(live.app, name="live")
 app.command("rehearse")(rehearse.rehearse)
 app.command("status")(status.status)
 app.command("probe")(probe.probe)
-app.command("crps-test")(crps_test.crps_test)
+app.command("crps-test")(predictions.crps_test)
 app.add_typer(feed.app, name="feed")
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(rules.app, name="rules")
-app.command("score")(score.score)
-app.command("validate")(score.validate)
+app.command("score")(predictions.score)
+app.command("validate")(predictions.validate)
 app.add_typer(check.app, name="check")
 app.add_typer(experiments.app, name="experiments")
 
@@ -90,15 +86,9 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a forecaster of the user's own lies where they work
     try:
         app()
-    except (ConfigError, RulebookError) as error:
-        print(f"ewmalab: {error}", file=sys.stderr)
-        sys.exit(2)
-    except EwmalabError as error:
-        print(f"ewmalab: {error}", file=sys.stderr)
-        sys.exit(1)
     except BrokenPipeError:  # the reader of a pipe has gone, e.g. `| head`
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:  # a full or read-only disk, a folder without permission
-        print(f"ewmalab: {error}", file=sys.stderr)
-        sys.exit(1)
+    except (api.EwmalabError, OSError) as error:  # OSError: a full or read-only disk, a folder without permission
+        print("\n".join([f"ewmalab: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        sys.exit(2 if isinstance(error, api.ConfigError | api.RulebookError) else 1)

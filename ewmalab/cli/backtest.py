@@ -6,37 +6,29 @@ from typing import Annotated
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import common
 
 
 def backtest(
-    start: Annotated[str, typer.Option(help="First start time, e.g. 2026-01-15 (UTC).")],
-    days: Annotated[float, typer.Option(min=0.001, help="Days of prompts.")] = 1.0,
-    forecaster: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--forecaster",
-            "-f",
-            metavar="NAME",
-            help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
-            "baseline.",
-        ),
-    ] = None,
-    assets: common.AssetsOption = None,
-    competitions: common.CompetitionsOption = None,
-    rules: common.RulesOption = "as-of",
-    feed: common.FeedOption = None,
-    scored_feed: common.ScoredFeedOption = None,
-    cadence: common.CadenceOption = None,
+    start: common.Start = None,
+    days: common.Days = 1.0,
+    forecaster: common.Forecasters = None,
+    assets: common.Assets = None,
+    competitions: common.Competitions = None,
+    rules: common.Rules = "as-of",
+    feed: common.Feed = None,
+    scored_feed: common.ScoredFeed = None,
+    cadence: common.Cadence = None,
     request_lead: Annotated[str | None, typer.Option(help="Time between request and start, e.g. 60s.")] = None,
-    simulations: common.SimulationsOption = None,
+    simulations: common.Simulations = None,
     refit: Annotated[
-        str | None, typer.Option(help="Fit forecasters that have a fit anew so often, on the bars known then, e.g. 1d.")
+        str | None, typer.Option(help="Fit seasonal-har anew so often, on the bars known then, e.g. 1d.")
     ] = None,
-    seed: common.SeedOption = None,
+    seed: common.Seed = None,
     threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
-    partial: common.PartialOption = False,
-    name: Annotated[str, typer.Option(help="Part of the experiment directory's name.")] = "backtest",
+    partial: common.Partial = False,
+    name: common.Name = "backtest",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -57,63 +49,27 @@ def backtest(
 
       ewmalab backtest --start 2026-01-08 --days 7 -f seasonal-har -f ewma --refit 1d
     """
-    common.check_name(name)
-    begin = common.when(start)
-    loaded = common.settings(
-        config,
-        set_,
-        {
-            "run.seed": seed,
-            "run.threads": threads,
-            "data.feed": feed,
-            "data.scored_feed": scored_feed,
-            "replay.request_lead": request_lead,
-            "fit.every": refit,
-        },
-    )
-    from ewmalab.replay.backtest import backtest as run
-    from ewmalab.replay.backtest import plan_backtest
-    from ewmalab.report.text.backtest import backtest_text
-    from ewmalab.rulebook import RuleChoice
-
-    step = common.duration(cadence, "--cadence")
-    now = common.present()
-    with common.progress(quiet=json) as bar:
-        task = bar.add_task("reading bars", total=None)
-        plan = plan_backtest(
-            loaded,
-            start=begin,
+    flags = {
+        "run.seed": seed,
+        "run.threads": threads,
+        "data.feed": feed,
+        "data.scored_feed": scored_feed,
+        "replay.request_lead": request_lead,
+        "fit.every": refit,
+    }
+    with common.progress(json, "replaying") as progress:
+        result = api.backtest(
+            *(forecaster or ()),
+            start=start,
             days=days,
-            rules=RuleChoice.parse(rules),
-            competitions=common.commas(competitions),
-            assets=common.upper(assets),
-            forecasters=forecaster,
-            cadence=step,
+            assets=assets,
+            competitions=competitions,
+            rules=rules,
+            cadence=cadence,
             num_simulations=simulations,
             partial=partial,
-            now=now,
-        )
-        bar.update(task, description="replaying", total=plan.prompts)
-        for warning in plan.warnings():
-            common.say(warning)
-        experiment = run(
-            plan,
-            now=now,
             name=name,
-            threads=common.threads(loaded.values.run.threads),
-            progress=lambda done: bar.advance(task, done),
-            render=backtest_text,
+            settings=common.settings(config, set_, flags),
+            progress=progress,
         )
-    for remark in plan.remarks():
-        common.say(remark)
-    if json:
-        common.print_json(
-            {
-                "experiment": str(experiment.path),
-                "synthetic": plan.data.synthetic,
-                "summary": experiment.summary,
-            }
-        )
-        return
-    print((experiment.path / "summary.txt").read_text(encoding="utf-8"), end="")
-    print(f"experiment: {experiment.path}")
+    common.show(result, json)

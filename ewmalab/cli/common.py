@@ -3,115 +3,154 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+from ewmalab import api
 
-    from ewmalab.settings import LoadedSettings
+
+def checked(parser: str) -> Callable[[Any], Any]:
+    """Return a callback that refuses what a function of the API refuses; the option keeps its value."""
+
+    def check(value: Any) -> Any:
+        try:
+            if value is not None:
+                getattr(api, parser)(value)
+        except (ValueError, api.EwmalabError) as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    return check
+
+
+# ------------------------------------------------------------------------------------------------ of all commands
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config",
-        metavar="FILE",
-        help="Settings file instead of ./ewmalab.toml.",
-        rich_help_panel="Settings",
+        "--config", metavar="FILE", help="Settings file instead of ./ewmalab.toml.", rich_help_panel="Settings"
     ),
 ]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set any setting, e.g. ewma.half_life_1m.BTC=45m. Repeatable.",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any setting, e.g. ewma.half_life_1m.BTC=45m. Repeatable.",
         rich_help_panel="Settings",
     ),
-]  # fmt: skip
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-FeedOption = Annotated[
+
+# ------------------------------------------------------------------------------------------------ which prompts
+
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        help="First start time, e.g. 2026-01-15 (UTC); default: the newest cached days.",
+        callback=checked("parse_time"),
+    ),
+]
+Days = Annotated[float, typer.Option("--days", min=0.001, help="Days of prompts.")]
+Assets = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
+Competitions = Annotated[
+    str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
+]
+Rules = Annotated[str, typer.Option("--rules", help="as-of (each prompt's own date), latest, or a date.")]
+Cadence = Annotated[
+    str | None,
+    typer.Option(
+        "--cadence",
+        help="Time between prompts, e.g. 1h, instead of the rulebook's.",
+        callback=checked("parse_duration"),
+    ),
+]
+Simulations = Annotated[
+    int | None, typer.Option("--simulations", min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
+]
+Partial = Annotated[bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")]
+
+# ------------------------------------------------------------------------------------------------ with what
+
+Feed = Annotated[
     str | None,
     typer.Option("--feed", help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed."),
 ]
-AssetsOption = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
-
-StartOption = Annotated[
-    str | None,
-    typer.Option("--start", help="First start time, e.g. 2026-01-15 (UTC); default: the newest cached days."),
+ScoredFeed = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if another.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random streams.")]
+Forecaster = Annotated[
+    str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
 ]
-DaysOption = Annotated[float, typer.Option("--days", min=0.01, help="Days of prompts.")]
-CompetitionsOption = Annotated[
-    str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
+Forecasters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forecaster",
+        "-f",
+        metavar="NAME",
+        help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
+        "baseline.",
+    ),
 ]
-RulesOption = Annotated[str, typer.Option("--rules", help="as-of (each prompt's own date), latest, or a date.")]
-ScoredFeedOption = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if another.")]
-CadenceOption = Annotated[
-    str | None, typer.Option("--cadence", help="Time between prompts, e.g. 1h, instead of the rulebook's.")
-]
-SimulationsOption = Annotated[
-    int | None, typer.Option("--simulations", min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all random streams.")]
-PartialOption = Annotated[
-    bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")
-]
-ForecasterOption = Annotated[
-    str,
-    typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute."),
-]
-ExactOption = Annotated[
+Exact = Annotated[
     bool, typer.Option("--exact", help="Simulate every prompt by itself, even where one ensemble would do.")
 ]
-WriteConfigOption = Annotated[
+Name = Annotated[
+    str,
+    typer.Option("--name", help="Part of the experiment directory's name.", callback=checked("check_name")),
+]
+WriteConfig = Annotated[
     Path | None,
-    typer.Option("--write-config", metavar="FILE", help="Write values proven better as a settings file."),
+    typer.Option(
+        "--write-config",
+        metavar="FILE",
+        help="Write values proven better as a settings file.",
+        callback=checked("refuse_existing"),
+    ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")]
-EngineOption = Annotated[
-    str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
+Force = Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
+ExperimentName = Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")]
+
+# ------------------------------------------------------------------------------------------------ live
+
+StateDir = Annotated[Path | None, typer.Option(help="Folder of the states.")]
+LogDir = Annotated[Path | None, typer.Option(help="Folder of the log of answers.")]
+UpdateInterval = Annotated[str | None, typer.Option(help="Time between updates: 60, 60s, 2m.")]
+LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", callback=checked("parse_level"))]
+LiveFeed = Annotated[
+    str | None, typer.Option("--feed", help="auto (pyth with a key, else what is scored), pyth, binance, hyperliquid.")
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
-SchedulerOption = Annotated[
-    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
+LiveForecaster = Annotated[
+    str | None,
+    typer.Option(
+        "--forecaster",
+        "-f",
+        metavar="NAME",
+        help="ewma, ewma@seed or package.module:attribute; default: setting live.forecaster.",
+    ),
 ]
-
-
-def commas(text: str | None) -> list[str] | None:
-    """Return the items of a comma-separated option."""
-    items = [item.strip() for item in (text or "").split(",") if item.strip()]
-    return items or None
-
-
-def upper(text: str | None) -> list[str] | None:
-    """Return asset symbols of a comma-separated option."""
-    items = commas(text)
-    return [item.upper() for item in items] if items else None
-
-
-def when(text: str, option: str = "--start") -> int:
-    """Return the seconds of a date given on the command line."""
-    from ewmalab.errors import RulebookError
-    from ewmalab.times import parse_time
-
-    try:
-        return parse_time(text)
-    except RulebookError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
-
-
-def duration(text: str | None, option: str) -> int | None:
-    """Return the seconds of a duration given on the command line."""
-    from ewmalab.units import parse_duration
-
-    try:
-        return parse_duration(text) if text else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
+Host = Annotated[str | None, typer.Option(help="Address to serve on.")]
+Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
+MonitorPort = Annotated[int | None, typer.Option(help="Port of /health and /metrics, on this machine only.")]
+ExternalIp = Annotated[str | None, typer.Option(help="Announced on the chain, with the port.")]
+Wallet = Annotated[str | None, typer.Option(help="Name of the wallet.")]
+Hotkey = Annotated[str | None, typer.Option(help="Name of the wallet's hotkey.")]
+WalletPath = Annotated[str | None, typer.Option(help="Folder of the wallets.")]
+Network = Annotated[str | None, typer.Option(help="finney, test, or a chain endpoint.")]
+Netuid = Annotated[int | None, typer.Option(help="Number of the subnet, if the network is no well-known one.")]
+NoChain = Annotated[bool, typer.Option("--no-chain", help="Development: only hotkeys named with --allow may call.")]
+Allow = Annotated[list[str] | None, typer.Option(metavar="HOTKEY", help="With --no-chain. Repeatable.")]
+Clock = Annotated[str | None, typer.Option("--clock", metavar="URL", help="Clock of `ewmalab feed serve`.")]
+Shadow = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Also score what this forecaster would have answered.")
+]
+History = Annotated[str, typer.Option("--feed", help="simulated, or a feed of the cache: pyth, binance ...")]
+Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests that go wrong in a random way.")]
 
 
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
@@ -119,38 +158,19 @@ def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str
     given = lists or []
     if len(given) > 1 and len(given) != len(names):
         raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
-    return {name: commas(given[i if len(given) > 1 else 0]) if given else None for i, name in enumerate(names)}
-
-
-def check_name(name: str) -> None:
-    """Refuse what cannot be part of a directory's name."""
-    import re
-
-    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
-        raise typer.BadParameter("letters, digits, dots, dashes and underscores only", param_hint="--name")
-
-
-def present() -> int:
-    """Return the time; the command line is a driver and may read the clock."""
-    return int(datetime.now(UTC).timestamp())
+    texts = given if len(given) > 1 else given * len(names)
+    return {
+        name: [item.strip() for item in texts[i].split(",") if item.strip()] if texts else None
+        for i, name in enumerate(names)
+    }
 
 
 def settings(
     config: Path | None, assignments: list[str] | None, flags: Mapping[str, Any] | None = None
-) -> LoadedSettings:
+) -> api.LoadedSettings:
     """Load the settings of a command; options that were given become the strongest layer."""
-    from ewmalab.settings import load_settings
-    from ewmalab.settings.layers import parse_assignments
-
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    return load_settings(file=config, flags={**parse_assignments(assignments or []), **given})
-
-
-def console(stderr: bool = False) -> Console:
-    """Return a console that wraps nothing and colours only terminals."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return api.load_settings(file=config, flags={**api.parse_assignments(assignments or []), **given})
 
 
 def say(text: str) -> None:
@@ -158,89 +178,43 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def print_json(data: Any) -> None:
-    """Print JSON to standard output."""
-    import orjson
+def show(result: api.Result, json: bool) -> None:
+    """Print a result, and end with exit code 1 if not all was well."""
+    for note in result.notes:
+        say(note)
+    if json:
+        import orjson
 
-    sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+        sys.stdout.write(orjson.dumps(result.json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    else:
+        sys.stdout.write(result.text())
+    if not result.ok:
+        raise typer.Exit(1)
 
 
-def print_written(path: Path, refused: list[str]) -> None:
-    """Print that a settings file was written, and what it leaves alone."""
-    print(f"written: {path}")
-    for line in refused:
-        print(f"  left as it is: {line}")
+@contextmanager
+def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Show what is done on standard error, where that is a terminal; yields what a step reports to.
 
-
-def progress(quiet: bool = False) -> Progress:
-    """Return a progress display on standard error; silent where that is not a terminal."""
+    Parameters
+    ----------
+    quiet : bool
+    what : str
+        What is counted.
+    hint : str
+        How a step that keeps what it has finished goes on; said when it is interrupted.
+    """
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    shown = console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=shown, transient=True, disable=quiet or not shown.is_terminal,
-    )  # fmt: skip
-
-
-def table(
-    columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None, *, clip: bool = False
-) -> str:
-    """Return a plain table; columns that hold numbers are right-aligned. `clip` cuts the last to fit a terminal."""
-    from ewmalab.report.text.tables import plain_table
-
-    return plain_table(list(columns), [list(row) for row in rows], title, clip=clip)
-
-
-def threads(wanted: int) -> int:
-    """Return the number of worker threads that a setting means."""
-    import os
-
-    return wanted or os.cpu_count() or 1
-
-
-@contextmanager
-def trials(quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show trials done, trials in all and the time left; yields what a sweep reports to."""
-    with progress(quiet) as bar:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("reading bars", total=None)
-        yield lambda done, total: bar.update(task, description="trials", completed=done, total=total)
-
-
-@contextmanager
-def unfinished(loaded: LoadedSettings, kind: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Keep a long run's options on disk until it has ended, so that it can go on after whatever stops it."""
-    import hashlib
-
-    import orjson
-
-    from ewmalab.atomic_files import write_atomic
-    from ewmalab.errors import EngineError
-
-    data = orjson.dumps(dict(options), option=orjson.OPT_SORT_KEYS)
-    path = _unfinished_folder(loaded, kind) / f"{hashlib.sha256(data).hexdigest()[:16]}.json"
-    write_atomic(path, data)
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"\nstopped; finished trials are kept: `ewmalab {kind} --resume` goes on")
-        raise typer.Exit(130) from None
-    except EngineError:
-        say(f"finished trials are kept: `ewmalab {kind} --resume` goes on")
-        raise
-    except Exception:
-        path.unlink(missing_ok=True)  # it did not stop, it failed: going on would fail again
-        raise
-    path.unlink(missing_ok=True)
-
-
-def newest_unfinished(loaded: LoadedSettings, kind: str) -> dict[str, Any] | None:
-    """Return the options of the newest run that was stopped, or None."""
-    import orjson
-
-    paths = sorted(_unfinished_folder(loaded, kind).glob("[0-9a-f]*.json"), key=lambda path: path.stat().st_mtime)
-    return dict(orjson.loads(paths[-1].read_bytes())) if paths else None
-
-
-def _unfinished_folder(loaded: LoadedSettings, kind: str) -> Path:
-    return loaded.values.run.experiments_dir / ".unfinished" / kind
+        try:
+            yield lambda done, total: bar.update(task, description=what, completed=done, total=total)
+        except KeyboardInterrupt:
+            if not hint:
+                raise
+            say(f"\nstopped; finished trials are kept: {hint}")
+            raise typer.Exit(130) from None

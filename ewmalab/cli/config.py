@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import common
 
 app = typer.Typer(
@@ -34,21 +35,7 @@ def show(
 
       EWMALAB__EWMA__HALF_LIFE_1M__BTC=45m ewmalab config show --changed
     """
-    loaded = common.settings(config, set_)
-    if preset:
-        name, _, which = preset.partition("@")
-        loaded = loaded.with_preset(name, which)
-    rows = [
-        (key, value, source)
-        for key, value, source in loaded.effective()
-        if not key.startswith("presets.") and (not changed or source != "defaults")
-    ]
-    if json:
-        common.print_json([{"key": k, "value": v, "source": s} for k, v, s in rows])
-    elif rows:
-        print(common.table(("setting", "value", "from"), ((k, str(v), s) for k, v, s in rows)))
-    else:
-        print("all settings have their defaults")
+    common.show(api.show_settings(common.settings(config, set_), changed=changed, preset=preset), json)
 
 
 @app.command()
@@ -59,13 +46,4 @@ def validate(json: common.Json = False, config: common.ConfigFile = None, set_: 
 
       ewmalab config validate --config ewmalab.toml
     """
-    from ewmalab.replay.backtest import check_settings
-    from ewmalab.rulebook import load_rulebook
-
-    loaded = common.settings(config, set_)
-    check_settings(loaded.values, load_rulebook())
-    names = [layer.name for layer in loaded.layers if layer.table]
-    if json:
-        common.print_json({"valid": True, "layers": names})
-    else:
-        print(f"settings are valid (from {', '.join(names)})")
+    common.show(api.check_settings(common.settings(config, set_)), json)

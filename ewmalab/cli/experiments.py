@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import common
 
 app = typer.Typer(
@@ -23,47 +24,12 @@ def list_(json: common.Json = False, config: common.ConfigFile = None, set_: com
 
       ewmalab experiments list
     """
-    from ewmalab.errors import ExperimentError
-    from ewmalab.experiments.store import list_experiments
-    from ewmalab.times import iso
-
-    root = common.settings(config, set_).values.run.experiments_dir
-    rows = []
-    for experiment in list_experiments(root):
-        try:
-            inputs = experiment.manifest["inputs"]
-            rows.append(
-                {
-                    "name": experiment.name,
-                    "start": iso(inputs["start"]),
-                    "days": inputs["days"],
-                    "forecasters": inputs["forecasters"],
-                    "synthetic": inputs["synthetic"],
-                }
-            )
-        except (ExperimentError, KeyError) as error:
-            common.say(f"{experiment.name}: unreadable: {error}")
-    if json:
-        common.print_json(rows)
-    elif rows:
-        print(
-            common.table(
-                ("experiment", "from", "days", "forecasters"),
-                (
-                    (r["name"], r["start"][:10], f"{r['days']:g}",
-                     " ".join(["SYNTHETIC"] * r["synthetic"] + [f.rpartition(":")[2] for f in r["forecasters"]]))
-                    for r in rows
-                ),
-                clip=True,
-            )
-        )  # fmt: skip
-    else:
-        print(f"no experiment in {root} yet; `ewmalab backtest --help` shows how to make one")
+    common.show(api.list_experiments(common.settings(config, set_)), json)
 
 
 @app.command()
 def show(
-    experiment: Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")],
+    experiment: common.ExperimentName,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -74,24 +40,12 @@ def show(
 
       ewmalab experiments show latest
     """
-    from ewmalab.experiments.store import find_experiment
-
-    found = find_experiment(common.settings(config, set_).values.run.experiments_dir, experiment)
-    rows = found.results.num_rows  # also checks the bytes
-    if json:
-        common.print_json({"manifest": found.manifest, "summary": found.summary})
-        return
-    print((found.path / "summary.txt").read_text(encoding="utf-8"), end="")
-    inputs, notes = found.manifest["inputs"], found.manifest["notes"]
-    print(f"experiment: {found.path}")
-    print(f"hash {found.manifest['hash'][:16]}, seed {inputs['settings']['run']['seed']}, {rows} rows")
-    print(f"data: {len(inputs['data'])} partitions; {'; '.join(notes.get('sources', []))}")
-    print("versions: " + ", ".join(f"{k} {v}" for k, v in found.manifest["versions"].items()))
+    common.show(api.load_experiment(experiment, common.settings(config, set_)), json)
 
 
 @app.command()
 def export(
-    experiment: Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")],
+    experiment: common.ExperimentName,
     mlflow: Annotated[
         str,
         typer.Option(metavar="URI", help="Tracking server or store, e.g. http://127.0.0.1:5000, sqlite:///runs.db."),
@@ -109,12 +63,4 @@ def export(
 
       ewmalab experiments export latest --mlflow sqlite:///mlflow.db
     """
-    from ewmalab.experiments.mlflow import export as run
-    from ewmalab.experiments.store import find_experiment
-
-    found = find_experiment(common.settings(config, set_).values.run.experiments_dir, experiment)
-    run_id, new = run(found, mlflow, group)
-    if json:
-        common.print_json({"experiment": found.name, "run": run_id, "new": new})
-    else:
-        print(f"{found.name}: run {run_id}" + ("" if new else ", which was there already"))
+    common.show(api.export_experiment(experiment, mlflow, group, settings=common.settings(config, set_)), json)

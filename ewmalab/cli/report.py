@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import common
 
 
@@ -22,7 +23,7 @@ def report(
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; default: reports/<first source>.")
     ] = None,
     days: Annotated[float, typer.Option(min=0.01, help="Of a live log: only the last days.")] = 7.0,
-    clock: Annotated[str | None, typer.Option(help="Of a live log of a rehearsal: the feed server's clock.")] = None,
+    clock: common.Clock = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -44,23 +45,7 @@ def report(
 
       ewmalab report live_log
     """
-    from ewmalab.live.clock import make_clock
-    from ewmalab.report.pages.page import named_figures, write_reports
-    from ewmalab.report.pages.sources import report_of
-
-    loaded = common.settings(config, set_, {"live.clock": clock})
-    now = int(make_clock(loaded.values.live.clock).now())
-    with common.progress(json) as bar:
-        task = bar.add_task("judging", total=len(sources))
-        made = []
-        for source in sources:
-            made.append(report_of(source, loaded, now=now, days=days))
-            bar.advance(task)
-        figures = len(list(named_figures(made)))
-        folder = output or Path("reports") / made[0].title
-        bar.update(task, description="drawing", completed=0, total=2 * figures)
-        path = write_reports(made, folder, lambda: bar.advance(task))
-    if json:
-        common.print_json({"report": str(path), "figures": figures, "sources": [r.title for r in made]})
-    else:
-        print(f"{path}: {figures} figures, also as PNG in {folder / 'figures'}")
+    settings = common.settings(config, set_, {"live.clock": clock})
+    with common.progress(json, "drawing") as progress:
+        result = api.write_report(*sources, folder=output, days=days, settings=settings, progress=progress)
+    common.show(result, json)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
-from ewmalab.cli import common, live
+from ewmalab import api
+from ewmalab.cli import common
 
 
 def status(
-    monitor_port: live.MonitorPort = None,
+    monitor_port: common.MonitorPort = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -21,14 +20,4 @@ def status(
 
       ewmalab status --monitor-port 9091 --json
     """
-    loaded = common.settings(config, set_, live.flags_of(monitor_port=monitor_port))
-    from ewmalab.live.status import read_health
-    from ewmalab.report.text.status import status_text
-
-    health = read_health(loaded.values.live)
-    if json:
-        common.print_json(health)
-    else:
-        print(status_text(health))
-    if health["status"] != "ok":
-        raise typer.Exit(1)
+    common.show(api.status(common.settings(config, set_, {"live.monitor_port": monitor_port})), json)

@@ -1,16 +1,14 @@
-"""``ewmalab sweep``."""
+"""``ewmalab sweep`` and ``ewmalab tune``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from ewmalab import api
 from ewmalab.cli import common
-
-if TYPE_CHECKING:
-    from ewmalab.settings import LoadedSettings
 
 
 def sweep(
@@ -24,19 +22,19 @@ def sweep(
             metavar="A,B,C", help="Values of the parameter, e.g. 15m,30m,1h; one list per --param, or one for all."
         ),
     ] = None,
-    start: common.StartOption = None,
-    days: common.DaysOption = 7.0,
-    forecaster: common.ForecasterOption = "ewma",
-    assets: common.AssetsOption = None,
-    competitions: common.CompetitionsOption = None,
-    rules: common.RulesOption = "as-of",
-    feed: common.FeedOption = None,
-    scored_feed: common.ScoredFeedOption = None,
-    cadence: common.CadenceOption = None,
-    simulations: common.SimulationsOption = None,
-    seed: common.SeedOption = None,
-    partial: common.PartialOption = False,
-    exact: common.ExactOption = False,
+    start: common.Start = None,
+    days: common.Days = 7.0,
+    forecaster: common.Forecaster = "ewma",
+    assets: common.Assets = None,
+    competitions: common.Competitions = None,
+    rules: common.Rules = "as-of",
+    feed: common.Feed = None,
+    scored_feed: common.ScoredFeed = None,
+    cadence: common.Cadence = None,
+    simulations: common.Simulations = None,
+    seed: common.Seed = None,
+    partial: common.Partial = False,
+    exact: common.Exact = False,
     replicates: Annotated[
         int | None,
         typer.Option(min=2, max=64, help="Independent sets of random numbers; default 4, or 2 prompt by prompt."),
@@ -44,17 +42,21 @@ def sweep(
     walk_forward: Annotated[
         str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")
     ] = None,
-    write_config: common.WriteConfigOption = None,
-    force: common.ForceOption = False,
+    write_config: common.WriteConfig = None,
+    force: common.Force = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Without --param: go on with the newest sweep that did not end."),
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute also trials known from earlier runs.")] = False,
-    engine: common.EngineOption = "threads",
-    workers: common.WorkersOption = 0,
-    scheduler: common.SchedulerOption = None,
-    name: Annotated[str, typer.Option(help="Part of the experiment directory's name.")] = "sweep",
+    engine: Annotated[
+        str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
+    ] = "threads",
+    workers: common.Workers = 0,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
+    ] = None,
+    name: common.Name = "sweep",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -77,103 +79,132 @@ def sweep(
 
       ewmalab sweep --param HALF_LIFE_1M --write-config ewmalab.toml
     """
-    options = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in locals().items()
-        if key not in ("resume", "json", "fresh", "engine", "workers", "scheduler")
-    }
-    from ewmalab.sweeps.config_file import refuse_existing
-
-    loaded = common.settings(config, set_, {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed})
-    if not param:
-        if not resume:
-            raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
-        options = _unfinished(loaded)
-        loaded = common.settings(
-            Path(options["config"]) if options["config"] else None, options["set_"],
-            {"run.seed": options["seed"], "data.feed": options["feed"], "data.scored_feed": options["scored_feed"]},
-        )  # fmt: skip
-        common.say("going on with " + " ".join(f"--param {p}" for p in options["param"]))
-    refuse_existing(Path(options["write_config"]) if options["write_config"] else None)
-    _run(loaded, options, engine, workers, scheduler, fresh, json)
-
-
-def _run(
-    loaded: LoadedSettings, options: dict[str, Any], engine: str, workers: int, scheduler: str | None,
-    fresh: bool, json: bool,
-) -> None:  # fmt: skip
-    from time import perf_counter
-
-    from ewmalab.report.text.sweep import sweep_text
-    from ewmalab.rulebook import RuleChoice
-    from ewmalab.sweeps.sweep import parse_walk_forward, save_sweep, workload_of
-    from ewmalab.sweeps.sweep import sweep as run
-    from ewmalab.times import iso
-
-    common.check_name(options["name"])
-    chosen = common.value_lists(options["param"], options["values"])
-    if options["walk_forward"]:
-        parse_walk_forward(options["walk_forward"])
-    began = perf_counter()
-    now = common.present()
-    workload = workload_of(
-        loaded, forecaster=options["forecaster"], start=common.when(options["start"]) if options["start"] else None,
-        days=options["days"], rules=RuleChoice.parse(options["rules"]),
-        competitions=common.commas(options["competitions"]), assets=common.upper(options["assets"]),
-        cadence=common.duration(options["cadence"], "--cadence"), num_simulations=options["simulations"],
-        partial=options["partial"], exact=options["exact"],
-    )  # fmt: skip
-    # The newest days of today may not be those of the day on which an interrupted sweep goes on.
-    # A key is never written down.
-    options["set_"] = [item for item in options["set_"] or [] if "api_key" not in item.partition("=")[0].lower()]
-    options |= {"start": iso(workload.start), "assets": ",".join(workload.assets) if workload.assets else None}
-    with common.unfinished(loaded, "sweep", options):
-        with common.trials(json) as progress:
-            result = run(
-                loaded, chosen, now=now, workload=workload, replicates=options["replicates"],
-                forward=options["walk_forward"], fresh=fresh, engine=engine,  # type: ignore[arg-type]
-                workers=common.threads(workers or loaded.values.run.threads), scheduler=scheduler, progress=progress,
-            )  # fmt: skip
-        text = sweep_text(result.summary, result.inputs)
-        seconds = round(perf_counter() - began, 3)
-        notes = {"engine": engine, "workers": workers, "seconds": seconds}
-        experiment = save_sweep(result, now=now, name=options["name"], text=text, notes=notes)
-    for warning in result.sweep.plan.warnings():
-        common.say(warning)
-    if not json:
-        print(text, end="")
-    refused: list[str] = []
-    if options["write_config"]:
-        from ewmalab.sweeps.config_file import write_config
-
-        refused = write_config(Path(options["write_config"]), result, now=now, force=options["force"])
-    if json:
-        common.print_json(
-            {
-                "experiment": str(experiment.path),
-                "result": result.digest(),
-                "synthetic": result.inputs["synthetic"],
-                "trials": result.sweep.trials,
-                "reused": result.sweep.reused,
-                "no_effect": [list(group) for group in result.sweep.untouched],
-                "config": options["write_config"],
-                "summary": result.summary,
-            }
+    flags = {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed}
+    settings = common.settings(config, set_, flags)
+    if param:
+        prompts: api.Prompts = {
+            "start": start,
+            "days": days,
+            "assets": assets,
+            "competitions": competitions,
+            "rules": rules,
+            "cadence": cadence,
+            "num_simulations": simulations,
+            "partial": partial,
+        }
+        request = api.SweepRequest(
+            common.value_lists(param, values),
+            settings,
+            prompts,
+            forecaster,
+            exact=exact,
+            replicates=replicates,
+            walk_forward=walk_forward,
+            name=name,
+            write_config=write_config,
+            force=force,
         )
-        return
-    untouched = list(dict.fromkeys(competition for competition, _ in result.sweep.untouched))
-    if untouched:
-        print(f"left out, since it has no effect there: {', '.join(untouched)}")
-    if options["write_config"]:
-        common.print_written(Path(options["write_config"]), refused)
-    print(f"{result.sweep.trials} trials, {result.sweep.reused} of them known before; {seconds:.1f} s")
-    print(f"result {result.digest()[:16]}; experiment: {experiment.path}")
+    elif resume:
+        request = api.unfinished_sweep(settings)
+        common.say("going on with " + " ".join(f"--param {one}" for one in request.parameters))
+    else:
+        raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
+    with common.progress(json, "trials", "`ewmalab sweep --resume` goes on") as progress:
+        result = api.run_sweep(
+            request,
+            fresh=fresh,
+            engine=engine,  # type: ignore[arg-type]  # checked there
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    common.show(result, json)
+    if request.write_config:
+        _write(result, request.write_config, request.force, json)
 
 
-def _unfinished(loaded: LoadedSettings) -> dict[str, Any]:
-    from ewmalab.errors import ConfigError
+def tune(
+    param: Annotated[
+        list[str],
+        typer.Option("--param", "-p", metavar="NAME", help="Setting to search, e.g. HALF_LIFE_1M. Repeatable."),
+    ],
+    values: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LOW,HIGH", help="Bounds, e.g. 5m,6h; one list per --param; default: those of its grid."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=2, help="Trials per competition and asset, earlier ones included.")] = 60,
+    holdout: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, that only judges.")
+    ] = 0.3,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Journal or database of the studies; several processes may share it."),
+    ] = None,
+    start: common.Start = None,
+    days: common.Days = 14.0,
+    forecaster: common.Forecaster = "ewma",
+    assets: common.Assets = None,
+    competitions: common.Competitions = None,
+    rules: common.Rules = "as-of",
+    feed: common.Feed = None,
+    scored_feed: common.ScoredFeed = None,
+    cadence: common.Cadence = None,
+    simulations: common.Simulations = None,
+    seed: common.Seed = None,
+    partial: common.Partial = False,
+    exact: common.Exact = False,
+    write_config: common.WriteConfig = None,
+    force: common.Force = False,
+    workers: common.Workers = 0,
+    name: common.Name = "tune",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Search several settings at once, and judge the best on days it was not chosen on.
 
-    found = common.newest_unfinished(loaded, "sweep")
-    if found is None:
-        raise ConfigError("no sweep is unfinished; start one with `ewmalab sweep --param NAME`")
-    return found
+    One study per competition and asset. The same command goes on where an
+    interrupted one stopped; processes with one --study share the work.
+
+    Examples:
+
+      ewmalab tune -p HALF_LIFE_1M -p NU_1M --competitions 1h
+
+      ewmalab tune -p HALF_LIFE_5M -p FEEDBACK --trials 100 --study tune.journal
+
+      ewmalab tune -p HALF_LIFE_1M --study sqlite:///tune.db
+
+      ewmalab tune -p HALF_LIFE_1M --values 5m,6h --write-config tuned.toml
+    """
+    flags = {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed}
+    with common.progress(json, "trials", "the same command goes on") as progress:
+        result = api.tune(
+            common.value_lists(param, values),
+            forecaster=forecaster,
+            exact=exact,
+            trials=trials,
+            holdout=holdout,
+            study=study,
+            start=start,
+            days=days,
+            assets=assets,
+            competitions=competitions,
+            rules=rules,
+            cadence=cadence,
+            num_simulations=simulations,
+            partial=partial,
+            name=name,
+            threads=workers,
+            settings=common.settings(config, set_, flags),
+            progress=progress,
+        )
+    common.show(result, json)
+    if write_config:
+        _write(result, write_config, force, json)
+
+
+def _write(result: Any, path: Path, force: bool, json: bool) -> None:
+    """Write a settings file; with ``--json`` the result has been all of the output."""
+    written = api.write_config(result, path, force=force)
+    if not json:
+        common.show(written, json)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
@@ -76,6 +77,62 @@ def fetch_missing(
         if filling.answered < b:
             unanswered.append((filling.answered, b))
     return Fetched(count, unanswered)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFetch:
+    """What a fetch of one asset brought, or why it ended.
+
+    Attributes
+    ----------
+    asset : str
+    bars : int
+    unanswered : tuple of ranges
+        See `Fetched`.
+    error : str or None
+    """
+
+    asset: str
+    bars: int = 0
+    unanswered: tuple[Range, ...] = ()
+    error: str | None = None
+
+
+def fetch_assets(
+    cache: Cache,
+    feed: Feed,
+    assets: Sequence[str],
+    span: Range,
+    *,
+    now: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[AssetFetch]:
+    """Fetch what the cache lacks of several assets; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    cache, feed, now
+        As in `fetch_missing`.
+    assets : sequence of str
+    span : (int, int)
+        Labels from the first to before the second.
+    progress : callable, optional
+        Called with minutes done and in all.
+    """
+    minutes = (span[1] - span[0]) // MINUTE
+    out = []
+    for number, asset in enumerate(assets):
+
+        def step(done: int, total: int, number: int = number) -> None:
+            if progress:
+                progress(round(minutes * (number + done / total)), minutes * len(assets))
+
+        try:
+            found = fetch_missing(cache, feed, asset, *span, now=now, progress=step)
+            out.append(AssetFetch(asset, found.bars, tuple(found.unanswered)))
+        except FeedError as error:
+            out.append(AssetFetch(asset, error=str(error)))
+    return out
 
 
 @dataclass

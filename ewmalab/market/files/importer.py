@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ewmalab.errors import BarsError
+from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.cache import Cache
 from ewmalab.market.files.formats import SUFFIXES, Columns, read_columns, split_bars
 from ewmalab.market.partition import Provenance
@@ -51,6 +51,15 @@ class Imported:
     close_only: int
     rejected: str | None
     quarantine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileImport:
+    """A file and what came of it, or why it was refused."""
+
+    file: BarFile
+    imported: Imported | None
+    error: str | None = None
 
 
 def find_files(
@@ -130,6 +139,28 @@ def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False,
     written = cache.write(item.feed, item.asset, bars, [(first, last)], provenance, replace=replace)
     gaps, close_only = (last - first) // MINUTE - len(bars), int((~bars.has_range).sum())
     return Imported(len(bars), written, gaps, close_only, described, str(aside) if aside else None)
+
+
+def import_files(
+    cache: Cache,
+    files: Sequence[BarFile],
+    *,
+    now: int,
+    replace: bool = False,
+    quarantine: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[FileImport]:
+    """Import several files, each as in `import_file`; one that is refused does not stop the others."""
+    out = []
+    for number, item in enumerate(files, 1):
+        try:
+            done = import_file(cache, item, now=now, replace=replace, quarantine=quarantine)
+            out.append(FileImport(item, done))
+        except EwmalabError as error:
+            out.append(FileImport(item, None, str(error)))
+        if progress:
+            progress(number, len(files))
+    return out
 
 
 def _csv(columns: Columns, rejected: Mapping[str, Bool]) -> bytes:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ewmalab.report.text.tables import SYNTHETIC, plain_table
+from ewmalab.times import iso
+
+if TYPE_CHECKING:
+    from ewmalab.live.processes import SavedStates
 
 
 def status_text(health: dict[str, Any]) -> str:
@@ -22,6 +26,14 @@ def status_text(health: dict[str, Any]) -> str:
     ]
     lines += ["", plain_table(["asset", "feed", "state age", "spot age", "updates"], rows), ""]
     return "\n".join(lines)
+
+
+def states_text(states: SavedStates) -> str:
+    """Return the newest bar of each saved state, a line each."""
+    return "".join(
+        f"{asset}: {'no bar' if label is None else f'state after the bar of {iso(label)}'}\n"
+        for asset, label in states.newest.items()
+    )
 
 
 def _seconds(value: float | None) -> str:

@@ -1,0 +1,262 @@
+"""What live answers were worth: track records, probes and rehearsals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ewmalab.adapters.offline import OfflineTest, offline_test
+from ewmalab.analysis.serving import serving
+from ewmalab.api.inputs import Names, Progress, Prompts, Time, assets_of, counter, present, time_of
+from ewmalab.api.named_forecasters import planned
+from ewmalab.api.result import Outcome, Result
+from ewmalab.errors import ChainError
+from ewmalab.live.audit import track_record as records
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.probe import Prober, next_prompts, summarise
+from ewmalab.live.audit.track_record import TrackRecord
+from ewmalab.live.clock import make_clock
+from ewmalab.live.miner.chain import load_wallet, make_chain
+from ewmalab.live.rehearsal import rehearse as rehearsals
+from ewmalab.live.rehearsal.rehearse import Rehearsal
+from ewmalab.report.text.checks import parity_text
+from ewmalab.report.text.predictions import offline_text, replies_text
+from ewmalab.report.text.track_record import track_text
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LoadedSettings, load_settings
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class LoggedTrackRecord(TrackRecord, Result):
+    """A track record and the log that it is of.
+
+    Attributes
+    ----------
+    log : LiveLog
+    """
+
+    log: LiveLog
+
+    def text(self) -> str:
+        return track_text(self)
+
+    def json(self) -> Any:
+        return self.plain()
+
+    def page(self) -> Report:
+        from ewmalab.report.pages.live import live_report
+
+        return live_report(serving(self.log.answers), self, self.log.folder.resolve().name)
+
+
+@dataclass(frozen=True)
+class JudgedRehearsal(Rehearsal, Result):
+    """A rehearsal and what came of it."""
+
+    @property
+    def ok(self) -> bool:
+        return all(reply.accepted for reply in self.replies) and not (
+            self.parity.differences or self.parity.backtest.differences
+        )
+
+    def text(self) -> str:
+        cache = self.settings.values.data.cache_dir
+        return (
+            replies_text(summarise(self.replies))
+            + parity_text(self.parity)
+            + "\n"
+            + track_text(self.record)
+            + f"\nlog: {self.log_dir}; draw it with `ewmalab report {self.log_dir} --set data.cache_dir={cache}`\n"
+        )
+
+    def json(self) -> Any:
+        return {
+            "folder": str(self.log_dir.parent),
+            "log": str(self.log_dir),
+            "answers": summarise(self.replies),
+            "parity": {
+                "answers": self.parity.answers,
+                "identical": self.parity.identical,
+                "backtest_same": self.parity.backtest.same,
+                "backtest_late": self.parity.backtest.late,
+            },
+            "track": self.record.plain(),
+        }
+
+    def page(self) -> Report:
+        from ewmalab.report.pages.live import live_report
+
+        return live_report(serving(LiveLog.read(self.log_dir).answers), self.record, self.log_dir.parent.name)
+
+
+def track_record(
+    log_dir: Path | str | None = None,
+    *,
+    shadows: Sequence[str] = (),
+    days: float | None = None,
+    fetch: bool = False,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> LoggedTrackRecord:
+    """Score the logged answers of a live miner as prices have realised.
+
+    Parameters
+    ----------
+    log_dir : path, optional
+        By default the setting ``live.log_dir``.
+    shadows : sequence of str
+        Forecasters that did not answer, scored on the same prompts.
+    days : float, optional
+        Only so many days before the last prompt.
+    fetch : bool
+        Fetch realised prices that the cache lacks.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with prompts done and in all.
+
+    Raises
+    ------
+    StateError, MissingDataError, ForecasterError, FeedError
+    """
+    settings = settings or load_settings()
+    log = LiveLog.read(Path(log_dir or settings.values.live.log_dir))
+    now = int(make_clock(settings.values.live.clock).now())
+    found = records.track_record(log, settings, now=now, shadows=shadows, days=days, fetch=fetch, progress=progress)
+    return LoggedTrackRecord(**{field.name: getattr(found, field.name) for field in fields(found)}, log=log)
+
+
+def probe(
+    address: str,
+    *,
+    axon: str | None = None,
+    asset: str = "BTC",
+    competition: str | None = None,
+    count: int = 1,
+    concurrency: int = 1,
+    timeout: float = 20.0,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[dict[str, Any]]:
+    """Send signed prompts to a miner and judge its answers as validators do.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port``.
+    axon : str, optional
+        The miner's hotkey; by default the chain is asked for it.
+    asset : str
+    competition : str, optional
+        By default all that prompt the asset, in turn.
+    count, concurrency : int
+        Prompts to send, and how many at once.
+    timeout : float
+        Seconds to wait for an answer.
+    settings : LoadedSettings, optional
+        Name the wallet that signs, and the chain.
+    progress : callable, optional
+        Called with answers judged and in all.
+
+    Raises
+    ------
+    ChainError, ConfigError, RulebookError
+    """
+    settings, rulebook = settings or load_settings(), load_rulebook()
+    live = settings.values.live
+    own = load_wallet(live)
+    if axon is None:
+        neurons = make_chain(live, rulebook, own).neurons()
+        axon = next((neuron.hotkey for neuron in neurons if neuron.axon == address), None)
+        if axon is None:
+            raise ChainError(f"no miner is registered at {address}: name its hotkey with --axon")
+    prompts = next_prompts(rulebook, asset.upper(), competition, int(make_clock(live.clock).now()), count)
+    prober, step = Prober(f"http://{address}", own.hotkey, axon, connections=concurrency), counter(progress, count)
+    found = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
+    return Outcome("Answers", found, replies_text, dict, found["accepted"] == found["prompts"])
+
+
+def rehearse(
+    forecaster: str | None = None,
+    *,
+    start: Time = "2026-10-03T04:00",
+    hours: float = 1.0,
+    speed: float = 60.0,
+    feed: str = "simulated",
+    assets: Names = None,
+    faults: float = 0.0,
+    shadows: Sequence[str] = (),
+    folder: Path | str | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> JudgedRehearsal:
+    """Run the whole live stack on loopback, faster than time, and judge its answers.
+
+    Parameters
+    ----------
+    forecaster : str, optional
+        Who answers; by default the setting ``live.forecaster``.
+    start : str or int
+        Market time at which it begins.
+    hours : float
+        Of prompts.
+    speed : float
+        How fast market time runs.
+    feed : str
+        ``simulated``, or a feed whose bars the cache has.
+    assets : str or sequence of str, optional
+    faults : float
+        Share of the feed's answers that go wrong in a random way.
+    shadows : sequence of str
+        Forecasters to score on the same prompts.
+    folder : path, optional
+        A new one for cache, states and log; by default ``rehearsals/<now>``.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with prompts answered and in all.
+
+    Raises
+    ------
+    ForecasterError, ConfigError, StateError, MissingDataError
+    """
+    settings = settings or load_settings()
+    if forecaster is not None:
+        settings = settings.with_flags({"live.forecaster": forecaster})
+    found = rehearsals.rehearse(
+        settings,
+        Path(folder or f"rehearsals/{present()}"),
+        start=time_of(start),
+        hours=hours,
+        speed=speed,
+        feed=feed,
+        assets=assets_of(assets),
+        faults=faults,
+        shadows=shadows,
+        progress=progress,
+    )
+    return JudgedRehearsal(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def crps_test(
+    *, settings: LoadedSettings | None = None, progress: Progress | None = None, **prompts: Unpack[Prompts]
+) -> Outcome[OfflineTest]:
+    """Score the adapter's functions, called prompt by prompt as another program would call them.
+
+    Parameters
+    ----------
+    settings, progress, **prompts
+        As in `backtest`; the forecaster is the setting ``live.forecaster``.
+    """
+    settings = settings or load_settings()
+    plan = planned(settings, [settings.values.live.forecaster], {"partial": True, **prompts})
+    found = offline_test(plan, counter(progress, plan.prompts))
+    return Outcome(
+        "Offline test",
+        found,
+        lambda test: offline_text(test.rows, test.synthetic),
+        lambda test: {"synthetic": test.synthetic, "rows": test.rows},
+    )

@@ -1,0 +1,128 @@
+"""Checks of honesty: of a replay, and of live answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Unpack
+
+from ewmalab.api.inputs import Progress, Prompts, counter
+from ewmalab.api.named_forecasters import planned
+from ewmalab.api.result import Outcome
+from ewmalab.live.audit import parity
+from ewmalab.live.audit.answer_log import LiveLog
+from ewmalab.live.audit.parity import Difference, ParityReport
+from ewmalab.replay import checks
+from ewmalab.replay.checks import LookaheadReport, WarmupRow
+from ewmalab.report.text.checks import lookahead_text, parity_text, warmup_text
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import iso
+
+
+def check_lookahead(
+    *forecasters: str,
+    cuts: int = 12,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> Outcome[LookaheadReport]:
+    """Change or remove the future at random moments, and tell whether an earlier forecast changes by a bit.
+
+    Parameters
+    ----------
+    *forecasters, settings, progress, **prompts
+        As in `backtest`; a day by default.
+    cuts : int
+        Random cuts per forecaster, competition and asset.
+    """
+    plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
+    step = counter(progress, len(plan.forecasters) * len(plan.groups))
+    report = checks.check_lookahead(plan, cuts=cuts, progress=step)
+    return Outcome("Look-ahead", report, lookahead_text, _leaks, ok=not report.leaks)
+
+
+def check_warmup(
+    *forecasters: str, tolerance: float = 0.02, settings: LoadedSettings | None = None, **prompts: Unpack[Prompts]
+) -> Outcome[list[WarmupRow]]:
+    """Check that states follow one rule from bars, and that it reaches back far enough.
+
+    Parameters
+    ----------
+    *forecasters, settings, **prompts
+        As in `backtest`; a day by default.
+    tolerance : float
+        Largest acceptable relative change of volatility when the warm-up is cut to a half or three quarters.
+    """
+    plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
+    rows = checks.check_warmup(plan, tolerance=tolerance)
+    worst = max((max(abs(row.half), abs(row.three_quarters)) for row in rows), default=0.0)
+    verdicts = {row.verdict for row in rows}
+    advice = {
+        "rule differs": "states of the replay are not those of the bars since their origin",
+        "too short": f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup",
+    }
+
+    def plain(found: list[WarmupRow]) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in found], "worst": worst, "tolerance": tolerance}
+
+    notes = tuple(text for verdict, text in advice.items() if verdict in verdicts)
+    return Outcome("Warm-up", rows, warmup_text, plain, not notes, notes)
+
+
+def check_parity(settings: LoadedSettings | None = None, progress: Progress | None = None) -> Outcome[ParityReport]:
+    """Reproduce every logged answer from the cached bars, also as a backtest, and compare bit for bit.
+
+    Parameters
+    ----------
+    settings : LoadedSettings, optional
+        ``live.log_dir`` and ``live.state_dir`` name the folders.
+    progress : callable, optional
+        Called with answers done and in all.
+
+    Raises
+    ------
+    StateError
+    """
+    settings = settings or load_settings()
+    log = LiveLog.read(settings.values.live.log_dir)
+    report = parity.check_parity(log, settings, progress=counter(progress, len(log.answers)))
+    ok = not (report.differences or report.backtest.differences)
+    return Outcome("Parity", report, parity_text, _parity, ok)
+
+
+def _leaks(report: LookaheadReport) -> dict[str, Any]:
+    leaks = [
+        {
+            "forecaster": leak.forecaster,
+            "competition": leak.competition,
+            "asset": leak.asset,
+            "request": iso(leak.request_time),
+            "future": leak.mutation,
+        }
+        for leak in report.leaks
+    ]
+    return {"forecasts": report.forecasts, "cuts": report.cuts, "leaks": leaks}
+
+
+def _parity(report: ParityReport) -> dict[str, Any]:
+    backtest = report.backtest
+    return {
+        "answers": report.answers,
+        "identical": report.identical,
+        "differences": _differences(report.differences),
+        "backtest": {
+            "same": backtest.same,
+            "late": backtest.late,
+            "amended": backtest.amended,
+            "differences": _differences(backtest.differences),
+        },
+    }
+
+
+def _differences(found: Sequence[Difference]) -> list[dict[str, str]]:
+    out = []
+    for difference in found:
+        answer = difference.record
+        row = {"competition": answer["competition"], "asset": answer["asset"], "start": iso(answer["start_time"])}
+        out.append(row | {"what": difference.what})
+    return out

@@ -1,0 +1,167 @@
+"""Finished experiments, and reports of results."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ewmalab.api.inputs import Progress, counter
+from ewmalab.api.result import Outcome, Result
+from ewmalab.errors import ExperimentError
+from ewmalab.experiments import mlflow, store
+from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.live.clock import make_clock
+from ewmalab.report.text.experiments import experiments_text, provenance_text
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import iso
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class KeptExperiment(Experiment, Result):
+    """An experiment that was found again.
+
+    Attributes
+    ----------
+    settings : LoadedSettings
+        Name the cache with the bars of prompts that are drawn.
+    """
+
+    settings: LoadedSettings
+
+    def text(self) -> str:
+        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
+
+    def json(self) -> Any:
+        _ = self.results  # its bytes are checked
+        return {"manifest": self.manifest, "summary": self.summary}
+
+    def page(self) -> Report:
+        return _report_of(self, self.settings)
+
+
+@dataclass(frozen=True)
+class WrittenReport(Result, os.PathLike[str]):
+    """An HTML page that was written, usable as its path.
+
+    Attributes
+    ----------
+    path : Path
+        Of the page; its figures lie in ``figures`` beside it.
+    sources : list of str
+        Titles of what is on it.
+    figures : int
+    """
+
+    path: Path
+    sources: list[str]
+    figures: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def text(self) -> str:
+        return f"{self.path}: {self.figures} figures, also as PNG in {self.path.parent / 'figures'}\n"
+
+    def json(self) -> Any:
+        return {"report": str(self.path), "figures": self.figures, "sources": self.sources}
+
+
+def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None = None) -> KeptExperiment:
+    """Return a finished experiment by path, name or unique part of a name.
+
+    Raises
+    ------
+    ExperimentError
+        If none or several match.
+    """
+    settings = settings or load_settings()
+    return KeptExperiment(find_experiment(settings.values.run.experiments_dir, str(name)).path, settings)
+
+
+def list_experiments(settings: LoadedSettings | None = None) -> Outcome[list[dict[str, Any]]]:
+    """Return all experiments, oldest first: ``name, start, days, forecasters, synthetic``."""
+    root = (settings or load_settings()).values.run.experiments_dir
+    rows, unread = [], []
+    for experiment in store.list_experiments(root):
+        try:
+            inputs = experiment.manifest["inputs"]
+            row = {"name": experiment.name, "start": iso(inputs["start"])}
+            rows.append(row | {key: inputs[key] for key in ("days", "forecasters", "synthetic")})
+        except (ExperimentError, KeyError) as error:
+            unread.append(f"{experiment.name}: unreadable: {error}")
+    return Outcome("Experiments", rows, lambda found: experiments_text(found, root), list, notes=tuple(unread))
+
+
+def export_experiment(
+    name: str | Path, tracking: str, group: str = "ewmalab", *, settings: LoadedSettings | None = None
+) -> Outcome[str]:
+    """Log an experiment as a run of MLflow, and return the run's id; one that is there already is not logged twice.
+
+    Parameters
+    ----------
+    name : str or path
+        As in `load_experiment`.
+    tracking : str
+        Tracking server or store.
+    group : str
+        MLflow's name for what runs belong to.
+
+    Raises
+    ------
+    ExperimentError
+    """
+    found = load_experiment(name, settings)
+    run, new = mlflow.export(found, tracking, group)
+    return Outcome(
+        "Exported experiment",
+        run,
+        lambda run: f"{found.name}: run {run}{'' if new else ', which was there already'}\n",
+        lambda run: {"experiment": found.name, "run": run, "new": new},
+    )
+
+
+def write_report(
+    *sources: Result | Experiment | Path | str,
+    folder: Path | str | None = None,
+    days: float | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> WrittenReport:
+    """Write an HTML page, and its figures as PNG files.
+
+    Parameters
+    ----------
+    *sources : Result, Experiment, path or str
+        Results of any step, experiments (also by name, or "latest"), a leaderboard's JSON file, a folder of live logs.
+    folder : path, optional
+        By default ``reports/<first source>``.
+    days : float, optional
+        Of a live log: only so many days before the last prompt.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with drawings done and in all.
+
+    Raises
+    ------
+    ExperimentError, StateError
+    """
+    from ewmalab.report.pages.page import named_figures, write_reports
+
+    settings = settings or load_settings()
+    made = [source.page() if isinstance(source, Result) else _report_of(source, settings, days) for source in sources]
+    figures = len(list(named_figures(made)))
+    target = Path(folder or Path("reports") / made[0].title)
+    path = write_reports(made, target, counter(progress, 2 * figures))
+    return WrittenReport(path, [report.title for report in made], figures)
+
+
+def _report_of(source: Experiment | Path | str, settings: LoadedSettings, days: float | None = None) -> Report:
+    from ewmalab.report.pages.sources import report_of
+
+    now = int(make_clock(settings.values.live.clock).now())
+    return report_of(source, settings, now=now, days=days)

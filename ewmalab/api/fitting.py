@@ -1,0 +1,155 @@
+"""Forecasters and prompts by name, and fits of forecasters to cached bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ewmalab.api.inputs import Names, Time, assets_of, time_of
+from ewmalab.api.result import Result
+from ewmalab.errors import MissingDataError, RulebookError
+from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
+from ewmalab.market.cache import open_cache
+from ewmalab.market.feeds.make import cache_name
+from ewmalab.replay.fits import Artifact, make_artifact, write_artifact
+from ewmalab.report.text.experiments import fit_text
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, iso
+
+
+@dataclass(frozen=True)
+class Fit(Result):
+    """A fit and the artifact that holds it.
+
+    Attributes
+    ----------
+    artifact : Artifact
+    path : Path
+        Of its file, for ``fit.artifacts``.
+    table : mapping of asset to mapping
+        A few columns that describe the fit of each asset.
+    seconds : float
+        That it took.
+    """
+
+    artifact: Artifact
+    path: Path
+    table: Mapping[str, Mapping[str, str]]
+    seconds: float
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Return the assets whose bars were too few, and how many they have."""
+        return {asset: seen["bars"] for asset, seen in self.artifact.seen.items() if asset not in self.table}
+
+    def text(self) -> str:
+        return fit_text(self.artifact, self.table, self.left_out, str(self.path), self.seconds)
+
+    def json(self) -> Any:
+        return {
+            "artifact": str(self.path),
+            "forecaster": self.artifact.forecaster,
+            "end": iso(self.artifact.fit.end),
+            "assets": list(self.table),
+            "left_out": self.left_out,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def fit(
+    start: Time,
+    days: float = 120.0,
+    *,
+    forecaster: str = "seasonal-har",
+    assets: Names = None,
+    settings: LoadedSettings | None = None,
+) -> Fit:
+    """Estimate what a forecaster learns from cached bars, and write it as an artifact.
+
+    Parameters
+    ----------
+    start : str or int
+        First label.
+    days : float
+        Of bars; the fit sees those that are closed a request's lead before their end.
+    forecaster : str
+        One that is `Fittable`.
+    assets : str or sequence of str, optional
+        By default all that the cache has.
+    settings : LoadedSettings, optional
+        Name feed, cache, and ``fit.folder`` for the artifact.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, ForecasterError
+    """
+    settings, rulebook, began = settings or load_settings(), load_rulebook(), perf_counter()
+    values, begin, wanted = settings.values, time_of(start), assets_of(assets)
+    end = begin + round(days * DAY) - values.replay.request_lead
+    cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
+    chosen = [rulebook.asset(symbol).symbol for symbol in wanted or rulebook.symbols]
+    bars = {asset: cache.read(feed, asset, begin, end) for asset in chosen}
+    bars = {asset: own for asset, own in bars.items() if len(own) or wanted}
+    if not any(len(own) for own in bars.values()):
+        raise MissingDataError(f"the cache has no bars of {feed} in that time; see `ewmalab data list`")
+    artifact = make_artifact(forecaster, bars, settings, rulebook, end=end, feed=feed)
+    path = write_artifact(artifact, Path(values.fit.folder))
+    maker: object = load_forecaster(forecaster, rulebook.asset(chosen[0]), settings)
+    table = maker.fit_table(artifact.fit.numbers) if isinstance(maker, Explained) else {asset: {} for asset in bars}
+    return Fit(artifact, path, table, perf_counter() - began)
+
+
+def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = None) -> Forecaster[Any]:
+    """Return the forecaster of an asset, with the parameters of the settings.
+
+    Parameters
+    ----------
+    name : str
+        ``ewma``, ``ewma@seed``, ``random-walk`` or ``package.module:attribute``.
+    asset : str
+
+    Raises
+    ------
+    ForecasterError, RulebookError, ConfigError
+
+    Examples
+    --------
+    >>> make_forecaster("ewma", "BTC").half_life_1m
+    1800
+    """
+    return load_forecaster(name, load_rulebook().asset(asset), settings or load_settings())
+
+
+def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: int = 60) -> Prompt:
+    """Return the prompt that validators would send under the rules of its date.
+
+    Parameters
+    ----------
+    asset : str
+    start : str or int
+    horizon : str
+        ``24h``, ``1h``, or the name of a competition.
+    request_lead : int
+        Seconds between request and start time.
+
+    Raises
+    ------
+    RulebookError
+        If the asset does not compete there on that date.
+
+    Examples
+    --------
+    >>> make_prompt("BTC", "2026-01-15", "1h").steps
+    60
+    """
+    when = time_of(start)
+    for c in load_rulebook().at(when).select([horizon]):
+        if asset in c.assets:
+            request = when - request_lead
+            return Prompt(when, c.name, asset, request, c.time_increment, c.time_length, c.num_simulations)
+    raise RulebookError(f"{asset} is in no competition {horizon} on {iso(when)[:10]}; see `ewmalab rules show`")

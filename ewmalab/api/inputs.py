@@ -1,0 +1,163 @@
+"""What the steps take: times, durations and names as people write them, and which prompts are meant."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from ewmalab.errors import ConfigError
+from ewmalab.replay.newest_days import newest_window
+from ewmalab.rulebook import RuleChoice
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import parse_time
+from ewmalab.units import parse_duration
+
+Time = str | int
+"""``2026-01-15`` (UTC), or seconds since 1970-01-01 UTC."""
+Names = str | Sequence[str] | None
+"""A sequence of names, or a text with commas between them."""
+Parameters = Mapping[str, Sequence[Any] | None] | Sequence[str]
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is in all."""
+
+
+class Prompts(TypedDict, total=False):
+    """Which prompts are meant: keywords that all steps share which replay.
+
+    Attributes
+    ----------
+    start : str or int
+        First start time; by default the newest `days` that the cache can score.
+    days : float
+        Of start times; 7 by default.
+    assets, competitions : str or sequence of str
+        Only these.
+    rules : str
+        ``as-of`` (each prompt's own date), ``latest``, or a date.
+    cadence : str or int
+        Between prompts, instead of the rulebook's.
+    num_simulations : int
+        Paths per prompt, instead of the rulebook's.
+    partial : bool
+        Score what can be scored where realised prices are missing.
+    """
+
+    start: Time | None
+    days: float
+    assets: Names
+    competitions: Names
+    rules: str
+    cadence: str | int | None
+    num_simulations: int | None
+    partial: bool
+
+
+class PromptRange(TypedDict):
+    """The same, read: what `plan_backtest` and `workload_of` take."""
+
+    start: int
+    days: float
+    assets: Sequence[str] | None
+    competitions: Sequence[str] | None
+    rules: RuleChoice
+    cadence: int | None
+    num_simulations: int | None
+    partial: bool
+
+
+def prompt_range(settings: LoadedSettings, prompts: Prompts) -> PromptRange:
+    """Read which prompts are meant; without a start, find the newest that the cache can score.
+
+    Raises
+    ------
+    RulebookError, MissingDataError
+    """
+    rules = RuleChoice.parse(prompts.get("rules", "as-of"))
+    days, start = prompts.get("days", 7.0), prompts.get("start")
+    competitions, assets = names_of(prompts.get("competitions")), assets_of(prompts.get("assets"))
+    chosen: Sequence[str] | None = assets
+    if start is None:
+        start, chosen = newest_window(settings.values, days, rules, competitions, assets)
+    return {
+        "start": time_of(start),
+        "days": days,
+        "assets": chosen,
+        "competitions": competitions,
+        "rules": rules,
+        "cadence": seconds_of(prompts.get("cadence")),
+        "num_simulations": prompts.get("num_simulations"),
+        "partial": prompts.get("partial", False),
+    }
+
+
+def time_of(value: Time) -> int:
+    """Return seconds since 1970-01-01 UTC."""
+    return parse_time(value) if isinstance(value, str) else int(value)
+
+
+def seconds_of(value: str | int | None) -> int | None:
+    """Return the seconds of a duration."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def names_of(value: Names) -> list[str] | None:
+    """Return names as a list, None if there is none.
+
+    Examples
+    --------
+    >>> names_of("24h, crypto-1h")
+    ['24h', 'crypto-1h']
+    """
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    return [part.strip() for part in parts if part.strip()] or None
+
+
+def assets_of(value: Names) -> list[str] | None:
+    """Return symbols, in upper case."""
+    found = names_of(value)
+    return [name.upper() for name in found] if found else None
+
+
+def values_of(parameters: Parameters) -> dict[str, list[str] | None]:
+    """Return the values of each setting that is varied, None for the default grid."""
+    if not isinstance(parameters, Mapping):
+        return dict.fromkeys([parameters] if isinstance(parameters, str) else parameters)
+    return {name: values if values is None else [str(v) for v in values] for name, values in parameters.items()}
+
+
+def check_name(name: str) -> str:
+    """Return what can be part of a directory's name.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+        raise ConfigError(f"{name!r}: letters, digits, dots, dashes and underscores only")
+    return name
+
+
+def present() -> int:
+    """Return the time: a step is a driver, and may read the clock."""
+    return int(time.time())
+
+
+def worker_count(wanted: int | None, settings: LoadedSettings) -> int:
+    """Return how many threads or processes work: by default one per processor."""
+    return wanted or settings.values.run.threads or os.cpu_count() or 1
+
+
+def counter(progress: Progress | None, total: int) -> Callable[..., None]:
+    """Return what is called with the number of those just done (one by default), and tells `progress` the sum."""
+    done = 0
+
+    def step(count: int = 1) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, total)
+
+    return step

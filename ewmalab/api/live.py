@@ -1,0 +1,196 @@
+"""The live processes, and how they are doing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
+from ewmalab.api.result import Outcome
+from ewmalab.atomic_files import write_atomic
+from ewmalab.errors import ConfigError
+from ewmalab.live import processes
+from ewmalab.live.processes import Load, SavedStates, allowlists, start_logging, until_signalled
+from ewmalab.live.rehearsal.price_server import rehearsal_feed
+from ewmalab.live.status import read_health
+from ewmalab.report.text.status import states_text, status_text
+from ewmalab.settings import LoadedSettings, load_settings
+
+
+def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level: str = "INFO") -> None:
+    """Serve validators: keep an updater and a miner running until signalled.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    options : sequence of str
+        Options of the command line, with which both processes find these settings.
+    log_level : str
+        ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
+
+    Raises
+    ------
+    ConfigError, RulebookError, ForecasterError, ChainError
+    """
+    start_logging(log_level)
+    processes.run_live(settings, ["--log-level", log_level, *options])
+
+
+def run_updater(load: Load, *, log_level: str = "INFO") -> None:
+    """Keep the states of all assets current until signalled.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the settings; called again to take up changed ones.
+    log_level : str
+
+    Raises
+    ------
+    ConfigError, RulebookError, ForecasterError, FeedError, StateError
+    """
+    start_logging(log_level)
+    processes.run_updater(load)
+
+
+def update_states(load: Load, *, date: Time | None = None, log_level: str = "INFO") -> Outcome[SavedStates]:
+    """Bring the states of all assets up to date once.
+
+    Parameters
+    ----------
+    load, log_level
+        As in `run_updater`.
+    date : str or int, optional
+        Make the states as of this time.
+
+    Raises
+    ------
+    ConfigError, RulebookError, ForecasterError, FeedError, StateError
+    """
+    start_logging(log_level)
+    found = processes.update_once(load(), None if date is None else time_of(date))
+    notes = tuple(f"no bars of {asset}: {error}" for asset, error in found.errors.items())
+    return Outcome("States", found, states_text, asdict, not notes, notes)
+
+
+def run_miner(load: Load, *, log_level: str = "INFO") -> None:
+    """Answer validators from the newest states until signalled; parameters as in `run_updater`.
+
+    Raises
+    ------
+    ConfigError, ForecasterError, ChainError, StateError
+    """
+    start_logging(log_level)
+    processes.run_miner(load)
+
+
+def write_allowlist(
+    output: Path | None = None,
+    *,
+    watch: bool = False,
+    every: str | int = "5m",
+    settings: LoadedSettings | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write the validators' IP addresses, one a line, for a firewall.
+
+    Parameters
+    ----------
+    output : Path, optional
+        File instead of standard output.
+    watch : bool
+        Write it again whenever the chain has changed, until signalled.
+    every : str or int
+        Time between two looks.
+    settings : LoadedSettings, optional
+    say : callable
+        Told that the chain is away while it is watched.
+
+    Raises
+    ------
+    ChainError
+    """
+    pause = (seconds_of(every) or 300) if watch else None
+    for addresses in allowlists(settings or load_settings(), until_signalled(), pause, say):
+        text = "".join(f"{address}\n" for address in addresses)
+        if output:
+            write_atomic(output, text.encode())
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
+    """Return how the miner on this machine is doing.
+
+    Raises
+    ------
+    StateError
+        If none answers.
+    """
+    health = read_health((settings or load_settings()).values.live)
+    return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
+
+
+def parse_speed(text: str) -> float:
+    """Read how fast market time runs, such as ``60x``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", text)
+    if not match or float(match[1]) <= 0:
+        raise ConfigError("a number above 0 and an x, such as 60x")
+    return float(match[1])
+
+
+def serve_feed(
+    start: Time,
+    *,
+    feed: str = "simulated",
+    speed: str | float = 1.0,
+    faults: float = 0.0,
+    port: int = 8095,
+    assets: Names = None,
+    settings: LoadedSettings | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a history over HTTP, in the shapes of the real feeds, until signalled.
+
+    Parameters
+    ----------
+    start : str or int
+        Market time at which it begins.
+    feed : str
+        ``simulated``, or a feed whose bars the cache has.
+    speed : str or float
+        How fast market time runs: ``60x``.
+    faults : float
+        Share of requests that go wrong in a random way.
+    port : int
+        On 127.0.0.1; 0: any that is free.
+    assets : str or sequence of str, optional
+    settings : LoadedSettings, optional
+    say : callable
+        Told where it serves, and in the end how many requests there were.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError
+    """
+    settings, begin = settings or load_settings(), time_of(start)
+    factor = parse_speed(speed) if isinstance(speed, str) else speed
+    server = rehearsal_feed(settings, begin, factor, feed=feed, assets=assets_of(assets), faults=faults, port=port)
+    stop = until_signalled()
+    with server:
+        what = "SYNTHETIC prices" if server.synthetic else f"cached prices of {feed}"
+        say(f"serving {what} at {server.url}, market time {start} at {factor:g}x")
+        hosts = " ".join(f"--set feeds.{name}.host={server.url}" for name in ("binance", "hyperliquid"))
+        say(f"let live processes use it:  --clock {server.url}/clock {hosts}")
+        stop.wait()
+    say(f"{server.requests} requests, {server.faults} of them met a fault")

@@ -1,0 +1,238 @@
+"""Bars: fetching, importing, checking and reading those of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
+from ewmalab.api.result import Outcome
+from ewmalab.errors import MissingDataError
+from ewmalab.market import inventory
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache, Finding, local_cache, open_cache
+from ewmalab.market.feeds.make import cache_name, make_feed
+from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
+from ewmalab.market.files.importer import FileImport, find_files, import_files
+from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.replay.newest_days import newest_window
+from ewmalab.report.text.market import fetch_text, import_text, inventory_text, repair_text, verify_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, iso
+
+
+def fetch_bars(
+    start: Time,
+    days: float = 1.0,
+    *,
+    assets: Names = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[list[AssetFetch]]:
+    """Fetch closed minute bars that the cache lacks; an interrupted fetch goes on where it stopped.
+
+    Parameters
+    ----------
+    start : str or int
+    days : float
+    assets : str or sequence of str, optional
+        By default all that the feed has.
+    settings : LoadedSettings, optional
+        Name feed and cache.
+    progress : callable, optional
+        Called with minutes done and in all.
+
+    Raises
+    ------
+    RulebookError, FeedError, ConfigError
+        A feed that fails for an asset is told in the result.
+    """
+    settings, rulebook = settings or load_settings(), load_rulebook()
+    values, name, begin = settings.values, settings.values.data.feed, time_of(start)
+    symbols = [rulebook.asset(symbol).symbol for symbol in assets_of(assets) or rulebook.symbols]
+    if assets_of(assets) is None and name not in ("simulated", "file"):
+        symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
+    source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
+    found = fetch_assets(_writable_cache(settings), source, symbols, span, now=present(), progress=progress)
+    ok = all(one.error is None for one in found)
+    return Outcome(
+        "Fetched bars",
+        found,
+        lambda fetched: fetch_text(name, fetched),
+        lambda fetched: [{"feed": name, **asdict(one), "unanswered": _spans(one)} for one in fetched],
+        ok,
+    )
+
+
+def import_bars(
+    paths: Sequence[Path],
+    *,
+    feed: str | None = None,
+    asset: str | None = None,
+    replace: bool = False,
+    quarantine: bool = False,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[list[FileImport]]:
+    """Import bars from CSV, Parquet or JSON files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, or folders of files.
+    feed, asset : str, optional
+        By default what folder and file are named after.
+    replace : bool
+        Prefer new bars to differing cached ones.
+    quarantine : bool
+        Set bad rows aside instead of refusing the file.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with files done and in all.
+
+    Raises
+    ------
+    RulebookError, ConfigError
+        A file that is refused is told in the result.
+    """
+    cache = _writable_cache(settings or load_settings())
+    files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
+    done = import_files(cache, files, now=present(), replace=replace, quarantine=quarantine, progress=progress)
+    notes = [f"skipped {path}: {reason}" for path, reason in skipped]
+    if not files:
+        notes.append("nothing to import: name .parquet, .csv or .json files, or folders that hold them")
+    return Outcome(
+        "Imported bars",
+        done,
+        import_text,
+        lambda found: {"imported": [_imported(one) for one in found], "skipped": skipped},
+        bool(files) and all(one.error is None for one in done),
+        tuple(notes),
+    )
+
+
+def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
+    """Return what is cached, of all feeds or of one."""
+    cache = _cache(settings or load_settings())
+    found, damaged = inventory.list_cached(cache, feed)
+    return Outcome(
+        "Cached bars",
+        found,
+        lambda cached: inventory_text(cached, str(cache.root)),
+        lambda cached: list(map(_row, cached)),
+        notes=tuple(damaged),
+    )
+
+
+def verify_bars(
+    feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
+) -> Outcome[list[Finding]]:
+    """Check every byte of the cache, of all feeds and assets or of one; return the damaged partitions."""
+    findings = list(_cache(settings or load_settings()).verify(feed, asset.upper() if asset else None))
+    damaged = [finding for finding in findings if finding.problem]
+    return Outcome(
+        "Damaged bars",
+        damaged,
+        lambda found: verify_text(len(findings), found),
+        lambda found: {"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in found]},
+        not damaged,
+    )
+
+
+def repair_bars(*, refetch: bool = True, settings: LoadedSettings | None = None) -> Outcome[list[Repair]]:
+    """Move damaged partitions aside, and fetch again what was moved aside."""
+    settings, rulebook = settings or load_settings(), load_rulebook()
+    values = settings.values
+    source = (lambda name: make_feed(name, values, rulebook)) if refetch else None
+    found = inventory.repair_cache(_writable_cache(settings), source, now=present())
+    ok = all(one.error is None for one in found)
+    return Outcome("Repaired bars", found, repair_text, lambda repairs: list(map(asdict, repairs)), ok)
+
+
+def load_bars(
+    asset: str,
+    start: Time,
+    end: Time | None = None,
+    *,
+    days: float = 1.0,
+    fetch: bool = False,
+    settings: LoadedSettings | None = None,
+) -> Bars:
+    """Return the closed minute bars of an asset from the cache.
+
+    Parameters
+    ----------
+    asset : str
+    start, end : str or int
+        Labels in ``[start, end)``; without `end`, `days` from the start.
+    days : float
+    fetch : bool
+        Fetch what the cache lacks first; of the synthetic feed it always is.
+    settings : LoadedSettings, optional
+        Name feed and cache.
+
+    Raises
+    ------
+    RulebookError, FeedError, CorruptPartitionError
+    """
+    settings = settings or load_settings()
+    values, rulebook = settings.values, load_rulebook()
+    begin = time_of(start)
+    stop = begin + round(days * DAY) if end is None else time_of(end)
+    rulebook.asset(asset)  # an unknown one is refused before anything is fetched
+    name = cache_name(values.data.feed, values)
+    if fetch or values.data.feed == "simulated":
+        source = make_feed(values.data.feed, values, rulebook)
+        fetch_missing(local_cache(values.data.cache_dir), source, asset, begin, stop, now=present())
+    return open_cache(values.data.cache_dir).read(name, asset, begin, stop)
+
+
+def settings_with_bars(days: float = 7.0, flags: dict[str, Any] | None = None) -> LoadedSettings:
+    """Return settings under which there is something to replay: real bars if the cache has them, else synthetic ones.
+
+    Parameters
+    ----------
+    days : float
+        Of prompts that the cache must be able to score.
+    flags : mapping, optional
+        As in `load_settings`.
+
+    Examples
+    --------
+    >>> settings_with_bars(flags={"data.cache_dir": "an-empty-folder"}).values.data.feed
+    'simulated'
+    """
+    settings = load_settings(flags=flags)
+    try:
+        newest_window(settings.values, days, RuleChoice())
+    except MissingDataError:
+        return settings.with_flags({"data.feed": "simulated", "data.scored_feed": ""})
+    return settings
+
+
+def _cache(settings: LoadedSettings) -> Cache:
+    return local_cache(settings.values.data.cache_dir)
+
+
+def _writable_cache(settings: LoadedSettings) -> Cache:
+    """Return the cache for writing, without the leftovers of killed writers."""
+    cache = _cache(settings)
+    cache.delete_leftovers()
+    return cache
+
+
+def _spans(fetched: AssetFetch) -> list[list[str]]:
+    return [[iso(a), iso(b)] for a, b in fetched.unanswered]
+
+
+def _imported(one: FileImport) -> dict[str, Any]:
+    head = {"file": str(one.file.path), "feed": one.file.feed, "asset": one.file.asset, "error": one.error}
+    return head | (asdict(one.imported) if one.imported else {})
+
+
+def _row(one: CachedAsset) -> dict[str, Any]:
+    rest = {key: value for key, value in asdict(one).items() if key not in ("feed", "asset", "begin", "end")}
+    return {"feed": one.feed, "asset": one.asset, "from": iso(one.begin), "to": iso(one.end), **rest}

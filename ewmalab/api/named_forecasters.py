@@ -1,0 +1,138 @@
+"""Forecasters and finished experiments by name, for the steps that compare and rank them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ewmalab.analysis.compare import scores_of
+from ewmalab.api.inputs import Progress, Prompts, counter, present, prompt_range, worker_count
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.forecast.load import BUILT_IN, Factory
+from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.schedule import Scheduled
+from ewmalab.report.text.backtest import backtest_text
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY
+
+
+@dataclass(frozen=True)
+class NamedScores:
+    """Scores of forecasters or experiments, by name.
+
+    Attributes
+    ----------
+    frames : dict of name to DataFrame
+        See `ewmalab.analysis.compare.scores_of`.
+    synthetic : bool
+        Whether any price was simulated.
+    notes : tuple of str
+    """
+
+    frames: dict[str, pd.DataFrame]
+    synthetic: bool
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def within(cls, experiment: Experiment, first: str | None) -> NamedScores:
+        """Return the forecasters of an experiment, `first` (by default the last of them) before the others."""
+        inputs = experiment.manifest["inputs"]
+        first = first or inputs["forecasters"][-1]
+        names = dict.fromkeys([first, *inputs["forecasters"]])
+        return cls({name: scores_of(experiment, name) for name in names}, bool(inputs["synthetic"]))
+
+
+def named_scores(
+    named: Sequence[Experiment | str],
+    settings: LoadedSettings,
+    name: str,
+    progress: Progress | None,
+    prompts: Prompts,
+    scheduled: Sequence[Scheduled] | None = None,
+) -> NamedScores:
+    """Return the scores of finished experiments, or of forecasters, which are replayed.
+
+    Parameters
+    ----------
+    named : sequence of Experiment or str
+    settings : LoadedSettings
+    name : str
+        Part of the directory's name of the experiment that is made.
+    progress, prompts
+        As in `backtest`.
+    scheduled : sequence of Scheduled, optional
+        Replay these very prompts.
+
+    Raises
+    ------
+    ConfigError
+        If forecasters and experiments are mixed, or one is named twice.
+    """
+    labels = [one if isinstance(one, str) else one.name for one in named]
+    if len(set(labels)) < len(labels):
+        raise ConfigError("a name is given twice")
+    kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
+    if len(kinds) > 1:
+        raise ConfigError(
+            "name forecasters or experiments, not both; replay a forecaster first with `ewmalab backtest`"
+        )
+    if kinds == {False}:
+        found = [_finished(one, settings.values.run.experiments_dir) for one in named]
+        frames = {label: scores_of(*one) for label, one in zip(labels, found, strict=True)}
+        return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found))
+    plan, made = replayed(settings, labels, name, None, progress, prompts, scheduled)
+    notes = (*plan.warnings(), *plan.remarks(), f"experiment: {made.path}")
+    return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes)
+
+
+def _is_forecaster(name: str) -> bool:
+    return name.partition("@")[0] in BUILT_IN or (":" in name and "/" not in name)
+
+
+def _finished(named: Experiment | str, root: Path) -> tuple[Experiment, str | None]:
+    """Return an experiment, and the forecaster that is named behind a slash."""
+    if isinstance(named, Experiment):
+        return named, None
+    name, slash, forecaster = named.rpartition("/")
+    if slash and not (Path(named) / "manifest.json").exists():
+        return find_experiment(root, name), forecaster
+    return find_experiment(root, named), None
+
+
+def planned(
+    settings: LoadedSettings,
+    forecasters: Sequence[str | Factory],
+    prompts: Prompts,
+    scheduled: Sequence[Scheduled] | None = None,
+) -> BacktestPlan:
+    """Lay out a replay; parameters as in `named_scores`."""
+    if scheduled:
+        start, end = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
+        prompts = {**prompts, "start": start, "days": (end - start) / DAY}
+    chosen = prompt_range(settings, prompts)
+    return plan_backtest(settings, forecasters=forecasters or None, prompts=scheduled, now=present(), **chosen)
+
+
+def replayed(
+    settings: LoadedSettings,
+    forecasters: Sequence[str | Factory],
+    name: str,
+    threads: int | None,
+    progress: Progress | None,
+    prompts: Prompts,
+    scheduled: Sequence[Scheduled] | None = None,
+) -> tuple[BacktestPlan, Experiment]:
+    """Lay out a replay and run it; parameters as in `named_scores`."""
+    plan = planned(settings, forecasters, prompts, scheduled)
+    return plan, backtest(
+        plan,
+        now=present(),
+        name=name,
+        threads=worker_count(threads, settings),
+        progress=counter(progress, plan.prompts),
+        render=backtest_text,
+    )

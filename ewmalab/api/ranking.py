@@ -1,0 +1,202 @@
+"""Rankings of miners, and predictions judged as validators do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ewmalab.analysis import ranking
+from ewmalab.analysis.competition_field import Field
+from ewmalab.analysis.miner_files import FromFiles, read_miners
+from ewmalab.analysis.prediction_files import read_realised
+from ewmalab.analysis.predictions import Prediction, PredictionScore
+from ewmalab.analysis.ranking import Questions, Ranking, parse_shares
+from ewmalab.analysis.submissions import prompts_of
+from ewmalab.api.inputs import Progress, Prompts, seconds_of
+from ewmalab.api.named_forecasters import NamedScores, named_scores
+from ewmalab.api.result import Outcome, Result
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment
+from ewmalab.market.cache import open_cache
+from ewmalab.market.feeds.make import cache_name
+from ewmalab.report.text.leaderboard import leaderboard_text
+from ewmalab.report.text.predictions import score_text, verdicts_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
+from ewmalab.scoring.validation import CORRECT
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.times import DAY, MINUTE
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class Leaderboard(Result):
+    """Miners as validators would rank them.
+
+    Attributes
+    ----------
+    ranking : Ranking
+    """
+
+    ranking: Ranking
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        return leaderboard_text(self.ranking)
+
+    def json(self) -> Any:
+        return asdict(self.ranking)
+
+    def page(self) -> Report:
+        from ewmalab.report.pages.leaderboard import leaderboard_report
+
+        return leaderboard_report(self.ranking)
+
+
+def questions(
+    every: str | int = "1d",
+    missing: str = "",
+    emission: float | None = None,
+    unit: str = "alpha/day",
+    correction: float | None = None,
+) -> Questions:
+    """Return what to find out about a field, from texts as people write them.
+
+    Parameters
+    ----------
+    every : str or int
+        Time between standings.
+    missing : str
+        Shares of missed prompts, with commas between them.
+    emission, unit, correction
+        See `Questions`.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        step = seconds_of(every) or DAY
+    except ValueError as error:
+        raise ConfigError(f"every = {every!r}: {error}") from error
+    if step < MINUTE:
+        raise ConfigError(f"every = {every!r}: at least 1m")
+    return Questions(step, parse_shares(missing), emission, unit, correction)
+
+
+def leaderboard(
+    *named: Experiment | str,
+    predictions: Sequence[Path] = (),
+    scores: Sequence[Path] = (),
+    questions: Questions | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> Leaderboard:
+    """Rank forecasters, prediction files and other miners as validators would.
+
+    Parameters
+    ----------
+    *named : Experiment or str
+        Forecasters, which are replayed first; or experiments, or ``EXPERIMENT/FORECASTER``. By default the setting
+        ``replay.forecasters``, if there are no files.
+    predictions : sequence of path
+        Folders of prediction files. Forecasters are replayed on exactly these prompts.
+    scores : sequence of path
+        Tables of other miners' scores, CSV or Parquet.
+    questions : Questions, optional
+        What to find out beside the standings of each day.
+    settings, progress, **prompts
+        As in `backtest`.
+
+    Raises
+    ------
+    ConfigError, ExperimentError, PredictionError
+        Where forecasters are replayed also what `backtest` raises.
+    """
+    settings, rulebook = settings or load_settings(), load_rulebook()
+    choice = RuleChoice.parse(prompts.get("rules", "as-of"))
+    files = read_miners(settings.values, rulebook, choice, predictions, scores, progress)
+    names = named or (() if files.scores else settings.values.replay.forecasters)
+    found = _named(names, files, settings, progress, prompts) if names else NamedScores({}, False)
+    miners = {name: frame["crps"] for name, frame in found.frames.items()} | files.scores
+    done = ranking.rank(
+        Field.of(miners, rulebook, choice),
+        list(found.frames) or list(files.scores)[:1],
+        replace(questions or Questions(), seed=settings.values.run.seed),
+        synthetic=found.synthetic or files.synthetic,
+        notes=files.notes,
+    )
+    return Leaderboard(done, found.notes)
+
+
+def score(
+    prediction: Path | str,
+    competition: str,
+    *,
+    realised: Path | str | None = None,
+    asset: str | None = None,
+    rules: str = "as-of",
+    settings: LoadedSettings | None = None,
+) -> Outcome[PredictionScore]:
+    """Score a prediction file, and judge its format.
+
+    Parameters
+    ----------
+    prediction : path
+        JSON as sent to a validator: ``[start, increment, [path], ...]``.
+    competition : str
+        ``24h``, ``1h``, or a name.
+    realised : path, optional
+        JSON list of prices on the grid, null where missing.
+    asset : str, optional
+        Whose cached prices are taken without `realised`.
+    rules : str
+        ``as-of`` (the prediction's own start), ``latest``, or a date.
+    settings : LoadedSettings, optional
+        Name cache and feed.
+
+    Raises
+    ------
+    PredictionError, RulebookError, MissingDataError, ConfigError
+    """
+    read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
+    if realised is not None:
+        truth = read_realised(Path(realised))
+    elif asset:
+        values = (settings or load_settings()).values
+        cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
+        truth = read.realised(cache, feed, asset.upper())
+    else:
+        raise ConfigError("prices are needed: --realised, or --asset for prices from the cache")
+    return Outcome("Prediction", read.score(truth), score_text, PredictionScore.plain)
+
+
+def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") -> Outcome[Mapping[str, str]]:
+    """Judge a prediction's format by the rules of every date; parameters as in `score`.
+
+    Raises
+    ------
+    PredictionError, RulebookError
+    """
+    read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
+    ok = all(verdict == CORRECT for verdict in read.verdicts.values())
+    return Outcome("Format", read.verdicts, verdicts_text, lambda verdicts: {"format": dict(verdicts)}, ok)
+
+
+def _named(
+    named: Sequence[Experiment | str],
+    files: FromFiles,
+    settings: LoadedSettings,
+    progress: Progress | None,
+    prompts: Prompts,
+) -> NamedScores:
+    """Return the scores of those that were named; forecasters are replayed on the prompts of the files."""
+    scheduled = None
+    if files.scores:
+        choice = RuleChoice.parse(prompts.get("rules", "as-of"))
+        scheduled = prompts_of(files.scores, load_rulebook(), choice, settings.values.replay.request_lead)
+    return named_scores(named, settings, "leaderboard", progress, prompts, scheduled)

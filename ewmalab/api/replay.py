@@ -1,0 +1,164 @@
+"""Replays: backtests and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, get_args
+
+import pandas as pd
+
+from ewmalab.analysis.compare import By, Difference
+from ewmalab.analysis.compare import compare as _compare
+from ewmalab.api.inputs import Progress, Prompts, check_name
+from ewmalab.api.named_forecasters import NamedScores, named_scores, replayed
+from ewmalab.api.result import Result
+from ewmalab.errors import ConfigError
+from ewmalab.experiments.store import Experiment
+from ewmalab.forecast.load import Factory
+from ewmalab.replay.results import SummaryRow
+from ewmalab.report.text.backtest import backtest_text
+from ewmalab.report.text.compare import compare_text
+from ewmalab.settings import LoadedSettings, load_settings
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class Backtest(Experiment, Result):
+    """A finished backtest: an `Experiment`, with what to know beside it."""
+
+    notes: tuple[str, ...] = ()
+    cache_dir: Path | str = "data_cache"
+
+    def text(self) -> str:
+        rows = [SummaryRow.read(row) for row in self.summary]
+        return backtest_text(rows, self.manifest["inputs"]) + f"experiment: {self.path}\n"
+
+    def json(self) -> Any:
+        synthetic = self.manifest["inputs"]["synthetic"]
+        return {"experiment": str(self.path), "synthetic": synthetic, "summary": self.summary}
+
+    def page(self) -> Report:
+        from ewmalab.analysis.review import review_backtest
+        from ewmalab.report.pages.backtest import backtest_report
+
+        return backtest_report(review_backtest(self, self.cache_dir))
+
+
+@dataclass(frozen=True)
+class Comparison(Result):
+    """Differences from a reference on the same prompts.
+
+    Attributes
+    ----------
+    reference : str
+    by : str
+    synthetic : bool
+    rows : list of Difference
+        Their changes and bounds are relative, negative is better.
+    """
+
+    reference: str
+    by: str
+    synthetic: bool
+    rows: list[Difference]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame."""
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def text(self) -> str:
+        return compare_text(self.rows, self.reference, self.synthetic)
+
+    def json(self) -> Any:
+        return {
+            "reference": self.reference,
+            "by": self.by,
+            "synthetic": self.synthetic,
+            "rows": [row.plain() for row in self.rows],
+        }
+
+
+def backtest(
+    *forecasters: str | Factory,
+    name: str = "backtest",
+    threads: int | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> Backtest:
+    """Replay prompts on cached bars, score the forecasts, and keep the result as an experiment.
+
+    Parameters
+    ----------
+    *forecasters : str or class or function
+        Names, or what makes a forecaster; the last is the baseline. By default the setting ``replay.forecasters``.
+    name : str
+        Part of the experiment directory's name.
+    threads : int, optional
+        By default one per processor; the result does not depend on it.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with prompts done and in all.
+    **prompts
+        See `Prompts`.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError
+    """
+    settings = settings or load_settings()
+    plan, experiment = replayed(settings, forecasters, check_name(name), threads, progress, prompts)
+    notes = (*plan.warnings(), *plan.remarks())
+    return Backtest(experiment.path, notes, settings.values.data.cache_dir)
+
+
+def compare(
+    *named: Experiment | str,
+    baseline: str | None = None,
+    by: By = "asset",
+    common: bool = False,
+    seed: int | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> Comparison:
+    """Compare forecasters, or finished experiments, on the same prompts.
+
+    Parameters
+    ----------
+    *named : Experiment or str
+        Of one experiment, its forecasters are compared; of several, the first forecaster of each. Texts name
+        forecasters, which are replayed first, or experiments, or ``EXPERIMENT/FORECASTER``.
+    baseline : str, optional
+        Of one experiment: by default its last forecaster. Else one of the names; by default the first.
+    by : {"asset", "interval", "hour", "weekday"}
+        What gets a row of its own.
+    common : bool
+        Compare the prompts that all have, instead of refusing different sets.
+    seed : int, optional
+        Of the bootstrap; by default the setting ``run.seed``.
+    settings, progress, **prompts
+        As in `backtest`; for forecasters.
+
+    Raises
+    ------
+    ConfigError, ExperimentError
+        Where forecasters are replayed also what `backtest` raises.
+    """
+    if by not in get_args(By):
+        raise ConfigError(f"by = {by!r} is none of {', '.join(get_args(By))}")
+    settings = settings or load_settings()
+    if len(named) == 1 and isinstance(named[0], Experiment):
+        found = NamedScores.within(named[0], baseline)
+    elif len(named) < 2:
+        raise ConfigError("name at least two: the first is the reference")
+    else:
+        found = named_scores(named, settings, "compare", progress, prompts)
+    frames = found.frames if baseline is None else {baseline: found.frames[baseline], **found.frames}
+    rows = _compare(frames, common=common, by=by, seed=settings.values.run.seed if seed is None else seed)
+    return Comparison(next(iter(frames)), by, found.synthetic, rows, found.notes)

@@ -1,0 +1,377 @@
+"""Values of settings: sweeps, tuning, and the settings file of what is proven better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Unpack
+
+import orjson
+
+from ewmalab.api.inputs import (
+    Parameters,
+    Progress,
+    Prompts,
+    check_name,
+    present,
+    prompt_range,
+    values_of,
+    worker_count,
+)
+from ewmalab.api.result import Outcome, Result
+from ewmalab.experiments.store import Experiment
+from ewmalab.report.text.sweep import sweep_text, tune_text
+from ewmalab.settings import LoadedSettings, load_settings
+from ewmalab.settings.layers import read_settings
+from ewmalab.sweeps import config_file
+from ewmalab.sweeps import sweep as sweeps
+from ewmalab.sweeps import tune as tuning
+from ewmalab.sweeps.engines import Engine
+from ewmalab.sweeps.sweep import SweepResult
+from ewmalab.sweeps.trials import TrialStore
+from ewmalab.sweeps.tune import TuneResult
+from ewmalab.sweeps.unfinished import kept_until_done, newest_unfinished
+from ewmalab.times import iso
+
+if TYPE_CHECKING:
+    from ewmalab.report.pages.page import Report
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What a sweep is asked for: all that determines its result, and what is done with it.
+
+    Attributes
+    ----------
+    parameters : mapping of name to values
+        None takes the default grid.
+    settings : LoadedSettings
+    prompts : Prompts
+    forecaster : str
+    exact : bool
+        Simulate every prompt by itself, even where one ensemble would do.
+    replicates : int, optional
+        Independent sets of random numbers; by default 4, or 2 where every prompt is simulated.
+    walk_forward : str, optional
+        ``5d/1d``: choose on one window, score on the next.
+    name : str or None
+        Part of the experiment directory's name; None keeps nothing.
+    write_config : Path, optional
+        File for values that are proven better; see `write_config`.
+    force : bool
+    """
+
+    parameters: Mapping[str, Sequence[str] | None]
+    settings: LoadedSettings
+    prompts: Prompts
+    forecaster: str = "ewma"
+    exact: bool = False
+    replicates: int | None = None
+    walk_forward: str | None = None
+    name: str | None = "sweep"
+    write_config: Path | None = None
+    force: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Return the request as plain data, without secrets."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        path = None if self.write_config is None else str(self.write_config)
+        return {**found, "settings": orjson.loads(self.settings.dump()), "write_config": path}
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> SweepRequest:
+        """Return the request that `plain` wrote."""
+        path = None if data["write_config"] is None else Path(data["write_config"])
+        settings = read_settings(orjson.dumps(data["settings"]))
+        return cls(**{**data, "settings": settings, "write_config": path})
+
+
+@dataclass(frozen=True, eq=False)
+class KeptSweep(SweepResult, Result):
+    """A sweep's result and its experiment.
+
+    Attributes
+    ----------
+    experiment : Experiment or None
+    request : SweepRequest
+    seconds : float
+    """
+
+    experiment: Experiment | None
+    request: SweepRequest
+    seconds: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self.sweep.plan.warnings())
+
+    def text(self) -> str:
+        untouched = dict.fromkeys(competition for competition, _ in self.sweep.untouched)
+        lines = [f"left out, since it has no effect there: {', '.join(untouched)}"] if untouched else []
+        lines.append(f"{self.sweep.trials} trials, {self.sweep.reused} of them known before; {self.seconds:.1f} s")
+        return sweep_text(self.summary, self.inputs) + "\n".join([*lines, _kept(self, self.experiment)])
+
+    def json(self) -> Any:
+        return {
+            "experiment": str(self.experiment.path) if self.experiment else None,
+            "result": self.digest(),
+            "synthetic": self.inputs["synthetic"],
+            "trials": self.sweep.trials,
+            "reused": self.sweep.reused,
+            "no_effect": [list(group) for group in self.sweep.untouched],
+            "config": str(self.request.write_config) if self.request.write_config else None,
+            "summary": self.summary,
+        }
+
+    def page(self) -> Report:
+        return _page(self, self.experiment)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptTuning(TuneResult, Result):
+    """What tuning found, and its experiment.
+
+    Attributes
+    ----------
+    experiment : Experiment or None
+    """
+
+    experiment: Experiment | None
+
+    def text(self) -> str:
+        held_out = self.held_out
+        return tune_text(self.chosen, held_out.summary, held_out.inputs) + _kept(held_out, self.experiment)
+
+    def json(self) -> Any:
+        return {
+            "experiment": str(self.experiment.path) if self.experiment else None,
+            "result": self.held_out.digest(),
+            "synthetic": self.held_out.inputs["synthetic"],
+            "chosen": self.chosen,
+            "held_out": self.held_out.summary,
+        }
+
+    def page(self) -> Report:
+        return _page(self, self.experiment)
+
+
+def sweep(
+    parameters: Parameters,
+    *,
+    forecaster: str = "ewma",
+    walk_forward: str | None = None,
+    exact: bool = False,
+    name: str | None = "sweep",
+    threads: int | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> KeptSweep:
+    """Try values of settings on the same prompts and judge which is best, and how sure that is.
+
+    Parameters
+    ----------
+    parameters : mapping of name to values, or sequence of names
+        ``{"half_life_1m": ["15m", "30m", "1h"]}``; None, or names alone, take the default grid.
+    forecaster, walk_forward, exact, name
+        See `SweepRequest`.
+    threads : int, optional
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with trials done and trials in all.
+    **prompts
+        See `Prompts`.
+
+    Returns
+    -------
+    KeptSweep
+        A `SweepResult`: ``result.cells[i].words()`` says what was found.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError
+    """
+    request = SweepRequest(
+        values_of(parameters),
+        settings or load_settings(),
+        prompts,
+        forecaster,
+        exact=exact,
+        walk_forward=walk_forward,
+        name=name,
+    )
+    return run_sweep(request, workers=threads or 0, progress=progress)
+
+
+def run_sweep(
+    request: SweepRequest,
+    *,
+    fresh: bool = False,
+    engine: Engine = "threads",
+    workers: int = 0,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> KeptSweep:
+    """Run a sweep; one that is stopped is kept, for `unfinished_sweep`.
+
+    Parameters
+    ----------
+    request : SweepRequest
+    fresh : bool
+        Compute also trials that are known from earlier runs.
+    engine, scheduler
+        Where trials run, see `ewmalab.sweeps.engines.run_tasks`; the result is the same.
+    workers : int
+        0: one per processor.
+    progress : callable, optional
+        Called with trials done and in all.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, EngineError
+    """
+    settings, began = request.settings, perf_counter()
+    config_file.refuse_existing(request.write_config)
+    if request.name is not None:
+        check_name(request.name)
+    chosen = prompt_range(settings, request.prompts)
+    workload = sweeps.workload_of(settings, forecaster=request.forecaster, exact=request.exact, **chosen)
+    # The newest days of today may not be those of the day on which an interrupted sweep goes on.
+    prompts: Prompts = {**request.prompts, "start": iso(workload.start), "assets": chosen["assets"]}
+    count = worker_count(workers, settings)
+
+    def run() -> SweepResult:
+        return sweeps.sweep(
+            settings,
+            request.parameters,
+            now=present(),
+            workload=workload,
+            replicates=request.replicates,
+            forward=request.walk_forward,
+            fresh=fresh,
+            engine=engine,
+            workers=count,
+            scheduler=scheduler,
+            progress=progress,
+        )
+
+    if request.name is None:
+        return _kept_sweep(run(), None, request, began)
+    with kept_until_done(settings.values.run.experiments_dir, replace(request, prompts=prompts).plain()):
+        result = run()
+        text = sweep_text(result.summary, result.inputs)
+        notes = {"engine": engine, "workers": count, "seconds": round(perf_counter() - began, 3)}
+        experiment = sweeps.save_sweep(result, now=present(), name=request.name, text=text, notes=notes)
+    return _kept_sweep(result, experiment, request, began)
+
+
+def unfinished_sweep(settings: LoadedSettings | None = None) -> SweepRequest:
+    """Return the sweep that was stopped last, to be run again: its finished trials are known.
+
+    Raises
+    ------
+    ConfigError
+        If none was.
+    """
+    return SweepRequest.of_plain(newest_unfinished((settings or load_settings()).values.run.experiments_dir))
+
+
+def tune(
+    parameters: Parameters,
+    *,
+    forecaster: str = "ewma",
+    exact: bool = False,
+    trials: int = 60,
+    holdout: float = 0.3,
+    study: str | None = None,
+    name: str | None = "tune",
+    threads: int | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+    **prompts: Unpack[Prompts],
+) -> KeptTuning:
+    """Search several settings at once, and judge the best on days it was not chosen on.
+
+    Parameters
+    ----------
+    parameters, forecaster, exact, name, threads, settings, progress, **prompts
+        As in `sweep`.
+    trials : int
+        Per competition and asset.
+    holdout : float
+        Share of the time range, at its end, that is kept for judging.
+    study : str, optional
+        Journal of the studies, or a database's URL; several processes may share it.
+
+    Raises
+    ------
+    ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError
+    """
+    settings = settings or load_settings()
+    if name is not None:
+        check_name(name)
+    chosen = prompt_range(settings, prompts)
+    result = tuning.tune(
+        sweeps.workload_of(settings, forecaster=forecaster, exact=exact, **chosen),
+        values_of(parameters),
+        now=present(),
+        trials=trials,
+        holdout=holdout,
+        study=study,
+        store=TrialStore.of(settings),
+        workers=worker_count(threads, settings),
+        progress=progress,
+    )
+    experiment = None
+    if name is not None:
+        text = tune_text(result.chosen, result.held_out.summary, result.held_out.inputs)
+        notes = {"chosen": result.chosen}
+        experiment = sweeps.save_sweep(result.held_out, now=present(), name=name, text=text, notes=notes)
+    return KeptTuning(**_fields(result), experiment=experiment)
+
+
+def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: bool = False) -> Outcome[list[str]]:
+    """Write values that are proven better as a settings file; return what stays as it is, and why.
+
+    Parameters
+    ----------
+    result : SweepResult or TuneResult
+    path : path
+        Must not exist.
+    force : bool
+        Take the best value also where the data cannot tell it from the present one.
+
+    Raises
+    ------
+    ConfigError
+        If the file exists, or no value may be written.
+    """
+    judged = result.held_out if isinstance(result, TuneResult) else result
+    left = config_file.write_config(Path(path), judged, now=present(), force=force)
+    return Outcome(
+        "Settings file",
+        left,
+        lambda lines: "".join([f"written: {path}\n", *(f"  left as it is: {line}\n" for line in lines)]),
+        lambda lines: {"config": str(path), "left": lines},
+    )
+
+
+def _fields(result: SweepResult | TuneResult) -> dict[str, Any]:
+    return {field.name: getattr(result, field.name) for field in fields(result)}
+
+
+def _kept_sweep(result: SweepResult, experiment: Experiment | None, request: SweepRequest, began: float) -> KeptSweep:
+    return KeptSweep(**_fields(result), experiment=experiment, request=request, seconds=perf_counter() - began)
+
+
+def _kept(result: SweepResult, experiment: Experiment | None) -> str:
+    where = f"; experiment: {experiment.path}" if experiment else ""
+    return f"result {result.digest()[:16]}{where}\n"
+
+
+def _page(result: Result, experiment: Experiment | None) -> Report:
+    from ewmalab.report.pages.sweep import sweep_report
+
+    return sweep_report(experiment) if experiment else Result.page(result)

@@ -1,0 +1,75 @@
+"""Cached bars as text: what was fetched, imported, found damaged and repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from ewmalab.market.cache import Finding
+from ewmalab.market.fetch import AssetFetch
+from ewmalab.market.files.importer import FileImport
+from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.report.text.tables import plain_table
+from ewmalab.times import iso
+
+
+def fetch_text(feed: str, fetched: Sequence[AssetFetch]) -> str:
+    """Return what a fetch brought, a line per asset."""
+    lines = []
+    for one in fetched:
+        lines.append(f"{feed} {one.asset}: {one.bars} new bars")
+        lines += [f"  no bars from {iso(a)} to {iso(b)}: will be asked again" for a, b in one.unanswered]
+        lines += [f"  failed: {one.error}"] if one.error else []
+    return _lines(lines)
+
+
+def import_text(files: Sequence[FileImport]) -> str:
+    """Return what came of imported files, a line each."""
+    lines = []
+    for one in files:
+        name, done = f"{one.file.feed} {one.file.asset}", one.imported
+        if done is None:
+            lines.append(f"{name}: refused: {one.error}")
+            continue
+        line = f"{name}: {done.bars} bars, {done.days_written} days written"
+        line += f", {done.gap_minutes} minutes missing inside" if done.gap_minutes else ""
+        line += f", {done.close_only} without a range" if done.close_only else ""
+        lines.append(line)
+        lines += [f"  set aside in {done.quarantine}: {done.rejected}"] if done.rejected else []
+    return _lines(lines)
+
+
+def inventory_text(cached: Sequence[CachedAsset], root: str) -> str:
+    """Return what is cached, a table per feed."""
+    if not cached:
+        return f"nothing cached in {root}; see `ewmalab data fetch --help` and `ewmalab data import --help`\n"
+    tables = []
+    for feed, group in groupby(cached, lambda row: row.feed):
+        own = list(group)
+        lines = [(r.asset, iso(r.begin)[:16], iso(r.end)[:16], r.bars, r.missing_minutes, r.holes) for r in own]
+        title = feed + (" (synthetic)" if any(row.synthetic for row in own) else "")
+        tables.append(plain_table(("asset", "from", "to", "bars", "gaps (min)", "holes"), lines, title))
+    return "\n\n".join(tables) + "\n"
+
+
+def verify_text(checked: int, damaged: Sequence[Finding]) -> str:
+    """Return which partitions are damaged."""
+    lines = [f"{finding.feed} {finding.asset} {finding.day}: {finding.problem}" for finding in damaged]
+    lines.append(f"{checked} partitions checked, {len(damaged)} damaged")
+    lines += ["`ewmalab data repair` moves damaged ones aside and fetches them again"] if damaged else []
+    return _lines(lines)
+
+
+def repair_text(repairs: Sequence[Repair]) -> str:
+    """Return what was repaired."""
+    lines = []
+    for one in repairs:
+        name = f"{one.feed} {one.asset}"
+        lines += [f"{name}: {line}" for line in one.done]
+        lines += [f"{name}: {one.refetched} bars fetched again"] if one.refetched else []
+        lines += [f"{name}: {one.error}"] if one.error else []
+    return _lines(lines or ["nothing to repair"])
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
