@@ -1,14 +1,12 @@
-"""Which of several the data cannot tell from the best."""
+"""Which of several columns the data cannot tell from the best."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS
+from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS, Floats
 from ewmalab.inference.paired_tests import diebold_mariano, holm
-
-Floats = npt.NDArray[np.float64]
 
 
 def confidence_set(
@@ -27,7 +25,7 @@ def confidence_set(
     Parameters
     ----------
     losses : (n, k) float64
-        Scores of the same prompts, smaller is better; time along the first axis.
+        Losses on the same rows, smaller is better; time along the first axis.
     block, rng, level, replications
         As in `mean_intervals`.
 
@@ -39,8 +37,6 @@ def confidence_set(
     ----------
     Hansen, Lunde and Nason (2011), The model confidence set, doi:10.3982/ECTA5771
     """
-    from arch.bootstrap import MCS
-
     n, k = losses.shape
     best = int(np.argmin(losses.mean(axis=0)))
     if n < MIN_DIFFERENCES or not np.ptp(losses):
@@ -54,14 +50,29 @@ def confidence_set(
     within[constant] = relative[0, constant] == 0
     columns, group = np.unique(relative[:, ~constant], axis=1, return_inverse=True)
     if columns.shape[1]:
-        field = np.column_stack([np.zeros(n), columns])  # the best, then the others
-        field += 1e-13 * np.arange(field.shape[1])  # arch fails where two that differ have equal means
-        found = MCS(
-            field, size=1.0 - level, reps=replications // 2, block_size=max(1, round(block)),
-            method="R", bootstrap="stationary", seed=rng,
-        )  # fmt: skip
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found.compute()
-        kept = set(np.array(list(found.included), np.int64).tolist())
-        within[~constant] |= np.array([int(g) + 1 in kept for g in group.ravel()])
+        kept = _model_confidence_set(columns, block, rng, level=level, replications=replications // 2)
+        within[~constant] |= kept[group.ravel()]
     return within
+
+
+def _model_confidence_set(
+    relative: Floats, block: float, rng: np.random.Generator, *, level: float, replications: int
+) -> npt.NDArray[np.bool_]:
+    """Return which columns of losses relative to the best are in the model confidence set with it."""
+    from arch.bootstrap import MCS
+
+    n, k = relative.shape
+    field = np.column_stack([np.zeros(n), relative])  # the best, then the others
+    field += 1e-13 * np.arange(k + 1)  # arch fails where two that differ have equal means
+    found = MCS(
+        field,
+        size=1.0 - level,
+        reps=replications,
+        block_size=max(1, round(block)),
+        method="R",
+        bootstrap="stationary",
+        seed=rng,
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found.compute()
+    return np.isin(np.arange(1, k + 1), np.array(list(found.included), np.int64))

@@ -1,13 +1,4 @@
-"""Is a difference of scores real? Prompts overlap and markets cluster, so neighbouring differences are dependent.
-
-All functions take differences or losses in time order. A *block* is the number of prompts over which dependence is
-allowed for: chosen from the data, but at least twice the number of prompts that share a part of one realised path.
-
-Few blocks fit a short window (a week of 24h prompts holds three or four), where percentile intervals and asymptotic
-tests are far too sure of themselves. Intervals are therefore widened by Student's t with as many degrees of freedom as
-there are blocks less one, and the test takes its null distribution from an orthonormal-series variance, which keeps its
-size in short, dependent samples.
-"""
+"""Block lengths of dependent series, and confidence intervals of their means."""
 
 from __future__ import annotations
 
@@ -20,18 +11,19 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 REPLICATIONS = 1000
-MIN_DIFFERENCES = 8  # differences without which nothing can be said
-_MIN_FOR_BLOCK = 16  # and without which autocorrelations say nothing
+MIN_DIFFERENCES = 8
+"""Rows without which nothing can be said of a mean."""
+_MIN_FOR_BLOCK = 16  # rows without which autocorrelations say nothing
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceInterval:
-    """A mean difference and its confidence interval.
+    """A mean and its confidence interval.
 
     Attributes
     ----------
     mean, low, high : float
-        In the unit of the differences; the bounds are infinite where there are too few differences.
+        In the unit of the series; the bounds are infinite where there are too few rows.
     """
 
     mean: float
@@ -45,14 +37,14 @@ class ConfidenceInterval:
 
 
 def overlap_of(starts: npt.NDArray[np.int64], horizon: int) -> float:
-    """Return how many consecutive prompts share a part of their realised paths: horizon over cadence, at least 1.
+    """Return how many consecutive rows share a part of what they observe: horizon over cadence, at least 1.
 
     Parameters
     ----------
     starts : (n,) int64
-        Start times in order, seconds.
+        When the rows begin, in order, seconds.
     horizon : int
-        Length of a path, seconds.
+        How long each lasts, seconds.
 
     Examples
     --------
@@ -72,7 +64,7 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     series : (n,) or (n, k) float64
         Of several series the longest block counts.
     overlap : float
-        How many consecutive prompts share a part of their realised paths: horizon over cadence, at least 1.
+        How many consecutive rows share a part of what they observe, from `overlap_of`.
 
     Returns
     -------
@@ -114,8 +106,11 @@ def mean_intervals(
     block : float
         From `block_length`.
     rng : numpy Generator
+        Draws the blocks.
     level : float
+        Probability with which an interval holds the true mean.
     replications : int
+        Number of resampled series.
 
     Returns
     -------
@@ -147,6 +142,11 @@ def widening(count: int, block: float, level: float = LEVEL) -> float:
     """Return by how much bootstrap deviations are too small where few blocks fit.
 
     ``t / z * sqrt(m / (m - 1))`` with m = count / block and Student's t at m - 1 degrees of freedom; 1 for many blocks.
+
+    Examples
+    --------
+    >>> round(widening(168, 48.0), 2), round(widening(10_000, 1.0), 2)
+    (2.16, 1.0)
     """
     from scipy import stats
 

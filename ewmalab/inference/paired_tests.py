@@ -1,19 +1,16 @@
-"""Tests of paired differences of scores, and their correction for many."""
+"""Tests of paired differences, and their correction for many."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from ewmalab.inference.intervals import MIN_DIFFERENCES
-
-Floats = npt.NDArray[np.float64]
+from ewmalab.inference.intervals import MIN_DIFFERENCES, Floats
 
 
 def diebold_mariano(differences: Floats, block: float) -> float:
-    """Return the two-sided p-value that the mean of paired score differences is zero.
+    """Return the two-sided p-value that the mean of paired differences is zero.
 
     The long-run variance, robust to heteroskedasticity and autocorrelation, is the mean square of the first v cosine
     coefficients of the series; the statistic then has Student's t distribution with v degrees of freedom. v is the
@@ -22,6 +19,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
     Parameters
     ----------
     differences : (n,) float64
+        In time order.
     block : float
         From `block_length`.
 
@@ -55,7 +53,11 @@ def diebold_mariano(differences: Floats, block: float) -> float:
 
 
 def holm(p_values: Iterable[float]) -> Floats:
-    """Return p-values adjusted for their number (Holm, 1979): their family-wise error rate is held.
+    """Return p-values adjusted for their number: their family-wise error rate is held.
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure, https://www.jstor.org/stable/4615733
 
     Examples
     --------
