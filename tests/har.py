@@ -1,4 +1,4 @@
-"""An artifact of `seasonal-har` by hand: BTC by the week, SPYX by the trading day, XAU as others of its class."""
+"""A fit of `seasonal-har` by hand: BTC by the week, SPYX by the trading day, XAU as others of its class."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def numbers() -> dict[str, Any]:
     }
 
 
-def artifact() -> Artifact:
-    """Return the whole artifact."""
-    return Artifact("seasonal-har", Fit(0, numbers(), ""), "", {})
+def artifact(end: int = 0) -> Artifact:
+    """Return it with where it came from."""
+    return Artifact("seasonal-har", Fit(end, numbers(), ""), "by hand", {})
 
 
 def written() -> Path:
