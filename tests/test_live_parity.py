@@ -49,10 +49,9 @@ class Unsettled:
     def between(self, start: int, end: int) -> Bars:
         bars, now = self.final.between(start, end), self.now() - NOW
         factor = np.ones(len(bars))
-        for label, changed, shown_until in (
-            (REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500), (TAIL, 1.0005, 1600)
-        ):  # fmt: skip
-            factor[bars.timestamp == label] = changed if now < shown_until else factor[bars.timestamp == label]
+        for label, changed, revised in ((REVISED, 1.0007, 500), (TWICE, 1.0002, 1000), (TWICE, 0.9991, 500),
+                                      (TAIL, 1.0005, 1600)):  # fmt: skip
+            factor[bars.timestamp == label] = changed if now < revised else factor[bars.timestamp == label]
         columns = bars.columns() | {name: getattr(bars, name) * factor for name in COLUMNS[1:]}
         keep = (bars.timestamp != LATE) | (now >= 500)
         return Bars.from_columns({name: column[keep] for name, column in columns.items()})

@@ -213,7 +213,7 @@ def test_answers_before_and_after_a_fit_are_reproduced_from_the_log_and_by_a_bac
         after = Updater.of(with_newest_fit(given), running.clock, {"BTC": running.updater.followers["BTC"].feed})
         after.restore()
         after.update(int(running.clock.now()))
-        generation = after.followers["BTC"].generation
+        generation = after.followers["BTC"].generation  # the state of the fitted forecaster
         assert until(lambda: running.miner.answerer.known["BTC"].saved.generation == generation)
         assert running.prober().ask(running.prompt(minutes=4)).accepted
         log_dir = Path(given.values.live.log_dir)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from live_rig import until
 from replayed import backtest_digests, without_new_beginnings
 from typer.testing import CliRunner
 
@@ -38,7 +39,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
             "ewma@seed", hours=0.1, speed=30, assets=["BTC"], shadows=["ewma"], folder=tmp_path_factory.mktemp("done"),
             settings=load_settings(environ={}, flags={"ewma.gap_policy": "revert"}),
         )  # fmt: skip
-    assert threading.active_count() <= threads + 3  # what is left are spot sources that wait for their next turn
+    # What is left are spot sources that wait for their next turn.
+    assert until(lambda: threading.active_count() <= threads + 3)
     return found
 
 

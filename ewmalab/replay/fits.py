@@ -120,8 +120,9 @@ def make_artifact(
 
 def write_artifact(artifact: Artifact, folder: Path) -> Path:
     """Write ``<forecaster>-<digest>.json``, named by its content, and return its path."""
-    data = _encode(artifact.forecaster, artifact.fit.end, artifact.feed, artifact.seen, artifact.fit.numbers)
+    fit = artifact.fit
     short = re.sub(r"[^A-Za-z0-9-]+", "-", artifact.forecaster.rpartition(":")[2])
+    data = _encode(artifact.forecaster, fit.end, artifact.feed, artifact.seen, fit.numbers)
     path = folder / f"{short}-{_digest(data)}.json"
     write_atomic(path, data)
     return path
