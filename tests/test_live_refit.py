@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -13,10 +13,12 @@ import pytest
 from live_rig import PATIENCE, START, SettableClock, Simulated, live_settings, rig, until
 
 from ewmalab.forecast.seasonal_har.artifact import read_artifact
+from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import check_parity
 from ewmalab.live.updater.fits import NOTE, Refitter, read_note, refit_now, with_newest_fit
 from ewmalab.live.updater.updater import Updater
+from ewmalab.market.bars import Bars
 from ewmalab.market.remote import local_cache
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
@@ -33,6 +35,22 @@ def fill(settings: LoadedSettings, days: int = 9) -> None:
     local_cache(settings.values.data.cache_dir).write(
         FEED, "BTC", bars, [(begin, end)], source="the market of the test", now=end, synthetic=True, replace=True
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_fit_once() -> Iterator[None]:
+    """Make each fit of this process once; `test_seasonal_har` shows that it depends on the bars of its past alone."""
+    made: dict[Any, Any] = {}
+
+    def once(bars: Mapping[str, Bars], rulebook: Any, *, end: int, **options: Any) -> Any:
+        key = (*((asset, own.digest()) for asset, own in bars.items()), end, *options.items())
+        if key not in made:
+            made[key] = fit(bars, rulebook, end=end, **options)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ewmalab.forecast.seasonal_har.refit.fit", once)
+        yield
 
 
 @pytest.fixture
@@ -75,15 +93,14 @@ def test_a_damaged_note_is_as_none(note: bytes, settings: LoadedSettings) -> Non
     assert with_newest_fit(settings) is settings
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
-def test_a_fit_whose_artifact_is_gone_or_damaged_is_made_again(
-    damage: Any, settings: LoadedSettings, stop: Event
-) -> None:
+def test_a_fit_whose_artifact_is_gone_or_damaged_is_made_again(settings: LoadedSettings, stop: Event) -> None:
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
     artifact = Path(with_newest_fit(settings).values.seasonal_har.artifact)
-    damage(artifact)
-    read_artifact.cache_clear()  # as in another process
-    assert with_newest_fit(settings) is settings
+    damages: tuple[Callable[[Path], object], ...] = (lambda path: path.write_bytes(b"{}"), Path.unlink)
+    for damage in damages:
+        damage(artifact)
+        read_artifact.cache_clear()  # as in another process
+        assert with_newest_fit(settings) is settings
     made = refitter(settings, START)
     made.step(stop)
     assert made.fitted.is_set()
