@@ -486,8 +486,9 @@ def test_experiments_are_compared_as_they_are(ewmalab, experiment: Experiment) -
     assert json.loads(ewmalab("compare", experiment.name, "latest/ewma", "--json").out)["rows"] == data["rows"]
 
 
-def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, folder: Path) -> None:
+def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, tmp_path: Path) -> None:
     options = ["--start", "2026-01-15", "--days", "0.1", "--feed", "simulated", "--assets", "BTC"]
+    options += ["--set", f"run.experiments_dir={tmp_path}"]  # elsewhere it would be the latest for other tests
     result = ewmalab("compare", "random-walk", "ewma", "ewma@seed", *options, "--competitions", "1h", "--json")
     assert result.code == 0, result.err
     data = json.loads(result.out)
@@ -496,7 +497,7 @@ def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, fo
         ("ewma", "BTC", 12),
         ("ewma@seed", "BTC", 12),
     ]
-    (path,) = (folder / "experiments").glob("*-compare-*")
+    (path,) = tmp_path.glob("*-compare-*")
     frames = {name: scores_of(Experiment(path), name) for name in ("random-walk", "ewma", "ewma@seed")}
     assert data["rows"] == rows_of(frames, seed=load_settings(environ={}).values.run.seed)
 

@@ -189,7 +189,9 @@ def reports(
 @pytest.fixture(scope="module")
 def page(reports: dict[str, Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One page of them all."""
-    return write_reports(list(reports.values()), tmp_path_factory.mktemp("page"))
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page(list(reports.values())))
+    return path
 
 
 KINDS = {"backtest": 14, "curve": 1, "map": 1, "leaderboard": 2, "live": 5}
@@ -260,18 +262,19 @@ def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
     assert style.png(one) == style.png(two)
 
 
-@pytest.mark.parametrize("span", [0.0, 0.4, 1.0, 61.0, *np.geomspace(90, 30 * 365.25 * DAY, 120).tolist()])
-@pytest.mark.parametrize("moments", [1, 2])
-def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone(span: float, moments: int) -> None:
-    at = [1.77e9, 1.77e9 + span][:moments]
+def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone() -> None:
     _, (panel,) = style.panels([""], style.Sheet("title", "note"))
-    panel.plot(style.times(at), at, "o")
-    style.date_axis(panel)
-    panel.get_figure().draw_without_rendering()
-    low, high = panel.get_xlim()
-    assert 1 <= sum(low <= tick <= high for tick in panel.xaxis.get_majorticklocs()) <= 8
-    shown = (high - low) * DAY
-    assert shown <= max(1.2 * (at[-1] - at[0]), 125.0)
+    for span in (None, 0.0, 0.4, 1.0, 61.0, *np.geomspace(90, 30 * 365.25 * DAY, 120).tolist()):
+        at = [1.77e9] if span is None else [1.77e9, 1.77e9 + span]
+        panel.clear()
+        panel.plot(style.times(at), at, "o")
+        style.date_axis(panel)
+        low, high = panel.get_xlim()
+        ticks = panel.xaxis.get_majorticklocs()
+        assert 1 <= sum(low <= tick <= high for tick in ticks) <= 8, span
+        assert any(panel.xaxis.get_major_formatter().format_ticks(ticks)), span
+        shown = (high - low) * DAY
+        assert shown <= max(1.2 * (at[-1] - at[0]), 125.0), span
 
 
 def test_things_look_different_in_colour_and_without() -> None:
@@ -619,7 +622,7 @@ def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
         nb.plot_state_age(live_log[0]),
     ]
     assert all(isinstance(table, pd.DataFrame) and len(table.columns) for table in tables)
-    assert all(isinstance(figure, Figure) and len(style.svg(figure)) > 1000 for figure in figures)
+    assert all(isinstance(figure, Figure) and figure.axes for figure in figures)  # reports and notebooks draw them all
     twice = 3  # figures of a function that is in the list already
     assert len(tables) + len(figures) - twice == sum(1 for name in dir(nb) if callable_here(name))
 

@@ -143,11 +143,11 @@ def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: d
         assert moved / (truth * np.sqrt(2 / np.pi)) == pytest.approx(1.0, abs=0.12)
 
 
-def test_a_fit_does_not_look_past_its_present(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:
-    end = BEGIN + 40 * DAY
-    more = {a: Bars.concatenate([b, market(3, by_hour, 9).rows(0, 0), later(b)]) for a, b in bars.items()}
-    assert orjson.dumps(fit(more, ASSETS, end=end)) == orjson.dumps(fitted)
-    assert orjson.dumps(fit(bars, ASSETS, end=end - DAY)) != orjson.dumps(fitted)
+def test_a_fit_does_not_look_past_its_present() -> None:
+    end, bars = BEGIN + 9 * DAY, {"BTC": market(9, by_hour)}
+    more = {a: Bars.concatenate([b, later(b)]) for a, b in bars.items()}
+    one, same, other = (orjson.dumps(fit(b, ASSETS, end=e)) for b, e in ((bars, end), (more, end), (bars, end - DAY)))
+    assert one == same != other
 
 
 def later(bars: Bars) -> Bars:
@@ -159,9 +159,9 @@ def test_too_few_bars_are_refused_and_left_to_what_others_share(bars: dict[str, 
     short = market(3, by_hour)
     with pytest.raises(MissingDataError, match=r"too few bars before .*: BTC 4,320 of 10,070"):
         fit({"BTC": short}, ASSETS, end=BEGIN + 3 * DAY)
-    found = fit({**bars, "SOL": short}, ASSETS, end=BEGIN + 40 * DAY)
+    found = fit({"BTC": bars["BTC"].rows(0, 9 * 1440), "SOL": short}, ASSETS, end=BEGIN + 9 * DAY)
     assert found["left_out"] == {"SOL": 4320}
-    assert list(found["assets"]) == ["BTC", "ETH"]
+    assert list(found["assets"]) == ["BTC"]
 
 
 def test_an_artifact_tells_what_it_has_seen(bars: dict[str, Bars], fitted: dict[str, Any]) -> None:

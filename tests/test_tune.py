@@ -103,7 +103,7 @@ def test_two_processes_share_a_study(cache: Path, tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     (row,) = run(work(cache, tmp_path), 12, study=str(journal)).chosen
     # Both may be in their last trial when the study is full, neither begins another.
