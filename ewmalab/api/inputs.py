@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from ewmalab.errors import ConfigError
 from ewmalab.replay.newest_days import newest_window
+from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import parse_time
@@ -55,20 +56,7 @@ class Prompts(TypedDict, total=False):
     partial: bool
 
 
-class PromptRange(TypedDict):
-    """The same, read: what `plan_backtest` and `workload_of` take."""
-
-    start: int
-    days: float
-    assets: Sequence[str] | None
-    competitions: Sequence[str] | None
-    rules: RuleChoice
-    cadence: int | None
-    num_simulations: int | None
-    partial: bool
-
-
-def prompt_range(settings: LoadedSettings, prompts: Prompts) -> PromptRange:
+def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     """Read which prompts are meant; without a start, find the newest that the cache can score.
 
     Raises

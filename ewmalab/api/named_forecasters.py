@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
-from ewmalab.api.inputs import Progress, Prompts, counter, present, prompt_range, worker_count
+from ewmalab.api.inputs import Progress, Prompts, counter, present, selection_of, worker_count
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
@@ -113,7 +113,7 @@ def planned(
     if scheduled:
         start, end = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
         prompts = {**prompts, "start": start, "days": (end - start) / DAY}
-    chosen = prompt_range(settings, prompts)
+    chosen = selection_of(settings, prompts)
     return plan_backtest(settings, forecasters=forecasters or None, prompts=scheduled, now=present(), **chosen)
 
 

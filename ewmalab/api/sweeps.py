@@ -16,7 +16,7 @@ from ewmalab.api.inputs import (
     Prompts,
     check_name,
     present,
-    prompt_range,
+    selection_of,
     values_of,
     worker_count,
 )
@@ -236,7 +236,7 @@ def run_sweep(
     config_file.refuse_existing(request.write_config)
     if request.name is not None:
         check_name(request.name)
-    chosen = prompt_range(settings, request.prompts)
+    chosen = selection_of(settings, request.prompts)
     workload = sweeps.workload_of(settings, forecaster=request.forecaster, exact=request.exact, **chosen)
     # The newest days of today may not be those of the day on which an interrupted sweep goes on.
     prompts: Prompts = {**request.prompts, "start": iso(workload.start), "assets": chosen["assets"]}
@@ -312,7 +312,7 @@ def tune(
     settings = settings or load_settings()
     if name is not None:
         check_name(name)
-    chosen = prompt_range(settings, prompts)
+    chosen = selection_of(settings, prompts)
     result = tuning.tune(
         sweeps.workload_of(settings, forecaster=forecaster, exact=exact, **chosen),
         values_of(parameters),

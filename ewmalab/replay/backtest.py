@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Unpack
 
 import orjson
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ from ewmalab.replay.data import Group, ReplayData, after_silence, group_prompts,
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
 from ewmalab.replay.results import SummaryRow, results_table, summarise
-from ewmalab.replay.schedule import Scheduled, schedule
+from ewmalab.replay.schedule import Scheduled, Selection, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import Settings
@@ -171,53 +171,35 @@ class BacktestPlan:
 def plan_backtest(
     settings: LoadedSettings,
     *,
-    start: int,
-    days: float,
-    rules: RuleChoice | None = None,
-    competitions: Sequence[str] | None = None,
-    assets: Sequence[str] | None = None,
     forecasters: Sequence[str | Factory] | None = None,
-    cadence: int | None = None,
-    num_simulations: int | None = None,
-    partial: bool = False,
     prompts: Sequence[Scheduled] | None = None,
     now: int | None = None,
+    **selection: Unpack[Selection],
 ) -> BacktestPlan:
     """Lay out a backtest and read its bars.
 
     Parameters
     ----------
     settings : LoadedSettings
-    start : int
-        Start time of the first prompts, seconds since 1970-01-01 UTC.
-    days : float
-        Length of the range of start times.
-    rules, competitions, assets, cadence, num_simulations
-        See `schedule`.
     forecasters : sequence of str or callable, optional
         Names, classes or functions, instead of the setting ``replay.forecasters``; see
         `ewmalab.forecast.load.names_of`.
-    partial : bool
-        Score what can be scored where realised prices are missing.
     prompts : sequence of Scheduled, optional
         These very prompts, in time order, instead of those that `schedule` lists.
     now : int, optional
         The present; given it, bars of the synthetic feed that the cache lacks are made.
+    **selection
+        See `Selection`.
 
     Raises
     ------
     RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, ConfigError
     """
-    rulebook = load_rulebook()
-    choice = rules or RuleChoice()
-    values = settings.values
+    rulebook, values = load_rulebook(), settings.values
+    choice = selection.get("rules") or RuleChoice()
     names = names_of(forecasters or values.replay.forecasters)
     check_settings(values, rulebook)
-    scheduled = list(prompts or ()) or schedule(
-        rulebook, choice, start, start + round(days * DAY),
-        competitions=competitions, assets=assets, cadence=cadence,
-        request_lead=values.replay.request_lead, num_simulations=num_simulations,
-    )  # fmt: skip
+    scheduled = list(prompts or ()) or _schedule(rulebook, choice, values.replay.request_lead, selection)
     groups = group_prompts(scheduled)
     warmups = {
         asset: max(_warmup(name, asset, settings, rulebook) for name in names)
@@ -230,22 +212,44 @@ def plan_backtest(
     if make:
         for asset, need in needs.items():
             make(asset, min(need.origin, need.scored[0]), max(need.last, need.scored[1]))
-    data = load_data(cache, needs, feed, scored, partial=partial)
+    data = load_data(cache, needs, feed, scored, partial=selection.get("partial", False))
     refits = {}
     for name in names:
         if refitted(name, settings, rulebook):
             seen, partitions = _history(groups, settings, rulebook, feed, make)
             refits[name] = Refits(name, settings, rulebook, seen, feed, list(needs))
             data = replace(data, partitions={**data.partitions, **partitions})
-    options = {
+    start, days = selection["start"], selection["days"]
+    options = _recorded(selection, prompts)
+    return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
+
+
+def _schedule(rulebook: Rulebook, choice: RuleChoice, request_lead: int, selection: Selection) -> list[Scheduled]:
+    start = selection["start"]
+    return schedule(
+        rulebook,
+        choice,
+        start,
+        start + round(selection["days"] * DAY),
+        competitions=selection.get("competitions"),
+        assets=selection.get("assets"),
+        cadence=selection.get("cadence"),
+        request_lead=request_lead,
+        num_simulations=selection.get("num_simulations"),
+    )
+
+
+def _recorded(selection: Selection, prompts: Sequence[Scheduled] | None) -> dict[str, Any]:
+    """Return the choices that are not settings, for the record."""
+    competitions, assets = selection.get("competitions"), selection.get("assets")
+    return {
         "competitions": list(competitions) if competitions else None,
         "assets": list(assets) if assets else None,
-        "cadence": cadence,
-        "num_simulations": num_simulations,
-        "partial": partial,
+        "cadence": selection.get("cadence"),
+        "num_simulations": selection.get("num_simulations"),
+        "partial": selection.get("partial", False),
         "prompts": _digest(prompts) if prompts else None,
     }
-    return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
 
 
 _Make = Callable[[str, int, int], object]

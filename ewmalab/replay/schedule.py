@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypedDict
 
 from ewmalab.errors import RulebookError
 from ewmalab.forecast.protocol import Prompt
@@ -18,6 +19,35 @@ class Scheduled:
 
     prompt: Prompt
     rule: ScoringRule
+
+
+class Selection(TypedDict, total=False):
+    """Which prompts a replay is of: the keywords that backtests, sweeps and checks share.
+
+    Attributes
+    ----------
+    start : int
+        Start time of the first prompts, seconds since 1970-01-01 UTC.
+    days : float
+        Length of the range of start times.
+    rules : RuleChoice or None
+        By default each prompt's own date.
+    competitions, assets : sequence of str or None
+        Only these.
+    cadence, num_simulations : int or None
+        Instead of the rulebook's: seconds between prompts, paths of each.
+    partial : bool
+        Score what can be scored where realised prices are missing.
+    """
+
+    start: int
+    days: float
+    rules: RuleChoice | None
+    competitions: Sequence[str] | None
+    assets: Sequence[str] | None
+    cadence: int | None
+    num_simulations: int | None
+    partial: bool
 
 
 def schedule(

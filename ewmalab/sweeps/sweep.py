@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import orjson
@@ -16,6 +16,7 @@ from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
 from ewmalab.replay.newest_days import newest_window
+from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.engines import Engine
@@ -66,18 +67,7 @@ class SweepResult:
 
 
 def workload_of(
-    settings: LoadedSettings,
-    *,
-    forecaster: str = "ewma",
-    start: int | None = None,
-    days: float = 7.0,
-    rules: RuleChoice | None = None,
-    competitions: Sequence[str] | None = None,
-    assets: Sequence[str] | None = None,
-    cadence: int | None = None,
-    num_simulations: int | None = None,
-    partial: bool = False,
-    exact: bool = False,
+    settings: LoadedSettings, *, forecaster: str = "ewma", exact: bool = False, **selection: Unpack[Selection]
 ) -> Workload:
     """Describe the prompts of a sweep.
 
@@ -86,24 +76,33 @@ def workload_of(
     settings : LoadedSettings
     forecaster : str
         As in a backtest; a preset (``ewma@seed``) is allowed.
-    start : int, optional
-        By default the newest `days` that the cache can score, of the assets it has.
-    days, rules, competitions, assets, cadence, num_simulations, partial
-        As in `ewmalab.replay.backtest.plan_backtest`.
     exact : bool
         Simulate every prompt by itself.
+    **selection
+        See `Selection`; by default the newest 7 days that the cache can score, of the assets it has.
 
     Raises
     ------
     ConfigError, MissingDataError
     """
+    rules, days = selection.get("rules") or RuleChoice(), selection.get("days", 7.0)
+    competitions, assets = selection.get("competitions"), selection.get("assets")
+    start = selection.get("start")
     if start is None:
-        start, assets = newest_window(settings.values, days, rules or RuleChoice(), competitions, assets)
+        start, assets = newest_window(settings.values, days, rules, competitions, assets)
     return Workload.of(
-        settings, forecaster, start=start, days=days, rules=rules or RuleChoice(),
-        competitions=tuple(competitions) if competitions else None, assets=tuple(assets) if assets else None,
-        cadence=cadence, num_simulations=num_simulations, partial=partial, exact=exact,
-    )  # fmt: skip
+        settings,
+        forecaster,
+        start=start,
+        days=days,
+        rules=rules,
+        competitions=tuple(competitions) if competitions else None,
+        assets=tuple(assets) if assets else None,
+        cadence=selection.get("cadence"),
+        num_simulations=selection.get("num_simulations"),
+        partial=selection.get("partial", False),
+        exact=exact,
+    )
 
 
 def parse_walk_forward(text: str) -> tuple[int, int]:
@@ -138,7 +137,7 @@ def sweep(
     workers: int = 1,
     scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **prompts: Any,
+    **selection: Unpack[Selection],
 ) -> SweepResult:
     """Try values of settings on the same prompts and judge them.
 
@@ -150,7 +149,7 @@ def sweep(
     now : int
         The present, seconds since 1970-01-01 UTC.
     workload : Workload, optional
-        Instead of `prompts`.
+        Instead of `selection`.
     replicates : int, optional
         Independent sets of random numbers per trial; by default 4 ensembles, or 2 simulations of each prompt.
     forward : str, optional
@@ -161,7 +160,7 @@ def sweep(
         See `ewmalab.sweeps.engines.run_tasks`.
     progress : callable, optional
         Called with trials done and trials in all.
-    **prompts
+    **selection
         See `workload_of`.
 
     Returns
@@ -172,7 +171,7 @@ def sweep(
     ------
     ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, EngineError
     """
-    workload = workload or workload_of(settings, **prompts)
+    workload = workload or workload_of(settings, **selection)
     windows = parse_walk_forward(forward) if forward else None
     done = run_sweep(
         workload, resolve_all(parameters, workload.settings, workload.forecaster), now=now, replicates=replicates,
