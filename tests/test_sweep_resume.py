@@ -236,7 +236,7 @@ def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
     newer[newer.index("1h")] = "crypto-1h"
     for number, arguments in enumerate((older, newer)):
         with pytest.MonkeyPatch.context() as patch:
-            interrupted(patch, "api.judge_sweep")
+            interrupted(patch, "sweep.judge_sweep")
             code, out, error = ewmalab(*arguments, *there)
         assert (code, out) == (130, "")
         assert "finished trials are kept: `ewmalab sweep --resume` goes on" in error
@@ -260,7 +260,7 @@ def test_a_sweep_stopped_while_its_experiment_is_written_can_be_resumed(
 ) -> None:
     there = where(cache_dir, tmp_path / "e")
     with monkeypatch.context() as patch:
-        interrupted(patch, "api.save_experiment")
+        interrupted(patch, "sweep.save_experiment")
         assert ewmalab(*SHORT, *there)[0] == 130
     code, out, error = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, error
@@ -283,7 +283,7 @@ def test_resume_keeps_to_the_prompts_it_began_with_also_where_newer_bars_came_si
     there = where(tmp_path / "c", tmp_path / "e")
     fetched(START + 2 * DAY)
     with monkeypatch.context() as patch:
-        interrupted(patch, "api.judge_sweep")
+        interrupted(patch, "sweep.judge_sweep")
         assert ewmalab(*arguments, *there)[0] == 130
     uninterrupted = json.loads(ewmalab(*arguments, *where(tmp_path / "c", tmp_path / "straight"))[1])
     fetched(end)
@@ -296,7 +296,7 @@ def test_no_secret_is_written_to_go_on_later(
     ewmalab: Run, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "sk-do-not-write-me"
-    interrupted(monkeypatch, "api.judge_sweep")
+    interrupted(monkeypatch, "sweep.judge_sweep")
     code, _, error = ewmalab(*SHORT, *where(cache_dir, tmp_path / "e"), "--set", f"feeds.pyth.api_key={secret}")
     assert (code, len(left(tmp_path / "e"))) == (130, 1)
     assert secret not in error
