@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pandas as pd
-from ewmalab.forecast.seasonal_har.artifact import write_artifact
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
@@ -26,6 +26,7 @@ from ewmalab.forecast.seasonal_har import fit_seasons as seasons
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
 from ewmalab.forecast.seasonal_har.forecaster import Season
+from ewmalab.replay.fits import make_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, parse_time
 
@@ -91,18 +92,21 @@ def main() -> None:
         begin = parse_time(options.start) + 7 * DAY * week
         present = begin - settings.values.replay.request_lead
         bars = {asset: ew.load_bars(asset, "2025-07-20", present, settings=settings) for asset in assets}
-        presets = {}
         for part, changes in PARTS.items():
             with patched(changes or []):
-                made = fitting.fit(bars, rulebook, end=present, feed="pyth")
-            made |= {"assets": {}, "pooled": {}} if changes is None else {}
-            presets[part] = {"artifact": str(write_artifact(made, options.folder))}
-        experiment = ew.backtest(
-            *names, start=begin, days=7, assets=list(assets), rules=RULES, cadence=options.cadence, name="parts",
-            settings=settings.with_flags({"presets.seasonal_har": presets}), partial=True,
-        )  # fmt: skip
-        for name in names:
-            scores[name].append(scores_of(experiment, name))
+                made = make_artifact("seasonal-har", bars, settings, rulebook, end=present, feed="pyth")
+            if changes is None:
+                made = replace(made, fit=replace(made.fit, numbers={**made.fit.numbers, "assets": {}, "pooled": {}}))
+            path = str(write_artifact(made, options.folder))
+            others = ["ewma@seed"] if part == "changes" else []
+            experiment = ew.backtest(
+                "seasonal-har", *others, start=begin, days=7, assets=list(assets), rules=RULES,
+                cadence=options.cadence, name="parts", settings=settings.with_flags({"fit.artifacts": [path]}),
+                partial=True,
+            )  # fmt: skip
+            scores[f"seasonal-har@{part}"].append(scores_of(experiment, "seasonal-har"))
+            for name in others:
+                scores[name].append(scores_of(experiment, name))
         print(f"week {week + 1} of {options.weeks}", flush=True)
     frames = {name: pd.concat(scores[name]).sort_index() for name in ("ewma@seed", *names[:-1])}
     rows = pd.DataFrame(compare(frames, common=True))

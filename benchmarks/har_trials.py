@@ -26,7 +26,7 @@ from ewmalab.forecast.seasonal_har import fit_seasons as fs
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import new_york
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, _fit_knot, windows
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Season
+from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Fitted, Season
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -43,7 +43,7 @@ Features = Callable[[Pasts, str, Design, Ints], Floats]
 
 def past_of(bars: Bars, asset: str, season: Season) -> Past:
     """Return what an asset's bars were, and the states after each."""
-    forecaster = SeasonalHar(BOOK.asset(asset), season, {}, {})
+    forecaster = SeasonalHar(BOOK.asset(asset), fitted=Fitted(season, {}, {}))
     states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
     forecaster.follow(forecaster.initial_state(), bars, states)
     return Past(bars, season, states)

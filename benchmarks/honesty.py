@@ -14,7 +14,6 @@ import sys
 from dataclasses import replace
 
 from ewmalab.replay.backtest import plan_backtest
-from ewmalab.replay.engine import replay
 from ewmalab.replay.results import results_table, summarise
 from ewmalab.report.text.tables import plain_table
 from ewmalab.rulebook import RuleChoice
@@ -44,8 +43,7 @@ def main() -> int:
             group: [replace(i, prompt=replace(i.prompt, request_time=i.prompt.start_time - lead)) for i in items]
             for group, items in plan.groups.items()
         }
-        seed = plan.settings.values.run.seed
-        rows = replay(names, plan.make, groups, plan.warmups, plan.data, seed=seed, threads=args.threads)
+        rows = replace(plan, groups=groups).run(threads=args.threads)
         for row in summarise(results_table(rows), "random-walk"):
             found[row.competition, row.asset, row.forecaster, label] = row.mean_crps
     honest, _, future = LEADS

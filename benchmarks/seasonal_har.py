@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ewmalab.forecast.seasonal_har.artifact import write_artifact
 from garch import fit_garch
 
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
-from ewmalab.forecast.seasonal_har.fit import fit
+from ewmalab.replay.fits import make_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, iso, parse_time
@@ -91,10 +91,11 @@ def main() -> None:
         if options.transfer:
             pyth = ew.load_settings(flags={"data.feed": "pyth"})
             others = {a: ew.load_bars(a, "2025-07-20", "2026-01-16", settings=pyth) for a in fitted}
-            made = fit(others, rulebook, end=parse_time("2026-01-16"), feed="pyth") | {"end": iso(present)}
+            made = make_artifact("seasonal-har", others, pyth, rulebook, end=parse_time("2026-01-16"), feed="pyth")
+            made = replace(made, fit=replace(made.fit, end=present))
         else:
             seen = {a: ew.load_bars(a, options.history, present, settings=settings) for a in fitted}
-            made = fit(seen, rulebook, end=present, feed=options.feed)
+            made = make_artifact("seasonal-har", seen, settings, rulebook, end=present, feed=options.feed)
         path = write_artifact(made, options.folder)
         seconds = [time.perf_counter() - began]
         swept = {} if options.quick else swept_half_lives(settings, assets, begin, options)
@@ -105,7 +106,7 @@ def main() -> None:
             garch.write_text(json.dumps(fits))
         preset = settings.values.presets["ewma"]["seed"] | swept
         chosen = settings.with_flags(
-            {"seasonal_har.artifact": str(path), "plugin.fits": str(garch), "presets.ewma.swept": preset}
+            {"fit.artifacts": [str(path)], "plugin.fits": str(garch), "presets.ewma.swept": preset}
         )
         experiment = ew.backtest(
             *names, start=begin, days=options.days, assets=assets, rules=options.rules, cadence=options.cadence,

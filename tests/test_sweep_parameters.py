@@ -252,7 +252,7 @@ def test_the_present_warm_up_is_the_assets_own_or_what_the_forecaster_asks_for()
     settings = loaded(replay__warmup={"default": "0s", "BTC": "3d"})
     found = resolve("warmup", ["1d", "48h", "2d"], settings, "ewma")
     assert found.values == ("1d", "2d")
-    assert [found.configured(settings, asset) for asset in ("BTC", "ETH")] == ["3d", "0s"]
+    assert [found.configured(settings, asset) for asset in ("BTC", "ETH")] == ["3d", "0d"]
 
 
 def test_a_presets_values_are_the_present_ones_and_leave_the_per_asset_ones_alone() -> None:
