@@ -187,6 +187,7 @@ def test_the_footer_says_what_each_file_holds(cache):
     data = (cache.folder(*KEY) / "2026-01-12.parquet").read_bytes()
     assert partitions == {"2026-01-12": replace(entry, sha256=hashlib.sha256(data).hexdigest())}
     assert entry.digest == bars.digest()
+    (cache.root / "notes" / "figures").mkdir(parents=True)
     assert cache.assets() == [KEY]
 
 

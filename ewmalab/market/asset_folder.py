@@ -19,12 +19,7 @@ _LOCK_WAIT = 120.0
 
 @dataclass(frozen=True, slots=True)
 class AssetFolder:
-    """A folder of files ``<YYYY-MM-DD>.parquet``, with damaged ones in its subfolder ``quarantine``.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """A folder of files ``<YYYY-MM-DD>.parquet``, with damaged ones in its subfolder ``quarantine``."""
 
     path: Path
 

@@ -42,10 +42,11 @@ class Cache:
     replaced atomically, so a reader sees each day as it was before a write or as it is after it, and so does whoever
     comes after a killed writer.
 
-    Noticed, whatever the file: a changed byte, a file cut short, a file of another feed, asset or day; such a file
-    is moved into the folder ``quarantine`` and named in the error. Not noticed here: that a day's file is gone (the day
-    counts as never fetched), or that an older whole version of the same day was put in its place. An experiment
-    records the digest of each day that it read: reproducing it names the days that are not the same any more.
+    Noticed, whatever the file: a changed byte (for files of earlier versions see `partition`), a file cut short, a file
+    of another feed, asset or day; such a file is moved into the folder ``quarantine`` and named in the error. Not
+    noticed here: that a day's file is gone (the day counts as never fetched), or that an older whole version of the
+    same day was put in its place. An experiment records the digest of each day that it read: reproducing it names the
+    days that are not the same any more.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ class Cache:
 
     def assets(self) -> list[tuple[str, str]]:
         """Return the feed and asset of all that is cached, in name order."""
-        return [(feed, asset) for feed in self._storage.list("") for asset in self._storage.list(feed)]
+        pairs = [(feed, asset) for feed in self._storage.list("") for asset in self._storage.list(feed)]
+        return [pair for pair in pairs if "1m" in self._storage.list("/".join(pair))]
 
     def days(self, feed: str, asset: str, start: int = _ALL[0], end: int = _ALL[1]) -> dict[str, Partition]:
         """Return what the files of the days from `start` to `end` say of themselves, by date; reads footers only.

@@ -39,17 +39,7 @@ _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where bars come from.
-
-    Attributes
-    ----------
-    source : str
-        Host or file.
-    fetched_at : int
-        Seconds since 1970-01-01 UTC.
-    synthetic : bool
-        Whether the bars are simulated.
-    """
+    """Where bars come from: a host or a file, when (seconds since 1970-01-01 UTC), and whether they are simulated."""
 
     source: str
     fetched_at: int

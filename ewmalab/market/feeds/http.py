@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -31,22 +30,6 @@ _FIRST_BACKOFF = 0.5
 _READ_SIZE = 65_536
 _SHORTEST_KEY = 8  # anything shorter could be part of a price
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    payload: Mapping[str, Any]  # requests' own argument: params or json
-
-    def without_keys(self, content: bytes) -> bytes:
-        """Blot out the keys that an answer echoes, so that no message can quote them."""
-        for name, value in self.headers.items():
-            key = (value.split() or [""])[-1]  # the word after "Bearer"
-            if name != "Accept" and len(key) >= _SHORTEST_KEY:
-                content = content.replace(key.encode(), b"***")
-        return content
 
 
 class HttpClient:
@@ -120,7 +103,6 @@ class HttpClient:
         self._session.close()
 
     def _call(self, method: str, path: str, **payload: Any) -> Any:
-        request = _Request(method, path, self._headers, payload)
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._options.attempts),
             wait=tenacity.wait_exponential(multiplier=_FIRST_BACKOFF, max=self._options.max_backoff),
@@ -129,15 +111,15 @@ class HttpClient:
             reraise=True,
         )
         try:
-            return retrying(self._attempt, request)
+            return retrying(self._attempt, method, path, payload)
         except Transient as last:
             raise FeedUnavailable(
                 f"{self.host}{path}: no usable answer in {self._options.attempts} attempts; the last one: {last}. "
                 "Check the network and the host's status, then try again"
             ) from last
 
-    def _attempt(self, request: _Request) -> Any:
-        where = self.host + request.path
+    def _attempt(self, method: str, path: str, payload: Mapping[str, Any]) -> Any:
+        where = self.host + path
         if not self._limiter.enter(self._options.max_silence):
             raise FeedUnavailable(
                 f"{where}: rate-limited for another {self._limiter.silence_left():.0f} s, "
@@ -146,14 +128,14 @@ class HttpClient:
         began = self._options.monotonic()
         try:
             response = self._session.request(
-                request.method,
-                self._host.url.rstrip("/") + request.path,
-                headers=request.headers,
+                method,
+                self._host.url.rstrip("/") + path,
+                headers=self._headers,
                 timeout=self._options.timeout,
                 allow_redirects=False,
                 stream=True,
                 auth=_as_it_is,
-                **request.payload,
+                **payload,
             )
         except _BROKEN as error:
             raise Transient(self._what_failed(error)) from error
@@ -168,8 +150,8 @@ class HttpClient:
             if response.status_code in self._host.silence_on or response.status_code >= 500:
                 raise Transient(f"HTTP {response.status_code}")
             if not 200 <= response.status_code < 300:
-                raise self._refusal(request, response, where, began)
-            return decoded(request.without_keys(self._read(response, where, began)))
+                raise self._refusal(response, where, began)
+            return decoded(self._read(response, where, began))
 
     def _silence_wanted(self, response: requests.Response) -> float | None:
         stated = retry_after(response.headers)
@@ -189,9 +171,17 @@ class HttpClient:
                     raise Transient(f"the answer was not complete after {self._options.deadline:g} s")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Transient(f"the body broke off after {len(content)} bytes ({root_cause(error)})") from error
-        return bytes(content)
+        return self._without_keys(bytes(content))
 
-    def _refusal(self, request: _Request, response: requests.Response, where: str, began: float) -> FeedError:
+    def _without_keys(self, content: bytes) -> bytes:
+        """Blot out the keys that an answer echoes, so that no message can quote them."""
+        for name, value in self._headers.items():
+            key = (value.split() or [""])[-1]  # the word after "Bearer"
+            if name != "Accept" and len(key) >= _SHORTEST_KEY:
+                content = content.replace(key.encode(), b"***")
+        return content
+
+    def _refusal(self, response: requests.Response, where: str, began: float) -> FeedError:
         """Return the error for a status below 500 that no retry mends."""
         status = response.status_code
         elsewhere = f"set {self._host.setting} to another host"
@@ -200,7 +190,7 @@ class HttpClient:
         if status == 451:
             return FeedError(f"{where}: HTTP 451, not available from this location; {elsewhere}")
         try:
-            content = request.without_keys(self._read(response, where, began))
+            content = self._read(response, where, began)
         except (Transient, FeedError):  # the status says enough
             content = b""
         html = not content or content.lstrip().startswith(b"<")

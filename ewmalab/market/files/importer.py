@@ -30,25 +30,12 @@ class BarFile:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of one file.
-
-    Attributes
-    ----------
-    bars, days_written : int
-    gap_minutes : int
-        Minutes without a bar between the first and the last one.
-    close_only : int
-        Bars without a range.
-    rejected : str or None
-        The bad rows, counted by reason.
-    quarantine : str or None
-        The file that holds the bad rows.
-    """
+    """What came of one file; `rejected` counts the bad rows by reason, and `quarantine` is the file that holds them."""
 
     bars: int
     days_written: int
-    gap_minutes: int
-    close_only: int
+    gap_minutes: int  # without a bar, between the first and the last one
+    close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
 
