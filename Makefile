@@ -14,7 +14,7 @@ live-demo: .venv/runtime interop
 interop: .venv-interop/ready
 
 test: .venv/dev
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff check .

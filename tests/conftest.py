@@ -19,6 +19,20 @@ settings.register_profile(
 )
 settings.load_profile("ewmalab")
 
+LONGEST_FIRST = (
+    "test_notebooks", "test_report", "test_live_processes", "test_sweep_engines", "test_refit", "test_tune",
+    "test_seasonal_har", "test_kill", "test_live_refit", "test_sweep_resume", "test_compare", "test_live_updater",
+    "test_live_outages", "test_rehearse", "test_cache", "test_checks", "test_live_attacks", "test_competition_field",
+    "test_live_app", "test_adapters", "test_ewma", "test_kernels", "test_cli", "test_inference",
+)  # fmt: skip
+"""Modules that take long: a module is one worker's (its fixtures are made once), and no worker should end with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: i for i, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -889,9 +889,10 @@ def test_the_commands_text_says_what_is_synthetic_and_what_is_an_estimate(ewmala
     assert "note: the field has 2 miners, the subnet about 250" in result.out
 
 
-def test_finished_experiments_are_ranked_as_they_are(ewmalab) -> None:
-    first = strict(ewmalab("leaderboard", "ewma", "random-walk", *REPLAY, "--json").out)
-    again = ewmalab("leaderboard", "latest/ewma", "latest/random-walk", "--json")
+def test_finished_experiments_are_ranked_as_they_are(ewmalab, tmp_path: Path) -> None:
+    there = ("--set", f"run.experiments_dir={tmp_path}")  # elsewhere another test's may be of the same second
+    first = strict(ewmalab("leaderboard", "ewma", "random-walk", *REPLAY, *there, "--json").out)
+    again = ewmalab("leaderboard", "latest/ewma", "latest/random-walk", *there, "--json")
     assert again.code == 0, again.err
     data = strict(again.out)
     assert data["synthetic"] is True

@@ -19,8 +19,8 @@ from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 Floats = npt.NDArray[np.float64]
 
-SERIES = 200
-REPLICATIONS = 300
+SERIES = 120
+REPLICATIONS = 200
 
 
 def moving_sum(width: int, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

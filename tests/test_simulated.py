@@ -198,15 +198,15 @@ def without_jumps(p: MarketParameters, r: npt.NDArray[np.float64]) -> npt.NDArra
     return r[np.abs(r) < 9 * p.sigma_per_hour / np.sqrt(60)]
 
 
-def test_volatility_is_the_recorded_one(rulebook):
+def test_volatility_is_the_recorded_one(rulebook, always):
     squares = []
-    for p, bars in samples(rulebook, ROUND_THE_CLOCK, seeds=range(1, 13)):
+    for p, bars in (*always, *samples(rulebook, ROUND_THE_CLOCK, seeds=(4, 5, 6))):
         t, r = returns(bars)
         jumps = p.jumps_per_day / 1440 * p.jump_size**2
         squares.append(60 * (mean_square(r[~weekend(t)]) - jumps) / p.sigma_per_hour**2)
-    # A sample of 60 days is uncertain by 6 %, for volatility itself varies; all of them by 0.8 %.
+    # A sample of 60 days is uncertain by 6 %, for volatility itself varies; all of them by 1.1 %.
     assert np.abs(np.sqrt(squares) - 1).max() < 0.2
-    assert np.sqrt(np.mean(squares)) == pytest.approx(1, abs=0.02)
+    assert np.sqrt(np.mean(squares)) == pytest.approx(1, abs=0.03)
 
 
 def test_weekends_are_as_quiet_as_recorded(always):
