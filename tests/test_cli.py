@@ -13,10 +13,24 @@ import pytest
 from ewmalab.scoring.answer_format import render_prices
 
 COMMANDS = [
-    "backtest", "data fetch", "data import", "data list", "data verify", "data repair", "config show",
-    "config validate", "rules show", "score", "validate", "check lookahead", "check warmup", "experiments list",
-    "experiments show", "compare", "leaderboard",
-]  # fmt: skip
+    "backtest",
+    "data fetch",
+    "data import",
+    "data list",
+    "data verify",
+    "data repair",
+    "config show",
+    "config validate",
+    "rules show",
+    "score",
+    "validate",
+    "check lookahead",
+    "check warmup",
+    "experiments list",
+    "experiments show",
+    "compare",
+    "leaderboard",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
