@@ -11,10 +11,24 @@ import numpy as np
 import pytest
 
 COMMANDS = [
-    "backtest", "data fetch", "data import", "data list", "data verify", "data repair", "config show",
-    "config validate", "rules show", "score", "validate", "check lookahead", "check warmup", "experiments list",
-    "experiments show", "compare", "leaderboard",
-]  # fmt: skip
+    "backtest",
+    "data fetch",
+    "data import",
+    "data list",
+    "data verify",
+    "data repair",
+    "config show",
+    "config validate",
+    "rules show",
+    "score",
+    "validate",
+    "check lookahead",
+    "check warmup",
+    "experiments list",
+    "experiments show",
+    "compare",
+    "leaderboard",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -26,9 +26,17 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)  # MLflow puts artifacts of a database below the working directory
     settings = load_settings(environ={}, flags={"data.feed": "simulated"})
     return ew.backtest(
-        "ewma@seed", "random-walk", start="2026-01-15", days=0.25, assets=["BTC"], competitions=["1h"], cadence="1h",
-        num_simulations=50, settings=settings, threads=1,
-    )  # fmt: skip
+        "ewma@seed",
+        "random-walk",
+        start="2026-01-15",
+        days=0.25,
+        assets=["BTC"],
+        competitions=["1h"],
+        cadence="1h",
+        num_simulations=50,
+        settings=settings,
+        threads=1,
+    )
 
 
 def test_a_run_has_settings_means_and_files_and_is_logged_once(experiment: Experiment, tmp_path: Path) -> None:

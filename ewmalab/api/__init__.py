@@ -43,7 +43,8 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
     from ewmalab.api.settings import check_settings, show_rules, show_settings
-    from ewmalab.api.sweeps import SweepRequest, run_sweep, sweep, tune, unfinished_sweep, write_config
+    from ewmalab.api.sweep_results import SweepRequest
+    from ewmalab.api.sweeps import run_sweep, sweep, tune, unfinished_sweep, write_config
     from ewmalab.errors import ConfigError, EwmalabError, RulebookError
     from ewmalab.live.processes import live_flags, options_of, parse_level
     from ewmalab.settings import LoadedSettings, load_settings
@@ -65,7 +66,8 @@ _MODULES = {
     "api.replay": "backtest compare",
     "api.result": "Result",
     "api.settings": "check_settings show_rules show_settings",
-    "api.sweeps": "SweepRequest run_sweep sweep tune unfinished_sweep write_config",
+    "api.sweep_results": "SweepRequest",
+    "api.sweeps": "run_sweep sweep tune unfinished_sweep write_config",
     "errors": "ConfigError EwmalabError RulebookError",
     "live.processes": "live_flags options_of parse_level",
     "settings.layers": "LoadedSettings load_settings parse_assignments",

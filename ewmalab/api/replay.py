@@ -159,6 +159,10 @@ def compare(
         raise ConfigError("name at least two: the first is the reference")
     else:
         found = named_scores(named, settings, "compare", progress, prompts)
-    frames = found.frames if baseline is None else {baseline: found.frames[baseline], **found.frames}
+    frames = found.frames
+    if baseline is not None:
+        if baseline not in frames:
+            raise ConfigError(f"baseline {baseline!r} is none of {', '.join(frames)}")
+        frames = {baseline: frames[baseline], **frames}
     rows = _compare(frames, common=common, by=by, seed=settings.values.run.seed if seed is None else seed)
     return Comparison(next(iter(frames)), by, found.synthetic, rows, found.notes)

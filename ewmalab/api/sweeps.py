@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Unpack
-
-import orjson
+from typing import Any, Unpack
 
 from ewmalab.api.inputs import (
     Parameters,
@@ -20,11 +17,11 @@ from ewmalab.api.inputs import (
     values_of,
     worker_count,
 )
-from ewmalab.api.result import Outcome, Result
+from ewmalab.api.result import Outcome
+from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
 from ewmalab.experiments.store import Experiment
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.settings.layers import read_settings
 from ewmalab.sweeps import config_file
 from ewmalab.sweeps import sweep as sweeps
 from ewmalab.sweeps import tune as tuning
@@ -34,127 +31,6 @@ from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult
 from ewmalab.sweeps.unfinished import kept_until_done, newest_unfinished
 from ewmalab.times import iso
-
-if TYPE_CHECKING:
-    from ewmalab.report.pages.page import Report
-
-
-@dataclass(frozen=True)
-class SweepRequest:
-    """What a sweep is asked for: all that determines its result, and what is done with it.
-
-    Attributes
-    ----------
-    parameters : mapping of name to values
-        None takes the default grid.
-    settings : LoadedSettings
-    prompts : Prompts
-    forecaster : str
-    exact : bool
-        Simulate every prompt by itself, even where one ensemble would do.
-    replicates : int, optional
-        Independent sets of random numbers; by default 4, or 2 where every prompt is simulated.
-    walk_forward : str, optional
-        ``5d/1d``: choose on one window, score on the next.
-    name : str or None
-        Part of the experiment directory's name; None keeps nothing.
-    write_config : Path, optional
-        File for values that are proven better; see `write_config`.
-    force : bool
-    """
-
-    parameters: Mapping[str, Sequence[str] | None]
-    settings: LoadedSettings
-    prompts: Prompts
-    forecaster: str = "ewma"
-    exact: bool = False
-    replicates: int | None = None
-    walk_forward: str | None = None
-    name: str | None = "sweep"
-    write_config: Path | None = None
-    force: bool = False
-
-    def plain(self) -> dict[str, Any]:
-        """Return the request as plain data, without secrets."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        path = None if self.write_config is None else str(self.write_config)
-        return {**found, "settings": orjson.loads(self.settings.dump()), "write_config": path}
-
-    @classmethod
-    def of_plain(cls, data: Mapping[str, Any]) -> SweepRequest:
-        """Return the request that `plain` wrote."""
-        path = None if data["write_config"] is None else Path(data["write_config"])
-        settings = read_settings(orjson.dumps(data["settings"]))
-        return cls(**{**data, "settings": settings, "write_config": path})
-
-
-@dataclass(frozen=True, eq=False)
-class KeptSweep(SweepResult, Result):
-    """A sweep's result and its experiment.
-
-    Attributes
-    ----------
-    experiment : Experiment or None
-    request : SweepRequest
-    seconds : float
-    """
-
-    experiment: Experiment | None
-    request: SweepRequest
-    seconds: float
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self.sweep.plan.warnings())
-
-    def text(self) -> str:
-        untouched = dict.fromkeys(competition for competition, _ in self.sweep.untouched)
-        lines = [f"left out, since it has no effect there: {', '.join(untouched)}"] if untouched else []
-        lines.append(f"{self.sweep.trials} trials, {self.sweep.reused} of them known before; {self.seconds:.1f} s")
-        return sweep_text(self.summary, self.inputs) + "\n".join([*lines, _kept(self, self.experiment)])
-
-    def json(self) -> Any:
-        return {
-            "experiment": str(self.experiment.path) if self.experiment else None,
-            "result": self.digest(),
-            "synthetic": self.inputs["synthetic"],
-            "trials": self.sweep.trials,
-            "reused": self.sweep.reused,
-            "no_effect": [list(group) for group in self.sweep.untouched],
-            "config": str(self.request.write_config) if self.request.write_config else None,
-            "summary": self.summary,
-        }
-
-    def page(self) -> Report:
-        return _page(self, self.experiment)
-
-
-@dataclass(frozen=True, eq=False)
-class KeptTuning(TuneResult, Result):
-    """What tuning found, and its experiment.
-
-    Attributes
-    ----------
-    experiment : Experiment or None
-    """
-
-    experiment: Experiment | None
-
-    def text(self) -> str:
-        held_out = self.held_out
-        return tune_text(self.chosen, held_out.summary, held_out.inputs) + _kept(held_out, self.experiment)
-
-    def json(self) -> Any:
-        return {
-            "experiment": str(self.experiment.path) if self.experiment else None,
-            "result": self.held_out.digest(),
-            "synthetic": self.held_out.inputs["synthetic"],
-            "chosen": self.chosen,
-            "held_out": self.held_out.summary,
-        }
-
-    def page(self) -> Report:
-        return _page(self, self.experiment)
 
 
 def sweep(
@@ -364,14 +240,3 @@ def _fields(result: SweepResult | TuneResult) -> dict[str, Any]:
 
 def _kept_sweep(result: SweepResult, experiment: Experiment | None, request: SweepRequest, began: float) -> KeptSweep:
     return KeptSweep(**_fields(result), experiment=experiment, request=request, seconds=perf_counter() - began)
-
-
-def _kept(result: SweepResult, experiment: Experiment | None) -> str:
-    where = f"; experiment: {experiment.path}" if experiment else ""
-    return f"result {result.digest()[:16]}{where}\n"
-
-
-def _page(result: Result, experiment: Experiment | None) -> Report:
-    from ewmalab.report.pages.sweep import sweep_report
-
-    return sweep_report(experiment) if experiment else Result.page(result)
