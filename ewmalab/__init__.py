@@ -18,7 +18,7 @@ _STEPS = """
     backtest check_lookahead check_parity check_warmup compare export_experiment fetch_bars fit import_bars leaderboard
     list_bars list_experiments load_bars load_experiment make_forecaster make_prompt probe rehearse repair_bars score
     settings_with_bars sweep track_record tune validate verify_bars write_config write_report
-    Prompts Result Rewards
+    Prompts Result Questions
 """
 _PUBLIC = {
     "Bars": "ewmalab.market.bars",

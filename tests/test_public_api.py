@@ -28,7 +28,7 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmala
 
 def test_the_public_names_are_pinned() -> None:
     names = """
-        Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts RandomStream RandomWalk Result Rewards
+        Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts RandomStream RandomWalk Result Questions
         ScaleFree SweepResult TrackRecord backtest check_lookahead check_parity check_warmup compare crps
         export_experiment fetch_bars fit import_bars leaderboard list_bars list_experiments load_bars
         load_experiment load_rulebook load_settings make_forecaster make_prompt probe rehearse repair_bars score
@@ -120,7 +120,7 @@ STEPS: dict[str, Callable[[LoadedSettings], Any]] = {
     "crps_test": lambda s: api.crps_test(**SHORT, cadence="1h", settings=s),
     "fetch_bars": lambda s: ewmalab.fetch_bars("2026-01-15", 0.1, assets="BTC", settings=s),
     "leaderboard": lambda s: ewmalab.leaderboard(
-        "ewma", "random-walk", **SHORT, rewards=ewmalab.Rewards(emission=10.0), settings=s
+        "ewma", "random-walk", **SHORT, questions=ewmalab.Questions(emission=10.0), settings=s
     ),
     "list_bars": lambda s: ewmalab.list_bars(settings=s),
     "list_experiments": lambda s: ewmalab.list_experiments(s),
