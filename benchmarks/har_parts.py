@@ -25,7 +25,7 @@ from ewmalab.forecast.seasonal_har import fit_curves as curves
 from ewmalab.forecast.seasonal_har import fit_seasons as seasons
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
-from ewmalab.forecast.seasonal_har.forecaster import Season
+from ewmalab.forecast.seasonal_har.parts import Season
 from ewmalab.replay.fits import make_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, parse_time

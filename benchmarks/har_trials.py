@@ -26,7 +26,7 @@ from ewmalab.forecast.seasonal_har import fit_seasons as fs
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import new_york
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, _fit_knot, windows
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Fitted, Season
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Fitted, Season
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, MINUTE, parse_time

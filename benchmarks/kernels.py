@@ -30,7 +30,7 @@ from machine import describe
 from ewmalab.forecast.ewma.kernels import HOLD, decay_of, ewma_paths, filter_variances
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
-from ewmalab.forecast.seasonal_har.forecaster import Shocks
+from ewmalab.forecast.seasonal_har.parts import Shocks
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.report.text.tables import plain_table

@@ -10,7 +10,7 @@ import numpy as np
 
 from ewmalab.forecast.model import Fit
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES
 from ewmalab.replay.fits import Artifact, write_artifact
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, fit_curves, standardised
 from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
 from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, Curve, Fitted, Season, SeasonalHar
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Season
+from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, iso
@@ -58,7 +58,7 @@ def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, wind
         raise MissingDataError(f"too few bars before {iso(end)}: {found}")
     classes = {asset: assets[asset].asset_class for asset in known}
     seasons = pooled_seasons(known, assets)
-    pasts = {asset: _past(own, assets[asset], seasons[asset]) for asset, own in known.items()}
+    pasts = {asset: _past(own, seasons[asset]) for asset, own in known.items()}
     entries: dict[str, dict[str, Any]] = {
         asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
         for asset, past in pasts.items()
@@ -84,10 +84,9 @@ def min_bars(asset: Asset) -> int:
     return MIN_DAYS[asset.sessions] * 1440 - 10
 
 
-def _past(bars: Bars, asset: Asset, season: Season) -> Past:
-    forecaster = SeasonalHar(asset, fitted=Fitted(season, {}, {}))
-    states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
-    forecaster.follow(forecaster.initial_state(), bars, states)
+def _past(bars: Bars, season: Season) -> Past:
+    states = np.empty((len(bars), SIZE))
+    follow(initial_state(), bars, season, states)
     return Past(bars, season, states)
 
 

@@ -12,7 +12,7 @@ from scipy import optimize
 
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
-from ewmalab.forecast.seasonal_har.forecaster import HALF_LIVES, MIN_AVERAGE, Curve, Season
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Curve, Season
 from ewmalab.market.bars import Bars
 from ewmalab.times import DAY, MINUTE
 

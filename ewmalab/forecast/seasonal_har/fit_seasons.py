@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, week_bins
-from ewmalab.forecast.seasonal_har.forecaster import Season
+from ewmalab.forecast.seasonal_har.parts import Season
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, MINUTE

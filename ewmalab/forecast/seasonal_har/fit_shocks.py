@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_curves import Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale
-from ewmalab.forecast.seasonal_har.forecaster import Shocks
+from ewmalab.forecast.seasonal_har.parts import Shocks
 from ewmalab.forecast.streams import RandomStream
 
 Floats = npt.NDArray[np.float64]

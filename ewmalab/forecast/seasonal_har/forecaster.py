@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,147 +13,14 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.clock import WEEK_BINS, day_classes, week_bins
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Fitted
+from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, MINUTE
 
 Floats = npt.NDArray[np.float64]
-HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
-"""Memories of the state, seconds; a curve uses some of them."""
-MIN_AVERAGE = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
-
-
-@dataclass(frozen=True, eq=False)
-class Season:
-    """Relative volatility by the clock, its mean square 1.
-
-    Parameters
-    ----------
-    clock : {"week", "day"}
-        5-minute bins of New York's week, or parts of the equities' trading day.
-    level : (2016,) or (10,) float64
-    minute : (60,) float64
-        Factor of the minute of the hour.
-    """
-
-    clock: str
-    level: Floats
-    minute: Floats
-
-    def variance(self, minutes: npt.NDArray[np.int64]) -> Floats:
-        """Return the squared season of minutes, by their labels."""
-        bins = week_bins(minutes) if self.clock == "week" else day_classes(minutes)
-        found: Floats = (self.level[bins] * self.minute[minutes // MINUTE % 60]) ** 2
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Log-volatility a minute, by horizon, from the averages: ``a(tau) + sum_k b_k(tau) ln E_k``.
-
-    Parameters
-    ----------
-    knots : (J,) float64
-        Horizons, minutes; between them linear in ln tau, flat outside.
-    memories : sequence of int
-        Half-lives that are used, seconds.
-    level : (J,) float64
-    slopes : (J, K) float64
-    """
-
-    knots: Floats
-    memories: Sequence[int]
-    level: Floats
-    slopes: Floats
-
-    def at(self, logs: Floats, tau: Floats) -> Floats:
-        """Return ln sigma a minute (deseasonalised) at horizons tau, minutes.
-
-        Parameters
-        ----------
-        logs : (..., K) float64
-            Logarithms of the averages.
-        tau : (n,) float64
-
-        Returns
-        -------
-        (..., n) float64
-        """
-        knots, place = np.log(self.knots), np.log(tau)
-        shares = np.stack([np.interp(place, knots, one) for one in np.eye(len(knots))])
-        found: Floats = (self.level + logs @ self.slopes.T) @ shares
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Shocks:
-    """Shape of the shocks: ``exp(level U + wave V) t_nu``, V an AR(1) with a half-life of its own.
-
-    Attributes
-    ----------
-    scale : float
-        Factor on the volatility.
-    nu, level, wave : float
-    wave_half_life : int
-        Seconds.
-    """
-
-    scale: float
-    nu: float
-    level: float
-    wave: float
-    wave_half_life: int
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What a fit found for one asset.
-
-    Parameters
-    ----------
-    season : Season
-    curves : mapping of time increment to Curve
-    shocks : mapping of time increment to Shocks
-    windows : mapping of time increment to (W, steps) float64, optional
-        Past returns over what was expected of each step.
-    """
-
-    season: Season
-    curves: Mapping[int, Curve]
-    shocks: Mapping[int, Shocks]
-    windows: Mapping[int, Floats] | None = None
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Fitted:
-        """Return what an asset's entry of the fit's numbers says; errors are those of a damaged entry."""
-        season, curves = entry["season"], entry["curves"].items()
-        windows = entry.get("windows")
-        return cls(
-            Season(str(season["clock"]), _floats(season["level"]), _floats(season["minute"])),
-            {
-                int(step): Curve(
-                    _floats(c["knots"]), tuple(map(int, c["memories"])), _floats(c["level"]), _floats(c["slopes"])
-                )
-                for step, c in curves
-            },
-            {int(step): Shocks(**given) for step, given in entry["shocks"].items()},
-            windows and {int(step): _floats([line.split() for line in lines]) for step, lines in windows.items()},
-        )
-
-    @classmethod
-    def nothing(cls) -> Fitted:
-        """Return what is assumed where nothing was fitted: no season, and all memories alike at every horizon.
-
-        The volatility is the geometric mean of three averages, as that of normal returns.
-        """
-        flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
-        level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)
-        curve = Curve(np.array([1.0]), (1800, 14_400, 259_200), level, slopes)
-        shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
-        steps = (60, 300)
-        return cls(flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +109,7 @@ class SeasonalHar:
 
     def initial_state(self) -> Floats:
         """Return the state before any bar."""
-        return np.concatenate([[np.nan, np.nan, -1.0], np.zeros(len(HALF_LIVES))])
+        return initial_state()
 
     def update(self, state: Floats, bars: Bars) -> Floats:
         """Return the state after closed minute bars; see `Forecaster.update`.
@@ -257,14 +123,8 @@ class SeasonalHar:
             return state
         check_bars("seasonal-har", self.asset.symbol, bars, state[hk.LAST_TIME])
         new = state.copy()
-        self.follow(new, bars, np.empty((0, len(state))))
+        follow(new, bars, self.fitted.season, np.empty((0, len(state))))
         return new
-
-    def follow(self, state: Floats, bars: Bars, states: Floats) -> None:
-        """Advance a state in place, and keep it after each bar where `states` has rows."""
-        begin = int(bars.timestamp[0] if math.isnan(state[hk.LAST_TIME]) else state[hk.LAST_TIME] + MINUTE)
-        minutes = np.arange(begin, int(bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
-        hk.follow(state, _KEEP, bars.timestamp, bars.close, begin, self.fitted.season.variance(minutes), states)
 
     def simulate(self, state: Floats, prompt: Prompt, stream: RandomStream) -> LogReturns:
         """Return cumulative log-returns; see `Forecaster.simulate`.
@@ -333,13 +193,6 @@ class SeasonalHar:
             state = np.array([float.fromhex(v) for v in data["state"]])
         except (KeyError, TypeError, ValueError) as error:
             raise ForecasterError(f"seasonal-har: damaged state: {error}") from error
-        if state.shape != (hk.FIRST + len(HALF_LIVES),):
-            raise ForecasterError(f"seasonal-har: a state has {hk.FIRST + len(HALF_LIVES)} numbers, not {len(state)}")
+        if state.shape != (SIZE,):
+            raise ForecasterError(f"seasonal-har: a state has {SIZE} numbers, not {len(state)}")
         return state
-
-
-def _floats(values: Any) -> Floats:
-    return np.array(values, np.float64)
-
-
-_KEEP = np.array([0.5 ** (MINUTE / half_life) for half_life in HALF_LIVES])

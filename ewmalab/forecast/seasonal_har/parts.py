@@ -1,0 +1,154 @@
+"""What `seasonal-har` is made of: a season, volatility curves over memories, and the shape of the shocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.forecast.seasonal_har.clock import WEEK_BINS, day_classes, week_bins
+from ewmalab.times import MINUTE
+
+Floats = npt.NDArray[np.float64]
+HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
+"""Memories of the state, seconds; a curve uses some of them."""
+MIN_AVERAGE = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
+
+
+@dataclass(frozen=True, eq=False)
+class Season:
+    """Relative volatility by the clock, its mean square 1.
+
+    Parameters
+    ----------
+    clock : {"week", "day"}
+        5-minute bins of New York's week, or parts of the equities' trading day.
+    level : (2016,) or (10,) float64
+    minute : (60,) float64
+        Factor of the minute of the hour.
+    """
+
+    clock: str
+    level: Floats
+    minute: Floats
+
+    def variance(self, minutes: npt.NDArray[np.int64]) -> Floats:
+        """Return the squared season of minutes, by their labels."""
+        bins = week_bins(minutes) if self.clock == "week" else day_classes(minutes)
+        found: Floats = (self.level[bins] * self.minute[minutes // MINUTE % 60]) ** 2
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Log-volatility a minute, by horizon, from the averages: ``a(tau) + sum_k b_k(tau) ln E_k``.
+
+    Parameters
+    ----------
+    knots : (J,) float64
+        Horizons, minutes; between them linear in ln tau, flat outside.
+    memories : sequence of int
+        Half-lives that are used, seconds.
+    level : (J,) float64
+    slopes : (J, K) float64
+    """
+
+    knots: Floats
+    memories: Sequence[int]
+    level: Floats
+    slopes: Floats
+
+    def at(self, logs: Floats, tau: Floats) -> Floats:
+        """Return ln sigma a minute (deseasonalised) at horizons tau, minutes.
+
+        Parameters
+        ----------
+        logs : (..., K) float64
+            Logarithms of the averages.
+        tau : (n,) float64
+
+        Returns
+        -------
+        (..., n) float64
+        """
+        knots, place = np.log(self.knots), np.log(tau)
+        shares = np.stack([np.interp(place, knots, one) for one in np.eye(len(knots))])
+        found: Floats = (self.level + logs @ self.slopes.T) @ shares
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shocks:
+    """Shape of the shocks: ``exp(level U + wave V) t_nu``, V an AR(1) with a half-life of its own.
+
+    Attributes
+    ----------
+    scale : float
+        Factor on the volatility.
+    nu, level, wave : float
+    wave_half_life : int
+        Seconds.
+    """
+
+    scale: float
+    nu: float
+    level: float
+    wave: float
+    wave_half_life: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit found for one asset.
+
+    Parameters
+    ----------
+    season : Season
+    curves : mapping of time increment to Curve
+    shocks : mapping of time increment to Shocks
+    windows : mapping of time increment to (W, steps) float64, optional
+        Past returns over what was expected of each step.
+    """
+
+    season: Season
+    curves: Mapping[int, Curve]
+    shocks: Mapping[int, Shocks]
+    windows: Mapping[int, Floats] | None = None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Fitted:
+        """Return what an asset's entry of the fit's numbers says; errors are those of a damaged entry."""
+        season, curves = entry["season"], entry["curves"].items()
+        windows = entry.get("windows")
+        return cls(
+            Season(str(season["clock"]), _floats(season["level"]), _floats(season["minute"])),
+            {
+                int(step): Curve(
+                    _floats(c["knots"]), tuple(map(int, c["memories"])), _floats(c["level"]), _floats(c["slopes"])
+                )
+                for step, c in curves
+            },
+            {int(step): Shocks(**given) for step, given in entry["shocks"].items()},
+            windows and {int(step): _floats([line.split() for line in lines]) for step, lines in windows.items()},
+        )
+
+    @classmethod
+    def nothing(cls) -> Fitted:
+        """Return what is assumed where nothing was fitted: no season, and all memories alike at every horizon.
+
+        The volatility is the geometric mean of three averages, as that of normal returns.
+        """
+        flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
+        level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)
+        curve = Curve(np.array([1.0]), (1800, 14_400, 259_200), level, slopes)
+        shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
+        steps = (60, 300)
+        return cls(flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks))
+
+
+def _floats(values: Any) -> Floats:
+    return np.array(values, np.float64)
