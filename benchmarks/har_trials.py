@@ -27,6 +27,7 @@ from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import new_york
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, _fit_knot, windows
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Fitted, Season
+from ewmalab.forecast.seasonal_har.state import follow, initial_state
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -45,7 +46,7 @@ def past_of(bars: Bars, asset: str, season: Season) -> Past:
     """Return what an asset's bars were, and the states after each."""
     forecaster = SeasonalHar(BOOK.asset(asset), fitted=Fitted(season, {}, {}))
     states = np.empty((len(bars), hk.FIRST + len(HALF_LIVES)))
-    forecaster.follow(forecaster.initial_state(), bars, states)
+    follow(initial_state(), bars, forecaster.fitted.season, states)
     return Past(bars, season, states)
 
 
