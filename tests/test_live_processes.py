@@ -351,7 +351,7 @@ def test_warm_up_gives_the_state_as_of_the_start_of_the_day(tmp_path: Path) -> N
     assert state.saved_at == parse_time("2026-01-15")
     later = command(tmp_path, *ONE_SHOT, "--warmup-date", "2026-01-14")
     assert later.returncode == 1
-    assert "BTC after 2026-01-14: choose an empty --state-dir" in later.stderr
+    assert "BTC after 2026-01-14T00:00:00Z: choose an empty --state-dir" in later.stderr
     kept, _ = StateStore(tmp_path / "state").load("BTC")
     assert kept is not None
     assert kept.newest == state.newest
