@@ -308,7 +308,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     gaps=GAPS,
     requests=REQUESTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,14 @@ def _share(cache: Path, folder: Path, journal: Path) -> None:
 def test_two_processes_share_a_study(cache: Path, tmp_path: Path) -> None:
     journal = tmp_path / "shared.journal"
     run(work(cache, tmp_path), 2, study=str(journal))  # the bars are there before the processes start
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_share, args=(cache, tmp_path, journal)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(600)
-    assert [process.exitcode for process in processes] == [0, 0]
+    other = multiprocessing.get_context("spawn").Process(target=_share, args=(cache, tmp_path, journal))
+    other.start()
+    size = journal.stat().st_size
+    while other.is_alive() and journal.stat().st_size == size:  # until it takes part
+        time.sleep(0.01)
+    _share(cache, tmp_path, journal)
+    other.join(600)
+    assert other.exitcode == 0
     (row,) = run(work(cache, tmp_path), 12, study=str(journal)).chosen
     # Both may be in their last trial when the study is full, neither begins another.
     assert row["trials"] in (12, 13)
