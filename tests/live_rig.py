@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 from bittensor import sp_core
 from faulty_feed import FaultyFeed
@@ -26,7 +29,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, parse_time
+from ewmalab.times import DAY, day_name, parse_time
 
 START = parse_time("2026-10-03T04:00:30")
 """Market time at which rigs begin: the newest rules hold."""
@@ -85,6 +88,13 @@ def live_settings(folder: Path, url: str, assets: Sequence[str], **flags: Any) -
             **{key.replace("__", "."): value for key, value in flags.items()},
         },
     )  # fmt: skip
+
+
+def read_kept_paths(folder: Path, record: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Return the kept paths of an answer: (steps + 1, n)."""
+    path = folder / "paths" / day_name(record["request_time"]) / f"{record['paths_sha256'][:32]}.parquet"
+    column = pq.read_table(path)["log_returns"].combine_chunks()
+    return np.asarray(column.flatten()).reshape(len(column), -1)
 
 
 def patch_live_http(patch: pytest.MonkeyPatch, **options: Any) -> None:

@@ -30,13 +30,14 @@ from live_rig import (
     Simulated,
     histories,
     live_settings,
+    read_kept_paths,
     until,
 )
 
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
-from ewmalab.live.audit.answer_log import LiveLog, prompt_of, read_kept_paths
+from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
 from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import chain as chain_module

@@ -13,11 +13,11 @@ import live_rig
 import numpy as np
 import orjson
 import pytest
-from live_rig import START, Rig, SettableClock, Simulated, live_settings, rig, until
+from live_rig import START, Rig, SettableClock, Simulated, live_settings, read_kept_paths, rig, until
 from replayed import backtest_digests, without_new_beginnings
 
 from ewmalab.forecast.model import Model
-from ewmalab.live.audit.answer_log import AMENDMENTS, AnswerLog, LiveLog, prompt_of, read_kept_paths
+from ewmalab.live.audit.answer_log import AMENDMENTS, AnswerLog, LiveLog, prompt_of
 from ewmalab.live.audit.parity import BacktestParity, Reproducer, check_parity
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache

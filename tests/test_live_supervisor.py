@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +22,23 @@ import pytest
 
 from ewmalab.live import supervisor
 from ewmalab.live.status import miner_responds, read_health, updater_responds
-from ewmalab.live.supervisor import Child, notify, supervise
+from ewmalab.live.supervisor import notify, supervise
 from ewmalab.live.updater.updater import HEARTBEAT
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import parse_assignments
+
+
+@dataclass
+class Child(supervisor.Child):
+    """A child whose ends are counted."""
+
+    restarts: int = 0
+
+    def tend(self, now: float) -> None:
+        before = self.process
+        super().tend(now)
+        self.restarts += before is not None and self.process is None
+
 
 PYTHON = (sys.executable, "-S", "-E", "-c")
 SLEEPS = (*PYTHON, "import time; time.sleep(3600)")

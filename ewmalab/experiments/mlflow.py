@@ -48,9 +48,11 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
         for run in client.search_runs([group_id], same, max_results=1):
             return str(run.info.run_id), False
         tags = {
-            "ewmalab_name": experiment.name, "hash": experiment.manifest["hash"], "kind": inputs["kind"],
+            "ewmalab_name": experiment.name,
+            "hash": experiment.manifest["hash"],
+            "kind": inputs["kind"],
             "synthetic": str(bool(inputs["synthetic"])).lower(),
-        }  # fmt: skip
+        }
         run = client.create_run(group_id, run_name=experiment.name, tags=tags)
         run_id = str(run.info.run_id)
         for key, value in _leaves({"start": inputs["start"], "days": inputs["days"], **inputs["settings"]}):

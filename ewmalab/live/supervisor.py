@@ -35,7 +35,6 @@ class Child:
     name: str
     command: Sequence[str]
     responds: Callable[[], bool] = lambda: True
-    restarts: int = 0
     process: subprocess.Popen[bytes] | None = None
     _pause: float = FIRST_PAUSE
     _started: float = 0.0
@@ -57,7 +56,6 @@ class Child:
         log.error("%s ended with code %d; again in %.0f s", self.name, code, self._pause)
         self.process, self._due = None, now + self._pause
         self._pause = min(2 * self._pause, MAX_PAUSE)
-        self.restarts += 1
 
     def check(self, now: float, patience: float) -> bool:
         """Tell whether the process works; one that has not for `patience` seconds is killed."""

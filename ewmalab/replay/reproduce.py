@@ -75,10 +75,17 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
         seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
         settings = settings.with_flags({"fit.assets": list(seen)})
     plan = plan_backtest(
-        settings, start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
-        competitions=options["competitions"], assets=list(assets), forecasters=inputs["forecasters"],
-        cadence=options["cadence"], num_simulations=options["num_simulations"], partial=options["partial"],
-    )  # fmt: skip
+        settings,
+        start=inputs["start"],
+        days=inputs["days"],
+        rules=RuleChoice.parse(inputs["rules"]),
+        competitions=options["competitions"],
+        assets=list(assets),
+        forecasters=inputs["forecasters"],
+        cadence=options["cadence"],
+        num_simulations=options["num_simulations"],
+        partial=options["partial"],
+    )
     other = [key for key, entry in plan.data.partitions.items() if inputs["data"].get(key) != entry.digest]
     if other:
         raise ExperimentError(f"the cache holds other bars than {experiment.name} saw: {', '.join(sorted(other)[:3])}")

@@ -117,9 +117,11 @@ def _render(
     plain = settings.values.plain()
     presets = {
         f"{section}.{name}": f"presets.{section}.{layer.name.removeprefix(PRESET)}"
-        for layer in settings.layers if layer.name.startswith(PRESET)
-        for section, table in layer.table.items() for name in table
-    }  # fmt: skip
+        for layer in settings.layers
+        if layer.name.startswith(PRESET)
+        for section, table in layer.table.items()
+        for name in table
+    }
     sections: dict[str, list[str]] = {}
     for key, by_asset in chosen.items():
         section, _, name = key.partition(".")

@@ -137,9 +137,18 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         unknown = ConfidenceInterval(np.nan, -np.inf, np.inf)
         nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, np.nan) for v in cell.values]
         return CellResult(
-            cell.competition, cell.asset, cell.parameters, 0, 1.0, nothing, cell.configured, cell.configured,
-            "too few prompts", [], cell.shared,
-        )  # fmt: skip
+            cell.competition,
+            cell.asset,
+            cell.parameters,
+            0,
+            1.0,
+            nothing,
+            cell.configured,
+            cell.configured,
+            "too few prompts",
+            [],
+            cell.shared,
+        )
     means = losses.mean(axis=0)
     best = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
     differences = losses - losses[:, [cell.configured]]
@@ -170,9 +179,18 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         verdict = "cannot tell"
     edges = [] if verdict == "no effect" else _edges(cell, best)
     return CellResult(
-        cell.competition, cell.asset, cell.parameters, count, block, values, best, cell.configured, verdict, edges,
+        cell.competition,
+        cell.asset,
+        cell.parameters,
+        count,
+        block,
+        values,
+        best,
+        cell.configured,
+        verdict,
+        edges,
         cell.shared,
-    )  # fmt: skip
+    )
 
 
 def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:
@@ -292,8 +310,12 @@ def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.r
     block = block_length(difference, cell.overlap)
     interval = mean_intervals(difference[:, None], block, rng)[0]
     return WalkForward(
-        cell.competition, cell.asset, windows, len(table),
+        cell.competition,
+        cell.asset,
+        windows,
+        len(table),
         float(promised[:, 0].sum() / promised[:, 1].sum() - 1.0),
         float(table[:, 0].mean() / table[:, 1].mean() - 1.0),
-        interval.low / float(table[:, 1].mean()), interval.high / float(table[:, 1].mean()),
-    )  # fmt: skip
+        interval.low / float(table[:, 1].mean()),
+        interval.high / float(table[:, 1].mean()),
+    )

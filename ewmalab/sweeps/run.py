@@ -181,9 +181,16 @@ class _Layout:
         shape = (self.replicates, len(self.values), len(self.cell.starts))
         scores = np.array([found[trial.name] for trial in self.trials]).reshape(shape)
         return SweepCell(
-            self.cell.competition, self.cell.asset, self.parameters, self.values, self.configured,
-            self.cell.starts, self.cell.overlap, scores, self.shared,
-        )  # fmt: skip
+            self.cell.competition,
+            self.cell.asset,
+            self.parameters,
+            self.values,
+            self.configured,
+            self.cell.starts,
+            self.cell.overlap,
+            scores,
+            self.shared,
+        )
 
 
 def _lay_out(

@@ -174,10 +174,17 @@ def sweep(
     workload = workload or workload_of(settings, **selection)
     windows = parse_walk_forward(forward) if forward else None
     done = run_sweep(
-        workload, resolve_all(parameters, workload.settings, workload.forecaster), now=now, replicates=replicates,
-        store=TrialStore.of(settings), fresh=fresh,
-        engine=engine, workers=workers, scheduler=scheduler, progress=progress,
-    )  # fmt: skip
+        workload,
+        resolve_all(parameters, workload.settings, workload.forecaster),
+        now=now,
+        replicates=replicates,
+        store=TrialStore.of(settings),
+        fresh=fresh,
+        engine=engine,
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress,
+    )
     return judge_sweep(done, replicates=replicates, windows=windows)
 
 
@@ -205,14 +212,22 @@ def save_sweep(
     """Write a sweep's experiment directory."""
     plan = result.sweep.plan
     return save_experiment(
-        plan.settings.values.run.experiments_dir, name, now=now, inputs=result.inputs,
+        plan.settings.values.run.experiments_dir,
+        name,
+        now=now,
+        inputs=result.inputs,
         notes={
-            "trials": result.sweep.trials, "reused": result.sweep.reused, "digest": result.digest(),
+            "trials": result.sweep.trials,
+            "reused": result.sweep.reused,
+            "digest": result.digest(),
             "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
-            "synthetic_parameters": plan.truth(), **(notes or {}),
+            "synthetic_parameters": plan.truth(),
+            **(notes or {}),
         },
-        results=result.table(), summary=result.summary, text=text,
-    )  # fmt: skip
+        results=result.table(),
+        summary=result.summary,
+        text=text,
+    )
 
 
 def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> dict[str, Any]:

@@ -137,9 +137,14 @@ class _Search:
     """The search on one cell."""
 
     def __init__(
-        self, workload: Workload, cell: Cell, parameters: tuple[Parameter, ...], border: int, replicates: int,
+        self,
+        workload: Workload,
+        cell: Cell,
+        parameters: tuple[Parameter, ...],
+        border: int,
+        replicates: int,
         store: TrialStore | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.workload, self.cell, self.parameters = workload, cell, parameters
         self.replicates, self.store = replicates, store
         self.name = f"{cell.competition}/{cell.asset}"
@@ -151,8 +156,9 @@ class _Search:
         # All trials are scored alike: from ensembles, if every value of every setting allows it.
         alone = [self.configured] + [
             tuple((key, value if key == p.key else present) for key, present in self.configured)
-            for p in parameters for value in p.values
-        ]  # fmt: skip
+            for p in parameters
+            for value in p.values
+        ]
         trials = (ResolvedTrial.of(workload, Trial(cell.competition, cell.asset, overrides)) for overrides in alone)
         self.shared = all(trial.ensemble is not None for trial in trials)
         # A journal may hold studies of other prompts and settings: they do not meet.
@@ -211,9 +217,16 @@ class _Search:
         values = (self.configured, best) if best != self.configured else (self.configured,)
         scores = np.array([self.scores(value) for value in values]).transpose(1, 0, 2)[:, :, self.judging]
         return SweepCell(
-            self.cell.competition, self.cell.asset, self.parameters, values, 0, self.cell.starts[self.judging],
-            self.cell.overlap, scores, self.shared,
-        )  # fmt: skip
+            self.cell.competition,
+            self.cell.asset,
+            self.parameters,
+            values,
+            0,
+            self.cell.starts[self.judging],
+            self.cell.overlap,
+            scores,
+            self.shared,
+        )
 
     def row(self, best: Overrides, count: int) -> dict[str, Any]:
         before, after = self._loss(self.configured), self._loss(best)

@@ -151,10 +151,18 @@ class Workload:
                 "a sweep keeps to one fit: set fit.every to 0s, and fit.artifacts to one that `ewmalab fit` wrote"
             )
         return plan_backtest(
-            settings, start=self.start, days=self.days, rules=self.rules, competitions=self.competitions,
-            assets=assets, forecasters=[self.forecaster], cadence=self.cadence,
-            num_simulations=self.num_simulations, partial=self.partial, now=now,
-        )  # fmt: skip
+            settings,
+            start=self.start,
+            days=self.days,
+            rules=self.rules,
+            competitions=self.competitions,
+            assets=assets,
+            forecasters=[self.forecaster],
+            cadence=self.cadence,
+            num_simulations=self.num_simulations,
+            partial=self.partial,
+            now=now,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,8 +240,9 @@ class Cell:
     def identity(self) -> str:
         """Return a digest of prompts, rules and bars."""
         parts = {
-            "prompts": [(p.start_time, p.request_time, p.time_increment, p.time_length, p.num_simulations)
-                        for p in self.prompts],
+            "prompts": [
+                (p.start_time, p.request_time, p.time_increment, p.time_length, p.num_simulations) for p in self.prompts
+            ],
             "rules": [repr(rule) for rule in dict.fromkeys(item.rule for item in self.items)],
             "rule_of": [item.rule.name for item in self.items],
             "competition": self.competition,
@@ -241,7 +250,7 @@ class Cell:
             "rulebook": self.rulebook.digest,
             "bars": self.bars.digest(),
             "realised": self.realised.digest(),
-        }  # fmt: skip
+        }
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -104,8 +104,11 @@ class Ewma:
     STATE_VERSION = 1
     # Parameters that matter for one increment alone; all others matter for each.
     INCREMENT_OF: ClassVar[Mapping[str, int]] = {
-        "half_life_1m": MINUTE, "nu_1m": MINUTE, "half_life_5m": FIVE_MINUTES, "nu_5m": FIVE_MINUTES,
-    }  # fmt: skip
+        "half_life_1m": MINUTE,
+        "nu_1m": MINUTE,
+        "half_life_5m": FIVE_MINUTES,
+        "nu_5m": FIVE_MINUTES,
+    }
 
     def __post_init__(self) -> None:
         for name in ("nu_1m", "nu_5m"):
@@ -297,16 +300,34 @@ class Ewma:
         proxies, elapsed = np.empty(len(bars)), np.empty(len(bars))
         scale = self._volatility_scale(bars.timestamp, bars.resolution)
         ek.variance_proxies(
-            bars.timestamp, bars.open, bars.high, bars.low, bars.close, bars.resolution,
-            core[ek.LAST_TIME], core[ek.LAST_CLOSE], self.variance_mixing_alpha, self.variance_floor,
-            self.gap_policy != "decay", scale, proxies, elapsed,
-        )  # fmt: skip
+            bars.timestamp,
+            bars.open,
+            bars.high,
+            bars.low,
+            bars.close,
+            bars.resolution,
+            core[ek.LAST_TIME],
+            core[ek.LAST_CLOSE],
+            self.variance_mixing_alpha,
+            self.variance_floor,
+            self.gap_policy != "decay",
+            scale,
+            proxies,
+            elapsed,
+        )
         new[ek.COUNT] = ek.filter_variances(
-            proxies, elapsed, np.array([ek.decay_of(half_life, bars.resolution)]),
-            new[ek.VARIANCE : ek.VARIANCE + 1], new[ek.LONG_RUN : ek.LONG_RUN + 1], core[ek.COUNT],
-            ek.decay_of(self.long_run_half_life, bars.resolution), self.start == "expanding_mean",
-            _GAP_POLICIES[self.gap_policy], ek.decay_of(self.gap_half_life, bars.resolution), track,
-        )  # fmt: skip
+            proxies,
+            elapsed,
+            np.array([ek.decay_of(half_life, bars.resolution)]),
+            new[ek.VARIANCE : ek.VARIANCE + 1],
+            new[ek.LONG_RUN : ek.LONG_RUN + 1],
+            core[ek.COUNT],
+            ek.decay_of(self.long_run_half_life, bars.resolution),
+            self.start == "expanding_mean",
+            _GAP_POLICIES[self.gap_policy],
+            ek.decay_of(self.gap_half_life, bars.resolution),
+            track,
+        )
         new[ek.LAST_TIME] = bars.timestamp[-1]
         new[ek.LAST_CLOSE] = bars.close[-1]
         return new

@@ -39,8 +39,10 @@ def fit_shocks(seen: Mapping[str, Mapping[int, Floats]], design: Design) -> dict
     design : Design
     """
     draws = cache(lambda shape: unit_draws(design, shape))
-    return {asset: _fit_one({n: _sample(z, _OBSERVED) for n, z in own.items()}, design, draws)
-            for asset, own in seen.items()}  # fmt: skip
+    return {
+        asset: _fit_one({n: _sample(z, _OBSERVED) for n, z in own.items()}, design, draws)
+        for asset, own in seen.items()
+    }
 
 
 def _fit_one(observed: Mapping[int, Floats], design: Design, draws: Callable[[Shocks], Mapping[int, Floats]]) -> Shocks:

@@ -11,7 +11,6 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -118,21 +117,6 @@ def _ends_line(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, 2)
         return file.read(1) == b"\n"
-
-
-def read_kept_paths(folder: Path, record: dict[str, Any]) -> LogReturns:
-    """Return the kept paths of an answer: (steps + 1, n) float32.
-
-    Raises
-    ------
-    StateError
-        If they were not kept.
-    """
-    path = folder / "paths" / day_name(record["request_time"]) / f"{record['paths_sha256'][:32]}.parquet"
-    if not path.exists():
-        raise StateError(f"{path}: these paths were not kept; set live.keep_paths = true to keep those to come")
-    column = pq.read_table(path)["log_returns"].combine_chunks()
-    return np.asarray(column.flatten()).reshape(len(column), -1)
 
 
 @dataclass(frozen=True)

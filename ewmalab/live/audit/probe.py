@@ -118,12 +118,16 @@ def judge(prompt: Prompt, answer: bytes, seconds: float) -> dict[str, str]:
         output = None
     return {
         name: validate_response(
-            output, start_time=prompt.start_time, time_increment=prompt.time_increment,
-            time_length=prompt.time_length, num_simulations=prompt.num_simulations,
-            response_format=name, process_time=seconds,
+            output,
+            start_time=prompt.start_time,
+            time_increment=prompt.time_increment,
+            time_length=prompt.time_length,
+            num_simulations=prompt.num_simulations,
+            response_format=name,
+            process_time=seconds,
         )
         for name in RESPONSE_FORMATS
-    }  # fmt: skip
+    }
 
 
 class Prober:
@@ -147,7 +151,6 @@ class Prober:
         self._session.trust_env = False
         self._session.mount("http://", HTTPAdapter(pool_maxsize=connections))
         self._processes = threading.local()
-        self._sent = 0
 
     def ask(self, prompt: Prompt, *, timeout: float = TIMEOUT) -> Reply:
         """Send one prompt and judge its answer."""
@@ -170,9 +173,11 @@ class Prober:
         headers = signed_headers(self.key, self.axon, time.time_ns(), self._processes.id, timeout=timeout)
         try:
             response = self._session.post(
-                self.url + PATH, data=body_of(prompt), headers={"Content-Type": "application/json", **headers},
+                self.url + PATH,
+                data=body_of(prompt),
+                headers={"Content-Type": "application/json", **headers},
                 timeout=timeout,
-            )  # fmt: skip
+            )
             content = response.content
         except requests.RequestException as error:
             return 0, time.perf_counter() - began, type(error).__name__.encode()

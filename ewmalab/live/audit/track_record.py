@@ -86,8 +86,10 @@ class TrackRecord:
 
     def running(self) -> pd.DataFrame:
         """Return the running mean CRPS of each forecaster, per competition and asset, by start time."""
-        frames = {name: frame["crps"].groupby(level=["competition", "asset"]).expanding().mean().droplevel([0, 1])
-                  for name, frame in self.scores.items()}  # fmt: skip
+        frames = {
+            name: frame["crps"].groupby(level=["competition", "asset"]).expanding().mean().droplevel([0, 1])
+            for name, frame in self.scores.items()
+        }
         return pd.DataFrame(frames)
 
     def cumulative(self) -> Course:
@@ -256,11 +258,14 @@ def _format(records: Iterable[dict[str, Any]], reproducer: Reproducer) -> list[A
         prompt = prompt_of(record)
         body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], reproducer.paths(record))
         verdict = validate_response(
-            orjson.loads(body), start_time=prompt.start_time, time_increment=prompt.time_increment,
-            time_length=prompt.time_length, num_simulations=prompt.num_simulations,
+            orjson.loads(body),
+            start_time=prompt.start_time,
+            time_increment=prompt.time_increment,
+            time_length=prompt.time_length,
+            num_simulations=prompt.num_simulations,
             response_format=load_rulebook().at(prompt.start_time).response_format,
             process_time=record["seconds"]["total"],
-        )  # fmt: skip
+        )
         if verdict != CORRECT:
             alarms.append(Alarm("format", f"{competition} {asset} at {iso(prompt.start_time)}: {verdict}"))
     return alarms

@@ -15,9 +15,11 @@ class Metrics:
         self.prompts = Counter("ewmalab_prompts", "Prompts answered.", ["asset", "competition"], registry=self.registry)
         self.refused = Counter("ewmalab_refused", "Requests refused.", ["kind"], registry=self.registry)
         self.latency = Histogram(
-            "ewmalab_answer_seconds", "From the whole request to the last byte handed over.",
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
+            "ewmalab_answer_seconds",
+            "From the whole request to the last byte handed over.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.simulation = Histogram(
             "ewmalab_simulation_seconds", "Paths and their bytes.", buckets=_SECONDS, registry=self.registry
         )

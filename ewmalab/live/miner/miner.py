@@ -79,10 +79,15 @@ class Miner:
         self._fit = read_note(live.state_dir, live.forecaster)
         self._spots_stop = threading.Event()
         self.gate = Admission(
-            self.hotkey, verify, self.directory.neurons,
-            min_stake_of(live, self.rulebook.at(int(self.clock.now()))), live.require_permit,
-            self.clock.system, max(self.clock.system(), self._newest_ahead()), self._remember_ahead,
-        )  # fmt: skip
+            self.hotkey,
+            verify,
+            self.directory.neurons,
+            min_stake_of(live, self.rulebook.at(int(self.clock.now()))),
+            live.require_permit,
+            self.clock.system,
+            max(self.clock.system(), self._newest_ahead()),
+            self._remember_ahead,
+        )
 
     def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
         choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
@@ -121,9 +126,12 @@ class Miner:
         self.answerer.reload()
         warm_up(self.answerer)
         self.app = MinerApp(
-            self.gate, self.answerer, self.records, self.metrics,
+            self.gate,
+            self.answerer,
+            self.records,
+            self.metrics,
             ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
-        )  # fmt: skip
+        )
         self.records.start(self.settings)
         threads = [
             threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),

@@ -218,9 +218,12 @@ def _pyth(assets: tuple[str, ...], settings: Settings, rulebook: Rulebook) -> li
 
 def _lazer(assets: Mapping[int, str], client: HttpClient) -> SpotSource:
     body = {
-        "channel": "fixed_rate@200ms", "priceFeedIds": list(assets), "properties": ["price", "exponent"],
-        "formats": [], "parsed": True,
-    }  # fmt: skip
+        "channel": "fixed_rate@200ms",
+        "priceFeedIds": list(assets),
+        "properties": ["price", "exponent"],
+        "formats": [],
+        "parsed": True,
+    }
 
     def ask() -> Told:
         parsed = client.post_json("/v1/latest_price", body)["parsed"]

@@ -145,20 +145,36 @@ def _settings(
 ) -> LoadedSettings:
     return settings.with_flags(
         {
-            "feeds.binance.host": url, "feeds.hyperliquid.host": url, "feeds.pyth.host": url,
-            "feeds.pyth.spot_host": url, "feeds.pyth.hermes_host": url,
-            "data.cache_dir": str(folder / "data_cache"), "live.state_dir": str(folder / "state"),
-            "live.log_dir": str(folder / "log"), "live.assets": list(assets or ()), "live.chain": False,
-            "live.allow": [caller], "live.host": "127.0.0.1", "live.port": 0, "live.monitor_port": 0,
-            "live.spot_interval": "15s", "live.external_ip": "", "live.clock": "",
+            "feeds.binance.host": url,
+            "feeds.hyperliquid.host": url,
+            "feeds.pyth.host": url,
+            "feeds.pyth.spot_host": url,
+            "feeds.pyth.hermes_host": url,
+            "data.cache_dir": str(folder / "data_cache"),
+            "live.state_dir": str(folder / "state"),
+            "live.log_dir": str(folder / "log"),
+            "live.assets": list(assets or ()),
+            "live.chain": False,
+            "live.allow": [caller],
+            "live.host": "127.0.0.1",
+            "live.port": 0,
+            "live.monitor_port": 0,
+            "live.spot_interval": "15s",
+            "live.external_ip": "",
+            "live.clock": "",
         }
-    )  # fmt: skip
+    )
 
 
 def _ask(
-    prober: Prober, now: Callable[[], float], speed: float, hours: float, assets: Sequence[str] | None,
-    stop: threading.Event, progress: Callable[[int, int], None] | None,
-) -> list[Reply]:  # fmt: skip
+    prober: Prober,
+    now: Callable[[], float],
+    speed: float,
+    hours: float,
+    assets: Sequence[str] | None,
+    stop: threading.Event,
+    progress: Callable[[int, int], None] | None,
+) -> list[Reply]:
     """Send every prompt of the rulebook at its time."""
     rulebook = load_rulebook()
     begin = int(now()) // MINUTE * MINUTE + 3 * MINUTE

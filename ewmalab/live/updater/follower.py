@@ -228,9 +228,14 @@ class Follower:
         state = self.model.forecaster.dump_state(self._running.state)
         self.store.save(
             AssetState(
-                self.asset, self.feed.name, self.feed.synthetic, self.generation + 1, now, self.bars,
+                self.asset,
+                self.feed.name,
+                self.feed.synthetic,
+                self.generation + 1,
+                now,
+                self.bars,
                 {self.model.name: SavedState(self.model.parameters, state)},
             )
-        )  # fmt: skip
+        )
         self.generation += 1
         self._unsaved = False

@@ -138,12 +138,16 @@ class Updater:
             "clock_skew": self._skew(now),
             "assets": {
                 asset: {
-                    "feed": f.feed.name, "source": f.feed.source, "synthetic": f.feed.synthetic,
-                    "newest": f.newest, "generation": f.generation, **asdict(f.counts),
+                    "feed": f.feed.name,
+                    "source": f.feed.source,
+                    "synthetic": f.feed.synthetic,
+                    "newest": f.newest,
+                    "generation": f.generation,
+                    **asdict(f.counts),
                 }
                 for asset, f in self.followers.items()
             },
-        }  # fmt: skip
+        }
         try:
             write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
         except OSError as error:  # the miner notices by its age
