@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from ewmalab.errors import ConfigError
-from ewmalab.replay.newest_days import newest_window
+from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
@@ -68,7 +68,7 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     competitions, assets = names_of(prompts.get("competitions")), assets_of(prompts.get("assets"))
     chosen: Sequence[str] | None = assets
     if start is None:
-        start, chosen = newest_window(settings.values, days, rules, competitions, assets)
+        start, chosen = newest_days(settings.values, days, rules, competitions, assets)
     return {
         "start": time_of(start),
         "days": days,

@@ -187,7 +187,7 @@ def load_data(
     return ReplayData(model, realised, partitions, short)
 
 
-def latest_window(
+def newest_scorable_days(
     cache: Cache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
 ) -> tuple[int, tuple[str, ...]]:
     """Return the start of the newest `days` whose prompts the cache can score, and the assets they are of.

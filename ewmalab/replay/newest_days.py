@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
-from ewmalab.replay.data import latest_window
+from ewmalab.replay.data import newest_scorable_days
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings.schema import Settings
 from ewmalab.times import parse_time
@@ -14,7 +14,7 @@ from ewmalab.times import parse_time
 _SIMULATED_START = parse_time("2026-01-15")
 
 
-def newest_window(
+def newest_days(
     settings: Settings,
     days: float,
     rules: RuleChoice,
@@ -41,7 +41,7 @@ def newest_window(
     if data.feed == "simulated":
         return _SIMULATED_START, assets
     feeds = {cache_name(name, settings) for name in (data.feed, data.scored_feed or data.feed)}
-    start, found = latest_window(open_cache(data.cache_dir), feeds, days, assets)
+    start, found = newest_scorable_days(open_cache(data.cache_dir), feeds, days, assets)
     if assets is not None:
         return start, assets
     prompted = {asset for c in rules.at(load_rulebook(), start).select(competitions) for asset in c.assets}

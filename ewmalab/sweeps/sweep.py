@@ -15,7 +15,7 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
-from ewmalab.replay.newest_days import newest_window
+from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
@@ -89,7 +89,7 @@ def workload_of(
     competitions, assets = selection.get("competitions"), selection.get("assets")
     start = selection.get("start")
     if start is None:
-        start, assets = newest_window(settings.values, days, rules, competitions, assets)
+        start, assets = newest_days(settings.values, days, rules, competitions, assets)
     return Workload.of(
         settings,
         forecaster,

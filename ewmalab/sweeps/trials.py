@@ -19,9 +19,9 @@ from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.protocol import Ageing, LogReturns, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.replay.data import Group
-from ewmalab.replay.engine import answer
 from ewmalab.replay.fits import load_model
 from ewmalab.replay.knowledge import moments
+from ewmalab.scoring.crps import score_log_returns
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
@@ -165,10 +165,11 @@ def _score_each(trial: ResolvedTrial) -> Scores:
     """Simulate and score every prompt; all values of a parameter see the same random numbers."""
     cell, model = trial.cell, trial.model
     out = np.full(len(cell.items), np.nan)
+    truth, scorable = cell.truth
     for i, moment in enumerate(moments(model, cell.bars, cell.prompts)):
-        row = answer(model, moment, cell.items[i].rule, cell.realised, trial.seed)
-        if row.score is not None:
-            out[i] = row.score.total
+        if scorable[i]:
+            paths, rule = moment.paths(model, trial.seed), cell.items[i].rule
+            out[i] = score_log_returns(paths, moment.anchor, truth[i], rule, cell.time_increment).total
     return out
 
 

@@ -214,7 +214,7 @@ class Cell:
         return known_counts(self.bars, self.prompts)
 
     @cached_property
-    def _truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    def truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Return the realised paths, and which of the prompts a validator would have scored."""
         found = [realised_path(self.realised, prompt) for prompt in self.prompts]
         return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
@@ -228,7 +228,7 @@ class Cell:
     def observations(self) -> dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]]:
         """Return, by rule, the scorable prompts (indices) and what they are scored against."""
         anchors = self.bars.close[self.known - 1]
-        paths, scorable = self._truth
+        paths, scorable = self.truth
         found: dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]] = {}
         for rule in dict.fromkeys(item.rule for item in self.items):
             at = np.flatnonzero([item.rule == rule for item in self.items] & scorable)
