@@ -384,7 +384,7 @@ def test_relative_volatilities_are_those_of_the_states_across_midnights(name, as
     assert isinstance(of.forecaster, ScaleFree)
     first = int(np.searchsorted(bars.timestamp, BEGIN + 2 * DAY - HOUR))
     known = np.sort(np.random.default_rng(4).integers(first, len(bars), 40))
-    found = of.relative_volatilities(bars, known, step)
+    found = of.relative_volatilities(bars, known, bars.timestamp[known - 1] + 60, step)
     for count, volatility in zip(known.tolist(), found.tolist(), strict=True):
         seen = bars.rows(0, count)
         since = seen.between(of.origin(int(seen.timestamp[-1])), 2**40)

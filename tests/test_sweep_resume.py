@@ -419,6 +419,7 @@ def command(*arguments: str, held: Held, folder: Path) -> subprocess.Popen[bytes
     return subprocess.Popen(
         [sys.executable, "-m", "ewmalab", *arguments], cwd=folder, env={**clean, "PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
 
 
