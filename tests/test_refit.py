@@ -180,7 +180,7 @@ def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: Loa
     rows = plan.run(threads=1)
     assert all(row.score is not None for row in rows)
     (remark,) = plan.remarks()
-    assert remark.startswith("note: seasonal-har: BTC: nothing has been fitted yet")
+    assert remark.startswith("note: seasonal-har: BTC: not fitted yet")
     assert remark.endswith("(3 fits)")
 
 

@@ -1,4 +1,4 @@
-"""What every forecaster's paths must keep."""
+"""Checks of a forecaster's paths."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 
 LOG_RETURN_LIMIT = 30.0
-"""A path that moved by a factor e^30 has left every format and float32; nothing real comes near it."""
+"""Largest absolute log-return of a path: a factor of e^30 exceeds every format; no real price comes near it."""
 
 
 def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
-    """Return a forecaster's paths if they keep the protocol.
+    """Return a forecaster's paths if they satisfy the protocol.
 
     Parameters
     ----------
@@ -24,7 +24,6 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
     paths : (steps + 1, num_simulations) float32
         What its `simulate` returned.
     prompt : Prompt
-        What it was asked.
 
     Raises
     ------
