@@ -310,7 +310,7 @@ def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common() -> No
     assert seasonal_har("TSLAX", numbers).fitted.season.clock == "day"
     assert SeasonalHar(BOOK.asset("BTC")).fit_remark(numbers) == ""
     remark = SeasonalHar(BOOK.asset("TSLAX")).fit_remark(numbers)
-    assert remark.startswith("TSLAX was not fitted: it takes what 5 of its class")
+    assert remark.startswith("TSLAX was not fitted: it uses the mean fit of 5 of its class")
 
 
 def test_without_its_like_it_knows_nothing_and_says_so() -> None:

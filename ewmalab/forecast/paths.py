@@ -46,7 +46,7 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
 
 @njit(nogil=True, cache=True)
 def _all_within(paths: LogReturns, limit: float) -> bool:
-    """Tell whether every value lies within +-limit; NaN does not."""
+    """Return whether every value lies within +-limit; NaN does not."""
     for t in range(paths.shape[0]):
         inside = True
         for j in range(paths.shape[1]):

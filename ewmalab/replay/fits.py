@@ -66,7 +66,7 @@ def fittable(name: str, asset: Asset, settings: LoadedSettings) -> Fittable | No
 
 
 def refitted(name: str, settings: LoadedSettings, rulebook: Rulebook) -> bool:
-    """Tell whether a forecaster is fitted along the way."""
+    """Return whether a forecaster is fitted along the way."""
     if not settings.values.fit.every:
         return False
     return fittable(name, rulebook.asset(rulebook.symbols[0]), settings) is not None

@@ -129,7 +129,7 @@ def resolve_all(
 
 
 def _closed(key: str, value: Any, side: int, settings: LoadedSettings) -> bool:
-    """Tell whether a setting refuses what lies a little beyond a value."""
+    """Return whether a setting refuses what lies a little beyond a value."""
     size = magnitude(value) or 0.0
     step = 0.02 * size or 0.02
     beyond: list[Any] = [size + side * step, round(size) + side]  # the latter for settings that are whole numbers

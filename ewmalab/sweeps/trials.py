@@ -116,7 +116,7 @@ class ResolvedTrial:
 
 
 def matters(workload: Workload, key: str, time_increment: int) -> bool:
-    """Tell whether a setting has an effect on prompts with this increment."""
+    """Return whether a setting has an effect on prompts with this increment."""
     factory, section = factory_of(workload.forecaster)
     own, _, name = key.partition(".")
     only = getattr(factory, "INCREMENT_OF", {}) if own == section else {}
