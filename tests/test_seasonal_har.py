@@ -289,7 +289,7 @@ def test_an_artifact_is_what_its_name_says(tmp_path: Path) -> None:
     assert write_artifact(found, tmp_path) == path
     changed = tmp_path / f"copy-{path.name}"
     changed.write_bytes(path.read_bytes().replace(b"1.05", b"1.06"))
-    with pytest.raises(ForecasterError, match="not what its name says"):
+    with pytest.raises(ForecasterError, match="does not match the digest in its name"):
         read_artifact(str(changed))
     with pytest.raises(ForecasterError, match="ewmalab fit"):
         read_artifact(str(tmp_path / "absent.json"))
