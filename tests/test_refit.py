@@ -189,7 +189,7 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> N
         "forecaster": "seasonal-har", "start": "2026-01-15", "days": 0.5, "assets": ["BTC"], "competitions": ["1h"],
         "name": None,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="a sweep keeps to one fit"):
+    with pytest.raises(ConfigError, match="a sweep uses one fit"):
         ew.sweep({"volatility_scale": [0.9, 1.0]}, settings=settings, **common)
     with pytest.raises(ConfigError, match="compare backtests with --refit"):
         ew.sweep({"fit.every": ["1d", "2d"]}, settings=settings, **common)
