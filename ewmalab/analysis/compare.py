@@ -242,7 +242,7 @@ def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | 
     ----------
     crps : mapping of label to (n,) float64
     assets : Bins
-        Of competition and asset.
+        Bins of competition and asset.
     reference : str, optional
         By default the first.
     """

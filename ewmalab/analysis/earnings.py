@@ -78,7 +78,7 @@ def estimate_earnings(
     emission : float
         Reward of all miners, per day or any other time, in any unit.
     correction : float, optional
-        Realised emission relative to what the weights promise; by default the rulebook's `emission_factor` at that time.
+        Realised emission relative to what the weights promise; by default the rulebook's `emission_factor` then.
     seed : int
         For the bootstrap.
 

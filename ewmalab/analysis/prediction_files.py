@@ -61,7 +61,7 @@ def read_realised(path: Path) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     path : Path
-        A JSON file with a list of prices, one per grid point; null where a price is missing.
+        A JSON file with a list of prices, one per grid point; null if a price is missing.
 
     Returns
     -------

@@ -206,11 +206,11 @@ class Model:
         bars : Bars
             From the first state's origin on.
         known : (p,) int64
-            How many of them each state has seen, at least one.
+            Number of bars that each state has seen, at least one.
         requests : (p,) int64
             Request times, seconds since 1970-01-01 UTC.
         time_increment : int
-            Of the prompts, seconds.
+            Increment of the prompts, seconds.
 
         Returns
         -------

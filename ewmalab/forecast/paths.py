@@ -22,7 +22,7 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
     forecaster : Forecaster
         Named in the error.
     paths : (steps + 1, num_simulations) float32
-        What its `simulate` returned.
+        Returned by its `simulate`.
     prompt : Prompt
 
     Raises

@@ -202,7 +202,7 @@ class ScaleFree(Protocol[StateOut]):
         known : (p,) int64
             Entry i uses only the first ``known[i]`` bars. Its state equals that of `update` over them, bit for bit.
         time_increment : int
-            Of the prompts.
+            Increment of the prompts, seconds.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The one place where a replay decides what a forecaster knows."""
+"""What a forecaster knows at each prompt of a replay; decided only here."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class ChangePlan:
     Attributes
     ----------
     names : tuple of str
-        Of the scoring intervals.
+        Names of the scoring intervals.
     series_of : tuple of int
         The series of each interval.
     begin, end : (e,) int64

@@ -108,7 +108,7 @@ def rolling_averages(
     Returns
     -------
     miners : (m,) int64
-        Those with a row in the window, ascending.
+        Miners with a row in the window, ascending.
     averages : (m,) float64
         Basis points; infinity for a miner without a valid score.
     """

@@ -122,7 +122,7 @@ def scale_free_scores(
     volatility : (p,) float64
         Relative volatility of each prompt's ensemble, > 0.
     observations : Observations
-        Of p prompts.
+        Observations of p prompts.
     members : int, optional
         Size of the ensembles whose expected score is returned, at most n: the pair term gets the factor that
         ensembles of that size have on average. By default n, for the score of this very ensemble.

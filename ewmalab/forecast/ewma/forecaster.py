@@ -188,7 +188,7 @@ class Ewma:
     def shape(self, time_increment: int) -> Hashable | None:
         """Return what the reference paths depend on; see `ScaleFree.shape`.
 
-        None where the volatility of a step depends on the clock.
+        None if the volatility of a step depends on the clock.
         """
         if self.asset.sessions and self.off_hours == "session":
             return None
@@ -283,7 +283,7 @@ class Ewma:
         return ForecasterError(f"ewma has seen no bar of {self.asset.symbol} yet: warm it up first")
 
     def _with_ranges(self, bars: Bars, minute: npt.NDArray[np.float64]) -> Bars:
-        """Return minute bars with synthetic ranges where the options ask for them."""
+        """Return minute bars, with synthetic ranges if the options ask for them."""
         if self.close_only != "synthesise":
             return bars
         return _with_synthetic_range(bars, minute, spread_gaps=self.gap_policy != "decay")
