@@ -1,6 +1,6 @@
 """Elementary functions in float32 as short polynomials, so that loops over them vectorise.
 
-Compiled code only; each is accurate to a few units in the last place over the range its docstring states.
+For compiled code only. Each is accurate to a few units in the last place over the range that its docstring states.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 import numpy as np
 from numba import njit
 
-# For kernels whose values are finite by construction: lets sums be reordered and products fused.
+# For kernels whose values are finite by construction: allows reordered sums and fused products.
 FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 
 _f32, _i32 = np.float32, np.int32
 
-# Least-squares fits on Chebyshev nodes, float32; the tests fit them again and bound their errors.
+# Least-squares fits on Chebyshev nodes, float32; the tests repeat the fits and bound their errors.
 # log2(1 + m) / m on [0, 1]
 _LOG = tuple(
     _f32(c)
@@ -73,7 +73,7 @@ def _from_bits(x):
 
 @njit(fastmath=FAST)
 def minus_log2_uniform(u):
-    """-log2((u + 1/2) / 2**32) of a uint32 draw."""
+    """Return -log2((u + 1/2) / 2**32) of a uint32 draw."""
     x = _f32(u) + _f32(0.5)
     bits = _bits(x)
     exponent = _f32(_i32(_i32(bits >> _i32(23)) - _i32(127)))
@@ -84,7 +84,7 @@ def minus_log2_uniform(u):
 
 @njit(fastmath=FAST)
 def exp2m1(y):
-    """2**y - 1 for |y| < 126."""
+    """Return 2**y - 1 for |y| < 126."""
     k = np.floor(y + _f32(0.5))
     f = y - k
     p = f * (((((_E5 * f + _E4) * f + _E3) * f + _E2) * f + _E1) * f + _E0)
@@ -94,13 +94,13 @@ def exp2m1(y):
 
 @njit(fastmath=FAST)
 def expm1(x):
-    """exp(x) - 1 for |x| < 87, float32."""
+    """Return exp(x) - 1 for |x| < 87, float32."""
     return exp2m1(x * _LOG2E)
 
 
 @njit(fastmath=FAST)
 def cos_2pi_uniform(u):
-    """cos(2 pi u / 2**32) of a uint32 draw."""
+    """Return cos(2 pi u / 2**32) of a uint32 draw."""
     x = _f32(0.25) - abs(_f32(_i32(u)) * _f32(2.0**-32))
     z = x * x
     return x * ((((_S4 * z + _S3) * z + _S2) * z + _S1) * z + _S0)

@@ -311,7 +311,7 @@ def test_a_flipped_bit_in_the_results_is_refused(tmp_path: Path, place: int) -> 
     data = bytearray(path.read_bytes())
     data[place] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ExperimentError, match=r"results\.parquet: its bytes are not those that the run wrote"):
+    with pytest.raises(ExperimentError, match=r"results\.parquet: damaged: its sha256 differs"):
         _ = Experiment(experiment.path).results
 
 

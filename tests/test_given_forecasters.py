@@ -234,7 +234,7 @@ def test_another_process_says_why_it_cannot_reproduce(settings: LoadedSettings, 
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"forecaster {name!r} is a class or function of another process")
-        assert "put it into a module, and name it as package.module:attribute" in done.stdout
+        assert "move it to a module and name it as package.module:attribute" in done.stdout
 
 
 # -------------------------------------------------------------------------------------------------- version of code

@@ -154,7 +154,7 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     prompts = ["--start", "2026-01-15", "--days", "0.25", "--competitions", "1h", "--simulations", "50"]
     without = ewmalab("backtest", *prompts, *own, *arguments(settings))
     assert without.code != 0
-    assert f"{NAME} has not been fitted: `ewmalab fit`" in without.err
+    assert f"{NAME} has not been fitted: run `ewmalab fit`" in without.err
     flags = arguments(settings, **{"fit.artifacts": f'["{path}"]'})
     done = ewmalab("backtest", *prompts, *own, *flags)
     assert done.code == 0, done.err
@@ -243,12 +243,12 @@ def test_a_prompt_from_before_the_end_of_the_fit_is_refused(
     request = START - MINUTE
     path = artifact(settings, bars, tmp_path, request + late)
     seen = settings.with_flags({"fit.artifacts": [path], "plugin.scale": 1.0})
-    with pytest.raises(ForecasterError, match=r"was fitted on bars up to .*: the fit has seen that future"):
+    with pytest.raises(ForecasterError, match=r"was fitted on bars up to .*: it refuses prompts"):
         plan_of(seen).run(threads=2)
     if late < DAY:  # later prompts are answered
         groups = {key: items[1:] for key, items in plan_of(seen).groups.items()}
         assert replace(plan_of(seen), groups=groups).run(threads=1)
-    with pytest.raises(ForecasterError, match="the fit has seen that future"):
+    with pytest.raises(ForecasterError, match="it refuses prompts from before the end of its fit"):
         ew.sweep(
             {"scale": [0.5, 1.0]}, forecaster=NAME, start=START, days=0.2, assets=["BTC"], competitions=["1h"],
             name=None, settings=seen,
@@ -268,7 +268,7 @@ def test_a_fit_whose_numbers_are_not_finite_is_an_error(
     settings: LoadedSettings, bars: dict[str, Bars], monkeypatch: pytest.MonkeyPatch, numbers: Any, where: str
 ) -> None:
     monkeypatch.setattr(f"{MODULE}.MeanMove.fit", lambda *_, **options: numbers)
-    with pytest.raises(ForecasterError, match=rf"the fit of {NAME} failed: {where}; look at the bars"):
+    with pytest.raises(ForecasterError, match=rf"the fit of {NAME} failed: {where}; check the bars"):
         make_artifact(NAME, bars, settings, BOOK, end=START)
     with pytest.raises(ForecasterError, match=where):
         plan_of(settings.with_flags({"fit.every": "1d"})).run(threads=1)
@@ -284,7 +284,7 @@ def test_numbers_that_json_cannot_hold_are_an_error(
 
 
 def test_what_has_no_fit_is_not_fitted(settings: LoadedSettings, bars: dict[str, Bars]) -> None:
-    with pytest.raises(ForecasterError, match="ewma has nothing to fit: it has no methods `fit` and `with_fit`"):
+    with pytest.raises(ForecasterError, match="ewma cannot be fitted: it has no methods `fit` and `with_fit`"):
         make_artifact("ewma", bars, settings, BOOK, end=START)
 
 

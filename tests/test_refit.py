@@ -180,7 +180,7 @@ def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: Loa
     rows = plan.run(threads=1)
     assert all(row.score is not None for row in rows)
     (remark,) = plan.remarks()
-    assert remark.startswith("note: seasonal-har: BTC: nothing has been fitted yet")
+    assert remark.startswith("note: seasonal-har: BTC: not fitted yet")
     assert remark.endswith("(3 fits)")
 
 
@@ -189,7 +189,7 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> N
         "forecaster": "seasonal-har", "start": "2026-01-15", "days": 0.5, "assets": ["BTC"], "competitions": ["1h"],
         "name": None,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="a sweep keeps to one fit"):
+    with pytest.raises(ConfigError, match="a sweep uses one fit"):
         ew.sweep({"volatility_scale": [0.9, 1.0]}, settings=settings, **common)
     with pytest.raises(ConfigError, match="compare backtests with --refit"):
         ew.sweep({"fit.every": ["1d", "2d"]}, settings=settings, **common)

@@ -452,7 +452,7 @@ def test_a_warm_up_of_three_days_is_insisted_on_and_a_shorter_one_than_asked_for
         chosen = plan(flags=stored(tmp_path / name, [(begin, START + DAY)], "pyth"), **options)
         assert chosen.data.short == {"BTC": begin}
         (note,) = chosen.warnings()
-        assert note.startswith("note: the first states are made from less past than asked for (ewma 5d)")
+        assert note.startswith("note: the first states have a shorter warm-up than asked for (ewma 5d)")
         assert note.endswith(f"the cache has BTC from {iso(begin)} on")
         assert all(row.reason is None for row in chosen.run(threads=1))
     with pytest.raises(MissingDataError, match=r"2026-01-02T00:00:00Z to 2026-01-04T00:01:00Z"):

@@ -289,7 +289,7 @@ def test_an_artifact_is_what_its_name_says(tmp_path: Path) -> None:
     assert write_artifact(found, tmp_path) == path
     changed = tmp_path / f"copy-{path.name}"
     changed.write_bytes(path.read_bytes().replace(b"1.05", b"1.06"))
-    with pytest.raises(ForecasterError, match="not what its name says"):
+    with pytest.raises(ForecasterError, match="does not match the digest in its name"):
         read_artifact(str(changed))
     with pytest.raises(ForecasterError, match="ewmalab fit"):
         read_artifact(str(tmp_path / "absent.json"))
@@ -310,13 +310,13 @@ def test_an_asset_that_was_not_fitted_takes_what_its_class_has_in_common() -> No
     assert seasonal_har("TSLAX", numbers).fitted.season.clock == "day"
     assert SeasonalHar(BOOK.asset("BTC")).fit_remark(numbers) == ""
     remark = SeasonalHar(BOOK.asset("TSLAX")).fit_remark(numbers)
-    assert remark.startswith("TSLAX was not fitted: it takes what 5 of its class")
+    assert remark.startswith("TSLAX was not fitted: it uses the mean fit of 5 of its class")
 
 
 def test_without_its_like_it_knows_nothing_and_says_so() -> None:
     numbers = har.numbers()
     remark = SeasonalHar(BOOK.asset("WTIOIL")).fit_remark(numbers)
-    assert remark.startswith("WTIOIL: nothing like it was fitted (only BTC, SPYX)")
+    assert remark.startswith("WTIOIL: none of its class was fitted (only BTC, SPYX)")
     forecaster = seasonal_har("WTIOIL", numbers)
     assert set(forecaster.fitted.season.level) == {1.0}
     state = forecaster.update(forecaster.initial_state(), market(4, lambda times: np.ones(len(times))))
@@ -326,7 +326,7 @@ def test_without_its_like_it_knows_nothing_and_says_so() -> None:
         assert sigma == pytest.approx(5e-4, rel=0.1)
     with pytest.raises(ForecasterError, match="has not been fitted"):
         load_model("seasonal-har", BOOK.asset("BTC"), SETTINGS)
-    assert SeasonalHar(BOOK.asset("BTC")).fit_remark(None).startswith("BTC: nothing has been fitted yet")
+    assert SeasonalHar(BOOK.asset("BTC")).fit_remark(None).startswith("BTC: not fitted yet")
 
 
 def test_a_forecast_of_what_the_fit_has_seen_is_refused(fitted: dict[str, Any], bars: dict[str, Bars]) -> None:
@@ -334,7 +334,7 @@ def test_a_forecast_of_what_the_fit_has_seen_is_refused(fitted: dict[str, Any], 
     model = Model.of("seasonal-har", BOOK.asset("BTC"), SETTINGS, Fit(end, fitted, "planted"))
     state, newest = model.state_of(bars["BTC"]), int(bars["BTC"].timestamp[-1])
     assert model.paths(state, newest, Prompt(end, "x", "BTC", end, 300, DAY, 10), 1).shape == (289, 10)
-    with pytest.raises(ForecasterError, match="the fit has seen that future"):
+    with pytest.raises(ForecasterError, match="it refuses prompts from before the end of its fit"):
         model.paths(state, newest, Prompt(end, "x", "BTC", end - 1, 300, DAY, 10), 1)
 
 

@@ -331,7 +331,7 @@ def test_windows_are_two_durations(text: str, windows: tuple[int, int]) -> None:
         ("5d", "two durations with a slash between them; write for example 5d/1d"),
         ("5d/", "a number with a unit"),
         ("5/1", "has no unit"),
-        ("5d/30m", "windows of an hour or more"),
+        ("5d/30m", "windows must be an hour or longer"),
         ("5d/1d/2d", "a number with a unit"),
     ],
 )
@@ -493,7 +493,7 @@ def test_force_writes_what_is_best_unproven_and_says_so(small: SweepResult, tmp_
 def test_a_file_that_exists_is_left_as_it_is(small: SweepResult, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text("# mine\n")
-    with pytest.raises(ConfigError, match=r"own\.toml exists: name another file"):
+    with pytest.raises(ConfigError, match=r"own\.toml exists: choose another name"):
         write_config(path, planted(small, SURE), now=NOW, force=True)
     assert path.read_text() == "# mine\n"
 
@@ -540,7 +540,7 @@ def test_a_setting_that_is_one_for_all_assets_is_written_where_all_agree(small: 
     write_config(path, planted(small, policy("BTC", "decay"), policy("ETH", "decay")), now=NOW)
     assert changes(path) == {"ewma.gap_policy": "decay"}
     for other in ("revert", "hold"):
-        with pytest.raises(ConfigError, match=r"ewma\.gap_policy is one value for all assets, but they do not agree"):
+        with pytest.raises(ConfigError, match=r"ewma\.gap_policy has one value for all assets, but they do not agree"):
             write_config(tmp_path / "b", planted(small, policy("BTC", "decay"), policy("ETH", other)), now=NOW)
     assert [p.name for p in tmp_path.iterdir()] == ["own.toml"]
 

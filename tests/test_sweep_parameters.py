@@ -97,7 +97,7 @@ def test_a_name_that_two_sections_share_is_refused_with_both_of_them() -> None:
         ("sigma_per_hour", "ewma", r"random_walk\.sigma_per_hour is not a setting of ewma: choose another --forecast"),
         ("half_life_1m", PLUGIN, r"ewma\.half_life_1m is not a setting of .*: choose another --forecaster"),
         ("factor", PLUGIN, r"those of .* are none: give its parameters in \[plugin\]"),
-        ("fit.every", "seasonal-har", r"fit\.every: a sweep keeps to one fit; compare backtests with --refit"),
+        ("fit.every", "seasonal-har", r"fit\.every: a sweep uses one fit; compare backtests with --refit"),
         ("data.feed", "ewma", r"a sweep varies a forecaster or the replay \(ewma, .*run\), not section 'data'"),
         ("feeds.simulated.seed", "ewma", r"not section 'feeds'"),
         ("", "ewma", r"no setting '' to sweep; those of ewma are"),

@@ -1,1 +1,1 @@
-"""Comparing and ranking what was replayed or handed in."""
+"""Compare and rank replayed forecasters and submitted predictions."""

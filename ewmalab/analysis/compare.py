@@ -1,4 +1,4 @@
-"""Comparing forecasters prompt by prompt: paired differences, and how sure they are."""
+"""Compare forecasters prompt by prompt: paired differences with confidence intervals and tests."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ class Difference:
     Attributes
     ----------
     competition, asset : str
-        The asset is "all" where several are taken together.
+        The asset is "all" if several are pooled.
     part : str
         A scoring interval, an hour or a weekday; empty for all prompts.
     forecaster : str
     prompts : int
-        Or start times, where several assets are taken together.
+        Or start times, if several assets are pooled.
     mean_reference, mean : float
-        Mean CRPS, basis points; of "all" assets percent of the reference's mean on each.
+        Mean CRPS, basis points; for "all" assets percent of the reference's mean on each.
     difference : float
         `mean` less `mean_reference`; negative is better.
     change : float
-        The difference, relative to the reference; 0 where that is 0.
+        The difference, relative to the reference; 0 if that is 0.
     low, high : float or None
-        95 % interval of the change; None where there are too few prompts.
+        95 % interval of the change; None if there are too few prompts.
     share_better : float
-        Of the prompts, those on which the forecaster has the smaller CRPS.
+        Share of the prompts on which the forecaster has the smaller CRPS.
     p_value, p_holm : float
         Diebold-Mariano, alone and corrected for the number of forecasters.
     """
@@ -70,11 +70,11 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """Return -1 where the forecaster is proven better, 1 where proven worse, else 0."""
+        """Return -1 if the forecaster is proven better, 1 if proven worse, else 0."""
         return -1 if self.high is not None and self.high < 0 else 1 if self.low is not None and self.low > 0 else 0
 
     def plain(self) -> dict[str, Any]:
-        """Return the row for JSON, where the forecaster is called ``contestant``."""
+        """Return the row for JSON, in which the forecaster is called ``contestant``."""
         return {"contestant" if key == "forecaster" else key: value for key, value in asdict(self).items()}
 
 
@@ -84,7 +84,7 @@ def scores_of(experiment: Experiment, forecaster: str | None = None) -> pd.DataF
     Raises
     ------
     ExperimentError
-        If the experiment is no backtest, or has no such forecaster.
+        If the experiment is not a backtest, or has no such forecaster.
     """
     table = backtest_table(experiment)
     names = list(dict.fromkeys(table["forecaster"]))
@@ -102,7 +102,7 @@ def backtest_table(experiment: Experiment) -> pd.DataFrame:
     Raises
     ------
     ExperimentError
-        If the experiment is something else.
+        If the experiment is not a backtest.
     """
     if "forecaster" not in experiment.results.column_names:
         kind = experiment.manifest["inputs"].get("kind", "something else")
@@ -121,12 +121,12 @@ def compare(
     forecasters : mapping of label to DataFrame
         From `scores_of`; at least two.
     common : bool
-        Compare the prompts that all have, instead of refusing different sets.
+        Compare the prompts that all have scored, instead of refusing different sets.
     by : {"asset", "interval", "hour", "weekday"}
         One row per asset (and one for all of a competition: the mean of relative differences), per asset and scoring
         interval, or per competition and hour of day or weekday (of the start time, UTC).
     seed : int
-        Of the bootstrap.
+        For the bootstrap.
 
     Raises
     ------
@@ -236,13 +236,13 @@ def _columns(frames: Mapping[str, pd.DataFrame], name: str) -> dict[str, Floats]
 
 
 def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | None = None) -> dict[str, Floats]:
-    """Return CRPS in percent of the reference's mean on the same asset: assets of all sizes count alike.
+    """Return CRPS in percent of the reference's mean on the same asset, so that all assets weigh the same.
 
     Parameters
     ----------
     crps : mapping of label to (n,) float64
     assets : Bins
-        Of competition and asset.
+        Bins of competition and asset.
     reference : str, optional
         By default the first.
     """
@@ -251,7 +251,7 @@ def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | 
 
 
 def _by_time(competition: str, part: str, crps: Mapping[str, Floats], start: Ints, rows: Ints) -> _Part:
-    """Average over the assets that share a start time: what happens at one time is not independent."""
+    """Average over the assets that share a start time, because these are not independent."""
     means = Means.of(Bins.of(start[rows]), {label: values[rows] for label, values in crps.items()})
     starts = np.array([key for (key,) in means.keys], np.int64)
     return _Part(competition, ALL, part, starts, {label: means.mean(label) for label in crps})

@@ -27,8 +27,8 @@ class Field:
     Attributes
     ----------
     crps : DataFrame
-        Basis points, a column per miner, indexed by competition, asset and start time; NaN where a miner did not
-        answer, -1 where its answer was invalid.
+        Basis points, a column per miner, indexed by competition, asset and start time; NaN if a miner did not answer,
+        -1 if its answer was invalid.
     rulebook : Rulebook
     choice : RuleChoice
     """
@@ -44,7 +44,7 @@ class Field:
         Raises
         ------
         ExperimentError
-            If there is no miner, no prompt, or a prompt twice.
+            If there are no miners or prompts, or a duplicate prompt.
         """
         for name, series in miners.items():
             if series.index.has_duplicates:
@@ -58,7 +58,7 @@ class Field:
 
     @property
     def miners(self) -> list[str]:
-        """Return the names, in order of appearance."""
+        """Return the miners' names, in order of appearance."""
         return [str(name) for name in self.crps.columns]
 
     def competition(self, name: str, when: int) -> tuple[Competition, Rules]:
@@ -72,7 +72,7 @@ class Field:
         rules = self.choice.at(self.rulebook, when)
         if name not in rules.competitions:
             raise ExperimentError(
-                f"competition {name} does not run under the rules in force then; it holds prompts of another date: "
+                f"competition {name} does not run under the rules in force then; its prompts are from another date: "
                 "choose --rules"
             )
         return rules.competitions[name], rules
@@ -84,7 +84,7 @@ class Field:
         return {name: self._board(name, self.crps.iloc[rows]) for (name,), rows in bins.items()}
 
     def without(self, miner: str, dropped: npt.NDArray[np.bool_]) -> Field:
-        """Return the field in which a miner did not answer some prompts (mask over the rows)."""
+        """Return the field as if a miner had not answered some prompts (mask over the rows)."""
         table = self.crps.copy()
         table.loc[dropped, miner] = np.nan
         return Field(table, self.rulebook, self.choice)
@@ -96,7 +96,7 @@ class Field:
         crps = rows[self.miners].to_numpy(np.float64)
         horizon = self.competition(name, int(starts[0]))[0].time_length
         answered = ~np.isnan(crps)
-        # A miner takes part from its first answer on; what it misses after that counts as missing.
+        # A miner takes part from its first answer on; later prompts without an answer count as missing.
         since = np.maximum.accumulate(answered, axis=0)
         scores, fill, lowest = np.full(crps.shape, np.nan), np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         for i in range(len(rows)):
@@ -118,7 +118,7 @@ class Board:
     ----------
     competition : str
     horizon : int
-        Seconds of a path.
+        Length of a path, seconds.
     starts : (p,) int64
     assets : (p,) str
     scores : (p, m) float64
@@ -141,26 +141,26 @@ class Board:
     def scored(self) -> Ints:
         """Return when each prompt is scored: (p,) int64.
 
-        Prompts that start together are a second apart here: validators spread them over a cycle, and their back-filling
-        takes one prompt a moment.
+        Prompts with the same start time are put a second apart: validators spread them over a cycle, and their
+        back-filling takes one prompt per scored time.
         """
         _, first, place = np.unique(self.starts, return_index=True, return_inverse=True)
         return self.starts + self.horizon + MINUTE + np.arange(len(self.starts)) - first[place]
 
     def table(self) -> ScoreTable:
-        """Return the rows that validators average."""
+        """Return the scores that validators average."""
         prompt, miner = np.nonzero(~np.isnan(self.scores))
         scored, assets, scores = self.scored[prompt], self.assets[prompt], self.scores[prompt, miner]
         return ScoreTable(scored, miner, assets, scores, self.fill[prompt], self.lowest[prompt])
 
     def filled(self) -> Floats:
-        """Return the scores with those that a newcomer is given for the time before its first answer: (p, m)."""
+        """Return the scores, with those that back-fill the time before a miner's first answer: (p, m)."""
         return np.where(np.isnan(self.scores), (self.fill - self.lowest)[:, None], self.scores)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A miner's place at a time.
+    """A miner's standing at a time.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class Standing:
         Rolling average, basis points; NaN for the sum over competitions.
     weight : float
     rank : int
-        1 is the best; equal weights share a rank.
+        1 is the best; ties share a rank.
     """
 
     when: int
@@ -184,7 +184,7 @@ class Standing:
 
 
 def board_at(field: Field, name: str, when: int) -> Leaderboard:
-    """Return a competition's leaderboard as it stands at a time."""
+    """Return a competition's leaderboard at a time."""
     competition, rules = field.competition(name, when)
     return leaderboard(
         field.boards[name].table(),
@@ -197,7 +197,7 @@ def board_at(field: Field, name: str, when: int) -> Leaderboard:
 
 
 def standings(field: Field, times: Sequence[int]) -> list[Standing]:
-    """Return every miner's place in every competition, and in their sum, at the given times.
+    """Return every miner's standing in every competition, and in their sum, at the given times.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def standings(field: Field, times: Sequence[int]) -> list[Standing]:
 
 
 def moments(field: Field, every: int = DAY) -> list[int]:
-    """Return the times at which standings are worth a look: every so often, and when the last prompt is scored."""
+    """Return the times of standings: every `every` seconds, and when the last prompt is scored."""
     scored = [board.scored for board in field.boards.values() if len(board.scored)]
     if not scored:
         raise ExperimentError("no miner has a valid score: there is nothing to rank")
@@ -235,5 +235,5 @@ def moments(field: Field, every: int = DAY) -> list[int]:
 
 
 def _ranks(weights: Floats, tie: Floats) -> list[int]:
-    """Return ranks, 1 for the largest; where weights underflow to equals, `tie` decides."""
+    """Return ranks, 1 for the largest weight; `tie` decides between weights that underflow to equals."""
     return [1 + int(((weights > w) | ((weights == w) & (tie > t))).sum()) for w, t in zip(weights, tie, strict=True)]

@@ -1,4 +1,4 @@
-"""Is the spread of forecasts right? What the prompts of a backtest tell of it.
+"""Calibration of a backtest's forecasts: coverage, probability integral transform, and spread against error.
 
 Functions take tables of one row per forecaster and prompt, and return typed rows; ``pandas.DataFrame(rows)`` makes a
 table of them.
@@ -39,7 +39,7 @@ class Coverage:
     covered : float
         Share of the prompts.
     low, high : float
-        Its 95 % interval; infinite, or 0 and 1, where there are too few prompts.
+        Its 95 % interval; 0 and 1 if there are too few prompts.
     """
 
     forecaster: str
@@ -65,10 +65,10 @@ class PitBin:
         Its lower end.
     share : float
     prompts : int
-        In all bins.
+        Prompts in all bins.
     low, high : float
-        The band that holds 95 % of the shares of a calibrated forecast, with as many independent prompts as there are
-        horizons that do not overlap (the assets of one time count as one).
+        The band that holds 95 % of the shares of a calibrated forecast, with one independent prompt per non-overlapping
+        horizon (the assets of one time count as one).
     """
 
     forecaster: str
@@ -94,7 +94,7 @@ class Volatility:
     realised, forecast : float
         Root mean square error and spread, basis points.
     scale : float
-        Their ratio: what to multiply the volatility by.
+        Their ratio: the factor that would correct the volatility.
     low, high : float
         Its 95 % interval, by a block bootstrap of the squared ratio.
     """
@@ -147,7 +147,7 @@ def results_frame(experiment: Experiment) -> pd.DataFrame:
 
 
 def horizon_checks(results: pd.DataFrame) -> pd.DataFrame:
-    """Return what each prompt tells of the forecast's calibration, one row per horizon.
+    """Return the calibration checks of each prompt, one row per horizon.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def horizon_checks(results: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ExperimentError
-        If the results hold none.
+        If the results hold no checks.
     """
     horizons = sorted(int(name.removeprefix("pit_")) for name in results.columns if name.startswith("pit_"))
     keys = ["forecaster", *KEY]
@@ -168,15 +168,15 @@ def horizon_checks(results: pd.DataFrame) -> pd.DataFrame:
         part = results.loc[results[names[0]].notna(), [*keys, *names]].set_axis([*keys, *_CHECKS], axis=1)
         parts.append(part.assign(horizon=horizon))
     if not parts:
-        raise ExperimentError("these results tell nothing of calibration: run the backtest again with this version")
+        raise ExperimentError("these results have no calibration checks: run the backtest again with this version")
     return pd.concat(parts, ignore_index=True)
 
 
 def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: int = 0) -> list[Coverage]:
     """Return how often the realised price fell within the central intervals of a forecast.
 
-    Prompts of one start time are averaged over the assets; the interval is that of a block bootstrap whose blocks are
-    at least twice the overlap of the horizons.
+    Prompts of one start time are averaged over the assets. The interval comes from a block bootstrap with blocks of at
+    least twice the overlap of the horizons.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: in
     levels : sequence of float
         Nominal coverage.
     seed : int
-        Of the bootstrap.
+        For the bootstrap.
     """
     rows = []
     for (competition, horizon), group in _split(checks, "competition", "horizon"):
@@ -226,7 +226,7 @@ def pit_histogram(checks: pd.DataFrame, bins: int = 10) -> list[PitBin]:
 
 
 def term_structure(checks: pd.DataFrame, *, seed: int = 0) -> list[Volatility]:
-    """Return realised against forecast volatility by horizon, and the scale that would make them agree."""
+    """Return realised and forecast volatility by horizon, and the scale that would make them agree."""
     rows = []
     for (competition, asset, horizon), group in _split(checks, "competition", "asset", "horizon"):
         wide = group.pivot(index="start_time", columns="forecaster", values=["error", "spread"]).dropna() ** 2
@@ -245,10 +245,10 @@ def term_structure(checks: pd.DataFrame, *, seed: int = 0) -> list[Volatility]:
 
 
 def spread_skill(checks: pd.DataFrame, bins: int = 6) -> list[SpreadBin]:
-    """Return whether the errors are larger where the forecast is wider, in bins of equal numbers of prompts.
+    """Return errors by forecast spread, in bins of equal numbers of prompts.
 
-    Spread and error of each asset are relative to its root mean square spread, so that assets can be put together. The
-    errors are flat over the bins where the spread tells nothing.
+    Spread and error of each asset are relative to its root mean square spread, so that assets can be pooled. Errors are
+    flat over the bins if the spread is not informative.
     """
     rows = []
     for (competition, horizon), group in _split(checks, "competition", "horizon"):
@@ -276,6 +276,6 @@ def _by_forecaster(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _bounded(series: Floats, starts: Ints, horizon: int, stream: tuple[int, str, str]) -> list[ConfidenceInterval]:
-    """Return the interval of the mean of each column, whose rows are start times with overlapping horizons."""
+    """Return the interval of each column's mean; rows are start times with overlapping horizons."""
     block = block_length(series, overlap_of(starts, horizon))
     return mean_intervals(series, block, RandomStream.of(*stream, len(starts)).generator())

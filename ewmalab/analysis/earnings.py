@@ -1,4 +1,4 @@
-"""What a place is worth, and what missed prompts cost: estimates, with their uncertainty."""
+"""Estimate what miners earn and what missed prompts cost them, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Estimate:
     ----------
     miner : str
     weight, weight_low, weight_high : float
-        Part of all miners' reward, with a 95 % interval over other draws of the window's prompts.
+        Share of all miners' reward, with a 95 % interval over resampled prompts of the window.
     earnings, earnings_low, earnings_high : float
         Weight times emission times correction, in the unit of the emission.
     """
@@ -38,15 +38,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class MissingEffect:
-    """What not answering a share of the prompts does to a miner.
+    """The effect on a miner of not answering a share of the prompts.
 
     Attributes
     ----------
     miner : str
     share : float
-        Of its prompts, drawn at random.
+        Share of its prompts, drawn at random.
     averages : dict of competition to float
-        Rolling average with them missing, less that without.
+        Rolling average with these prompts missing, less that with all.
     weight, weight_before : float
     rank, rank_before : int
     """
@@ -61,7 +61,7 @@ class MissingEffect:
 
 
 def emission_factor(field: Field, when: int) -> float:
-    """Return the realised part of what the weights promise, under the field's rules at a time."""
+    """Return realised emission relative to what the weights promise, under the field's rules at a time."""
     return field.choice.at(field.rulebook, when).emission_factor
 
 
@@ -74,13 +74,13 @@ def estimate_earnings(
     ----------
     field : Field
     when : int
-        End of the rolling windows.
+        End of the rolling windows, seconds since 1970-01-01 UTC.
     emission : float
-        Given to all miners, per day or any other time, in any unit.
+        Reward of all miners, per day or any other time, in any unit.
     correction : float, optional
-        Realised part of what the weights promise; by default the rulebook's `emission_factor` at that time.
+        Realised emission relative to what the weights promise; by default the rulebook's `emission_factor` then.
     seed : int
-        Of the bootstrap.
+        For the bootstrap.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
     seen = (~np.isnan(board.scores[inside])).any(axis=0)
     scores = board.filled()[inside]
     mass = np.array([rules.weight(asset) for asset in board.assets[inside]])
-    # Prompts that start together move together: they are drawn together.
+    # Prompts with the same start time are correlated, so they are drawn together.
     sums = Means.of(Bins.of(board.starts[inside]), {"mass": mass} | {str(i): mass * scores[:, i] for i in range(size)})
     times = np.array([start for (start,) in sums.keys], np.int64)
     weighted, masses = np.stack([sums.total[str(i)] for i in range(size)], axis=1), sums.total["mass"]
@@ -133,23 +133,23 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
 def missing_effects(
     field: Field, miner: str, when: int, shares: Sequence[float], *, seed: int = 0
 ) -> list[MissingEffect]:
-    """Return what it costs a miner not to answer some of its prompts.
+    """Return the cost to a miner of not answering some of its prompts.
 
     Parameters
     ----------
     field : Field
     miner : str
     when : int
-        End of the rolling windows.
+        End of the rolling windows, seconds since 1970-01-01 UTC.
     shares : sequence of float
-        Of the prompts, between 0 and 1; larger shares contain the smaller ones' prompts.
+        Shares of the prompts, between 0 and 1; larger shares contain the smaller ones' prompts.
     seed : int
     """
     rng = RandomStream.of(seed, "field", f"missing/{miner}", when).generator()
     draws = rng.random(len(field.crps))
     before = {s.competition: s for s in standings(field, [when]) if s.miner == miner}
     if "" not in before:
-        return []  # it has no weight yet: nothing to lose
+        return []  # no weight yet, hence nothing to lose
     out = []
     for share in shares:
         after = {s.competition: s for s in standings(field.without(miner, draws < share), [when]) if s.miner == miner}

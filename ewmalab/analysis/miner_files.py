@@ -1,4 +1,4 @@
-"""Scores of miners from files: predictions scored on cached prices, and tables of scores."""
+"""Read miners' scores from files: predictions scored on cached prices, and tables of scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FromFiles:
     scores : dict of miner to Series
         CRPS, indexed by competition, asset and start time.
     notes : list of str
-        What could not be scored, and what a validator would refuse.
+        Predictions that could not be scored, or that a validator would refuse.
     synthetic : bool
         Whether predictions were scored on simulated prices.
     """
@@ -44,22 +44,22 @@ def read_miners(
     tables: Sequence[Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> FromFiles:
-    """Read scores of miners: from folders of prediction files, scored on cached prices, and from score tables.
+    """Read miners' scores from folders of prediction files, scored on cached prices, and from score tables.
 
     Parameters
     ----------
     settings : Settings
-        Name cache and feed.
+        For cache and feed.
     rulebook, choice
         The rules.
     folders, tables : sequence of Path
     progress : callable, optional
-        Called with a folder's files done and in all.
+        Called with the numbers of finished and of all files of a folder.
 
     Raises
     ------
     PredictionError
-        If nothing of a folder can be scored, or a miner is in two files.
+        If no file of a folder can be scored, or a miner is in two inputs.
     """
     scores: dict[str, pd.Series] = {}
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Reading predictions and realised prices that users hand in as JSON files."""
+"""Read predictions and realised prices from users' JSON files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES = 256 * 2**20  # a day of 1000 paths takes 3 MB
 
 
 def read_prediction(path: Path) -> list[Any]:
-    """Read a prediction: what a miner sends to a validator, or what the subnet's backtester stores.
+    """Read a prediction as a miner sends it to a validator, or as the subnet's backtester stores it.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def read_prediction(path: Path) -> list[Any]:
     Returns
     -------
     list
-        ``[start, increment, [path], ...]``, ints and floats as they are written. Nothing below the list is
-        checked: `ewmalab.scoring.validation.validate_response` judges that.
+        ``[start, increment, [path], ...]``, ints and floats as written. The items are not checked; use
+        `ewmalab.scoring.validation.validate_response`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_realised(path: Path) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     path : Path
-        A JSON file with a list of prices, one per grid point; null where a price is missing.
+        A JSON file with a list of prices, one per grid point; null if a price is missing.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def _price(path: Path, index: int, entry: object) -> float:
         price = float(entry)
     except OverflowError:
         price = float("inf")
-    # NaN is no JSON, but Python writes it for a missing price.
+    # NaN is not valid JSON, but Python writes it for a missing price.
     if price <= 0.0 or price == float("inf"):
         raise PredictionError(
             f"{path}: entry {index} is {price}; prices are positive and finite, or null where missing"
@@ -104,7 +104,7 @@ def _price(path: Path, index: int, entry: object) -> float:
 
 
 def _load(path: Path) -> Any:
-    """Parse with Python's json, as validators do: faster parsers turn ints beyond 64 bits into floats."""
+    """Parse with Python's json, as validators do; faster parsers turn ints beyond 64 bits into floats."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""A prediction file judged as validators do: its format, and its CRPS."""
+"""Judge a prediction file as validators do: its format, and its CRPS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ewmalab.times import MINUTE, iso
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A prediction and what it belongs to.
+    """A prediction and its competition.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Prediction:
     start : int
     competition : Competition
     verdicts : mapping of response format to text
-        ``CORRECT``, or what a validator says; one per dated format rule.
+        ``CORRECT``, or a validator's message; one per dated format rule.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Prediction:
         ----------
         path : Path
         competition : str
-            Its name, or its horizon: competitions of one horizon share their grid.
+            Its name, or its horizon, because competitions of one horizon share their grid.
         rulebook, choice
             The rules.
 
@@ -69,7 +69,7 @@ class Prediction:
         Raises
         ------
         PredictionError
-            If the paths are no table of numbers.
+            If the paths are not a table of numbers.
         """
         try:
             paths = np.array(self.answer[2:], dtype=np.float64)
@@ -116,13 +116,13 @@ class PredictionScore:
     competition, rule : str
     start : int
     total : float
-        -1 where validators refuse the paths.
+        -1 if validators refuse the paths.
     intervals : mapping of interval to float
     volatility_term : float
     has_volatility_term : bool
         Whether the rule has one.
     changes : int
-        Price changes that were scored.
+        Number of scored price changes.
     verdicts : mapping of response format to text
     """
 
@@ -158,5 +158,5 @@ def _verdict(answer: list[Any], competition: Competition, response_format: str) 
         time_length=competition.time_length,
         num_simulations=competition.num_simulations,
         response_format=response_format,
-        process_time="0",  # a file has arrived
+        process_time="0",  # a file is not late
     )

@@ -1,4 +1,4 @@
-"""A field of miners ranked over time, with what missed prompts cost and what a place is worth."""
+"""Rank a field of miners over time, with the cost of missed prompts and estimated earnings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ewmalab.analysis.earnings import Estimate, MissingEffect, emission_factor, 
 from ewmalab.errors import ConfigError
 from ewmalab.times import DAY
 
-SMALL_FIELD = 50  # miners, below which ranks say little of the subnet
+SMALL_FIELD = 50  # miners; ranks in a smaller field say little about the subnet
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What to find out about a field.
+    """The analyses of a field.
 
     Attributes
     ----------
@@ -25,12 +25,12 @@ class Questions:
     missing : sequence of float
         Shares of missed prompts whose cost is estimated, for the first of the named miners.
     emission : float or None
-        Reward of all miners, in `unit`; with it, earnings are estimated.
+        Reward of all miners, in `unit`; if given, earnings are estimated.
     unit : str
     correction : float or None
-        Realised part of what the weights promise; None: the rulebook's at that time.
+        Realised emission relative to what the weights promise; None means the rulebook's at that time.
     seed : int
-        Of the bootstrap and of the prompts that are missed.
+        For the bootstrap and the choice of missed prompts.
     """
 
     every: int = DAY
@@ -42,19 +42,19 @@ class Questions:
 
 
 def parse_shares(text: str) -> list[float]:
-    """Read shares with commas between them, such as ``0.01,0.05``.
+    """Parse comma-separated shares such as ``0.01,0.05``.
 
     Raises
     ------
     ConfigError
-        If one is no number between 0 and 1.
+        If one is not a number between 0 and 1.
     """
     try:
         shares = [float(item) for item in text.split(",") if item.strip()]
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if not all(0 <= share <= 1 for share in shares):
-        raise ConfigError("shares lie between 0 and 1")
+        raise ConfigError("shares must lie between 0 and 1")
     return shares
 
 
@@ -65,15 +65,15 @@ class Ranking:
     Attributes
     ----------
     when : int
-        The last of the times of the standings, seconds since 1970-01-01 UTC.
+        Time of the last standings, seconds since 1970-01-01 UTC.
     rules : str
     synthetic : bool
         Whether prices were simulated.
     prompts : int
     miners, named : list of str
-        All, and those that were asked about.
+        All miners, and those of interest.
     windows : dict of str to float
-        Days that averages roll over, by competition.
+        Length of the rolling window by competition, days.
     standings : list of Standing
     missing : list of MissingEffect
     emission : float or None
@@ -82,7 +82,7 @@ class Ranking:
     earnings : list of Estimate
         Empty without an emission.
     notes : list of str
-        What a reader should know.
+        Notes for readers.
     """
 
     when: int
@@ -108,12 +108,12 @@ class Ranking:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Ranking:
-        """Return a ranking from JSON, where an average that is no finite number is null.
+        """Return a ranking from JSON, in which an average that is not finite is null.
 
         Raises
         ------
         KeyError, TypeError
-            If it is something else.
+            If it is not a ranking.
         """
         fields = {name: data[name] for name in cls.__dataclass_fields__}
         found = [Standing(**row | {"average": _number(row["average"])}) for row in data["standings"]]
@@ -136,7 +136,7 @@ def rank(
     synthetic : bool
         Whether prices were simulated.
     notes : sequence of str
-        What is known of the field already.
+        Notes to add.
 
     Raises
     ------

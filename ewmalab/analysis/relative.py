@@ -1,4 +1,4 @@
-"""Where and when differences from a baseline arose: by scoring interval, and over time."""
+"""Differences from a baseline by scoring interval and over time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class IntervalChange:
     ----------
     competition, forecaster, asset, interval : str
     prompts : int
-        That both have.
+        Prompts that both have scored.
     change : float
         Relative; negative is better.
     """
@@ -36,15 +36,15 @@ class IntervalChange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """Something over time, by competition and forecaster.
+    """Time series by competition and forecaster.
 
     Attributes
     ----------
     baseline : str
     prompts : int
-        On which it rests.
+        Number of prompts.
     period : int
-        Seconds that a point stands for; 0: a start time.
+        Seconds per point; 0 means a point per start time.
     competitions : dict of str to (times, values by forecaster)
         Times (t,) int64, seconds since 1970-01-01 UTC; values (t,) float64.
     """
@@ -61,7 +61,7 @@ def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``competition, asset, start_time`` as index, a column per forecaster; prompts that all have scored.
+        Indexed by ``competition, asset, start_time``, a column per forecaster; prompts that all have scored.
     """
     wide = results.pivot(index=KEY, columns="forecaster", values="crps").dropna()
     if baseline not in wide:
@@ -72,7 +72,7 @@ def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def interval_changes(results: pd.DataFrame, baseline: str) -> list[IntervalChange]:
-    """Return the change of mean CRPS against the baseline per scoring interval, on the prompts that both have."""
+    """Return the change of mean CRPS from the baseline's per scoring interval, on prompts that both have scored."""
     names = [name for name in results.columns if name.startswith(INTERVAL)]
     others = (results["forecaster"] != baseline).to_numpy()
     prompts = Bins.of(*(results[key] for key in KEY))
@@ -92,7 +92,7 @@ def interval_changes(results: pd.DataFrame, baseline: str) -> list[IntervalChang
 
 
 def over_time(results: pd.DataFrame, baseline: str, period: int = DAY) -> Course:
-    """Return mean CRPS per period of start times, in percent of the baseline's mean; each asset counts alike."""
+    """Return mean CRPS per period of start times, in percent of the baseline's mean; all assets weigh the same."""
     relative = relative_scores(results, baseline)
     competition, asset, start = (relative.index.get_level_values(name).to_numpy() for name in KEY)
     columns = {str(name): values for name, values in relative.items()}
@@ -105,8 +105,8 @@ def over_time(results: pd.DataFrame, baseline: str, period: int = DAY) -> Course
 def cumulative_difference(results: pd.DataFrame, baseline: str) -> Course:
     """Return the running sum of differences from the baseline, per competition and start time.
 
-    Values are the mean over the assets of one time, summed up, in prompts' worth of the baseline's mean CRPS (-1: as
-    much as one whole prompt was saved).
+    Values are cumulative sums of the mean over the assets of one time, in units of the baseline's mean CRPS (-1: the
+    CRPS of one whole prompt was saved).
     """
     relative = relative_scores(results, baseline)
     base = relative.pop(baseline)

@@ -1,4 +1,4 @@
-"""Everything that a report shows of a backtest: differences, calibration and single prompts."""
+"""The content of a backtest's report: differences, calibration and single prompts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ewmalab.replay.reproduce import ReproducedPrompt, reproduce_prompts, tellin
 from ewmalab.replay.results import SummaryRow
 from ewmalab.times import DAY
 
-MAX_PROMPTS = 500  # of the list of the worst
+MAX_PROMPTS = 500  # in the list of the worst
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """How forecasters differ from the baseline, where and when.
+    """Differences of forecasters from the baseline.
 
     Attributes
     ----------
     baseline : str
     by_asset : list of Difference
     by_time : dict of {"hour", "weekday"} to list of Difference
-        Those of which there are several.
+        Only divisions with several parts.
     by_interval : list of IntervalChange
     over_time, cumulative : Course
     """
@@ -43,13 +43,13 @@ class Differences:
 
     @property
     def pooled(self) -> list[Difference]:
-        """Return the rows of all assets together, or those of single assets where there are no others."""
+        """Return the rows of all assets pooled, or those of single assets if there are none."""
         return [row for row in self.by_asset if row.asset == ALL] or self.by_asset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Whether the spread was right.
+    """Calibration of the forecasters.
 
     Attributes
     ----------
@@ -69,13 +69,13 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TellingPrompts:
-    """Prompts of one forecaster and competition that are worth a look, simulated again.
+    """The worst, median and best prompt of one forecaster and competition, reproduced.
 
     Attributes
     ----------
     forecaster, competition : str
     prompts : int
-        Among which they were chosen.
+        Number of prompts that they were chosen from.
     drawn : dict of {"worst", "median", "best"} to ReproducedPrompt
     """
 
@@ -97,7 +97,7 @@ class ScoredPrompt:
     crps : float
         Basis points.
     relative : float
-        CRPS over the mean of its asset and competition.
+        CRPS divided by the mean of its asset and competition.
     anchor : float
         Price, USD.
     """
@@ -113,7 +113,7 @@ class ScoredPrompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestReview:
-    """What there is to say of a backtest.
+    """The results of a backtest for a report.
 
     Attributes
     ----------
@@ -125,14 +125,14 @@ class BacktestReview:
         Rows of the results.
     summary : list of SummaryRow
     differences : Differences or None
-        None of a single forecaster.
+        None if there is a single forecaster.
     calibration : Calibration or None
     telling : list of TellingPrompts
-        Of the first forecaster, by competition.
+        For the first forecaster, by competition.
     worst : list of ScoredPrompt
-        Of the first forecaster, the worst first.
+        For the first forecaster, the worst first.
     problems : dict of {"calibration", "telling"} to str
-        Why something is not there.
+        Reasons for missing parts.
     """
 
     experiment: Experiment
@@ -149,18 +149,18 @@ class BacktestReview:
 
 
 def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestReview:
-    """Find out all that a report shows of a backtest.
+    """Compute the content of a backtest's report.
 
     Parameters
     ----------
     experiment : Experiment
     cache_dir : path
-        Where the bars are, for the prompts that are simulated again.
+        The cache with the bars, for the reproduced prompts.
 
     Raises
     ------
     ExperimentError
-        If it is no backtest, or has no scored prompt.
+        If it is not a backtest, or has no scored prompt.
     """
     results = dg.results_frame(experiment)
     if results.empty:
@@ -192,7 +192,7 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestRe
 
 
 def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> Differences:
-    """Compare the forecasters of a backtest with the last of them."""
+    """Compare the forecasters of a backtest with the last one."""
     *others, baseline = names
     scores = {name: scores_of(experiment, name) for name in (baseline, *others)}
     by_time: dict[By, list[Difference]] = {}
@@ -213,12 +213,12 @@ def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> D
 
 
 def calibrate(results: pd.DataFrame) -> Calibration:
-    """Judge the spread of forecasts.
+    """Compute the calibration of forecasts.
 
     Raises
     ------
     ExperimentError
-        If the results tell nothing of it.
+        If the results have no calibration checks.
     """
     checks = dg.horizon_checks(results)
     return Calibration(
@@ -231,19 +231,19 @@ def calibrate(results: pd.DataFrame) -> Calibration:
 
 
 def telling_of(experiment: Experiment, competition: str, forecaster: str, cache_dir: Path | str) -> TellingPrompts:
-    """Simulate a forecaster's worst, median and best prompt of a competition again.
+    """Reproduce a forecaster's worst, median and best prompt of a competition.
 
     Parameters
     ----------
     experiment : Experiment
     competition, forecaster : str
     cache_dir : path
-        Where the bars are.
+        The cache with the bars.
 
     Raises
     ------
     ExperimentError, MissingDataError, ForecasterError
-        If they are not what they were.
+        If they cannot be reproduced.
     """
     results = dg.results_frame(experiment)
     chosen = telling_prompts(results, forecaster, competition)
@@ -253,7 +253,7 @@ def telling_of(experiment: Experiment, competition: str, forecaster: str, cache_
 
 
 def worst_prompts(results: pd.DataFrame, forecaster: str) -> list[ScoredPrompt]:
-    """Return a forecaster's prompts of the largest CRPS, relative to the asset's mean."""
+    """Return a forecaster's prompts with the largest CRPS relative to the asset's mean."""
     mine = results[results["forecaster"] == forecaster]
     bins = Bins.of(mine["competition"], mine["asset"])
     relative = mine["crps"] / Means.of(bins, {"crps": mine["crps"]}).mean("crps")[bins.of_row]

@@ -1,4 +1,4 @@
-"""How a live miner served its answers: latency, age of states, and answers per day."""
+"""Statistics of a live miner's answers: latency, age of states, and answers per day."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ewmalab.times import DAY
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long answers took, from the whole request to the last byte handed over.
+    """Latency of answers, from the complete request to the last byte sent.
 
     Attributes
     ----------
     competition : str
-        Empty for all together.
+        Empty for all competitions.
     answers : int
     median, percentile_99, longest : float
         Seconds.
@@ -34,7 +34,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class DayOfAnswers:
-    """How often an asset was answered for on one day.
+    """Number of answers for an asset on one day.
 
     Attributes
     ----------
@@ -51,19 +51,19 @@ class DayOfAnswers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Serving:
-    """What a log says of a miner's answers.
+    """Statistics of an answer log.
 
     Attributes
     ----------
     answers : DataFrame
         One row each; see `answers_table`.
     validators : int
-        That asked.
+        Number of distinct callers.
     latencies : list of Latency
-        Of all, then by competition.
+        For all, then by competition.
     days : list of DayOfAnswers
     sources : dict of str to float
-        Share of the answers by where their anchor came from, the most frequent first.
+        Share of the answers by source of the anchor, the most frequent first.
     """
 
     answers: pd.DataFrame
@@ -74,14 +74,13 @@ class Serving:
 
 
 def answers_table(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return what logged answers say of themselves.
+    """Return logged answers as a table.
 
     Returns
     -------
     DataFrame
-        ``at`` (market time of the request), ``competition``, ``asset``, ``start_time``, ``seconds`` (from the whole
-        request to the last byte handed over), ``state_age`` and ``anchor_age`` (seconds), ``anchor_source``,
-        ``caller``.
+        ``at`` (market time of the request), ``competition``, ``asset``, ``start_time``, ``seconds`` (from the complete
+        request to the last byte sent), ``state_age`` and ``anchor_age`` (seconds), ``anchor_source``, ``caller``.
     """
     return pd.DataFrame(
         {
@@ -100,7 +99,7 @@ def answers_table(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def serving(answers: Sequence[Mapping[str, Any]]) -> Serving:
-    """Describe how logged answers were served."""
+    """Compute the statistics of logged answers."""
     table = answers_table(answers)
     parts = [("", table), *((str(name), part) for name, part in table.groupby("competition"))]
     latencies = [

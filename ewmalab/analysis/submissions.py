@@ -1,4 +1,4 @@
-"""Scores of miners from files: prediction files as sent to validators, and tables of others' scores."""
+"""Score prediction files as sent to validators, and read tables of miners' scores."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ewmalab.scoring.crps import INVALID, score_paths
 from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.times import DAY, MINUTE, parse_time
 
-# YYYY-MM-DD_HH:MM:SSZ_{ASSET}_{time_length}.json, as the subnet's own backtester names them; a colon is no letter of a
-# file name everywhere, so dashes and nothing are read too.
+# YYYY-MM-DD_HH:MM:SSZ_{ASSET}_{time_length}.json, as the subnet's own backtester names them. Some file systems allow no
+# colon in a name, so a dash or nothing is accepted too.
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)[_T](\d\d)[:-]?(\d\d)[:-]?(\d\d)Z?_([A-Z0-9]+)_(\d+)\.json")
 _COLUMNS = {
     "miner": ("miner", "miner_uid", "uid"),
@@ -39,7 +39,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class PredictionFile:
-    """A prediction file and what its name says."""
+    """A prediction file and the fields of its name."""
 
     path: Path
     miner: str
@@ -51,12 +51,12 @@ class PredictionFile:
 def find_predictions(folder: Path) -> list[PredictionFile]:
     """Return the prediction files below a folder, by miner and time.
 
-    The miner is the folder above ``predictions/``, else the folder the file lies in.
+    The miner is the folder above ``predictions/``, else the file's folder.
 
     Raises
     ------
     PredictionError
-        If there is none.
+        If there are no prediction files.
     """
     found = []
     for path in sorted(folder.rglob("*.json")):
@@ -79,6 +79,18 @@ def find_competition(
     rulebook: Rulebook, choice: RuleChoice, start_time: int, asset: str, time_length: int, what: str
 ) -> Competition:
     """Return the competition that a prompt belonged to.
+
+    Parameters
+    ----------
+    rulebook, choice
+        The rules.
+    start_time : int
+        Seconds since 1970-01-01 UTC.
+    asset : str
+    time_length : int
+        Seconds.
+    what : str
+        Source of the prompt, for the message.
 
     Raises
     ------
@@ -107,14 +119,14 @@ def score_predictions(
     rulebook, choice
         The rules.
     realised : callable
-        Returns the bars of an asset labelled from one time to another.
+        Called with an asset and a range of labels; returns the bars.
 
     Returns
     -------
     scores : dict of miner to Series
-        CRPS, indexed by competition, asset and start time; -1 where a validator refuses the answer.
+        CRPS, indexed by competition, asset and start time; -1 if a validator refuses the answer.
     notes : list of str
-        What could not be scored, and what was refused.
+        Files that could not be scored, or were refused.
 
     Raises
     ------
@@ -176,9 +188,9 @@ def _prompt(competition: Competition, asset: str, start: int, request_lead: int)
 def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str, pd.Series]:
     """Read a table of miners' CRPS: CSV or Parquet, one row per miner and prompt.
 
-    Needed are a miner (``miner``, ``miner_uid`` or ``uid``), ``asset``, CRPS (``crps`` or ``total_crps``; -1 or empty
-    where there was no valid answer), the prompt's time (``start_time``, or ``scored_time``, which is the end of its
-    path) and what it belonged to (``competition`` or ``time_length``). Times are seconds or ISO texts.
+    Required are a miner (``miner``, ``miner_uid`` or ``uid``), ``asset``, CRPS (``crps`` or ``total_crps``; -1 or empty
+    if there was no valid answer), the prompt's time (``start_time``, or ``scored_time``, the end of its path) and its
+    competition (``competition`` or ``time_length``). Times are seconds or ISO strings.
 
     Raises
     ------
@@ -206,7 +218,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
 
 
 def _columns(path: Path) -> dict[str, pd.Series]:
-    """Return a table's columns by what they hold."""
+    """Return a table's columns by content."""
     try:
         table = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
@@ -230,12 +242,12 @@ def _columns(path: Path) -> dict[str, pd.Series]:
 
 
 def _crps(column: pd.Series, path: Path) -> Floats:
-    """Return CRPS, -1 where there was no valid answer."""
+    """Return CRPS, -1 if there was no valid answer."""
     numbers = pd.to_numeric(column, errors="coerce")
     unread = numbers.isna() & column.notna()
     if unread.any():
         raise PredictionError(
-            f"{path}: row {_first(unread)}: {column[unread].iloc[0]!r} is no CRPS; leave it empty where there was no "
+            f"{path}: row {_first(unread)}: {column[unread].iloc[0]!r} is not a CRPS; leave it empty if there was no "
             "answer"
         )
     crps = numbers.fillna(INVALID).to_numpy(np.float64)
@@ -267,19 +279,29 @@ def _whole(column: pd.Series, path: Path) -> np.ndarray:
     bad = ~np.isfinite(numbers.to_numpy(np.float64)) | (numbers.to_numpy(np.float64) % 1 != 0)
     if bad.any():
         value = column.iloc[int(np.argmax(bad))]
-        raise PredictionError(f"{path}: row {_first(bad)}: {value!r} in column {column.name} is no whole number")
+        raise PredictionError(f"{path}: row {_first(bad)}: {value!r} in column {column.name} is not a whole number")
     return numbers.to_numpy(np.int64)
 
 
 def _first(mask: pd.Series | np.ndarray) -> int:
-    """Return the first marked row as a person counts them."""
+    """Return the first marked row, counted from 1."""
     return int(np.argmax(np.asarray(mask, bool))) + 1
 
 
 def prompts_of(
     scores: dict[str, pd.Series], rulebook: Rulebook, choice: RuleChoice, request_lead: int
 ) -> list[Scheduled]:
-    """Return the prompts that any of the miners was scored on, so that forecasters can be replayed on the same."""
+    """Return the prompts that any of the miners was scored on, so that forecasters can be replayed on the same.
+
+    Parameters
+    ----------
+    scores : dict of miner to Series
+        Indexed by competition, asset and start time.
+    rulebook, choice
+        The rules.
+    request_lead : int
+        Seconds between a prompt's request and its start time.
+    """
     found = []
     for name, asset, start in {key for series in scores.values() for key in series.index}:
         competition = choice.at(rulebook, int(start)).competitions[name]

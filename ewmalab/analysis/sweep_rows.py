@@ -1,4 +1,4 @@
-"""What a sweep's summary says, read back from its plain data: relative to the configured value, as people see it."""
+"""Read a sweep's summary from its plain data, with changes relative to the configured value."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class TriedValue:
     value : mapping of setting to value
     label : str
     mean_crps : float
-        Basis points; NaN where nothing is scored.
+        Basis points; NaN if nothing is scored.
     change, low, high : float
-        Relative difference of mean CRPS from the configured value, and its 95 % interval; NaN where there are too few
+        Relative difference of mean CRPS from the configured value, and its 95 % interval; NaN if there are too few
         prompts.
     p_value, p_holm : float
         Diebold-Mariano, alone and corrected for the number of values.
@@ -48,7 +48,7 @@ class TriedValue:
     best: bool
 
     def place(self, parameter: str) -> float:
-        """Return where the value stands on the axis of a parameter."""
+        """Return the position of the value on the axis of a parameter."""
         plain = self.value[parameter] if parameter in self.value else next(iter(self.value.values()))
         return magnitude(plain) or 0.0
 
@@ -61,15 +61,15 @@ class ForwardRow:
     ----------
     competition, asset : str
     prompts : int
-        In the windows that were scored.
+        Prompts in the scored windows.
     in_sample, out_of_sample : float
         Relative change of mean CRPS from the configured value: on the windows of the choices, and on the next.
     low, high : float
-        95 % interval of `out_of_sample`; NaN where there are too few prompts.
+        95 % interval of `out_of_sample`; NaN if there are too few prompts.
     optimism : float
         `out_of_sample` less `in_sample`.
     choices : list of (int, str)
-        Start of each scored window, and the value that was chosen for it.
+        Start of each scored window, and the value chosen for it.
     """
 
     competition: str
@@ -85,7 +85,7 @@ class ForwardRow:
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """What a sweep says of one competition and asset.
+    """The result of a sweep for one competition and asset.
 
     Attributes
     ----------
@@ -94,9 +94,9 @@ class SweepRow:
     configured, best : TriedValue
     values : list of TriedValue
     monte_carlo : float
-        Noise of the simulation in the change of the best, relative; NaN where it is unknown.
+        Noise of the simulation in the change of the best, relative; NaN if unknown.
     noise_in_interval : bool
-        Whether the intervals hold that noise.
+        Whether the intervals include that noise.
     words : str
         The verdict.
     forward : ForwardRow or None
@@ -115,7 +115,7 @@ class SweepRow:
 
 
 def read_sweep(summary: Iterable[Mapping[str, Any]]) -> list[SweepRow]:
-    """Return the rows of a sweep's summary: that of a result, or of its experiment directory, where null is NaN."""
+    """Return the rows of a sweep's summary, from a result or from its experiment directory, in which null means NaN."""
     return [_row(row) for row in summary]
 
 

@@ -1,1 +1,1 @@
-"""Experiment directories: all that is needed to read a run, or to do it again."""
+"""Experiment directories: everything needed to read a run or to reproduce it."""

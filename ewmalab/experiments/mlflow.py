@@ -1,4 +1,4 @@
-"""Experiments as runs of MLflow."""
+"""Export experiments to MLflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 
-_MAX_LENGTH = 500  # characters of a parameter that MLflow takes
+_MAX_LENGTH = 500  # longest parameter that MLflow accepts, characters
 
 
 def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[str, bool]:
@@ -20,14 +20,14 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
     uri : str
         Tracking server or store.
     group : str
-        MLflow's name for what runs belong to.
+        Name of the MLflow experiment.
 
     Returns
     -------
     str
         The run's id.
     bool
-        Whether it was logged now; an experiment that is there already is left alone.
+        Whether it was logged now; an experiment that is already logged is not changed.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
 
 
 def _metrics(summary: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
-    """Yield the mean CRPS of each competition, asset and forecaster; of a sweep those of the present and best value."""
+    """Yield the mean CRPS of each competition, asset and forecaster; for a sweep, of the configured and best value."""
     for row in summary:
         where = f"{row['competition']}/{row['asset']}"
         if "forecaster" in row:

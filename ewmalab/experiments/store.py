@@ -1,4 +1,4 @@
-"""Experiment directories ``<experiments>/<utc time>-<name>-<hash>/``: they appear whole or not at all."""
+"""Experiment directories ``<experiments>/<utc time>-<name>-<hash>/``, written atomically."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Experiment:
     Raises
     ------
     ExperimentError
-        On access, if a file is missing, damaged or of an unknown format.
+        On access, if a file is missing, damaged or has an unknown format.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Experiment:
         except OSError as error:
             raise ExperimentError(f"{path}: cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != self.manifest["results_sha256"]:
-            raise ExperimentError(f"{path}: its bytes are not those that the run wrote (sha256 differs)")
+            raise ExperimentError(f"{path}: damaged: its sha256 differs from the manifest's")
         return pq.read_table(pa.BufferReader(data))
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -136,9 +136,9 @@ def save_experiment(
     now : int
         Seconds since 1970-01-01 UTC.
     inputs : mapping
-        All that determines the results; its hash names the run.
+        Everything that determines the results; its hash names the run.
     notes : mapping
-        What else is worth keeping: timings, where data came from.
+        Further provenance: timings, sources of the data.
     results : pyarrow.Table
     summary : list of dict
     text : str
@@ -189,7 +189,7 @@ def list_experiments(root: Path) -> Iterator[Experiment]:
 
 
 def find_experiment(root: Path, name: str) -> Experiment:
-    """Return the experiment that a path, a name, or a unique part of a name stands for; "latest" is the newest.
+    """Return the experiment with a path, a name, or a unique part of a name; "latest" is the newest.
 
     Raises
     ------
@@ -206,5 +206,5 @@ def find_experiment(root: Path, name: str) -> Experiment:
     if len(exact or matches) == 1:
         return (exact or matches)[0]
     if matches:
-        raise ExperimentError(f"{name!r} fits {len(matches)} experiments: {', '.join(e.name for e in matches[:5])}")
-    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` shows what there is")
+        raise ExperimentError(f"{name!r} matches {len(matches)} experiments: {', '.join(e.name for e in matches[:5])}")
+    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` lists them")

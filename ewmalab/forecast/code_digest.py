@@ -1,4 +1,4 @@
-"""What tells one version of a class or function from another, be it written in a file, a notebook, or a function."""
+"""Bytes that identify the code of a class or function, whether written in a file, a notebook or a function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def code_of(made: Any, below: Path) -> bytes:
-    """Return the source file of a class or function; where there is none, its instructions and those of its bases.
+    """Return the source file of a class or function, or the instructions of it and its bases if it has none.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def code_of(made: Any, below: Path) -> bytes:
     Returns
     -------
     bytes
-        Of what it reads from around itself (globals, closures) nothing, unless that stands in the same file.
+        Globals and closures that the code reads are left out unless they are in the same file.
     """
     source = _file_of(made)
     if source is None:
@@ -32,7 +32,7 @@ def code_of(made: Any, below: Path) -> bytes:
 def _file_of(made: Any) -> Path | None:
     try:
         name = inspect.getsourcefile(made)
-    except (TypeError, OSError):  # built in, or written where no file is
+    except (TypeError, OSError):  # built in, or defined without a file
         return None
     # A cell of a notebook has the name of a file that was never written.
     return Path(name) if name is not None and Path(name).is_file() else None
@@ -40,7 +40,7 @@ def _file_of(made: Any) -> Path | None:
 
 def _described(made: Any) -> Iterator[str]:
     """Yield names, constants and instructions."""
-    made = getattr(made, "__func__", made)  # of a static or class method
+    made = getattr(made, "__func__", made)  # unwrap a static or class method
     code = getattr(made, "__code__", None)
     if isinstance(made, type):
         for kind in made.__mro__[:-1]:

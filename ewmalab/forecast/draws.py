@@ -12,9 +12,9 @@ then stay in the first-level cache::
                 store_lane(block, j, lane)
         put_block(lanes, first, block)
 
-A draw takes the state of a lane, four uint32, and returns the next one: so several draws in a row cost one load and one
-store. Each function here is inlined by the compiler. numba caches a kernel under the time stamp of the kernel's own
-file: after a change in this module delete the ``__pycache__`` folders.
+A draw takes the state of a lane, four uint32, and returns the next one. Several draws in a row therefore cost one load
+and one store. The compiler inlines each function here. numba caches a kernel under the time stamp of the kernel's own
+file, so delete the ``__pycache__`` folders after a change in this module.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def seed_lanes(key_low, key_high, count):
 def take_block(lanes, first):
     """Return the states of up to BLOCK lanes from `first` on, as four arrays.
 
-    Four arrays and not one table: only then does the compiler see that they do not overlap.
+    Separate arrays let the compiler see that they do not overlap.
     """
     a, b, c, d = lanes[0], lanes[1], lanes[2], lanes[3]
     last = first + BLOCK
@@ -73,7 +73,7 @@ def take_block(lanes, first):
 
 @njit
 def put_block(lanes, first, block):
-    """Write the states of a block back, so that the generators go on where they stopped."""
+    """Write the states of a block back, so that the generators continue where they stopped."""
     a, b, c, d = block
     last = first + a.shape[0]
     lanes[0, first:last] = a
@@ -115,7 +115,7 @@ def uniform(lane):
 def normal(lane):
     """Return a standard normal draw and the lane's next state.
 
-    Half of a pair of Box and Muller (1958), doi:10.1214/aoms/1177706645: with uniform U and V,
+    One of the pair of Box and Muller (1958), doi:10.1214/aoms/1177706645: with uniform U and V,
     ``sqrt(-2 ln U) cos(2 pi V)``.
     """
     u, lane = uniform(lane)
@@ -129,7 +129,7 @@ def student_t(lane, power, scale):
 
     Bailey's polar form (Bailey, 1994, doi:10.1090/S0025-5718-1994-1219702-8): with uniform U and V,
     ``sqrt(nu (U**(-2 / nu) - 1)) cos(2 pi V)`` has the t distribution with nu degrees of freedom; with the factor
-    ``(nu - 2) variance`` in place of nu it has that variance. It needs one square root a draw and no table.
+    ``(nu - 2) variance`` in place of nu it has that variance. It needs one square root per draw and no table.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Forecasters by name: ``ewma``, ``ewma@seed``, ``random-walk``, ``package.module:attribute``; or a class itself."""
+"""Load forecasters by name (``ewma``, ``ewma@seed``, ``random-walk``, ``package.module:attribute``) or by class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import asset_parameters
 
 Factory = Callable[..., Forecaster[Any]]
-"""What makes a forecaster: called with an `Asset` and the parameters of the settings."""
+"""Makes a forecaster from an `Asset` and the parameters of the settings."""
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
@@ -31,7 +31,7 @@ BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-h
 FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
 """Sections of the settings that hold parameters of forecasters."""
 
-_given: dict[str, Any] = {}  # classes and functions that this process was given and cannot import: in none other
+_given: dict[str, Any] = {}  # classes and functions given to this process that cannot be imported
 
 
 def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Forecaster[Any]:
@@ -42,14 +42,14 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     name : str
         A built-in name or ``package.module:attribute``, optionally followed by ``@preset``. The attribute is called as
         ``attribute(asset, **parameters)`` with the entries of the settings' table ``[plugin]``, per-asset tables
-        resolved; presets of it stand under ``[presets.plugin.<preset>]``.
+        resolved. Its presets are ``[presets.plugin.<preset>]``.
     asset : Asset
     settings : LoadedSettings
 
     Raises
     ------
     ForecasterError
-        If the name cannot be imported, refuses its parameters, or lacks a method of the protocol.
+        If the name cannot be imported, does not take its parameters, or lacks a method of the protocol.
     ConfigError
         If the preset is unknown.
     """
@@ -68,18 +68,18 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
 
 
 def names_of(forecasters: Iterable[str | Factory]) -> tuple[str, ...]:
-    """Return the names of forecasters, each once; classes and functions among them can be loaded by these names.
+    """Return the names of forecasters without duplicates, and make classes and functions loadable by name.
 
     Parameters
     ----------
     forecasters : iterable of str or callable
-        A class or function may stand anywhere, also in a notebook or inside a function. What cannot be imported under
-        its name is remembered, in this process alone; the newest of one name counts.
+        A class or function may be defined anywhere, even in a notebook or inside a function. One that cannot be
+        imported by its name is remembered in this process only. The newest of a name counts.
 
     Raises
     ------
     ForecasterError
-        If an object is neither class nor function, or two of them have one name.
+        If an object is neither a class nor a function, or two share a name.
     """
     found: dict[str, Factory | None] = {}
     for forecaster in forecasters:
@@ -118,7 +118,7 @@ def _remember(name: str, factory: Factory) -> None:
 
 
 def factory_of(base: str) -> tuple[Any, str]:
-    """Return what makes a forecaster, and the section of the settings that its parameters stand in.
+    """Return a forecaster's factory and the section of the settings that holds its parameters.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def factory_of(base: str) -> tuple[Any, str]:
 
 
 def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettings]:
-    """Return a forecaster's name without its preset, and settings in which the preset holds.
+    """Return a forecaster's name without its preset, and the settings with the preset applied.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettin
 
 
 def code_version(forecaster: str) -> str:
-    """Return a digest of this package's source, the forecaster's own, and the libraries that compile them."""
+    """Return a digest of the package's source, the forecaster's source, and the libraries that compile them."""
     return _code_version(factory_of(forecaster)[0])
 
 
@@ -179,7 +179,7 @@ def _import(name: str) -> Any:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         if module == "__main__" or "<" in attribute:
             raise ForecasterError(
-                f"forecaster {name!r} is a class or function of another process, a notebook or script: put it into a "
-                "module, and name it as package.module:attribute"
+                f"forecaster {name!r} is a class or function of another process, a notebook or script: move it to a "
+                "module and name it as package.module:attribute"
             ) from error
         raise ForecasterError(f"forecaster {name!r} cannot be imported: {error}") from error

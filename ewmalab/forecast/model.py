@@ -1,4 +1,4 @@
-"""A forecaster with the one rule that makes its state from bars: replay, sweeps, live, parity and checks all use it."""
+"""A forecaster and the rule that makes its state from bars, shared by replay, sweeps, live, parity and checks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ewmalab.settings.schema import asset_parameters, asset_value
 from ewmalab.times import DAY, MINUTE, iso
 
 DEFAULT_WARMUP = 5 * DAY
-"""Past of a forecaster that does not say what it wants, seconds."""
+"""Warm-up of a forecaster that does not state its own, seconds."""
 
 
 def origin_of(newest: int, warmup: int) -> int:
     """Return the label of the first bar of a state: the warm-up's length before the midnight before the newest bar.
 
-    The warm-up begins anew at each midnight (UTC). A state therefore has a bounded past that depends on the clock
-    alone: it does not matter where a replay began or for how long a process has run.
+    The warm-up restarts at each midnight (UTC). A state's history is therefore bounded and depends on the clock alone,
+    not on where a replay began or how long a process has run.
 
     Examples
     --------
@@ -42,9 +42,9 @@ def origin_of(newest: int, warmup: int) -> int:
 
 
 def warmup_of(forecaster: object, asset: str, settings: LoadedSettings) -> int:
-    """Return how much past a forecaster's state is made from: seconds, whole days.
+    """Return the warm-up of a forecaster: seconds, whole days.
 
-    The setting ``replay.warmup`` if it is not 0, else what the forecaster asks for.
+    It is the setting ``replay.warmup``, or what the forecaster asks for if that is 0.
     """
     wanted = asset_value(settings.values.replay.warmup, asset) or getattr(forecaster, "warmup", DEFAULT_WARMUP)
     return DAY * max(1, -int(-wanted // DAY))
@@ -52,12 +52,12 @@ def warmup_of(forecaster: object, asset: str, settings: LoadedSettings) -> int:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a forecaster was fitted with.
+    """The result of fitting a forecaster.
 
     Attributes
     ----------
     end : int
-        Bars closed by then were seen: a prompt requested earlier is refused.
+        The fit saw the bars closed by then. A prompt requested earlier is refused.
     numbers : mapping
     digest : str
         Equal digests mean equal numbers.
@@ -70,7 +70,7 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A forecaster of one asset, and how its state follows from bars.
+    """A forecaster of one asset, and the rule from bars to its state.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Model:
         Seconds without a bar after which the state ages by the forecaster's own rule.
     fit : Fit or None
     given : mapping
-        All that shaped the forecaster, besides code: for `parameters`.
+        Everything that shaped the forecaster except code; see `parameters`.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Model:
         asset : Asset
         settings : LoadedSettings
         fit : Fit, optional
-            Of a forecaster that is `Fittable`.
+            Used if the forecaster is `Fittable`.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Model:
 
     @cached_property
     def parameters(self) -> str:
-        """Return a digest of parameters and code: a state saved under another one is made anew from its bars."""
+        """Return a digest of parameters and code; a state saved under another digest is rebuilt from its bars."""
         parts = {**(self.given or {}), "code": code_version(self.name.partition("@")[0])}
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -137,16 +137,16 @@ class Model:
         return origin_of(newest, self.warmup)
 
     def is_stale(self, newest: int, when: int) -> bool:
-        """Tell whether the market has been silent for so long at a time that the state ages."""
+        """Return whether the market has been silent so long at a time that the state ages."""
         return when - (newest + MINUTE) > self.stale_after
 
     def state_of(self, bars: Bars) -> Any:
-        """Return the state after bars, the newest included: that of the bars since `origin`.
+        """Return the state after all bars since the `origin` of the newest.
 
         Parameters
         ----------
         bars : Bars
-            At least one; those before the origin do not count.
+            At least one; bars before the origin are ignored.
         """
         newest = int(bars.timestamp[-1])
         since = bars.between(self.origin(newest), newest + 1)
@@ -192,8 +192,8 @@ class Model:
             if prompt.request_time < self.fit.end:
                 raise ForecasterError(
                     f"{self.name} was fitted on bars up to {iso(self.fit.end)} and is asked for a forecast at "
-                    f"{iso(prompt.request_time)}: the fit has seen that future; fit on earlier bars, or along the way "
-                    "(--refit 1d)"
+                    f"{iso(prompt.request_time)}: it refuses prompts from before the end of its fit; fit on earlier "
+                    "bars, or refit during the replay (--refit 1d)"
                 )
 
     def relative_volatilities(
@@ -206,11 +206,11 @@ class Model:
         bars : Bars
             From the first state's origin on.
         known : (p,) int64
-            How many of them each state has seen, at least one.
+            Number of bars that each state has seen, at least one.
         requests : (p,) int64
-            When they are asked for a forecast, seconds since 1970-01-01 UTC.
+            Request times, seconds since 1970-01-01 UTC.
         time_increment : int
-            Of the prompts, seconds.
+            Increment of the prompts, seconds.
 
         Returns
         -------
@@ -237,7 +237,7 @@ class Model:
         if isinstance(forecaster, Ageing):
             state, seen = None, -1
             for i in np.flatnonzero(requests - (newest + MINUTE) > self.stale_after).tolist():
-                if known[i] != seen:  # one silence has many prompts and one state
+                if known[i] != seen:  # the prompts in one silence share a state
                     state, seen = self.state_of(bars.rows(0, int(known[i]))), known[i]
                 aged = forecaster.aged(state, int(requests[i]))
                 found[i] = self._checked(np.array([forecaster.relative_volatility(aged, time_increment)]), 1)[0]
@@ -246,14 +246,14 @@ class Model:
     def _checked(self, volatilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
         if volatilities.shape != (count,) or not (np.isfinite(volatilities) & (volatilities > 0)).all():
             raise ForecasterError(
-                f"{type(self.forecaster).__name__}.relative_volatilities returned values for {self.asset.symbol} that "
-                "are not positive and finite, one for each state"
+                f"{type(self.forecaster).__name__}.relative_volatilities did not return one positive, finite value per "
+                f"state for {self.asset.symbol}"
             )
         return volatilities
 
 
 class RunningState:
-    """Follows growing bars one step at a time; the state is always that of `Model.state_of`, bit for bit."""
+    """Updates a state as bars arrive; it always equals that of `Model.state_of`, bit for bit."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -268,7 +268,7 @@ class RunningState:
         bars : Bars
             At least one.
         amended : bool
-            Whether some of those seen before have changed.
+            Whether bars seen before have changed.
         """
         newest = int(bars.timestamp[-1])
         origin = self.model.origin(newest)
@@ -280,7 +280,7 @@ class RunningState:
         return self.state
 
     def adopt(self, state: Any, newest: int) -> None:
-        """Go on from a state that `Model.state_of` gave for bars up to `newest`."""
+        """Continue from a state that `Model.state_of` gave for bars up to `newest`."""
         self.state, self._newest = state, newest
         self._origin = self.model.origin(newest)
 
@@ -291,7 +291,7 @@ def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
     Raises
     ------
     ForecasterError
-        If the state is not dumped as plain numbers, texts and lists.
+        If the state is not dumped as plain numbers, strings and lists.
     """
     try:
         return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -302,5 +302,5 @@ def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
 
 
 def paths_digest(paths: LogReturns) -> str:
-    """Return the sha256 of paths: of their shape and their bits."""
+    """Return the sha256 of the shape and the bits of paths."""
     return hashlib.sha256(repr(paths.shape).encode() + paths.tobytes()).hexdigest()

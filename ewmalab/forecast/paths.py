@@ -1,4 +1,4 @@
-"""What every forecaster's paths must keep."""
+"""Checks of a forecaster's paths."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 
 LOG_RETURN_LIMIT = 30.0
-"""A path that moved by a factor e^30 has left every format and float32; nothing real comes near it."""
+"""Largest absolute log-return of a path: a factor of e^30 exceeds every format; no real price comes near it."""
 
 
 def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) -> LogReturns:
-    """Return a forecaster's paths if they keep the protocol.
+    """Return a forecaster's paths if they satisfy the protocol.
 
     Parameters
     ----------
     forecaster : Forecaster
         Named in the error.
     paths : (steps + 1, num_simulations) float32
-        What its `simulate` returned.
+        Returned by its `simulate`.
     prompt : Prompt
-        What it was asked.
 
     Raises
     ------
@@ -47,7 +46,7 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
 
 @njit(nogil=True, cache=True)
 def _all_within(paths: LogReturns, limit: float) -> bool:
-    """Tell whether every value lies within +-limit; NaN does not."""
+    """Return whether every value lies within +-limit; NaN does not."""
     for t in range(paths.shape[0]):
         inside = True
         for j in range(paths.shape[1]):

@@ -1,4 +1,4 @@
-"""What a forecaster is, and what it is asked."""
+"""The protocols of forecasters, and the prompts that they answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ewmalab.times import MINUTE
 
 LogReturns = npt.NDArray[np.float32]
 Numbers = Mapping[str, Any]
-"""What a fit found: plain numbers, texts, lists and tables, as JSON holds them."""
+"""The result of a fit as plain JSON data: numbers, strings, lists and tables."""
 State = TypeVar("State")
 StateOut = TypeVar("StateOut", covariant=True)
 
@@ -63,11 +63,11 @@ class Prompt:
 
 @runtime_checkable
 class Forecaster(Protocol[State]):
-    """Keeps a state per asset and simulates paths from it: pure, clock-free, safe to share between threads.
+    """Makes a state from an asset's bars and simulates paths from it: pure, clock-free, safe to share between threads.
 
     A forecaster belongs to one asset. It is made by a factory ``factory(asset, **parameters)``, where `asset` is an
-    `ewmalab.rulebook.Asset` and the parameters come from the settings. An attribute ``warmup`` (seconds), if it has
-    one, says how much past its state wants; without it that is `ewmalab.forecast.model.DEFAULT_WARMUP`.
+    `ewmalab.rulebook.Asset` and the parameters come from the settings. The optional attribute ``warmup`` (seconds) is
+    how much history its state needs, by default `ewmalab.forecast.model.DEFAULT_WARMUP`.
     """
 
     def initial_state(self) -> State:
@@ -77,7 +77,7 @@ class Forecaster(Protocol[State]):
     def update(self, state: State, bars: Bars) -> State:
         """Return the state after closed minute bars that follow those already seen.
 
-        Any way of cutting the bars into calls gives the same state, bit for bit; `state` is not modified.
+        The result does not depend on how the bars are divided into calls, bit for bit. `state` is not modified.
         """
         ...
 
@@ -89,7 +89,7 @@ class Forecaster(Protocol[State]):
         ...
 
     def dump_state(self, state: State) -> dict[str, Any]:
-        """Return the state as plain numbers, texts and lists, with an integer ``version``."""
+        """Return the state as plain numbers, strings and lists, with an integer ``version``."""
         ...
 
     def load_state(self, data: Mapping[str, Any]) -> State:
@@ -105,24 +105,24 @@ class Forecaster(Protocol[State]):
 
 @runtime_checkable
 class Fittable(Protocol):
-    """A forecaster whose numbers are estimated from bars: by ``ewmalab fit``, along a replay, and live.
+    """A forecaster whose numbers are estimated from bars: by ``ewmalab fit``, during a replay, and live.
 
-    The factory makes it without a fit. Reading and writing files is not its work: it returns numbers and takes them.
+    The factory makes it without a fit. It returns and takes numbers, and reads or writes no files.
     """
 
     def fit(
         self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
     ) -> Numbers:
-        """Return what is estimated, for all assets at once; it does not depend on the asset of `self`.
+        """Return the estimates for all assets at once; they do not depend on the asset of `self`.
 
         Parameters
         ----------
         bars : mapping of asset to Bars
             Closed minute bars, all of them known at `end`.
         assets : mapping of asset to Asset
-            Of the same keys.
+            With the same keys.
         end : int
-            The fit's present, seconds since 1970-01-01 UTC.
+            Time of the fit, seconds since 1970-01-01 UTC.
         prior : mapping, optional
             Numbers of an earlier fit to shrink towards.
 
@@ -139,30 +139,30 @@ class Fittable(Protocol):
         Raises
         ------
         ForecasterError
-            If the numbers are not those of such a fit.
+            If the numbers do not come from such a fit.
         """
         ...
 
 
 @runtime_checkable
 class Explained(Protocol):
-    """A `Fittable` that tells people about its fits."""
+    """A `Fittable` that describes its fits to users."""
 
     def fit_remark(self, numbers: Numbers | None) -> str:
-        """Return what a user should know about the fit for this asset (None: there is none yet), or an empty text."""
+        """Return a remark for users on the fit for this asset (None: no fit yet), or an empty string."""
         ...
 
     def fit_table(self, numbers: Numbers) -> Mapping[str, Mapping[str, str]]:
-        """Return, by asset, a few columns that describe its fit."""
+        """Return a few columns that describe the fit of each asset."""
         ...
 
 
 @runtime_checkable
 class Ageing(Protocol[State]):
-    """A forecaster with a rule for the time after its newest bar, while no other arrives."""
+    """A forecaster with a rule for the silence after its newest bar."""
 
     def aged(self, state: State, until: int) -> State:
-        """Return the state as its gap rule has it at `until`, seconds since 1970-01-01 UTC; `state` stays as it is."""
+        """Return the state aged by the gap rule to `until`, seconds since 1970-01-01 UTC; `state` is not modified."""
         ...
 
 
@@ -177,8 +177,8 @@ class ScaleFree(Protocol[StateOut]):
     def shape(self, time_increment: int) -> Hashable | None:
         """Return what the reference paths of prompts with this increment depend on, besides stream and size.
 
-        Forecasters of one class with equal shapes share an ensemble. None: these paths do not scale; they are simulated
-        prompt by prompt.
+        Forecasters of one class with equal shapes share an ensemble. None means that the paths do not scale and are
+        simulated prompt by prompt.
         """
         ...
 
@@ -200,15 +200,24 @@ class ScaleFree(Protocol[StateOut]):
         bars : Bars
             From the start of the warm-up on.
         known : (p,) int64
-            Entry i uses the first ``known[i]`` bars and no other; the state is that of `update` over them, bit for bit.
+            Entry i uses only the first ``known[i]`` bars. Its state equals that of `update` over them, bit for bit.
         time_increment : int
-            Of the prompts.
+            Increment of the prompts, seconds.
         """
         ...
 
 
 def check_bars(name: str, asset: str, bars: Bars, seen: float) -> None:
-    """Refuse bars that are not minute bars, or do not follow the newest seen (NaN: none).
+    """Refuse bars that are not minute bars, or do not follow the newest seen.
+
+    Parameters
+    ----------
+    name, asset : str
+        Forecaster and asset, for the message.
+    bars : Bars
+        At least one.
+    seen : float
+        Label of the newest bar seen; NaN if none.
 
     Raises
     ------

@@ -30,7 +30,7 @@ class RandomWalk:
     ----------
     asset : Asset
     sigma_per_hour : float
-        Relative standard deviation per hour; 0 takes the reference miner's value on the prompt's date.
+        Relative standard deviation per hour; 0 means the reference miner's value on the prompt's date.
     """
 
     asset: Asset
@@ -55,7 +55,7 @@ class RandomWalk:
         return {"forecaster": "random-walk", "version": 1}
 
     def load_state(self, data: Mapping[str, Any]) -> None:
-        """Check that the dict is of this forecaster."""
+        """Check that this forecaster dumped the dict."""
         if dict(data) != self.dump_state(None):
             raise ForecasterError(f"not a state of random-walk: {dict(data)!r}")
 

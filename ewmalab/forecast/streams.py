@@ -31,7 +31,15 @@ class RandomStream:
 
     @classmethod
     def of(cls, seed: int, asset: str, competition: str, start_time: int) -> RandomStream:
-        """Return the stream of one prompt; no other prompt, worker or order of work influences it."""
+        """Return the stream of one prompt; other prompts, workers and the order of work do not influence it.
+
+        Parameters
+        ----------
+        seed : int
+        asset, competition : str
+        start_time : int
+            Seconds since 1970-01-01 UTC.
+        """
         text = f"ewmalab/1\0{seed}\0{asset}\0{competition}\0{start_time}"
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         return cls((int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")))

@@ -1,8 +1,8 @@
-"""Means of a statistic by bin, from partial sums that add up.
+"""Means of a statistic by bin, from partial sums that can be added.
 
-A *statistic* is one number per row: a forecast scored on a prompt. A *metric* is made of means of statistics. Between
-them stand sums by bin: those of two parts of the rows, added, are those of the whole, so that parts may be summed
-apart, kept, and added later.
+A *statistic* is one number per row: a forecast scored on a prompt. A *metric* is computed from means of statistics.
+The sums by bin of two parts of the rows add up to those of the whole, so parts may be summed separately, stored, and
+added later.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Bins:
     Attributes
     ----------
     keys : list of tuple
-        What the rows of each bin have in common, ascending.
+        The values that the rows of each bin share, ascending.
     of_row : (n,) int64
         Indices into `keys`.
     """
@@ -36,7 +36,7 @@ class Bins:
 
     @classmethod
     def of(cls, *columns: npt.ArrayLike) -> Bins:
-        """Give each combination of the columns' values that occurs a bin of its own.
+        """Make one bin for each combination of the columns' values that occurs.
 
         Examples
         --------
@@ -67,14 +67,14 @@ class Bins:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """Sums of statistics by bin, from which their means follow.
+    """Sums and counts of statistics by bin, which give their means.
 
     Attributes
     ----------
     keys : list of tuple
-        Of the bins, ascending.
+        Keys of the bins, ascending.
     count : mapping of str to (b,) int64
-        By statistic, the numbers in each bin; NaN is none.
+        By statistic, how many numbers each bin holds; NaN does not count.
     total : mapping of str to (b,) float64
         Their sums.
 
@@ -105,13 +105,13 @@ class Means:
         return cls(bins.keys, count, total)
 
     def mean(self, name: str) -> Floats:
-        """Return a statistic's mean in each bin: (b,), NaN where there is no number."""
+        """Return a statistic's mean in each bin: (b,), NaN if the bin holds no number."""
         out = np.full(len(self.keys), np.nan)
         np.divide(self.total[name], self.count[name], out=out, where=self.count[name] > 0)
         return out
 
     def __add__(self, other: Means) -> Means:
-        """Return the sums over the rows of both, whose statistics must be the same."""
+        """Return the sums over the rows of both; they must have the same statistics."""
         keys = sorted({*self.keys, *other.keys})
         place = {key: i for i, key in enumerate(keys)}
         count = {name: np.zeros(len(keys), np.int64) for name in self.count}
@@ -124,7 +124,7 @@ class Means:
         return Means(keys, count, total)
 
     def plain(self) -> dict[str, Any]:
-        """Return the sums as plain data for JSON; `read` takes it back."""
+        """Return the sums as plain data for JSON; `read` is the inverse."""
         return {
             "keys": [list(key) for key in self.keys],
             "count": {name: values.tolist() for name, values in self.count.items()},
@@ -140,7 +140,7 @@ class Means:
 
 
 def paired(prompts: Bins, reference: npt.NDArray[np.bool_], values: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return each row's statistic and that of the reference on the same prompt; both NaN where either is missing.
+    """Return each row's statistic and the reference's on the same prompt; both NaN if either is missing.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which of several columns the data cannot tell from the best."""
+"""The set of columns that the data cannot tell from the best."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def confidence_set(
     level: float = LEVEL,
     replications: int = REPLICATIONS,
 ) -> npt.NDArray[np.bool_]:
-    """Tell which columns the data cannot tell from the best.
+    """Return which columns the data cannot tell from the best.
 
-    The model confidence set, joined with every column whose difference from the best sample mean fails
-    `diebold_mariano` at the Holm-adjusted level: with few blocks the former alone drops the truth too often.
+    This is the model confidence set, joined with every column whose difference from the best sample mean is not
+    significant by `diebold_mariano` at the Holm-adjusted level. With few blocks the set alone misses the true best
+    too often.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ def confidence_set(
         return np.ones(k, bool)
     adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
     within = np.insert(adjusted > 1.0 - level, best, True)
-    # Columns that differ by a constant, or by rounding, have no variance between them, which the set's statistic
-    # divides by: those are judged here, and of equal ones a single column stands for all.
+    # The set's statistic divides by the variance of differences, which is zero for columns that differ by a constant
+    # or by rounding. Those are judged here, and one column represents all that equal it.
     relative = np.round((losses - losses[:, [best]]) / np.abs(losses).mean(), 12)
     constant = np.ptp(relative, axis=0) == 0
     within[constant] = relative[0, constant] == 0
@@ -58,12 +59,12 @@ def confidence_set(
 def _model_confidence_set(
     relative: Floats, block: float, rng: np.random.Generator, *, level: float, replications: int
 ) -> npt.NDArray[np.bool_]:
-    """Return which columns of losses relative to the best are in the model confidence set with it."""
+    """Return which columns of losses relative to the best share its model confidence set."""
     from arch.bootstrap import MCS
 
     n, k = relative.shape
     field = np.column_stack([np.zeros(n), relative])  # the best, then the others
-    field += 1e-13 * np.arange(k + 1)  # arch fails where two that differ have equal means
+    field += 1e-13 * np.arange(k + 1)  # arch fails if two different columns have equal means
     found = MCS(
         field,
         size=1.0 - level,

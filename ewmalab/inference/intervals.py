@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
 REPLICATIONS = 1000
 MIN_DIFFERENCES = 8
-"""Rows without which nothing can be said of a mean."""
-_MIN_FOR_BLOCK = 16  # rows without which autocorrelations say nothing
+"""Fewest rows for an interval or a test of a mean."""
+_MIN_FOR_BLOCK = 16  # fewest rows for an estimate of autocorrelations
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ConfidenceInterval:
     Attributes
     ----------
     mean, low, high : float
-        In the unit of the series; the bounds are infinite where there are too few rows.
+        In the unit of the series; the bounds are infinite if there are too few rows.
     """
 
     mean: float
@@ -32,7 +32,7 @@ class ConfidenceInterval:
 
     @property
     def sign(self) -> int:
-        """Return -1 or 1 where the whole interval lies below or above zero, else 0."""
+        """Return -1 or 1 if the whole interval lies below or above zero, else 0."""
         return -1 if self.high < 0 else 1 if self.low > 0 else 0
 
 
@@ -42,9 +42,9 @@ def overlap_of(starts: npt.NDArray[np.int64], horizon: int) -> float:
     Parameters
     ----------
     starts : (n,) int64
-        When the rows begin, in order, seconds.
+        Start times of the rows, ascending, seconds.
     horizon : int
-        How long each lasts, seconds.
+        Length of each row, seconds.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     Parameters
     ----------
     series : (n,) or (n, k) float64
-        Of several series the longest block counts.
+        With several series the longest block counts.
     overlap : float
         How many consecutive rows share a part of what they observe, from `overlap_of`.
 
@@ -139,9 +139,10 @@ def mean_intervals(
 
 
 def widening(count: int, block: float, level: float = LEVEL) -> float:
-    """Return by how much bootstrap deviations are too small where few blocks fit.
+    """Return the factor by which bootstrap deviations are too small with few blocks.
 
-    ``t / z * sqrt(m / (m - 1))`` with m = count / block and Student's t at m - 1 degrees of freedom; 1 for many blocks.
+    It is ``t / z * sqrt(m / (m - 1))`` with m = count / block and Student's t at m - 1 degrees of freedom; near 1 for
+    many blocks.
 
     Examples
     --------

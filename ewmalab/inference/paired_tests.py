@@ -1,4 +1,4 @@
-"""Tests of paired differences, and their correction for many."""
+"""Tests of paired differences, and their correction for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
     Returns
     -------
     float
-        1 where there are too few differences, or all are zero.
+        1 if there are too few differences, or their mean is zero.
 
     References
     ----------
@@ -53,7 +53,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
 
 
 def holm(p_values: Iterable[float]) -> Floats:
-    """Return p-values adjusted for their number: their family-wise error rate is held.
+    """Return p-values adjusted for their number, which controls the family-wise error rate.
 
     References
     ----------
@@ -67,6 +67,6 @@ def holm(p_values: Iterable[float]) -> Floats:
     p = np.array(list(p_values), np.float64)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
-    # Not statsmodels' multipletests: it collects garbage at every call, a tenth of a second.
+    # Not statsmodels' multipletests: it runs the garbage collector at every call, a tenth of a second.
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
     return adjusted

@@ -1,1 +1,1 @@
-"""Replay: prompts in time order, each answered with what was known then, scored with what came."""
+"""Replay: answer prompts in time order from what was known at each, and score them on the realised paths."""

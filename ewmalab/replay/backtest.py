@@ -1,4 +1,4 @@
-"""`backtest`: from settings to an experiment directory."""
+"""Backtests: from settings to an experiment directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ewmalab.units import format_duration
 
 @dataclass(frozen=True)
 class BacktestPlan:
-    """A backtest that can run: prompts, bars and forecasters.
+    """A backtest ready to run: prompts, bars and forecasters.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class BacktestPlan:
     forecasters : tuple of str
         The last is the baseline.
     start, days : int
-        First second, and length.
+        First second since 1970-01-01 UTC, and length in days.
     groups : dict of (competition, asset) to prompts
     data : ReplayData
     options : dict
         The choices that are not settings, for the record.
     refits : mapping of str to Refits
-        By name, of the forecasters that are fitted along the way.
+        By name, for the forecasters that are refitted during the replay.
     """
 
     settings: LoadedSettings
@@ -66,11 +66,11 @@ class BacktestPlan:
 
     @property
     def prompts(self) -> int:
-        """Return the number of prompts, once per forecaster."""
+        """Return the number of prompts times that of forecasters."""
         return len(self.forecasters) * sum(len(items) for items in self.groups.values())
 
     def model(self, name: str, asset: str, when: int) -> Model:
-        """Return the model that answers for an asset at a time."""
+        """Return the model that answers for an asset at a time (seconds since 1970-01-01 UTC)."""
         if name in self.refits:
             return self.refits[name].model_at(when, asset)
         return load_model(name, self.rulebook.asset(asset), self.settings)
@@ -102,7 +102,7 @@ class BacktestPlan:
         return {asset: market.truth(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)}
 
     def warnings(self) -> list[str]:
-        """Return what a user should know about fits, warm-ups and scored prices before trusting the scores."""
+        """Return warnings about fits, warm-ups and scored prices that a user needs before trusting the scores."""
         assets = [self.rulebook.asset(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)]
         return [
             *(
@@ -116,7 +116,7 @@ class BacktestPlan:
         ]
 
     def remarks(self) -> list[str]:
-        """Return what became known of fits along the way."""
+        """Return remarks on the fits made during the replay."""
         return [
             f"note: {name}: {words} ({count} {'fits' if count > 1 else 'fit'})"
             for name, fits in self.refits.items()
@@ -131,7 +131,7 @@ class BacktestPlan:
         }
         asks = ", ".join(f"{name} {format_duration(warmup)}" for name, warmup in wanted.items())
         starts = ", ".join(f"{asset} from {iso(label)} on" for asset, label in self.data.short.items())
-        return [f"note: the first states are made from less past than asked for ({asks}): the cache has {starts}"]
+        return [f"note: the first states have a shorter warm-up than asked for ({asks}): the cache has {starts}"]
 
     def _scored_elsewhere(self) -> list[str]:
         scored = self.settings.values.data.scored_feed or self.settings.values.data.feed
@@ -143,12 +143,12 @@ class BacktestPlan:
             if official not in (None, scored):
                 others.setdefault(str(official), []).append(asset)
         return [
-            f"note: on that date validators scored {', '.join(assets)} on {official}; this replay scores on {scored}"
+            f"note: validators scored {', '.join(assets)} on {official} on that date; this replay scores on {scored}"
             for official, assets in others.items()
         ]
 
     def inputs(self) -> dict[str, Any]:
-        """Return all that determines the results (threads and folders do not)."""
+        """Return everything that determines the results; threads and folders do not."""
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
@@ -185,9 +185,9 @@ def plan_backtest(
         Names, classes or functions, instead of the setting ``replay.forecasters``; see
         `ewmalab.forecast.load.names_of`.
     prompts : sequence of Scheduled, optional
-        These very prompts, in time order, instead of those that `schedule` lists.
+        Prompts in time order, instead of those that `schedule` lists.
     now : int, optional
-        The present; given it, bars of the synthetic feed that the cache lacks are made.
+        Current time, seconds since 1970-01-01 UTC. If given, synthetic bars that the cache lacks are generated.
     **selection
         See `Selection`.
 
@@ -256,7 +256,7 @@ _Make = Callable[[str, int, int], object]
 
 
 def _synthetic(settings: LoadedSettings, rulebook: Rulebook, now: int | None) -> _Make | None:
-    """Return what makes the synthetic bars of an asset between two labels; None if there are none to be made."""
+    """Return a function that generates the synthetic bars of an asset between two labels; None if none are needed."""
     values = settings.values
     if now is None or "simulated" not in (values.data.feed, values.data.scored_feed):
         return None
@@ -265,7 +265,7 @@ def _synthetic(settings: LoadedSettings, rulebook: Rulebook, now: int | None) ->
 
 
 def _warmup(name: str, asset: str, settings: LoadedSettings, rulebook: Rulebook) -> int:
-    """Return a forecaster's warm-up; a forecaster that cannot be made fails here, before bars are read."""
+    """Return a forecaster's warm-up; one that cannot be made fails here, before bars are read."""
     if refitted(name, settings, rulebook):
         return Model.of(name, rulebook.asset(asset), settings).warmup
     return load_model(name, rulebook.asset(asset), settings).warmup
@@ -278,7 +278,7 @@ def _history(
     feed: str,
     make: _Make | None,
 ) -> tuple[dict[str, Bars], dict[str, Partition]]:
-    """Read the bars that the fits along a replay see, as far back as there are any."""
+    """Read the bars that the fits during a replay see, as far back as the cache reaches."""
     values, own = settings.values, settings.values.fit
     times = [item.prompt.request_time for items in groups.values() for item in items]
     begin, end = boundary(min(times), own.every) - own.history, boundary(max(times), own.every)
@@ -304,7 +304,21 @@ def backtest(
     progress: Callable[[int], None] | None = None,
     render: Callable[[list[SummaryRow], Mapping[str, Any]], str] | None = None,
 ) -> Experiment:
-    """Run a plan and write its experiment directory."""
+    """Run a plan and write its experiment directory.
+
+    Parameters
+    ----------
+    plan : BacktestPlan
+    now : int
+        Current time, seconds since 1970-01-01 UTC; part of the directory's name.
+    name : str
+        Part of the directory's name.
+    threads : int
+    progress : callable, optional
+        Called with the number of prompts just done.
+    render : callable, optional
+        Makes the text of the summary from its rows and the inputs.
+    """
     began = perf_counter()
     rows = plan.run(threads=threads, progress=progress)
     replayed = perf_counter()
@@ -320,7 +334,7 @@ def backtest(
             "threads": threads,
             "seconds": round(replayed - began, 3),
             "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
-            "layers": orjson.loads(plan.settings.dump()),  # what `read_settings` needs to run it again
+            "layers": orjson.loads(plan.settings.dump()),  # for `read_settings`, to reproduce the run
             "synthetic_parameters": plan.truth(),
             "sources": sorted({entry.source for entry in plan.data.partitions.values()}),
         },
@@ -331,12 +345,12 @@ def backtest(
 
 
 def _digest(prompts: Sequence[Scheduled]) -> str:
-    """Return what stands for a list of prompts in the record of a run."""
+    """Return the digest that represents a list of prompts in the record of a run."""
     return hashlib.sha256(repr([(item.prompt, item.rule.name) for item in prompts]).encode()).hexdigest()
 
 
 def check_settings(settings: Settings, rulebook: Rulebook) -> None:
-    """Refuse per-asset settings of assets that the rulebook does not know.
+    """Refuse per-asset settings for assets that the rulebook does not know.
 
     Raises
     ------

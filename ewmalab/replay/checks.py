@@ -1,4 +1,4 @@
-"""Checks of a replay's honesty: what it must not know, and what its states must depend on."""
+"""Checks of a replay: that it does not look ahead, and that its states depend only on the warm-up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.replay.knowledge import Knowledge, moments
 
-_BEFORE = 6  # forecasts reproduced before each cut: the last one before it, and others further back
-_STATES = 8  # states of each group that the warm-up's check makes from scratch
+_BEFORE = 6  # forecasts reproduced for each cut: the one at it, and others before
+_STATES = 8  # states of each group that `check_warmup` makes from scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class LookaheadReport:
-    """What `check_lookahead` found."""
+    """The result of `check_lookahead`."""
 
     cuts: int
     forecasts: int
@@ -71,9 +71,9 @@ def check_lookahead(
             chosen = sorted({int(at), *(int(i) for i in rng.integers(0, at + 1, size=_BEFORE - 1))})
             asked = [prompts[i] for i in chosen]
             truth = _digests(plan, model, bars, asked, knowledge)
-            # As in a replay, where the states of a block of prompts wait until their paths are drawn.
+            # As in a replay, where a block of states is held before its paths are drawn.
             held = _digests(plan, model, bars, asked, lambda *given: iter(list(knowledge(*given))))
-            others = [("walked over before the paths were drawn", held)]
+            others = [("held before the paths were drawn", held)]
             for mutation, future in _mutations(bars, prompts[at].request_time, rng):
                 others.append((mutation, _digests(plan, model, future, asked, knowledge, failures=True)))
             for mutation, again in others:
@@ -101,7 +101,7 @@ def _seed(plan: BacktestPlan) -> int:
 
 
 def _fresh(plan: BacktestPlan, model: Model, prompt: Prompt) -> Model:
-    """Return the same model made anew: what one forecaster remembers must not help another."""
+    """Return a new instance of the same model, so that nothing one forecaster remembers helps another."""
     return plan.model(model.name, prompt.asset, prompt.request_time)
 
 
@@ -110,7 +110,7 @@ def _digests(
 ) -> list[str]:
     """Return a hash of each forecast: anchor, its time, and all paths.
 
-    With `failures` an error counts as an outcome: another future may well show as one.
+    With `failures` an error counts as an outcome, because another future may show as one.
     """
     out: list[str] = []
     model = _fresh(plan, model, prompts[0])
@@ -127,7 +127,7 @@ def _digests(
 
 
 def _mutations(bars: Bars, cut: int, rng: np.random.Generator) -> Iterable[tuple[str, Bars]]:
-    """Yield the bars with another future: the same up to the cut, then different."""
+    """Yield the bars with another future: equal up to the cut, different after it."""
     known = bars.count_known_at(cut)
     past, future = bars.rows(0, known), bars.rows(known, len(bars))
     yield "removed", past
@@ -143,17 +143,17 @@ def _mutations(bars: Bars, cut: int, rng: np.random.Generator) -> Iterable[tuple
 
 @dataclass(frozen=True, slots=True)
 class WarmupRow:
-    """How the states of a forecaster, competition and asset follow from bars.
+    """The result of `check_warmup` for a forecaster, competition and asset.
 
     Attributes
     ----------
     forecaster, competition, asset : str
     days : float
-        Past that a state is made from, before midnight.
+        Warm-up before midnight, days.
     half, three_quarters : float
         Relative change of the paths' standard deviation at the horizon with that part of the warm-up.
     states, differing : int
-        States of the replay that were made from scratch too, and how many of them came out otherwise.
+        States of the replay that were also made from scratch, and how many of them differed.
     verdict : {"sufficient", "too short", "rule differs"}
     """
 
@@ -169,17 +169,17 @@ class WarmupRow:
 
 
 def check_warmup(plan: BacktestPlan, *, tolerance: float = 0.02, knowledge: Knowledge = moments) -> list[WarmupRow]:
-    """Check that states follow the one rule from bars to state, and that it reaches back far enough.
+    """Check that states follow the rule from bars to state, and that the warm-up is long enough.
 
-    The rule: a state of the replay is, bit for bit, `Model.state_of` the bars since its origin, wherever the replay
-    began. Its reach: the volatility of the first forecast hardly changes when the warm-up is cut to a half or three
-    quarters. The same random stream serves all, so a difference is the state's.
+    The rule: a state of the replay equals, bit for bit, `Model.state_of` the bars since its origin, wherever the replay
+    began. The length: the volatility of the first forecast hardly changes if the warm-up is cut to a half or three
+    quarters. All use the same random stream, so any difference comes from the state.
 
     Parameters
     ----------
     plan : BacktestPlan
     tolerance : float
-        Largest acceptable relative change of volatility.
+        Largest accepted relative change of volatility.
     knowledge : callable
         As in `ewmalab.replay.engine.replay`; tests replace it to plant another rule.
     """
@@ -207,7 +207,7 @@ def check_warmup(plan: BacktestPlan, *, tolerance: float = 0.02, knowledge: Know
 
 
 def _spread(plan: BacktestPlan, model: Model, prompt: Prompt, part: float) -> float:
-    """Return the standard deviation of the paths' ends after a part of the warm-up."""
+    """Return the standard deviation of the paths' last values after a part of the warm-up."""
     known = plan.data.model[prompt.asset].known_at(prompt.request_time)
     newest = int(known.timestamp[-1])
     begin = newest - round(part * (newest - model.origin(newest)))

@@ -1,4 +1,4 @@
-"""Which bars a replay needs, and reading them with a clear word about what is missing."""
+"""Find the bars that a replay needs and read them, or say which are missing."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Group = tuple[str, str]  # competition, asset
 
 
 MIN_WARMUP = 3 * DAY
-"""Past that a replay insists on, seconds: what a venue that keeps 5000 minute candles can give a live miner."""
+"""Shortest accepted warm-up, seconds: a live miner gets as much from a venue that keeps 5000 minute candles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one asset's prompts need.
+    """The bars that one asset's prompts need.
 
     Attributes
     ----------
     first, last : int
-        First and last request, whole minutes: bars labelled before are closed.
+        First and last request time, whole minutes: bars with earlier labels are closed.
     warmup : int
-        The longest of the forecasters, seconds.
+        The longest warm-up of the forecasters, seconds.
     scored : (int, int)
-        Labels of the grids and of one later candle, the settlement witness.
+        Range of labels: the grids and one later candle, which settles the last prompt.
     newest : int
         Label of the newest bar that the first request knows.
     """
@@ -46,12 +46,12 @@ class Needs:
 
     @property
     def origin(self) -> int:
-        """Return the label of the first bar that a state wants."""
+        """Return the label of the first bar of the first state."""
         return origin_of(self.newest, self.warmup)
 
     @property
     def required(self) -> int:
-        """Return the label from which on bars must be there."""
+        """Return the label from which bars are required."""
         return origin_of(self.newest, min(self.warmup, MIN_WARMUP))
 
 
@@ -62,13 +62,13 @@ class ReplayData:
     Attributes
     ----------
     model : mapping of asset to Bars
-        What forecasters learn from.
+        Bars that forecasters learn from.
     realised : mapping of asset to Bars
-        What their paths are scored against.
+        Bars that paths are scored against.
     partitions : mapping of "feed/asset/date" to Partition
         The files they came from.
     short : mapping of asset to int
-        Where the cache reaches less far back than the states want: label of the first bar that it answers for.
+        Assets whose cache begins after the warm-up: label of the first cached bar.
     """
 
     model: Mapping[str, Bars]
@@ -78,7 +78,7 @@ class ReplayData:
 
     @property
     def synthetic(self) -> bool:
-        """Return whether any of the bars is simulated."""
+        """Return whether any bars are simulated."""
         return any(entry.synthetic for entry in self.partitions.values())
 
 
@@ -91,13 +91,13 @@ def group_prompts(scheduled: Iterable[Scheduled]) -> dict[Group, list[Scheduled]
 
 
 def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, int]) -> dict[str, Needs]:
-    """Return what each asset's prompts need of a market that is never silent; see `after_silence`.
+    """Return the bars that each asset's prompts need in a market that is never silent; see `after_silence`.
 
     Parameters
     ----------
     groups : mapping of (competition, asset) to prompts
     warmups : mapping of asset to int
-        The longest of its forecasters, seconds.
+        The longest warm-up of the forecasters, seconds.
     """
     prompts: dict[str, list[Prompt]] = {}
     for (_, asset), items in groups.items():
@@ -116,7 +116,7 @@ def after_silence(
     feed: str,
     make: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Needs]:
-    """Return the needs with the newest bar that each first request knows: after a silence origins lie further back.
+    """Return the needs with the newest bar that each first request knows; after a silence origins lie further back.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def after_silence(
     feed : str
         Folder of the cache.
     make : callable, optional
-        Called with an asset and the begin and end of labels before these are read.
+        Called with an asset and a range of labels before these are read.
     """
     return {asset: replace(need, newest=_newest(cache, feed, asset, need, make)) for asset, need in needs.items()}
 
@@ -139,14 +139,14 @@ def _newest(cache: Cache, feed: str, asset: str, need: Needs, make: Callable[[st
         if len(bars := cache.read(feed, asset, begin, end)):
             return int(bars.timestamp[-1])
         if cache.missing(feed, asset, begin, end):
-            return need.newest  # nobody knows whether the market was silent
+            return need.newest  # unknown whether the market was silent
         end = begin
 
 
 def load_data(
     cache: Cache, needs: Mapping[str, Needs], feed: str, scored_feed: str, *, partial: bool = False
 ) -> ReplayData:
-    """Read what `needed` says from the cache.
+    """Read the needed bars from the cache.
 
     Parameters
     ----------
@@ -155,12 +155,12 @@ def load_data(
     feed, scored_feed : str
         Folders of the cache.
     partial : bool
-        Accept that realised prices are missing: their prompts stay unscored, each with its reason.
+        Accept missing realised prices: their prompts stay unscored, each with its reason.
 
     Raises
     ------
     MissingDataError
-        Naming every missing range and the commands that get them.
+        If bars are missing; names every missing range and the commands that get them.
     """
     missing: dict[tuple[str, str], list[Range]] = {}
     short: dict[str, int] = {}
@@ -180,7 +180,7 @@ def load_data(
     for asset, need in needs.items():
         model[asset], entries = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
         bars, scored = cache.read_with_fingerprint(scored_feed, asset, *need.scored)
-        end = need.scored[1]  # where the next candle is missing, a later one settles the last prompts
+        end = need.scored[1]  # if the next candle is missing, a later one settles the last prompts
         realised[asset] = Bars.concatenate([bars, cache.read(scored_feed, asset, end, end + DAY).rows(0, 1)])
         partitions |= {f"{feed}/{asset}/{day}": entry for day, entry in entries.items()}
         partitions |= {f"{scored_feed}/{asset}/{day}": entry for day, entry in scored.items()}
@@ -190,7 +190,7 @@ def load_data(
 def newest_scorable_days(
     cache: Cache, feeds: Iterable[str], days: float, assets: Sequence[str] | None = None
 ) -> tuple[int, tuple[str, ...]]:
-    """Return the start of the newest `days` whose prompts the cache can score, and the assets they are of.
+    """Return the start of the newest `days` whose prompts the cache can score, and the assets with bars.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def newest_scorable_days(
     Raises
     ------
     MissingDataError
-        If it has none of them.
+        If the cache has no bars of an asset, or none at all.
     """
     ends: dict[str, list[int]] = {}
     names = set(feeds)
@@ -236,5 +236,5 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:
         f"  ewmalab data fetch --feed {feed.partition('-')[0]} --assets {','.join(assets)} --start {day} --days {days}"
         for (feed, day, days), assets in commands.items()
     ]
-    lines.append("or import files: ewmalab data import PATH; or score only what can be: --partial")
+    lines.append("or import files: ewmalab data import PATH; or skip unscorable prompts: --partial")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The replay engine: forecasts and scores of many prompts, the same whatever the number of threads."""
+"""The replay engine: forecasts and scores of many prompts, independent of the number of threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAST_PRICE_MISSING = "last price missing"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt's outcome under one forecaster; `score` is None where `reason` says why."""
+    """One forecaster's outcome on one prompt; if `score` is None, `reason` says why."""
 
     forecaster: str
     prompt: Prompt
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What one task answers."""
+    """The prompts that one task answers."""
 
     model: Model
     moments: Sequence[Moment]
@@ -67,7 +67,7 @@ def replay(
 ) -> list[Row]:
     """Replay every prompt under every forecaster.
 
-    Each competition and asset is replayed by itself: no state passes from one to another.
+    Each competition and asset is replayed separately; no state passes from one to another.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ def replay(
     progress : callable, optional
         Called with the number of prompts just done.
     knowledge : callable
-        How knowledge is handed out; tests replace it to plant leaks.
+        Yields the model's knowledge at each prompt; tests replace it to plant leaks.
 
     Returns
     -------
     list of Row
-        By forecaster, then start time, competition and asset.
+        Ordered by forecaster, start time, competition and asset.
     """
     wanted = list(groups)
 
@@ -137,7 +137,18 @@ def _run(block: _Block, seed: int) -> list[Row]:
 
 
 def answer(model: Model, moment: Moment, rule: ScoringRule, realised: Bars, seed: int) -> Row:
-    """Simulate and score one prompt."""
+    """Simulate and score one prompt.
+
+    Parameters
+    ----------
+    model : Model
+    moment : Moment
+        The model's knowledge when the prompt arrives.
+    rule : ScoringRule
+    realised : Bars
+        Bars that the paths are scored against.
+    seed : int
+    """
     prompt, name = moment.prompt, model.name
     truth, reason = realised_path(realised, prompt)
     if reason is not None:
@@ -149,14 +160,14 @@ def answer(model: Model, moment: Moment, rule: ScoringRule, realised: Bars, seed
 
 
 def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float64], str | None]:
-    """Return the prices a prompt is scored against, and why it cannot be scored (None if it can).
+    """Return the prices that a prompt is scored against, and the reason why it cannot be scored, if any.
 
     Returns
     -------
     (steps + 1,) float64
         Closes of the bars labelled by the grid, NaN where missing.
     str or None
-        A validator scores once a candle after the last grid point exists, if the last price is there.
+        None if it can be scored: a candle after the last grid point exists, and the last price is not missing.
     """
     truth = realised.closes_at(prompt.grid())
     if not len(realised) or realised.timestamp[-1] <= prompt.start_time + prompt.time_length:

@@ -1,4 +1,4 @@
-"""Fits as files, and along time: one mechanism for `ewmalab fit`, replays with ``--refit``, and the live updater."""
+"""Fits as files and at regular times: shared by `ewmalab fit`, replays with ``--refit``, and the live updater."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMAT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A fit with where it came from.
+    """A fit with its provenance.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class Artifact:
         Name without a preset.
     fit : Fit
     feed : str
-        Whose bars were seen.
+        Source of the bars.
     seen : mapping of asset to mapping
-        ``bars, first, last, sha256`` of the bars seen.
+        ``bars, first, last, sha256`` of the bars that the fit saw.
     """
 
     forecaster: str
@@ -48,7 +48,7 @@ class Artifact:
 
 
 def boundary(time: int, every: int) -> int:
-    """Return when the fit in force at a time was due: multiples of `every` since 1970.
+    """Return when the fit in force at a time was due: the last multiple of `every` since 1970.
 
     Examples
     --------
@@ -60,13 +60,13 @@ def boundary(time: int, every: int) -> int:
 
 
 def fittable(name: str, asset: Asset, settings: LoadedSettings) -> Fittable | None:
-    """Return a forecaster as it is before any fit; None if it has none."""
+    """Return a forecaster before any fit; None if it cannot be fitted."""
     forecaster = load_forecaster(name, asset, settings)
     return forecaster if isinstance(forecaster, Fittable) else None
 
 
 def refitted(name: str, settings: LoadedSettings, rulebook: Rulebook) -> bool:
-    """Tell whether a forecaster is fitted along the way."""
+    """Return whether a forecaster is refitted during replays."""
     if not settings.values.fit.every:
         return False
     return fittable(name, rulebook.asset(rulebook.symbols[0]), settings) is not None
@@ -75,24 +75,24 @@ def refitted(name: str, settings: LoadedSettings, rulebook: Rulebook) -> bool:
 def make_artifact(
     name: str, bars: Mapping[str, Bars], settings: LoadedSettings, rulebook: Rulebook, *, end: int, feed: str = ""
 ) -> Artifact:
-    """Fit a forecaster on the bars that are closed at a time.
+    """Fit a forecaster on the bars closed at a time.
 
     Parameters
     ----------
     name : str
     bars : mapping of asset to Bars
-        What comes after `end` is not shown to the fit.
+        The fit does not see bars after `end`.
     settings : LoadedSettings
     rulebook : Rulebook
     end : int
-        The fit's present, seconds since 1970-01-01 UTC.
+        Time of the fit, seconds since 1970-01-01 UTC.
     feed : str
         For the record.
 
     Raises
     ------
     ForecasterError
-        If the forecaster has no fit, or its numbers are not finite.
+        If the forecaster cannot be fitted, or its numbers are not finite.
     MissingDataError
         If the bars are too few.
     """
@@ -101,7 +101,7 @@ def make_artifact(
     maker = fittable(name, next(iter(assets.values())), settings)
     base = name.partition("@")[0]
     if maker is None:
-        raise ForecasterError(f"{name} has nothing to fit: it has no methods `fit` and `with_fit`")
+        raise ForecasterError(f"{name} cannot be fitted: it has no methods `fit` and `with_fit`")
     numbers = maker.fit(known, assets, end=end)
     _refuse_unfinished(base, numbers)
     seen = {
@@ -130,12 +130,12 @@ def write_artifact(artifact: Artifact, folder: Path) -> Path:
 
 @lru_cache(maxsize=16)
 def read_artifact(path: str) -> Artifact:
-    """Return an artifact whose bytes are those that its name says.
+    """Read an artifact and check its bytes against its name.
 
     Raises
     ------
     ForecasterError
-        If it cannot be read, is damaged, or of another format.
+        If it cannot be read, is damaged, or has another format.
     """
     try:
         data = Path(path).read_bytes()
@@ -143,7 +143,7 @@ def read_artifact(path: str) -> Artifact:
         raise ForecasterError(f"{path}: {error.strerror}; `ewmalab fit` makes an artifact") from error
     if _digest(data) not in Path(path).name:
         raise ForecasterError(
-            f"{path}: its content is not what its name says: fit again, or give the file its name back"
+            f"{path}: its content does not match the digest in its name: fit again, or restore the file's name"
         )
     found: dict[str, Any] = orjson.loads(data)
     if found.get("format") != FORMAT:
@@ -153,17 +153,17 @@ def read_artifact(path: str) -> Artifact:
 
 
 def artifact_of(name: str, settings: LoadedSettings) -> Artifact | None:
-    """Return the artifact of a forecaster among those of the settings, None if there is none.
+    """Return the artifact of a forecaster that the settings name, or None.
 
     Raises
     ------
     ForecasterError
-        If one cannot be read, or there are two.
+        If one cannot be read, or the settings name two.
     """
     base = name.partition("@")[0]
     found = [a for path in settings.values.fit.artifacts if (a := read_artifact(path)).forecaster == base]
     if len(found) > 1:
-        raise ForecasterError(f"fit.artifacts names {len(found)} artifacts of {base}: leave one")
+        raise ForecasterError(f"fit.artifacts names {len(found)} artifacts of {base}: keep one")
     return found[0] if found else None
 
 
@@ -173,19 +173,20 @@ def load_model(name: str, asset: Asset, settings: LoadedSettings) -> Model:
     Raises
     ------
     ForecasterError, ConfigError
-        As in `Model.of`, or if the forecaster has a fit and the settings name none.
+        As in `Model.of`, or if the forecaster needs a fit and the settings name none.
     """
     artifact = artifact_of(name, settings)
     model = Model.of(name, asset, settings, artifact.fit if artifact else None)
     if artifact is None and not settings.values.fit.every and isinstance(model.forecaster, Fittable):
         raise ForecasterError(
-            f"{name} has not been fitted: `ewmalab fit`, then set fit.artifacts; or fit along the way: --refit 1d"
+            f"{name} has not been fitted: run `ewmalab fit` and set fit.artifacts, or refit during the replay: "
+            "--refit 1d"
         )
     return model
 
 
 def fit_remarks(name: str, settings: LoadedSettings, assets: Iterable[Asset]) -> list[str]:
-    """Return what a user should know about the fit that a forecaster was given, a line for each asset that it lacks."""
+    """Return remarks for users on a forecaster's fit: a line for each asset that it lacks."""
     artifact = artifact_of(name, settings)
     words = (_remark(name, asset, settings, artifact) for asset in assets)
     return [f"{name}: {line}" for line in words if line]
@@ -199,7 +200,7 @@ def _remark(name: str, asset: Asset, settings: LoadedSettings, artifact: Artifac
 
 @dataclass
 class Refits:
-    """The fits of a forecaster along a replay; each is made when it is first asked for.
+    """The fits of a forecaster during a replay; each is made when first needed.
 
     Attributes
     ----------
@@ -207,12 +208,12 @@ class Refits:
     settings : LoadedSettings
     rulebook : Rulebook
     bars : mapping of asset to Bars
-        What fits see, from the first one's history on.
+        Bars for the fits, from the first one's history on.
     feed : str
     assets : sequence of str
-        That are forecast.
+        Assets that are forecast.
     remarks : dict of str to int
-        What a user should know, and of how many fits.
+        Remarks for users, and the number of fits that each is about.
     """
 
     name: str
@@ -225,12 +226,12 @@ class Refits:
     _made: dict[int, Artifact | None] = field(default_factory=dict)
 
     def model_at(self, time: int, asset: str) -> Model:
-        """Return the model in force at a time: of the newest fit before it, if the bars allowed one."""
+        """Return the model in force at a time: that of the newest fit before it, if the bars allowed one."""
         artifact = self._artifact(boundary(time, self.settings.values.fit.every))
         return Model.of(self.name, self.rulebook.asset(asset), self.settings, artifact.fit if artifact else None)
 
     def stretches(self, asset: str, items: Sequence[Scheduled]) -> Iterator[tuple[Model, list[Scheduled]]]:
-        """Yield the prompts between one fit and the next, in time order, with their model."""
+        """Yield each model with the prompts between its fit and the next, in time order."""
         every = self.settings.values.fit.every
         blocks: dict[int, list[Scheduled]] = {}
         for item in items:
@@ -250,19 +251,19 @@ class Refits:
 def refit(
     name: str, bars: Mapping[str, Bars], settings: LoadedSettings, rulebook: Rulebook, *, end: int, feed: str
 ) -> Artifact | None:
-    """Fit on the bars of the past that the settings allow.
+    """Fit on the history that the settings allow.
 
     Parameters
     ----------
     name, settings, rulebook, end, feed
         As in `make_artifact`.
     bars : mapping of asset to Bars
-        Those from ``end - fit.history`` up to `end` count.
+        Bars from ``end - fit.history`` up to `end` are used.
 
     Returns
     -------
     Artifact or None
-        None if no asset has bars enough: forecasts are then those of an unfitted forecaster.
+        None if no asset has enough bars; the forecaster then answers unfitted.
 
     Raises
     ------
@@ -290,7 +291,7 @@ def _digest(data: bytes) -> str:
 
 
 def _refuse_unfinished(name: str, numbers: object, where: str = "") -> None:
-    """Refuse numbers that are not finite: JSON would hold them as null.
+    """Refuse numbers that are not finite, which JSON would hold as null.
 
     Raises
     ------
@@ -303,4 +304,4 @@ def _refuse_unfinished(name: str, numbers: object, where: str = "") -> None:
         for i, value in enumerate(numbers):
             _refuse_unfinished(name, value, f"{where}[{i}]")
     elif isinstance(numbers, float) and not -1e308 < numbers < 1e308:
-        raise ForecasterError(f"the fit of {name} failed: {where} is {numbers}; look at the bars: `ewmalab data list`")
+        raise ForecasterError(f"the fit of {name} failed: {where} is {numbers}; check the bars: `ewmalab data list`")

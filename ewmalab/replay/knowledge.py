@@ -1,4 +1,4 @@
-"""The one place where a replay decides what a forecaster knows."""
+"""What a forecaster knows at each prompt of a replay; decided only here."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Moment:
     ----------
     prompt : Prompt
     state : object
-        After the bars closed at the request time, and no other.
+        State after exactly the bars closed at the request time.
     anchor : float
         Close of the newest of them.
     anchor_time : int
-        Its label.
+        Label of the newest of them.
     """
 
     prompt: Prompt
@@ -45,12 +45,12 @@ Knowledge = Callable[[Model, Bars, Iterable[Prompt]], Iterator[Moment]]
 
 
 def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]:
-    """Return how many bars are closed at each prompt's request.
+    """Return the number of bars closed at each prompt's request.
 
     Raises
     ------
     MissingDataError
-        If there is a request at which none is.
+        If no bar is closed at a request.
     """
     counts = np.array([bars.count_known_at(prompt.request_time) for prompt in prompts], np.int64)
     if len(counts) and counts.min() == 0:
@@ -60,7 +60,7 @@ def known_counts(bars: Bars, prompts: Sequence[Prompt]) -> npt.NDArray[np.int64]
 
 
 def moments(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Moment]:
-    """Feed a model with bars as they close and stop at each prompt.
+    """Feed bars to a model as they close, and yield its knowledge at each prompt.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def moments(model: Model, bars: Bars, prompts: Iterable[Prompt]) -> Iterator[Mom
     bars : Bars
         From the first state's origin on; see `ewmalab.forecast.model.origin_of`.
     prompts : iterable of Prompt
-        Of one asset and one competition, by request time.
+        Prompts of one asset and one competition, in order of request time.
 
     Raises
     ------

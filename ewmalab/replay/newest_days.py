@@ -1,4 +1,4 @@
-"""The newest prompts that the cache can score: what a command takes that is told no date."""
+"""The newest prompts that the cache can score: the default of commands that get no date."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def newest_days(
     rules : RuleChoice
     competitions : sequence of str, optional
     assets : sequence of str, optional
-        By default those that the cache has and the rules prompt; None in the result stands for all.
+        By default those that the cache has and the rules prompt; None in the result means all.
 
     Raises
     ------

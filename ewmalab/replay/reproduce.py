@@ -1,4 +1,4 @@
-"""Single prompts of a finished backtest, simulated again bit for bit."""
+"""Reproduce single prompts of a finished backtest bit for bit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = tuple[str, str, str, int]  # forecaster, competition, asset, start time
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReproducedPrompt:
-    """One prompt's paths and what happened.
+    """One prompt's paths and realised prices.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ReproducedPrompt:
 
 
 def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequence[str]) -> BacktestPlan:
-    """Lay out a finished backtest once more, for some of its assets, from the same bars.
+    """Lay out a finished backtest again, for some of its assets, from the same bars.
 
     Parameters
     ----------
@@ -61,17 +61,17 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
     Raises
     ------
     ExperimentError
-        If the experiment cannot be run again, or the cache holds other bars than it saw.
+        If the experiment cannot be reproduced, or the cache holds other bars than it saw.
     MissingDataError
     """
     inputs, notes = experiment.manifest["inputs"], experiment.manifest["notes"]
     if inputs.get("kind") != "backtest" or "layers" not in notes:
-        raise ExperimentError(f"{experiment.name} does not tell how to run it again: made by an older version")
+        raise ExperimentError(f"{experiment.name} cannot be reproduced: an older version wrote it")
     options = inputs["options"]
     if options["prompts"]:
-        raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not hold")
+        raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not contain")
     settings = read_settings(orjson.dumps(notes["layers"])).with_flags({"data.cache_dir": str(cache_dir)})
-    if not settings.values.fit.assets:  # fits see all assets of the run, not only those of interest here
+    if not settings.values.fit.assets:  # fits see all assets of the run, not only those chosen here
         seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
         settings = settings.with_flags({"fit.assets": list(seen)})
     plan = plan_backtest(
@@ -93,12 +93,12 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
 
 
 def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Sequence[Key]) -> list[ReproducedPrompt]:
-    """Return paths and realised prices of some prompts of a backtest.
+    """Return the paths and realised prices of some prompts of a backtest.
 
     Raises
     ------
     ExperimentError
-        As in `reproduce_plan`, or if a prompt's CRPS is not what the experiment says.
+        As in `reproduce_plan`, or if a prompt's CRPS differs from the experiment's.
     MissingDataError, ForecasterError
     """
     plan = reproduce_plan(experiment, cache_dir, sorted({asset for _, _, asset, _ in keys}))

@@ -35,9 +35,9 @@ _FIXED = pa.schema(
 def results_table(rows: Sequence[Row]) -> pa.Table:
     """Return the rows as columns.
 
-    CRPS per scoring interval stands in columns ``crps_<interval>`` (basis points), and what a prompt tells of the
-    forecast's calibration in ``pit_<horizon>``, ``error_<horizon>`` and ``spread_<horizon>`` (horizons in seconds; see
-    `HorizonCheck`). Null marks what was not scored, and an interval or a horizon that the prompt does not have.
+    CRPS per scoring interval is in columns ``crps_<interval>`` (basis points), and the calibration of the prompt in
+    ``pit_<horizon>``, ``error_<horizon>`` and ``spread_<horizon>`` (horizons in seconds; see `HorizonCheck`). Null
+    marks what was not scored, and an interval or a horizon that the prompt does not have.
     """
     intervals = list(dict.fromkeys(name for row in rows if row.score for name in row.score.intervals))
     columns: dict[str, list[Any]] = {
@@ -70,19 +70,19 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
-    """How one forecaster did on one competition and asset.
+    """The scores of one forecaster on one competition and asset.
 
     Attributes
     ----------
     competition, asset, forecaster : str
     prompts, scored : int
     mean_crps, sd_crps : float or None
-        Basis points; None where nothing, or a single prompt, is scored.
+        Basis points; None if no prompt (for the deviation: fewer than two) is scored.
     change : float or None
-        Relative difference of mean CRPS from the baseline's on the prompts that both have a score for; None for the
-        baseline itself, and where there are none.
+        Relative difference of mean CRPS from the baseline's on the prompts that both have scored; None for the
+        baseline itself, and if there are none.
     daily : mapping of str to float
-        That of each day of start times, by its date.
+        The change on each day of start times, by date.
     """
 
     competition: str
@@ -101,7 +101,7 @@ class SummaryRow:
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> SummaryRow:
-        """Return a row of a ``summary.json``; those of older versions lack the days."""
+        """Read a row of a ``summary.json``; those of older versions lack the days."""
         return cls(**{"daily": {}, **row})
 
 
@@ -119,7 +119,7 @@ def summarise(table: pa.Table, baseline: str) -> list[SummaryRow]:
     crps, start = (table[name].to_numpy(zero_copy_only=False) for name in ("crps", "start_time"))
     bins = Bins.of(competition, asset, forecaster)
     own, reference = paired(Bins.of(competition, asset, start), forecaster == baseline, crps)
-    own[forecaster == baseline] = np.nan  # which is not compared with itself
+    own[forecaster == baseline] = np.nan  # the baseline is not compared with itself
     means = Means.of(bins, {"crps": crps, "own": own, "reference": reference})
     mean, scored = means.mean("crps"), means.count["crps"]
     squares = Means.of(bins, {"crps": (crps - mean[bins.of_row]) ** 2}).total["crps"]
@@ -139,7 +139,7 @@ def summarise(table: pa.Table, baseline: str) -> list[SummaryRow]:
 
 
 def daily_changes(summary: Sequence[SummaryRow]) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the change of each day by competition and forecaster: the mean over the assets, by date."""
+    """Return the mean change over the assets on each day, by competition and forecaster."""
     found = [(r.competition, r.forecaster, day, change) for r in summary for day, change in r.daily.items()]
     if not found:
         return {}
@@ -152,6 +152,6 @@ def daily_changes(summary: Sequence[SummaryRow]) -> dict[tuple[str, str], dict[s
 
 
 def _changes(means: Means) -> dict[tuple[Any, ...], float]:
-    """Return the relative difference of the means of pairs, by bin; those without pairs are left out."""
+    """Return the relative difference of the means of pairs, by bin; bins without pairs are left out."""
     pairs = zip(means.keys, means.count["own"], means.mean("own"), means.mean("reference"), strict=True)
     return {key: float(own / reference - 1) for key, count, own, reference in pairs if count}

@@ -1,4 +1,4 @@
-"""Which prompts validators would have sent."""
+"""The prompts that validators would have sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scheduled:
 
 
 class Selection(TypedDict, total=False):
-    """Which prompts a replay is of: the keywords that backtests, sweeps and checks share.
+    """The prompts of a replay: keywords that backtests, sweeps and checks share.
 
     Attributes
     ----------
@@ -31,13 +31,13 @@ class Selection(TypedDict, total=False):
     days : float
         Length of the range of start times.
     rules : RuleChoice or None
-        By default each prompt's own date.
+        By default the rules of each prompt's own date.
     competitions, assets : sequence of str or None
         Only these.
     cadence, num_simulations : int or None
-        Instead of the rulebook's: seconds between prompts, paths of each.
+        Seconds between prompts and paths per prompt, instead of the rulebook's.
     partial : bool
-        Score what can be scored where realised prices are missing.
+        Score what can be scored if realised prices are missing.
     """
 
     start: int
@@ -64,18 +64,18 @@ def schedule(
 ) -> list[Scheduled]:
     """List the prompts with a start time in ``[start, end)``, in time order.
 
-    Every asset of a competition is prompted at the multiples of its cadence since 1970. Validators spread the assets
-    over a cycle; which minute falls to which asset is not recorded.
+    Every asset of a competition is prompted at multiples of its cadence since 1970. Validators spread the assets over a
+    cycle, but the minute of each asset is not recorded.
 
     Parameters
     ----------
     rulebook : Rulebook
     choice : RuleChoice
-        Whose date's rules count: each prompt's own, or one for all.
+        The date of the rules: each prompt's own, or one for all.
     start, end : int
         Seconds since 1970-01-01 UTC.
     competitions, assets : iterable of str, optional
-        Only these; competition names or ``24h`` and ``1h`` for all of that length.
+        Only these. A competition's name, or ``24h`` or ``1h`` for all of that length.
     cadence : int, optional
         Seconds between prompts, instead of the rulebook's.
     request_lead : int
@@ -86,7 +86,7 @@ def schedule(
     Raises
     ------
     RulebookError
-        If a name is unknown, or a wanted asset is in none of the competitions at that time.
+        If a name is unknown, a wanted asset is in none of the competitions at that time, or no prompt is in the range.
     """
     wanted = list(dict.fromkeys(assets)) if assets else None
     for symbol in wanted or ():

@@ -1,1 +1,1 @@
-"""From paths and realised prices to the numbers validators pay for."""
+"""From paths and realised prices to the scores that validators reward."""

@@ -1,7 +1,7 @@
 """Prices as validators accept them: bytes that pass the format rule of every date.
 
 Until 2026-07-16 a price was refused if Python printed it with more than 8 characters apart from the dot, leading
-zeros and exponent included; since then it must be a float32 with at most 8 significant digits. What passes both:
+zeros and exponent included. Since then it must be a float32 with at most 8 significant digits. These forms pass both:
 
 =====================  ==========================================
 price                  written with
@@ -44,7 +44,7 @@ def render(start_time: int, time_increment: int, anchor: float, log_returns: npt
     Raises
     ------
     FormatError
-        If a price lies outside 1e-6 to 1e8, where no form passes both rules.
+        If a price lies outside 1e-6 to 1e8, where no form passes both rules, or there is none.
 
     Examples
     --------
@@ -60,7 +60,7 @@ _local = threading.local()
 
 
 def _workspace(name: str, size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return this thread's buffer: megabytes that are new each time cost more in page faults than in digits."""
+    """Return this thread's buffer; allocating megabytes per answer costs more in page faults than the digits do."""
     buffer: npt.NDArray[Any] | None = getattr(_local, name, None)
     if buffer is None or len(buffer) < size:
         buffer = np.empty(size, dtype)
@@ -81,8 +81,8 @@ def _render(start_time: int, time_increment: int, anchor: float, growth: npt.NDA
     end = _write(table, anchor, records, records.view(np.uint8), out, len(head))
     if end < 0:
         raise FormatError(
-            f"prices from {anchor * growth.min():g} to {anchor * growth.max():g}: validators accept no form below "
-            f"{SMALLEST:g} or from {LARGEST:g} on"
+            f"prices from {anchor * growth.min():g} to {anchor * growth.max():g}: validators accept prices from "
+            f"{SMALLEST:g} to below {LARGEST:g} only"
         )
     out[end] = 93  # ]
     return out[: end + 1].tobytes()
@@ -92,14 +92,14 @@ def _render(start_time: int, time_increment: int, anchor: float, growth: npt.NDA
 _FOUR = np.frombuffer(b"".join(b"%04d" % i for i in range(10_000)), "<u4").astype(np.uint64)
 
 
-# One price of a row within one power of ten: 8 digits and the dot, then the comma. Records of 10 bytes are stored at
-# once where single bytes would each cost a store.
+# One price of a row within one power of ten: 8 digits and the dot, then the comma. A record of 10 bytes takes two
+# stores, where single bytes would take ten.
 _RECORD = np.dtype([("head", "<u8"), ("tail", "<u2")])
 
 
 @njit(nogil=True)
 def _within(row, low, high):
-    """Tell whether low <= p < high for every price (False for NaN)."""
+    """Return whether low <= p < high for every price (False for NaN)."""
     inside = True
     for p in row:
         inside &= (p >= low) & (p < high)
@@ -117,7 +117,7 @@ def _fill_decade(row, whole, records):
         value = np.uint32(row[j] * scale + 0.5)
         high = value // np.uint32(10_000)
         digits = _FOUR[high] | (_FOUR[value - high * np.uint32(10_000)] << np.uint64(32))
-        # Shifting by 64 is undefined, hence in two parts: the digits behind the dot move up by one byte.
+        # The digits behind the dot move up by one byte; in two shifts, because a shift by 64 is undefined.
         records[j].head = (digits & mask) | dot | (((digits >> before) << before) << np.uint64(8))
         records[j].tail = np.uint16(digits >> np.uint64(56)) | np.uint16(44 << 8)
 
@@ -133,9 +133,9 @@ def _digits(number, count, out, at):
 
 @njit(nogil=True, cache=True)
 def _write(growth, anchor, records, record_bytes, out, at):
-    """Write ``,[p, p, ...]`` per path from out[at] on; return where it ends, or -1 if a price has no valid form.
+    """Write ``,[p, p, ...]`` per path from out[at] on; return the end, or -1 if a price has no valid form.
 
-    Paths lie along the second axis of `growth`: they are taken eight at a time, a cache line of each point.
+    Paths lie along the second axis of `growth`. They are taken eight at a time: one cache line of each point.
     """
     points, paths = growth.shape
     tile = np.empty((8, points))
@@ -157,7 +157,7 @@ def _write_path(prices, records, record_bytes, out, at):
     out[at] = 44  # ,
     out[at + 1] = 91  # [
     at += 2
-    # Most paths stay within one power of ten, also after rounding: they take the fast way.
+    # Most paths stay within one power of ten, also after rounding, and take the fast branch.
     limit = 10.0
     whole = 1
     while prices[0] >= limit and whole < 8:

@@ -1,4 +1,4 @@
-"""Is a forecast's spread right? What a prompt tells of it at a few horizons."""
+"""Calibration checks of a forecast's spread, per prompt at a few horizons."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 HORIZONS = (60, 300, 1800, 3600, 10_800, 86_400)
-"""Seconds after the start time at which forecasts are looked at, where a prompt has them."""
+"""Seconds after the start time at which forecasts are checked, if the prompt reaches them."""
 
 
 @dataclass(frozen=True, slots=True)
 class HorizonCheck:
-    """A forecast of the price at one horizon against what the price became.
+    """A forecast of the price at one horizon against the realised price.
 
     Attributes
     ----------
     horizon : int
         Seconds after the start time.
     pit : float
-        Probability integral transform: the share of the paths that moved less than the price did since the start time,
-        in (0, 1). Uniform over prompts if the forecast is calibrated.
+        Probability integral transform: the share of paths that moved less than the price since the start time, in
+        (0, 1). Uniform over prompts if the forecast is calibrated.
     error : float
         Realised log-return since the start time, less the paths' mean, basis points.
     spread : float
@@ -37,7 +37,7 @@ class HorizonCheck:
 def check_horizons(
     paths: npt.NDArray[np.float32], anchor: float, truth: npt.NDArray[np.float64], time_increment: int
 ) -> tuple[HorizonCheck, ...]:
-    """Compare paths with the realised prices at each of `HORIZONS` that the prompt has and whose price is known.
+    """Compare paths with the realised prices at each of the prompt's `HORIZONS` with a known price.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ def check_horizons(
 
     Notes
     -----
-    Moves are those since the start time, as in the score: what the price did between the anchor and the start is no
-    forecast's, and would make every one look too narrow at short horizons. Where the price at the start is missing, the
-    anchor stands in.
+    Moves are measured from the start time, as in the score. The move between the anchor and the start is not part of a
+    forecast and would make every one look too narrow at short horizons. If the price at the start is missing, the
+    anchor replaces it.
 
-    The rank histogram's convention: of n paths, ``(below + (equal + 1) / 2) / (n + 1)``; see Hamill (2001),
+    The rank histogram's convention holds: of n paths, ``(below + (equal + 1) / 2) / (n + 1)``; see Hamill (2001),
     doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2.
 
     Examples

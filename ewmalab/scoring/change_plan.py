@@ -1,4 +1,4 @@
-"""Which changes of a path a scoring rule compares."""
+"""The price changes that a scoring rule compares."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CHANGE, ABSOLUTE = 0, 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChangePlan:
-    """Which pairs of grid points are compared; intervals that compare the same pairs share a series.
+    """The pairs of grid points that are compared; intervals that compare the same pairs share a series.
 
     Attributes
     ----------
     names : tuple of str
-        Of the scoring intervals.
+        Names of the scoring intervals.
     series_of : tuple of int
         The series of each interval.
     begin, end : (e,) int64
@@ -71,7 +71,7 @@ def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePl
             kind = ABSOLUTE if shape == "abs" else CHANGE
             pairs = list(pairwise(range(0, steps + 1, stride)))
             for a, b in pairs[:1] if shape == "gap" else pairs:
-                changes.append((0 if shape == "abs" else a, b, kind, found[stride, shape]))  # a price, since the start
+                changes.append((0 if shape == "abs" else a, b, kind, found[stride, shape]))  # a price, from the start
         series_of.append(found[stride, shape])
     begin, end, kinds, series = np.array(changes, np.int64).reshape(-1, 4).T.copy()
     return ChangePlan(
@@ -87,7 +87,7 @@ def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePl
 
 
 def _stride(interval: ScoringInterval, time_increment: int) -> int:
-    """Return how many increments an interval has."""
+    """Return the number of increments in an interval."""
     stride = interval.seconds // time_increment
     if stride < 1:
         raise PredictionError(

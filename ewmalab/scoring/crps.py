@@ -1,6 +1,6 @@
 """CRPS of an ensemble of numbers, and of an ensemble of paths under a dated scoring rule.
 
-Each function checks its input and hands it to the evaluator that `ewmalab.scoring.evaluators` names for the case.
+Each function checks its input and passes it to the evaluator that `ewmalab.scoring.evaluators` names for the case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ewmalab.scoring.change_plan import ABSOLUTE, ChangePlan, plan_changes
 from ewmalab.scoring.crps_kernels import block_deviations, member_changes, observe
 from ewmalab.scoring.evaluators import EVALUATORS
 
-INVALID = -1.0  # what validators give an ensemble that holds a price of zero
+INVALID = -1.0  # the validators' score of an ensemble that holds a price of zero
 
 _SORTED = {np.float64: EVALUATORS["sorted_float64"].kernel, np.float32: EVALUATORS["sorted_float32"].kernel}
 _NETWORK = EVALUATORS["sorting_network"].kernel
@@ -36,9 +36,9 @@ class Score:
     intervals : mapping of str to float
         CRPS per scoring interval, basis points; 0 where nothing could be scored.
     changes : int
-        How many changes were scored.
+        Number of scored changes.
     volatility_term : float
-        The part of `total` that the volatility rule adds; 0 where it is not in force.
+        The part of `total` that the volatility rule adds; 0 if it is not in force.
     volatility : mapping of int to float
         Sum of the CRPS of block deviations, per block length in seconds.
     """
@@ -58,7 +58,7 @@ def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArra
     observed : (...) array_like
         Observations y.
     members : (..., N) array_like
-        Ensembles, finite or NaN. Of float32 members the kernel takes the observation as float32 too; everything else is
+        Ensembles, finite or NaN. For float32 members the observation is rounded to float32 too; all other types are
         summed in float64.
 
     Returns
@@ -69,7 +69,7 @@ def crps_ensemble(observed: npt.ArrayLike, members: npt.ArrayLike) -> npt.NDArra
     Raises
     ------
     ValueError
-        If there is no member, or the leading shapes differ.
+        If there are no members, or the leading shapes differ.
 
     References
     ----------
@@ -115,14 +115,14 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
     Raises
     ------
     PredictionError
-        If the shapes do not belong together, a simulated price is not finite or negative, or a change overflows.
+        If the shapes do not match, a simulated price is negative or not finite, or a change overflows.
     """
     prices, truth = _checked(paths, realised)
     plan = plan_changes(rule, time_increment, len(truth) - 1)
     if (prices == 0).any():
         return Score(INVALID, {}, 0)
     by_time = np.ascontiguousarray(prices.T)
-    # Anchored at 0, observations and members of absolute changes are plain prices over the last one.
+    # With anchor 0, observations and members of absolute changes are prices relative to the last one.
     observed, _, rows = _observed(truth, 0.0, plan)
     members = np.empty((len(rows), by_time.shape[1]))
     absolute = plan.kind[rows] == ABSOLUTE
@@ -146,7 +146,7 @@ def score_log_returns(
     rule: ScoringRule,
     time_increment: int,
 ) -> Score:
-    """Score an ensemble of cumulative log-returns: the replay's path, in float32 where that is harmless.
+    """Score an ensemble of cumulative log-returns, in float32 where that is harmless; replays use it.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ _local = threading.local()
 
 
 def _workspace(size: int) -> npt.NDArray[np.float32]:
-    """Return this thread's working space: allocating 256 KB a prompt costs more than filling it."""
+    """Return this thread's working space; allocating 256 KB per prompt costs more than filling it."""
     buffer: npt.NDArray[np.float32] | None = getattr(_local, "buffer", None)
     if buffer is None or len(buffer) != size:
         buffer = _local.buffer = np.empty(size, np.float32)
@@ -195,7 +195,7 @@ def _workspace(size: int) -> npt.NDArray[np.float32]:
 def _checked_ensembles(
     observed: npt.ArrayLike, members: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]:
-    """Return members, as float32 if they are and else float64, and observations."""
+    """Return members, float32 kept and all else as float64, and observations."""
     x = np.asarray(members)
     if x.dtype != np.float32:
         x = x.astype(np.float64)
@@ -262,7 +262,7 @@ def _collect(
 def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int) -> float:
     """Return the summed CRPS of the deviations in whole blocks of `length` changes.
 
-    A block counts if at least two of its realised changes exist; the realised deviation is that of those.
+    A block counts if at least two of its realised changes exist; its realised deviation is that of the existing ones.
     """
     observed_changes = 1e4 * np.diff(realised) / realised[:-1]
     blocks = len(observed_changes) // length

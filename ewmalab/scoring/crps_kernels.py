@@ -1,8 +1,8 @@
-"""Kernels of the CRPS: on one sort per row, and what rows are made of.
+"""Kernels of the CRPS with one sort per row, and of the rows.
 
 For members x_0 <= ... <= x_{N-1} and observation y, the ensemble CRPS with the 1 / N**2 pair term is
 ``mean|x_i - y| - sum_i (2 i - N + 1) x_i / N**2`` (Gneiting and Raftery, 2007, doi:10.1198/016214506000001437, by
-sorting). The pair term's weights sum to zero, so x_i - y may stand for x_i, which keeps float32 accurate.
+sorting). The pair term's weights sum to zero, so x_i - y may replace x_i, which keeps float32 accurate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _f32, _i32 = np.float32, np.int32
 
 @njit(nogil=True, cache=True)
 def sorted_float64(rows, observed, out):
-    """CRPS of each row of `rows` (r, n), sorted ascending, against observed (r,), into out (r,)."""
+    """Write the CRPS of each row of `rows` (r, n), sorted ascending, against observed (r,) to out (r,)."""
     r, n = rows.shape
     for e in range(r):
         y = observed[e]
@@ -37,7 +37,7 @@ def sorted_float64(rows, observed, out):
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def sorted_float32(rows, observed, out):
-    """As `sorted_float64`, with float32 members: chunks in float32, totals in float64."""
+    """Do as `sorted_float64` with float32 members: chunks in float32, totals in float64."""
     r, n = rows.shape
     inverse = 1.0 / n
     for e in range(r):
@@ -62,9 +62,9 @@ def sorted_float32(rows, observed, out):
 
 @njit(nogil=True, cache=True)
 def observe(realised, anchor, begin, end, kind, observed, scale, rows):
-    """Collect the changes that can be scored; return how many.
+    """Collect the changes that can be scored; return their number.
 
-    A change is skipped where a price at either end is missing; an absolute one also where the last price is.
+    A change is skipped if the price at either end is missing, an absolute one also if the last price is missing.
     Observations are in basis points relative to the anchor's path, so that members are ``scale * expm1(L)``.
 
     Parameters
@@ -102,7 +102,20 @@ def observe(realised, anchor, begin, end, kind, observed, scale, rows):
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def member_changes(log_returns, begin, end, rows, scale, out):
-    """Fill out (r, n) float32 with ``scale * expm1(L[end] - L[begin])`` of the changes `rows`."""
+    """Fill `out` with ``scale * expm1(L[end] - L[begin])`` of the changes `rows`.
+
+    Parameters
+    ----------
+    log_returns : (steps + 1, n) float32
+        Cumulative log-returns L.
+    begin, end : (e,) int64
+        Grid indices of each change.
+    rows : (r,) int64
+        Indices of the changes.
+    scale : (r,) float64
+    out : (r, n) float32
+        Result.
+    """
     n = log_returns.shape[1]
     for e in range(rows.shape[0]):
         a = log_returns[begin[rows[e]]]
@@ -114,7 +127,18 @@ def member_changes(log_returns, begin, end, rows, scale, out):
 
 @njit(nogil=True, cache=True)
 def block_deviations(changes, starts, length, out):
-    """Sample standard deviation (ddof 1) of `changes` (steps, n) in blocks, per column, into out (blocks, n)."""
+    """Fill `out` with the sample standard deviation (ddof 1) of each column of `changes` in blocks.
+
+    Parameters
+    ----------
+    changes : (steps, n)
+    starts : (blocks,) int64
+        First row of each block.
+    length : int
+        Rows per block, at least 2.
+    out : (blocks, n) float64
+        Result.
+    """
     n = changes.shape[1]
     mean = np.empty(n)
     square = np.empty(n)

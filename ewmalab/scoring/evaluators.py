@@ -1,13 +1,13 @@
-"""The evaluators of the ensemble CRPS, and which one serves which case.
+"""The evaluators of the ensemble CRPS, and the case that each serves.
 
-All compute ``mean_i |x_i - y| - mean_ij |x_i - x_j| / 2`` on sorted members; the tests hold each to the plain formula
-and so to one another. They differ in what they are given and in what that allows to save:
+All compute ``mean_i |x_i - y| - mean_ij |x_i - x_j| / 2`` on sorted members; the tests compare each with the plain
+formula. They differ in their input and in the work that it saves:
 
 * one sort per row, in float64: what validators compute, to the last digits;
 * one sort per row, in float32: half the memory;
 * the sorting network takes log-returns and sorts 64 changes of one ensemble side by side, in a quarter of the time;
-* the scale-free evaluator sorts the changes of one ensemble once and serves any number of prompts, whose ensembles are
-  that one times a volatility each: a binary search and a dot product a change.
+* the scale-free evaluator sorts the changes of one ensemble once and serves any number of prompts whose ensembles are
+  multiples of it, with a binary search and a dot product per change.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Evaluator:
     Attributes
     ----------
     kernel : callable
-        What computes; its docstring says what it takes.
+        Its docstring describes the arguments.
     serves : str
-        The case.
+        The case that it serves.
     error : float
         Largest relative error of a score against the formula in float64 on the same members.
     """
@@ -45,9 +45,7 @@ EVALUATORS: Mapping[str, Evaluator] = {
         sorted_float64, "`crps_ensemble` of float64 members; `score_paths`; deviations of the volatility term", 1e-12
     ),
     "sorted_float32": Evaluator(sorted_float32, "`crps_ensemble` of float32 members", 1e-6),
-    "sorting_network": Evaluator(
-        crps_of_changes, "`score_log_returns`: one prompt's paths, as replay and live have them", 1e-6
-    ),
+    "sorting_network": Evaluator(crps_of_changes, "`score_log_returns`: one prompt's paths, in replay and live", 1e-6),
     "scale_free": Evaluator(
         scale_free_scores, "sweeps: many prompts from one ensemble, up to the volatility of each", 1e-8
     ),

@@ -1,4 +1,4 @@
-"""From the prompt scores of a window to each miner's part of the reward."""
+"""From the prompt scores of a window to each miner's share of the reward."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class ScoreTable:
     Parameters
     ----------
     scored_time : (r,) int
-        When validators scored the prompt, seconds since 1970-01-01 UTC; it tells prompts apart.
+        When validators scored the prompt, seconds since 1970-01-01 UTC; it identifies the prompt.
     miner : (r,) int
         The miner.
     asset : (r,) str
         The prompt's asset.
     score : (r,) float
-        Prompt score, basis points above the best; NaN or None where there is none.
+        Prompt score, basis points above the best; NaN or None if there is none.
     fill, lowest : (r,) float
         The prompt's `PromptScores.fill` and `PromptScores.lowest`; NaN or None where unknown.
 
     Raises
     ------
     ValueError
-        If a column is not one-dimensional, columns differ in length, or times or miners are no integers.
+        If a column is not one-dimensional, columns differ in length, or times or miners are not integers.
     """
 
     scored_time: npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class ScoreTable:
             if given.ndim != 1 or given.shape != shape:
                 raise ValueError(f"column {name} has shape {given.shape}, scored_time {shape}")
             if dtype == np.int64 and given.size and given.dtype.kind not in "iu":
-                # a cast would take nanoseconds for seconds, and 1.5 for 1
+                # a cast would read nanoseconds as seconds, and 1.5 as 1
                 raise ValueError(f"column {name} must hold integers, not {given.dtype}")
             object.__setattr__(self, name, given.astype(dtype))
 
@@ -67,7 +67,7 @@ class ScoreTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaderboard:
-    """What the miners of one competition earn.
+    """The rolling averages and weights of the miners of one competition.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Leaderboard:
     averages : (m,) float64
         Rolling averages, basis points; infinity for a miner without a valid score.
     weights : (m,) float64
-        Their sum is the competition's share, or 0 if nobody has a valid score.
+        They sum to the competition's share, or to 0 if nobody has a valid score.
     """
 
     miners: npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ def rolling_averages(
 
     A miner whose first row in the window is later than the window's first is back-filled: at each earlier
     scored time it gets that prompt's worst score, ``fill - lowest``, and its asset. Of several prompts scored
-    at one time validators take the one whose row comes first; where its worst score is unknown, they add
+    at one time validators take the one whose row comes first. If its worst score is unknown, they add
     nothing.
 
     Parameters
@@ -103,12 +103,12 @@ def rolling_averages(
     window : int
         Its length in seconds; a row scored exactly that long before `end` is outside.
     weights : mapping of str to float
-        From the rulebook: ``load_rulebook().at(end).weights``; an asset that it lacks weighs 1.
+        From the rulebook: ``load_rulebook().at(end).weights``; the weight of an asset that it lacks is 1.
 
     Returns
     -------
     miners : (m,) int64
-        Those with a row in the window, ascending.
+        Miners with a row in the window, ascending.
     averages : (m,) float64
         Basis points; infinity for a miner without a valid score.
     """
@@ -134,14 +134,14 @@ def rolling_averages(
 
 
 def softmax_weights(averages: npt.ArrayLike, beta: float) -> npt.NDArray[np.float64]:
-    """Return ``softmax(beta * averages)``: the parts that miners get of a competition's reward.
+    """Return ``softmax(beta * averages)``: the miners' shares of a competition's reward.
 
     Parameters
     ----------
     averages : (m,) array_like
         Rolling averages; a miner at infinity gets exactly 0.
     beta : float
-        Negative, since low averages are good.
+        Negative, because low averages are better.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def softmax_weights(averages: npt.ArrayLike, beta: float) -> npt.NDArray[np.floa
     finite = np.isfinite(values)
     if finite.any():
         exponents = beta * values[finite]
-        powers = np.exp(exponents - exponents.max())  # the best has exponent 0: nothing overflows
+        powers = np.exp(exponents - exponents.max())  # the largest exponent is 0, so nothing overflows
         weights[finite] = powers / powers.sum()
     return weights
 
@@ -180,7 +180,7 @@ def leaderboard(
     table, end, window, weights
         As in `rolling_averages`.
     beta, share : float
-        Softmax coefficient and part of all reward, like `window` those of a ``Competition`` of the rulebook.
+        Softmax coefficient and share of all reward; like `window`, from a ``Competition`` of the rulebook.
 
     Returns
     -------

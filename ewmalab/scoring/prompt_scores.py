@@ -1,4 +1,4 @@
-"""From the CRPS of a field of miners to the scores of one prompt: the best miner has 0."""
+"""From the CRPS of a field of miners to the scores of one prompt, in which the best miner has 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ewmalab.scoring.crps import INVALID
 
 _MEDIAN_MULTIPLE = 10.0
 
-Filled = tuple[npt.NDArray[np.float64], float]  # the valid scores, transformed, and what the missing ones get
+Filled = tuple[npt.NDArray[np.float64], float]  # the valid scores, transformed, and the score of missing ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,9 +24,9 @@ class PromptScores:
     scores : (n,) float64
         One per miner, basis points above the best.
     fill : float
-        The CRPS that missing and invalid answers were given.
+        The CRPS given to missing and invalid answers.
     lowest : float
-        The CRPS of the best, which was subtracted; late joiners are back-filled with ``fill - lowest``.
+        The subtracted CRPS of the best; late joiners are back-filled with ``fill - lowest``.
     """
 
     scores: npt.NDArray[np.float64]
@@ -47,12 +47,12 @@ def prompt_scores(crps: npt.ArrayLike, transformation: str) -> PromptScores | No
         * ``p90_cap`` caps valid scores at their 90th percentile, which missing ones get as well;
         * ``p95_fill`` caps nothing and gives missing ones the 95th percentile of the valid ones;
         * ``median10_cap`` caps at ten times the median of the valid scores and gives missing ones the 95th
-          percentile of those that it did not cap.
+          percentile of the uncapped ones.
 
     Returns
     -------
     PromptScores or None
-        None if no score is valid: validators drop such a prompt.
+        None if no score is valid; validators drop such a prompt.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def _p95_fill(valid: npt.NDArray[np.float64]) -> Filled:
 
 def _median10_cap(valid: npt.NDArray[np.float64]) -> Filled:
     cap = _MEDIAN_MULTIPLE * float(np.median(valid))
-    if cap <= 0.0:  # validators cap nothing where the median is zero
+    if cap <= 0.0:  # validators cap nothing if the median is zero
         return _p95_fill(valid)
     uncapped = valid[valid <= cap]
-    # At most half of a field exceeds its median, so there always are uncapped scores.
+    # At most half of a field exceeds its median, so some scores are always uncapped.
     return np.minimum(valid, cap), float(np.percentile(uncapped, 95))
 
 

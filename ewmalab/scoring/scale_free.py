@@ -1,4 +1,4 @@
-"""CRPS of ensembles that differ by their volatility alone, from one ensemble.
+"""CRPS of ensembles that differ only by their volatility, from one ensemble.
 
 Where a forecaster's log-returns are ``s z`` with z independent of the relative volatility s, one ensemble of z serves
 every prompt. With z_0 <= ... <= z_{N-1} a change's members, x_i = expm1(s z_i) and k members at or below the
@@ -7,7 +7,7 @@ observation y, ::
     CRPS = y (2 k / N - 1) + sum_i x_i (1 / N - (2 i - N + 1) / N**2) - 2 / N sum_{i<k} x_i
 
 and the exponential's series makes each sum a polynomial in s whose coefficients are prefix sums of z**m / m!. A change
-is sorted and summed once; then each prompt costs one binary search and one dot product of 8 terms.
+is sorted and summed once. Each prompt then costs one binary search and one dot product of 8 terms.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ewmalab.scoring.scale_free_kernels import TERMS, evaluate, tabulate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
-    """What came, for prompts of one competition, ready to be scored many times.
+    """The realised changes of one competition's prompts, prepared to be scored many times.
 
     Attributes
     ----------
     begin, end : (c,) int64
         Grid indices of the changes that the rule compares.
     weight : (c,) float64
-        Basis points times how many intervals count the change.
+        Basis points times the number of intervals that count the change.
     absolute : (c,) bool
         Whether the change is scored as a price relative to the last one.
     change : (c, p) float64
@@ -60,12 +60,12 @@ class Observations:
         anchors: npt.NDArray[np.float64],
         realised: npt.NDArray[np.float64],
     ) -> Observations:
-        """Lay out what a rule compares.
+        """Lay out the changes that a rule compares.
 
         Parameters
         ----------
         rule : ScoringRule
-            Without a volatility term: a deviation inside a block does not scale exactly.
+            Without a volatility term, because a deviation inside a block does not scale exactly.
         time_increment : int
             Seconds between grid points.
         anchors : (p,) float64
@@ -122,10 +122,10 @@ def scale_free_scores(
     volatility : (p,) float64
         Relative volatility of each prompt's ensemble, > 0.
     observations : Observations
-        Of p prompts.
+        Observations of p prompts.
     members : int, optional
-        Size of the ensembles whose expected score is wanted, at most n: the pair term then has the factor that
-        ensembles of that size have on average. By default n: the score of this very ensemble.
+        Size of the ensembles whose expected score is returned, at most n: the pair term gets the factor that
+        ensembles of that size have on average. By default n, for the score of this very ensemble.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def scale_free_scores(
     Raises
     ------
     ValueError
-        If `members` is out of range, or the shapes do not belong together.
+        If `members` is out of range, or the shapes do not match.
     """
     pairs = _pair_weight(log_returns, volatility, observations, members)
     n, o = log_returns.shape[1], observations

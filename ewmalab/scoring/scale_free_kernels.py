@@ -1,6 +1,6 @@
 """Kernels of `scale_free`: the series' coefficients of a sorted change, and the score of each prompt from them.
 
-No fast-math where prompts stand side by side: the bits of one must not depend on the others.
+Kernels over several prompts use no fast-math: the bits of one must not depend on the others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 from numba import njit
 
 TERMS = 8
-# Beyond this the series gives way to the exponential itself; at it the first term left out, x**9 / 9!, is 5e-9, of a
+# Beyond this the exponential itself replaces the series. At the limit the first omitted term, x**9 / 9!, is 5e-9, of a
 # member whose weight in the score is about 2 / N.
 _SERIES_LIMIT = 0.5
-_MOVE_LIMIT = 30.0  # as far as any path goes
-_PROMPTS = 64  # searched side by side, so that the waits of their loads overlap
+_MOVE_LIMIT = 30.0  # the limit of any path
+_PROMPTS = 64  # searched side by side, so that the latencies of their loads overlap
 _F = tuple(1.0 / math.factorial(m) for m in range(1, TERMS + 1))
 
 
@@ -45,9 +45,9 @@ def tabulate(z, pairs, table):
         c7 -= t7 * (x4 * x4)
 
 
-@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})  # harmless here: it depends on the ensemble alone
+@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})  # harmless here: depends on the ensemble only
 def _constants(z, pairs):
-    """Sums of z**m / m! with each member's weight in the mean less the pair term, for k = 0."""
+    """Return sums of z**m / m! with each member's weight in the mean less the pair term, for k = 0."""
     n = z.shape[0]
     c0 = c1 = c2 = c3 = c4 = c5 = c6 = c7 = 0.0
     weight = 1.0 / n + (n - 1.0) * pairs
@@ -85,7 +85,7 @@ def evaluate(z, pairs, table, prompts, observed, out):
     prompts : tuple
         Volatility (p,), its powers (p, TERMS), its inverse (p,) float32 and price ratio (p,) of each prompt.
     observed : tuple
-        What the change became: relative (p,), log1p of it (p,) float32; its weight; whether it is absolute.
+        The realised change: relative (p,), its log1p (p,) float32, its weight, and whether it is absolute.
     out : (p,) float64
         Result.
     """
@@ -127,7 +127,7 @@ def evaluate(z, pairs, table, prompts, observed, out):
 
 @njit(nogil=True, cache=True)
 def _beyond_series(z, s, k, pairs):
-    """Return what the members far out add to the series' result."""
+    """Return the correction for members beyond the range of the series."""
     n = z.shape[0]
     total = 0.0
     i = 0

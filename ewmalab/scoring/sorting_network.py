@@ -1,8 +1,8 @@
 """CRPS of many rows at once: 64 rows lie side by side as columns, so that sorting and summing vectorise.
 
-The sort is Batcher's bitonic network (Batcher, 1968, doi:10.1145/1468075.1468121) over the members, each comparator a
-minimum and a maximum of 64 columns. Layers are fused (three at distances 4, 2, 1; two otherwise) so that memory is
-touched 24 times for 1024 members, not 55. Per row it takes about a quarter of the time of `numpy.sort`.
+The sort is Batcher's bitonic network (Batcher, 1968, doi:10.1145/1468075.1468121) over the members. Each comparator is
+a minimum and a maximum of 64 columns. Layers are fused (three at distances 4, 2, 1; two otherwise), so that memory is
+passed 24 times for 1024 members instead of 55. Per row it takes about a quarter of the time of `numpy.sort`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def padded(members: int) -> int:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out):
-    """CRPS of the ensembles ``scale * expm1(L[end] - L[begin])`` against `observed`.
+    """Write the CRPS of the ensembles ``scale * expm1(L[end] - L[begin])`` against `observed` to `out`.
 
     Parameters
     ----------
@@ -57,12 +57,14 @@ def crps_of_changes(log_returns, begin, end, rows, scale, observed, buffer, out)
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def sort_changes(log_returns, begin, end, buffer, out):
-    """Fill out (e, n) float32 with ``L[end] - L[begin]``, each row ascending; e is at most WIDTH.
+    """Fill `out` with ``L[end] - L[begin]``, each row ascending; at most WIDTH changes.
 
     Parameters
     ----------
     log_returns, begin, end, buffer
         As in `crps_of_changes`.
+    out : (e, n) float32
+        Result.
     """
     n = log_returns.shape[1]
     count = begin.shape[0]
@@ -97,7 +99,7 @@ def _fill(log_returns, begin, end, rows, scale, buffer, tile):
     """Write the members of up to WIDTH changes side by side; idle columns get zeros."""
     n = log_returns.shape[1]
     tile[rows.shape[0] :] = _f32(0)
-    for first in range(0, n, _TILE):  # in tiles: strided stores over all members would leave the first-level cache
+    for first in range(0, n, _TILE):  # in tiles: strided stores over all members exceed the first-level cache
         m = min(_TILE, n - first)
         for column in range(rows.shape[0]):
             a = log_returns[begin[rows[column]], first : first + m]
@@ -113,7 +115,7 @@ def _fill(log_returns, begin, end, rows, scale, buffer, tile):
 
 @njit(nogil=True, fastmath=FAST)
 def _sum(buffer, n, observed, out):
-    """CRPS of each column of sorted members: mean|x - y| - sum_i (2 i - n + 1) (x_i - y) / n**2."""
+    """Write the CRPS of each column of sorted members: mean|x - y| - sum_i (2 i - n + 1) (x_i - y) / n**2."""
     y = np.zeros(WIDTH, np.float32)
     y[: observed.shape[0]] = observed.astype(np.float32)
     spread = np.zeros(WIDTH)
@@ -196,7 +198,7 @@ def _sort_eight(x, up):
 
 @njit(nogil=True, fastmath=FAST)
 def _merge_eight(x, up):
-    """Layers of distance 4, 2 and 1: the bitonic 8 members become sorted."""
+    """Sort 8 bitonic members by the layers of distance 4, 2 and 1."""
     w = WIDTH
     if up:
         for q in range(w):
@@ -233,7 +235,7 @@ def _merge_network(a, b, c, d, e, f, g, h):
 
 @njit(nogil=True, fastmath=FAST)
 def _two_layers(x, first, distance, up):
-    """Layers of distance 2d and d over the 4d members from `first` on."""
+    """Apply the layers of distance 2d and d to the 4d members from `first` on."""
     m = distance * WIDTH
     start = first * WIDTH
     a = x[start : start + m]
@@ -256,7 +258,7 @@ def _two_layers(x, first, distance, up):
 
 @njit(nogil=True, fastmath=FAST)
 def _one_layer(x, first, distance, up):
-    """One layer over the 2d members from `first` on."""
+    """Apply one layer to the 2d members from `first` on."""
     m = distance * WIDTH
     a = x[first * WIDTH : first * WIDTH + m]
     b = x[first * WIDTH + m : first * WIDTH + 2 * m]

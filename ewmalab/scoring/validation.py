@@ -1,4 +1,4 @@
-"""The validator's verdict on an answer, in its own words."""
+"""The validator's verdict on an answer, in the validator's words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy.typing as npt
 CORRECT = "CORRECT"
 
 _DIGITS = 8
-# Halfway between the largest float32 and the next power of two, and half the smallest float32 above zero:
-# rounding goes to infinity from the one on and to zero up to the other (ties go to the even mantissa).
+# Halfway between the largest float32 and the next power of two, and half the smallest float32 above zero.
+# Values from the first on round to infinity, values up to the second to zero (ties go to the even mantissa).
 _OVERFLOW = (2.0 - 2.0**-24) * 2.0**127
 _UNDERFLOW = 2.0**-150
 _TENS = np.array([float(f"1e{power}") for power in range(23)])  # the powers of ten that float64 holds exactly
@@ -31,25 +31,25 @@ def validate_response(
     response_format: str,
     process_time: str | float | None,
 ) -> str:
-    """Return what a validator says about an answer to a prompt.
+    """Return a validator's verdict on an answer to a prompt.
 
     Parameters
     ----------
     response : object
         The answer as Python reads it from JSON: ``[start, increment, [path], ...]``, or anything else.
     start_time : int
-        The prompt's, seconds since 1970-01-01 UTC.
+        Start time of the prompt, seconds since 1970-01-01 UTC.
     time_increment, time_length : int
-        The prompt's, seconds.
+        Increment and length of the prompt, seconds.
     num_simulations : int
-        How many paths were asked for.
+        Number of paths requested.
     response_format : {"digits8_text", "float32_8sig"}
         From the rulebook: ``load_rulebook().at(date).response_format``.
 
-        * ``digits8_text``: a price as Python prints it has at most 8 characters besides the point;
+        * ``digits8_text``: a price printed by Python has at most 8 characters besides the point;
         * ``float32_8sig``: a price is finite, fits float32 and has at most 8 significant digits.
     process_time : str, float or None
-        How long the miner took, as the validator measured it; None if no answer came in time.
+        Time that the validator measured for the miner; None if no answer came in time.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def validate_response(
     Raises
     ------
     ValueError
-        If the response format is unknown. No response makes it raise.
+        If the response format is unknown. No response raises.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def _header_error(response: Sequence[object], start_time: int, time_increment: i
     start = response[0]
     if not isinstance(start, int):
         return f"Start time format is incorrect: expected int, got {type(start)}"
-    if len(response) == 1:  # a validator stumbles here; the verdict is ours
+    if len(response) == 1:  # a validator crashes here; the verdict is ours
         return "Time increment format is incorrect: expected int, got nothing"
     increment = response[1]
     if not isinstance(increment, int):
@@ -115,7 +115,7 @@ def _shape_error(path: object, points: int) -> str | None:
 
 
 def _digits8_text(paths: Sequence[Any], points: int) -> str | None:
-    """Path by path, as validators did: a bad price of one path comes before a bad shape of the next."""
+    """Check path by path, as validators did: a bad price of one path comes before a bad shape of the next."""
     for path in paths:
         if error := _shape_error(path, points):
             return error
@@ -129,7 +129,7 @@ def _digits8_text(paths: Sequence[Any], points: int) -> str | None:
 
 
 def _float32_8sig(paths: Sequence[Any], points: int) -> str | None:
-    """All shapes before all prices; what one pass over the array cannot prove is judged number by number."""
+    """Check all shapes, then all prices; prices that one pass over the array cannot accept are checked singly."""
     for path in paths:
         if error := _shape_error(path, points):
             return error
@@ -147,8 +147,8 @@ def _float32_8sig(paths: Sequence[Any], points: int) -> str | None:
 def _has_8_digits(prices: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Return where a price is certainly accepted: an 8-digit integer times a power of ten, or zero.
 
-    Within the band both that integer and the power are exact in float64, so one correctly rounded product or
-    quotient is the number that the decimal text denotes. The band lies within float32's range.
+    In this range both the integer and the power are exact in float64, so one correctly rounded product or
+    quotient is the number that the decimal text denotes. The range lies within that of float32.
     """
     size = np.abs(prices)
     inside = (size >= 1e-14) & (size < 1e29)
@@ -184,7 +184,7 @@ def _type_error(price: object) -> str:
 
 
 def _text(number: float) -> str:
-    """Return a number as Python prints it; Python refuses to print ints of more than some thousand digits."""
+    """Return a number as Python prints it, or the size of an int that has too many digits for Python to print."""
     try:
         return str(number)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Sweeps: many values of settings judged on the same prompts."""
+"""Sweeps: judge many values of settings on the same prompts."""

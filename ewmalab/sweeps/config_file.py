@@ -1,4 +1,4 @@
-"""Writing what a sweep chose as a settings file, with the evidence beside each value."""
+"""Write the values that a sweep chose as a settings file, with the evidence for each value."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ewmalab.sweeps.sweep import SweepResult
 
 
 def refuse_existing(path: Path | None) -> None:
-    """Refuse to write over a settings file; to be asked before hours of work, not after.
+    """Refuse to overwrite a settings file; call this before hours of work, not after.
 
     Raises
     ------
     ConfigError
     """
     if path is not None and path.exists():
-        raise ConfigError(f"{path} exists: name another file, and merge the two by hand")
+        raise ConfigError(f"{path} exists: choose another name, and merge the two files by hand")
 
 
 def write_config(path: Path, result: SweepResult, *, now: int, force: bool = False) -> list[str]:
@@ -38,9 +38,9 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
         Must not exist.
     result : SweepResult
     now : int
-        Seconds since 1970-01-01 UTC; for the file's head.
+        Current time, seconds since 1970-01-01 UTC; for the file's header.
     force : bool
-        Take the best value also where the data cannot tell it from the present one.
+        Take the best value even if the data cannot tell it from the configured one.
 
     Returns
     -------
@@ -66,14 +66,14 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
             if before is not None and before[0] != value:
                 raise ConfigError(
                     f"{key} for {cell.asset}: {cell.competition} chooses {value}, another competition {before[0]}, "
-                    "and the setting is one for both: sweep one of them with --competitions"
+                    "and both share the setting: sweep one of them with --competitions"
                 )
             taken[cell.asset] = (value, [*(before[1] if before else []), evidence])
     _check_shared(result, chosen)
     if not chosen:
         raise ConfigError(
-            f"{path} is not written: no value is proven better than the present one. --force takes the best all the "
-            "same\n" + "\n".join(f"  {line}" for line in refused)
+            f"{path} is not written: no value is proven better than the configured one. --force takes the best "
+            "anyway\n" + "\n".join(f"  {line}" for line in refused)
         )
     text = _render(result, chosen, refused, now)
     write_atomic(path, text.encode())
@@ -86,7 +86,7 @@ def write_config(path: Path, result: SweepResult, *, now: int, force: bool = Fal
 
 
 def _check_shared(result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[Any, list[str]]]]) -> None:
-    """Refuse a value for a setting that another competition of the asset would be worse off with, or cannot judge."""
+    """Refuse a value that is not among the best for another competition of the asset, or not judged there."""
     for cell in result.cells:
         for i, (key, present) in enumerate(cell.values[cell.configured].value):
             taken = chosen.get(key, {}).get(cell.asset)
@@ -96,7 +96,7 @@ def _check_shared(result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[A
             if cell.best == cell.configured or not fine:
                 raise ConfigError(
                     f"{key} for {cell.asset}: another competition chooses {taken[0]}, {cell.competition} keeps "
-                    f"{present}, and the setting is one for both: sweep one of them with --competitions"
+                    f"{present}, and both share the setting: sweep one of them with --competitions"
                 )
 
 
@@ -125,7 +125,7 @@ def _render(
     sections: dict[str, list[str]] = {}
     for key, by_asset in chosen.items():
         section, _, name = key.partition(".")
-        # A preset lies over the file: what it sets is changed where it stands.
+        # A preset overrides the file, so what it sets is changed in the preset.
         body = sections.setdefault(presets.get(key, section), [])
         present = plain[section].get(name)
         for asset, (_, evidence) in by_asset.items():
@@ -140,7 +140,7 @@ def _render(
         judged = {cell.asset for cell in result.cells}
         if len(values) > 1 or by_asset.keys() != judged:
             raise ConfigError(
-                f"{key} is one value for all assets, but they do not agree on it: "
+                f"{key} has one value for all assets, but they do not agree on it: "
                 + "; ".join(f"{asset} {value}" for asset, (value, _) in by_asset.items())
                 + (
                     f"; not proven for {', '.join(sorted(judged - by_asset.keys()))}"
@@ -167,5 +167,5 @@ def _evidence(cell: CellResult) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Return a plain value as TOML; JSON's texts, numbers and truth values are TOML's too."""
+    """Return a plain value as TOML; JSON's strings, numbers and booleans are valid TOML."""
     return orjson.dumps(value).decode()

@@ -1,6 +1,6 @@
-"""Where tasks run: threads of this process, processes of this machine, or a Dask cluster.
+"""Engines that run tasks: threads of this process, processes of this machine, or a Dask cluster.
 
-Every task is a pure function of its arguments, so results are the same bits wherever and in whatever order they come.
+Every task is a pure function of its arguments, so results are bit for bit independent of the engine and of order.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ewmalab.errors import ConfigError, EngineError
 
 Engine = Literal["threads", "processes", "dask"]
 ENGINES: tuple[Engine, ...] = ("threads", "processes", "dask")
-# A task must be long against what it costs to hand it over.
+# A task must take long compared with the cost of submitting it.
 MIN_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
 
-_PATIENCE = 20  # seconds between looks at a cluster that finishes nothing
+_PATIENCE = 20  # seconds between checks of a cluster that finishes nothing
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def check_engine(engine: str, scheduler: str | None = None) -> None:
-    """Refuse an engine that there is not, and a scheduler for one that has none.
+    """Refuse an unknown engine, and a scheduler for an engine that takes none.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def run_tasks(
     workers: int = 1,
     scheduler: str | None = None,
 ) -> Iterator[Result]:
-    """Yield the results of tasks as they come.
+    """Yield the results of tasks in order of completion.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def run_tasks(
     tasks : sequence
     engine : {"threads", "processes", "dask"}
     workers : int
-        Threads or processes; without `scheduler`, also those of a Dask cluster made for this run.
+        Threads or processes; without `scheduler`, also the workers of a Dask cluster started for this run.
     scheduler : str, optional
         Address of a running Dask scheduler, ``tcp://host:port``.
 
     Raises
     ------
     EngineError
-        If the cluster cannot be reached, or lost a task for good.
+        If the cluster cannot be reached, or a task is lost permanently.
     ConfigError
         If the engine's library is not installed, or a scheduler is given to another engine.
     """
@@ -94,15 +94,15 @@ def _processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: in
         parallel = Parallel(n_jobs=min(workers, max(1, len(tasks))), batch_size=1, return_as="generator_unordered")
         results = parallel(delayed(function)(task) for task in tasks)
         try:
-            # Not `yield from`: that would close joblib's generator where its warning is heard.
+            # Not `yield from`: that would close joblib's generator where its warning is not silenced.
             for result in results:  # noqa: UP028
                 yield result
         except BrokenProcessPool as error:
             raise EngineError(
-                f"a worker process ended without a word, as when memory runs out: {error}; try fewer --workers"
+                f"a worker process died, perhaps because memory ran out: {error}; try fewer --workers"
             ) from error
         finally:
-            with warnings.catch_warnings():  # joblib warns of what it leaves undone, which is what was asked for
+            with warnings.catch_warnings():  # joblib warns of unfinished tasks, which were cancelled on purpose
                 warnings.simplefilter("ignore")
                 results.close()
 
@@ -129,14 +129,14 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
                 ) from error
             if not client.scheduler_info()["workers"]:
                 raise EngineError(f"{scheduler} has no workers; start them with `dask worker {scheduler}`")
-        # Not pure: Dask's own cache of results must not stand in for ours. A worker that dies takes nothing along.
+        # Not pure: Dask's own cache of results must not replace ours. With retries a dying worker loses no task.
         futures = client.map(function, tasks, pure=False, retries=3)
         try:
             yield from _collected(client, futures)
         except (KilledWorker, FutureCancelledError, FuturesCancelledError) as error:
             raise EngineError(
-                f"Dask lost a task: {error}. A task that takes down every worker needs more memory; a scheduler that "
-                "is gone must be started again. What was finished is kept"
+                f"Dask lost a task: {error}. A task that kills every worker needs more memory; a stopped scheduler "
+                "must be restarted. Finished trials are kept"
             ) from error
         except BaseException:
             client.cancel(futures, force=True)
@@ -144,7 +144,7 @@ def _dask(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, sc
 
 
 def _collected(client: Any, futures: Sequence[Any]) -> Iterator[Any]:
-    """Yield results as they come; give up when there has been no worker for a while."""
+    """Yield results in order of completion; give up after a while without workers."""
     from distributed import wait
 
     pending, idle = set(futures), 0
@@ -157,7 +157,7 @@ def _collected(client: Any, futures: Sequence[Any]) -> Iterator[Any]:
             if idle > 2:
                 raise EngineError(
                     f"the Dask scheduler has had no worker for {3 * _PATIENCE} s; start some with `dask worker` and "
-                    "go on: what was finished is kept"
+                    "run again: finished trials are kept"
                 ) from None
             continue
         idle = 0

@@ -1,4 +1,4 @@
-"""What a sweep's scores say: the best value, how sure that is, and when the data cannot tell."""
+"""Judge a sweep's scores: the best value, the confidence in it, and whether the data can tell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class ValueResult:
-    """One value of a sweep on one cell.
+    """One value of a sweep on one competition and asset.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ValueResult:
     indistinguishable : bool
         Whether the data cannot tell it from the best.
     monte_carlo_sd : float
-        Standard deviation of the difference that simulation alone leaves.
+        Standard deviation of the difference from simulation alone.
     """
 
     value: Overrides
@@ -53,14 +53,14 @@ class ValueResult:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What a sweep says of one competition and asset.
+    """The result of a sweep for one competition and asset.
 
     Attributes
     ----------
     competition, asset : str
     parameters : tuple of Parameter
     prompts : int
-        Scored under every value.
+        Prompts scored under every value.
     block : float
         Mean block length of the bootstrap, prompts.
     values : list of ValueResult
@@ -72,7 +72,7 @@ class CellResult:
     edges : list of str
         Parameters whose best value is the first or last of their grid.
     shared : bool
-        Whether Monte Carlo noise is common to all prompts, hence not part of the intervals.
+        Whether Monte Carlo noise is common to all prompts and therefore not part of the intervals.
     """
 
     competition: str
@@ -119,15 +119,15 @@ class CellResult:
 
 
 def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) -> CellResult:
-    """Judge the values of one cell.
+    """Judge the values of one competition and asset.
 
     Parameters
     ----------
     cell : SweepCell
     rng : numpy Generator
-        Of the bootstrap.
+        For the bootstrap.
     level : float
-        Of intervals and tests.
+        Confidence level of intervals and tests.
     """
     scored = np.isfinite(cell.scores).all(axis=(0, 1))
     scores = cell.scores[:, :, scored]
@@ -194,7 +194,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
 
 
 def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:
-    """Ask all witnesses: interval, corrected test, confidence set, and the noise of the simulation."""
+    """Return whether interval, corrected test, confidence set and simulation noise all agree that it is better."""
     return (
         best.difference.sign < 0
         and best.p_holm < 1.0 - level
@@ -204,7 +204,7 @@ def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:
 
 
 def _monte_carlo(scores: Floats, configured: int) -> Floats:
-    """Return the standard deviation, over replicates, of each value's mean difference from the configured one."""
+    """Return the standard error, over replicates, of each value's mean difference from the configured one."""
     replicates = len(scores)
     if replicates < 2:
         return np.full(scores.shape[1], np.nan)
@@ -233,17 +233,16 @@ def _listed(items: Sequence[str], *, single: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WalkForward:
-    """Choosing on one window, scoring on the next.
+    """Results of choosing on one window and scoring on the next.
 
     Attributes
     ----------
     competition, asset : str
     windows : list of (start of the test window, chosen value)
     prompts : int
-        In the test windows.
+        Prompts in the test windows.
     in_sample, out_of_sample : float
-        Change of mean CRPS that the choices promised on the windows they were made on, and brought on the next,
-        against the configured value.
+        Relative change of mean CRPS from the configured value, on the windows of the choices and on the next ones.
     low, high : float
         Bounds of the 95 % interval of `out_of_sample`.
     """
@@ -266,7 +265,7 @@ class WalkForward:
 def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.random.Generator) -> WalkForward | None:
     """Choose on windows of `train` seconds and score on the next `test` seconds, rolling.
 
-    A choice at time t knows only prompts whose realised path had ended by t.
+    A choice at time t uses only prompts whose realised path had ended by t.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which settings a sweep varies, and over which values."""
+"""The settings that a sweep varies, and their values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEGREES_OF_FREEDOM = (2.1, 2.5, 3, 4, 5, 6, 8, 10, 15, 30)
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 _FACTORS = (0.25, 0.5, 1, 2, 4)
 
-# What a sweep may change besides the forecaster: how prompts are replayed. Changing the bars would compare markets.
+# A sweep may change the forecaster and how prompts are replayed. Changing the bars would compare markets.
 _SECTIONS = (*FORECASTER_SECTIONS, "replay", "run")
 _FIXED = ("run.threads", "run.experiments_dir", "replay.forecasters")
 
@@ -36,7 +36,7 @@ class Parameter:
     values : tuple
         Plain values as a settings file could hold them, ascending where they are numbers or durations.
     closed : (bool, bool)
-        Whether the setting allows nothing below the first and above the last value.
+        Whether the setting allows nothing below the first, and nothing above the last value.
     """
 
     key: str
@@ -49,13 +49,13 @@ class Parameter:
         return self.key.partition(".")[2]
 
     def configured(self, settings: LoadedSettings, asset: str) -> Any:
-        """Return an asset's present value, plain."""
+        """Return an asset's configured value, plain."""
         value = _present(settings.values.plain(), self.key)
         return asset_value(value, asset) if isinstance(value, Mapping) and "default" in value else value
 
     @property
     def ordered(self) -> bool:
-        """Return whether values lie on a scale, so that a grid has edges."""
+        """Return whether the values are ordered, so that the grid has edges."""
         return all(magnitude(value) is not None for value in self.values)
 
 
@@ -65,15 +65,15 @@ def resolve(
     settings: LoadedSettings,
     forecaster: str,
 ) -> Parameter:
-    """Find the setting that a name stands for, and its grid.
+    """Find the setting that a name denotes, and its grid.
 
     Parameters
     ----------
     name : str
-        In any case; with its section (``replay.request_lead``), or without if it is one of the forecaster's own or
-        unique.
+        In upper or lower case; with its section (``replay.request_lead``), or without if it is one of the forecaster's
+        own or unique.
     values : sequence of str, optional
-        Texts as on the command line; by default the grid of the setting's kind.
+        As on the command line; by default the grid of the setting's kind.
     settings : LoadedSettings
     forecaster : str
         Name without a preset.
@@ -91,7 +91,7 @@ def resolve(
     chosen = [_plain(text) for text in values] if values else _grid(key, sample)
     seen: dict[Any, Any] = {}
     for value in chosen:
-        # Validated, and written as the settings write it: 90m and 5400s are one value.
+        # Validated and normalised by the settings: 90m and 5400s are one value.
         try:
             loaded = settings.with_flags({key: value})
         except ConfigError:
@@ -114,22 +114,22 @@ def resolve(
 def resolve_all(
     parameters: Mapping[str, Sequence[str] | None] | Sequence[str], settings: LoadedSettings, forecaster: str
 ) -> list[Parameter]:
-    """Find the settings that names stand for: a mapping gives their values, a sequence takes the default grids.
+    """Find the settings that names denote: a mapping gives their values, a sequence takes the default grids.
 
     Raises
     ------
     ConfigError
-        As `resolve`, and if a setting is named twice.
+        As in `resolve`, or for a duplicate setting.
     """
     chosen = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
     resolved = [resolve(name, values, settings, forecaster) for name, values in chosen.items()]
     if len({parameter.key for parameter in resolved}) < len(resolved):
-        raise ConfigError("a parameter is named twice")
+        raise ConfigError("duplicate parameter")
     return resolved
 
 
 def _closed(key: str, value: Any, side: int, settings: LoadedSettings) -> bool:
-    """Tell whether a setting refuses what lies a little beyond a value."""
+    """Return whether a setting refuses values just beyond a value."""
     size = magnitude(value) or 0.0
     step = 0.02 * size or 0.02
     beyond: list[Any] = [size + side * step, round(size) + side]  # the latter for settings that are whole numbers
@@ -153,7 +153,7 @@ def combinations(parameters: Sequence[Parameter]) -> list[Overrides]:
 
 
 def label(overrides: Overrides) -> str:
-    """Return a combination for people: ``30m``, or ``half_life_1m 30m, nu_1m 6`` for several."""
+    """Return a readable combination: ``30m``, or ``half_life_1m 30m, nu_1m 6`` for several settings."""
     if len(overrides) == 1:
         return show(overrides[0][1])
     return ", ".join(f"{key.partition('.')[2]} {show(value)}" for key, value in overrides)
@@ -166,13 +166,13 @@ def show(value: Any) -> str:
 
 def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     own = factory_of(forecaster)[1]
-    # a plug-in's parameters have a case of their own; no two differ by it alone
+    # a plug-in's parameters may have upper-case letters; no two differ only in case
     tables = {s: {key.lower(): key for key in dict(getattr(settings.values, s))} for s in _SECTIONS}
     section, dot, key = name.lower().partition(".")
     if dot:
         section = section.replace("-", "_")
         if section == "fit":
-            raise ConfigError(f"{name}: a sweep keeps to one fit; compare backtests with --refit instead")
+            raise ConfigError(f"{name}: a sweep uses one fit; compare backtests with --refit instead")
         if section not in _SECTIONS:
             raise ConfigError(
                 f"{name}: a sweep varies a forecaster or the replay ({', '.join(_SECTIONS)}), not section {section!r}"

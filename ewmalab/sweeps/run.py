@@ -1,4 +1,4 @@
-"""Every value of the chosen settings on the same prompts."""
+"""Score every value of the chosen settings on the same prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.units import magnitude
 
 REPLICATES = 4  # of ensembles, whose noise is common to all prompts
-REPLICATES_EXACT = 2  # prompt by prompt: there it is part of the interval, and each costs a replay
+REPLICATES_EXACT = 2  # prompt by prompt, where the noise is part of the interval and each replicate costs a replay
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +28,18 @@ class SweepCell:
     ----------
     competition, asset : str
     parameters : tuple of Parameter
-        Those that have an effect here.
+        Parameters that have an effect here.
     values : tuple of overrides
-        What was tried.
+        The values tried.
     configured : int
-        Which of them is the present setting.
+        Index of the configured value.
     starts : (p,) int64
     overlap : float
-        How many consecutive prompts share a part of their realised paths.
+        Number of consecutive prompts that share a part of their realised paths.
     scores : (r, k, p) float64
         CRPS by replicate, value and prompt, basis points; NaN where not scored.
     shared : bool
-        Whether one ensemble served all prompts, so that its random error is common to them.
+        Whether one ensemble served all prompts, which then share its random error.
     """
 
     competition: str
@@ -61,13 +61,13 @@ class Sweep:
     ----------
     workload : Workload
     plan : BacktestPlan
-        Of the present settings.
+        Plan of the configured settings.
     parameters : tuple of Parameter
     cells : list of SweepCell
     untouched : list of (competition, asset)
-        Where no parameter has an effect; left out.
+        Left out because no parameter has an effect.
     trials, reused : int
-        Distinct trials, and how many of them were known from earlier runs.
+        Distinct trials, and how many of them earlier runs had finished.
     """
 
     workload: Workload
@@ -99,30 +99,30 @@ def run_sweep(
     scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Score every combination of values, and the present settings, on the same prompts.
+    """Score every combination of values, and the configured settings, on the same prompts.
 
     Parameters
     ----------
     workload : Workload
     parameters : sequence of Parameter
     now : int
-        The present; bars of the synthetic feed that the cache lacks are made.
+        Current time, seconds since 1970-01-01 UTC. Synthetic bars that the cache lacks are generated.
     replicates : int, optional
-        Independent sets of random numbers, to tell Monte Carlo noise; by default 4 ensembles, or 2 simulations of each
-        prompt.
+        Independent sets of random numbers, to estimate Monte Carlo noise; by default 4 ensembles, or 2 simulations of
+        each prompt.
     store : TrialStore, optional
-        Where finished trials are kept and found again.
+        Keeps finished trials for reuse.
     fresh : bool
-        Compute also what the store has.
+        Recompute trials that the store has.
     engine, workers, scheduler
         See `ewmalab.sweeps.engines.run_tasks`.
     progress : callable, optional
-        Called with trials done and trials in all.
+        Called with the numbers of finished and of all trials.
 
     Raises
     ------
     ConfigError
-        If the parameters have no effect on any of the prompts.
+        If the parameters have no effect on any prompt.
     """
     check_engine(engine, scheduler)
     plan = workload.plan(workload.settings, workload.assets, now)
@@ -167,7 +167,7 @@ def run_sweep(
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """The trials of one cell: for each replicate, each value."""
+    """The trials of one competition and asset: all values of each replicate."""
 
     cell: Cell
     parameters: tuple[Parameter, ...]
@@ -205,10 +205,10 @@ def _lay_out(
         values.append(present)
         values.sort(key=_scale)
     group = cell.competition, cell.asset
-    # While there is a present, which makes synthetic bars: who scores trials later has none.
+    # Resolved here with `now`, which generates synthetic bars; workers that score trials later have none.
     first = [ResolvedTrial.of(workload, Trial(*group, overrides), now) for overrides in values]
     shared = all(trial.ensemble is not None for trial in first)
-    # Some could share an ensemble: but values are compared on the same random numbers.
+    # Even if some could share an ensemble, all values must use the same random numbers.
     exact = not shared and any(trial.ensemble is not None for trial in first)
     count = replicates or (REPLICATES if shared else REPLICATES_EXACT)
     trials = tuple(
@@ -224,7 +224,7 @@ def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
 
 
 def _cut(workload: Workload, pending: Sequence[ResolvedTrial], least: float) -> list[_Task]:
-    """Cut trials into tasks that take at least so many seconds; those that share an ensemble stay together."""
+    """Divide trials into tasks of at least so many seconds; those that share an ensemble stay together."""
     groups: dict[object, list[ResolvedTrial]] = {}
     costs: dict[object, float] = {}
     for resolved in pending:
@@ -232,7 +232,7 @@ def _cut(workload: Workload, pending: Sequence[ResolvedTrial], least: float) -> 
         first = cell.prompts[0]
         key: object
         if ensemble is None:
-            # one asset's trials stand together: they read the same bars
+            # group one asset's trials, which read the same bars
             key = (trial.asset, trial.overrides, trial.replicate, trial.competition)
             costs[key] = 3e-9 * len(cell.prompts) * first.steps * first.num_simulations
         else:
@@ -259,11 +259,11 @@ def _task(workload: Workload, block: Sequence[ResolvedTrial]) -> _Task:
 
 
 def _run(task: _Task) -> list[tuple[str, Scores]]:
-    """Score a task's trials, wherever this runs; its bars, settings and code must be those of who asks."""
+    """Score a task's trials; bars, settings and code here must equal those of the calling process."""
     trials = [ResolvedTrial.of(task.workload, trial) for trial in task.trials]
     if tuple(trial.name for trial in trials) != task.names:
         raise EngineError(
-            "a worker sees other bars, or runs other code, than the process that asks: give all the same "
+            "a worker sees other bars or runs other code than the calling process: give all the same "
             "data.cache_dir (a shared folder or a URL) and the same versions"
         )
     return list(zip(task.names, score_trials(trials), strict=True))

@@ -1,4 +1,4 @@
-"""`sweep`: from settings to judged values, and to an experiment directory."""
+"""Sweeps: from settings to judged values, and to an experiment directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ewmalab.units import parse_duration
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
-    """A sweep and what it says.
+    """A sweep and its verdicts.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class SweepResult:
         Scores of every value and prompt.
     cells : list of CellResult
     forward : list of WalkForward
-        Empty unless asked for.
+        Empty unless requested.
     inputs : dict
-        All that determines the result.
+        Everything that determines the result.
     """
 
     sweep: Sweep
@@ -59,7 +59,7 @@ class SweepResult:
         return _table(self.sweep)
 
     def digest(self) -> str:
-        """Return a sha256 of scores and verdicts: equal for equal inputs, whatever the engine or the workers."""
+        """Return a sha256 of scores and verdicts, equal for equal inputs on any engine and any number of workers."""
         sha = hashlib.sha256(orjson.dumps(self.summary, option=orjson.OPT_SORT_KEYS))
         for cell in self.sweep.cells:
             sha.update(cell.scores.tobytes())
@@ -77,9 +77,9 @@ def workload_of(
     forecaster : str
         As in a backtest; a preset (``ewma@seed``) is allowed.
     exact : bool
-        Simulate every prompt by itself.
+        Simulate every prompt separately.
     **selection
-        See `Selection`; by default the newest 7 days that the cache can score, of the assets it has.
+        See `Selection`; by default the newest 7 days that the cache can score, for the assets it has.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def workload_of(
 
 
 def parse_walk_forward(text: str) -> tuple[int, int]:
-    """Return seconds of the choosing and of the testing window from ``5d/1d``.
+    """Parse ``5d/1d`` and return the lengths of the choosing and the testing window, seconds.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def parse_walk_forward(text: str) -> tuple[int, int]:
     except ValueError as error:
         raise ConfigError(f"walk-forward {text!r}: {error}; write for example 5d/1d") from None
     if min(windows) < 3600:
-        raise ConfigError(f"walk-forward {text!r}: windows of an hour or more")
+        raise ConfigError(f"walk-forward {text!r}: windows must be an hour or longer")
     return windows
 
 
@@ -145,9 +145,9 @@ def sweep(
     ----------
     settings : LoadedSettings
     parameters : mapping of name to values, or sequence of names
-        Names as in `ewmalab.sweeps.parameters.resolve`; None takes the default grid. Several make a grid.
+        Names as in `ewmalab.sweeps.parameters.resolve`; None takes the default grid. Several form a joint grid.
     now : int
-        The present, seconds since 1970-01-01 UTC.
+        Current time, seconds since 1970-01-01 UTC.
     workload : Workload, optional
         Instead of `selection`.
     replicates : int, optional
@@ -155,11 +155,11 @@ def sweep(
     forward : str, optional
         ``5d/1d``: choose on one window, score on the next.
     fresh : bool
-        Compute also trials that are known from earlier runs.
+        Recompute trials that earlier runs finished.
     engine, workers, scheduler
         See `ewmalab.sweeps.engines.run_tasks`.
     progress : callable, optional
-        Called with trials done and trials in all.
+        Called with the numbers of finished and of all trials.
     **selection
         See `workload_of`.
 
@@ -189,7 +189,7 @@ def sweep(
 
 
 def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[int, int] | None = None) -> SweepResult:
-    """Judge the scores of a sweep, cell by cell, each with its own stream of random numbers."""
+    """Judge the scores of a sweep by competition and asset, each with its own random stream."""
     seed = done.workload.settings.values.run.seed
     cells, forward = [], []
     for cell in done.cells:
@@ -209,7 +209,20 @@ def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[in
 def save_sweep(
     result: SweepResult, *, now: int, name: str = "sweep", notes: Mapping[str, Any] | None = None, text: str = ""
 ) -> Experiment:
-    """Write a sweep's experiment directory."""
+    """Write a sweep's experiment directory.
+
+    Parameters
+    ----------
+    result : SweepResult
+    now : int
+        Current time, seconds since 1970-01-01 UTC; part of the directory's name.
+    name : str
+        Part of the directory's name.
+    notes : mapping, optional
+        Additions to the notes of the manifest.
+    text : str
+        The summary for people.
+    """
     plan = result.sweep.plan
     return save_experiment(
         plan.settings.values.run.experiments_dir,

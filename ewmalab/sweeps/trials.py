@@ -1,4 +1,4 @@
-"""Trials: one combination of values on one cell; their identity, their scores, and where these are kept."""
+"""Trials, one combination of values on one competition and asset: their identity, scores and storage."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ Ensemble = tuple[Hashable, int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One combination of values on one cell, once per replicate.
+    """One combination of values on one competition and asset, once per replicate.
 
     Attributes
     ----------
     competition, asset : str
     overrides : tuple of (dotted key, plain value)
     replicate : int
-        Which of several independent sets of random numbers; 0 is that of a backtest.
+        Index of an independent set of random numbers; 0 is that of a backtest.
     exact : bool
-        Simulate prompt by prompt, since other values on this cell must be: all meet the same random numbers.
+        Simulate prompt by prompt, because other values here must be and all use the same random numbers.
     """
 
     competition: str
@@ -55,13 +55,13 @@ class Trial:
 
     @property
     def group(self) -> Group:
-        """Return the cell's name."""
+        """Return competition and asset."""
         return self.competition, self.asset
 
 
 @dataclass(frozen=True, eq=False)
 class ResolvedTrial:
-    """A trial with all that scoring it takes.
+    """A trial with everything that scoring it needs.
 
     Attributes
     ----------
@@ -69,11 +69,11 @@ class ResolvedTrial:
     cell : Cell
     model : Model
     seed : int
-        Of its replicate.
+        Seed of its replicate.
     ensemble : Ensemble or None
-        What names the ensemble that serves it and others like it; None where prompts are simulated.
+        Key of the ensemble that it shares with others like it; None if prompts are simulated.
     name : str
-        Of its scores: a digest of all that determines them.
+        Name of its scores: a digest of everything that determines them.
     """
 
     trial: Trial
@@ -85,7 +85,7 @@ class ResolvedTrial:
 
     @classmethod
     def of(cls, workload: Workload, trial: Trial, now: int | None = None) -> ResolvedTrial:
-        """Resolve a trial; `now`, if given, lets synthetic bars be made.
+        """Resolve a trial; `now`, if given, allows synthetic bars to be generated.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class ResolvedTrial:
 
 
 def matters(workload: Workload, key: str, time_increment: int) -> bool:
-    """Tell whether a setting has an effect on prompts with this increment."""
+    """Return whether a setting has an effect on prompts with this increment."""
     factory, section = factory_of(workload.forecaster)
     own, _, name = key.partition(".")
     only = getattr(factory, "INCREMENT_OF", {}) if own == section else {}
@@ -124,7 +124,7 @@ def matters(workload: Workload, key: str, time_increment: int) -> bool:
 
 
 def seed_of(settings: LoadedSettings, replicate: int) -> int:
-    """Return the seed of a replicate; that of the first is the setting itself."""
+    """Return the seed of a replicate; the first has the setting itself."""
     seed = settings.values.run.seed
     if replicate == 0:
         return seed
@@ -144,9 +144,9 @@ def _ensemble_of(workload: Workload, cell: Cell, model: Model, seed: int) -> Ens
 
 
 def score_trials(trials: Sequence[ResolvedTrial]) -> list[Scores]:
-    """Score trials: those that share an ensemble from it, the others prompt by prompt.
+    """Score trials: those with a shared ensemble from it, the others prompt by prompt.
 
-    A trial's scores do not depend on which others stand beside it.
+    A trial's scores do not depend on the other trials.
     """
     out: list[Scores] = [np.empty(0)] * len(trials)
     shared: dict[Ensemble, list[int]] = defaultdict(list)
@@ -162,7 +162,7 @@ def score_trials(trials: Sequence[ResolvedTrial]) -> list[Scores]:
 
 
 def _score_each(trial: ResolvedTrial) -> Scores:
-    """Simulate and score every prompt; all values of a parameter see the same random numbers."""
+    """Simulate and score every prompt; all values of a parameter use the same random numbers."""
     cell, model = trial.cell, trial.model
     out = np.full(len(cell.items), np.nan)
     truth, scorable = cell.truth
@@ -221,8 +221,8 @@ class TrialStore:
     Parameters
     ----------
     root : Path
-        Created with the first write. Files whose checksum does not hold count as absent: a crash costs a trial, never a
-        result.
+        Created by the first write. Files with a wrong checksum count as absent, so a crash may cost a trial but never
+        falsify a result.
     """
 
     def __init__(self, root: Path) -> None:
@@ -230,14 +230,14 @@ class TrialStore:
 
     @classmethod
     def of(cls, settings: LoadedSettings) -> TrialStore:
-        """Return the store in the experiments' folder."""
+        """Return the store in the experiments folder."""
         return cls(settings.values.run.experiments_dir / "trials")
 
     def _path(self, name: str) -> Path:
         return self.root / name[:2] / f"{name}.f64"
 
     def delete_leftovers(self, now: int) -> None:
-        """Delete temporary files that killed runs left an hour or longer ago."""
+        """Delete leftover temporary files that are older than an hour."""
         for path in self.root.glob(f"*/{TEMP_PREFIX}*"):
             if path.stat().st_mtime < now - 3600:
                 path.unlink(missing_ok=True)
@@ -254,7 +254,7 @@ class TrialStore:
         return np.frombuffer(body, "<f8").astype(np.float64)
 
     def put(self, name: str, scores: Scores) -> None:
-        """Keep a trial's scores; readers see the whole file or none."""
+        """Write a trial's scores atomically."""
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = scores.astype("<f8").tobytes()

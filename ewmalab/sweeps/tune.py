@@ -1,4 +1,4 @@
-"""`tune`: several settings at once, continuous, chosen by optuna and judged on days they were not chosen on."""
+"""Tune several continuous settings at once with optuna, and judge the choice on later days."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     import optuna
 
 REPLICATES = 2
-_STARTUP = 10  # trials drawn blindly before the sampler learns
+_STARTUP = 10  # trials drawn at random before the sampler learns
 
 
 @dataclass(frozen=True, eq=False)
 class TuneResult:
-    """What tuning found.
+    """The result of tuning.
 
     Attributes
     ----------
     held_out : SweepResult
-        The tuned values against the present ones, on prompts that did not take part in the choice.
+        The tuned values against the configured ones, on prompts that were not used for the choice.
     chosen : list of dict
-        Per cell: ``competition, asset, trials, prompts, configured, best, in_sample`` (relative change on the prompts
-        of the choice).
+        Per competition and asset: ``competition, asset, trials, prompts, configured, best, in_sample`` (relative change
+        on the prompts used for the choice).
     """
 
     held_out: SweepResult
@@ -65,29 +65,29 @@ def tune(
     ----------
     workload : Workload
     parameters : mapping of name to values, or sequence of names
-        The smallest and the largest value (by default those of the default grid) bound the search of ordered settings;
-        of others the values are the choices.
+        For ordered settings the smallest and largest value (by default those of the default grid) bound the search;
+        for others the values are the choices.
     now : int
-        The present.
+        Current time, seconds since 1970-01-01 UTC.
     trials : int
-        Per study, those of earlier runs and of other processes included.
+        Trials per study, including those of earlier runs and of other processes.
     holdout : float
-        Share of the time range, at its end, that is kept for judging. Prompts whose path reaches into it take no part
-        in the choice.
+        Share of the time range, at its end, that is kept for judging. Prompts whose path reaches into it are not used
+        for the choice.
     study : str, optional
-        File with the journal of the studies, or the URL of a database (``sqlite:///tune.db``), which Optuna's dashboard
-        reads; several processes may share it. By default a journal in the experiments folder, named by content: the
-        same command goes on where it stopped.
+        Journal file of the studies, or the URL of a database (``sqlite:///tune.db``), which Optuna's dashboard reads.
+        Several processes may share it. By default a journal in the experiments folder, named by content, so that the
+        same command resumes the studies.
     store : TrialStore, optional
     replicates, workers
-        As in a sweep; studies run side by side.
+        As in a sweep; studies run in parallel.
     progress : callable, optional
-        Called with trials done and trials in all.
+        Called with the numbers of finished and of all trials.
 
     Raises
     ------
     ConfigError
-        If no setting matters for any prompt, or the range is too short to keep days for judging.
+        If no setting affects any prompt, or the range is too short to keep days for judging.
     """
     resolved = resolve_all(parameters, workload.settings, workload.forecaster)
     plan = workload.plan(workload.settings, workload.assets, now)
@@ -134,7 +134,7 @@ def tune(
 
 
 class _Search:
-    """The search on one cell."""
+    """The search on one competition and asset."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class _Search:
         self.judging = cell.starts >= border
         self.configured: Overrides = tuple((p.key, p.configured(workload.settings, cell.asset)) for p in parameters)
         self.stopped = threading.Event()
-        # All trials are scored alike: from ensembles, if every value of every setting allows it.
+        # All trials are scored the same way: from ensembles if every value of every setting allows it.
         alone = [self.configured] + [
             tuple((key, value if key == p.key else present) for key, present in self.configured)
             for p in parameters
@@ -161,7 +161,7 @@ class _Search:
         ]
         trials = (ResolvedTrial.of(workload, Trial(cell.competition, cell.asset, overrides)) for overrides in alone)
         self.shared = all(trial.ensemble is not None for trial in trials)
-        # A journal may hold studies of other prompts and settings: they do not meet.
+        # A journal may hold studies of other prompts and settings; their names differ.
         text = f"{workload.key}\0{cell.identity}\0{[(p.key, p.values) for p in parameters]}\0{border}\0{replicates}"
         self.study = f"{self.name}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -175,7 +175,7 @@ class _Search:
     def run(
         self, storage: optuna.storages.BaseStorage, trials: int, report: Callable[[str, int], None]
     ) -> tuple[Overrides, int]:
-        """Add trials until the study has as many as wanted; return the best and their number."""
+        """Add trials until the study has enough; return the best and their number."""
         import optuna
         from optuna.trial import TrialState
 
@@ -185,7 +185,7 @@ class _Search:
             report(self.name, len(complete))
             if len(complete) >= trials:
                 break
-            # A sampler made anew for every trial: a study that was interrupted goes on as if it had not been.
+            # A new sampler for every trial, so that an interrupted study continues as if it had not been interrupted.
             study.sampler = optuna.samplers.TPESampler(
                 seed=self._seed(len(complete)), n_startup_trials=_STARTUP, multivariate=False
             )
@@ -194,7 +194,7 @@ class _Search:
             trial = study.ask()
             study.tell(trial, self._loss(tuple((p.key, _suggest(trial, p)) for p in self.parameters)))
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        # Ties go to the earlier one, and the present values are the first.
+        # Ties go to the earlier trial; the configured values are the first.
         best = min(finished, key=lambda t: (t.value, t.number))
         return tuple((p.key, _decode(best.params[p.key], p)) for p in self.parameters), len(finished)
 
@@ -213,7 +213,7 @@ class _Search:
         return np.array(rows)
 
     def judged(self, best: Overrides) -> SweepCell:
-        """Return the tuned and the present values on the prompts kept for judging."""
+        """Return the scores of the tuned and the configured values on the prompts kept for judging."""
         values = (self.configured, best) if best != self.configured else (self.configured,)
         scores = np.array([self.scores(value) for value in values]).transpose(1, 0, 2)[:, :, self.judging]
         return SweepCell(
@@ -244,7 +244,7 @@ class _Search:
         return float(np.nanmean(self.scores(overrides)[:, self.choosing]))
 
     def _encoded(self, overrides: Overrides) -> dict[str, Any]:
-        """Return a combination as the study's numbers, moved to the nearest that the search may take."""
+        """Return a combination as the study's numbers, clipped to the bounds of the search."""
         out: dict[str, Any] = {}
         for parameter, (key, value) in zip(self.parameters, overrides, strict=True):
             if parameter.ordered:
@@ -272,7 +272,7 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
 
 
 def _decode(value: Any, parameter: Parameter) -> Any:
-    """Return a study's number as a settings file would hold it, rounded to what the data could ever tell."""
+    """Return a study's number as a settings file would hold it, rounded to the precision that data can tell."""
     if not parameter.ordered:
         return value
     if isinstance(parameter.values[0], str):

@@ -1,4 +1,4 @@
-"""Sweeps that were stopped: what they were asked for stays on disk until they have ended, so that they can go on."""
+"""Interrupted sweeps: their requests stay on disk until they end, so that they can be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDER = ".unfinished/sweep"
 
 @contextmanager
 def kept_until_done(experiments: Path, request: Mapping[str, Any]) -> Iterator[None]:
-    """Keep a request on disk until the block has ended, or failed: going on would fail again.
+    """Keep a request on disk until the block ends or fails; resuming a failed one would fail again.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def kept_until_done(experiments: Path, request: Mapping[str, Any]) -> Iterator[N
     write_atomic(path, data)
     try:
         yield
-    except EngineError as error:  # its workers are gone: it was stopped
+    except EngineError as error:  # interrupted: its workers are gone
         error.add_note("finished trials are kept: `ewmalab sweep --resume` goes on")
         raise
     except Exception:
@@ -42,12 +42,12 @@ def kept_until_done(experiments: Path, request: Mapping[str, Any]) -> Iterator[N
 
 
 def newest_unfinished(experiments: Path) -> dict[str, Any]:
-    """Return the request of the sweep that was stopped last.
+    """Return the request of the sweep that was interrupted last.
 
     Raises
     ------
     ConfigError
-        If none was.
+        If there is none.
     """
     paths = sorted((experiments / _FOLDER).glob("[0-9a-f]*.json"), key=lambda path: path.stat().st_mtime)
     if not paths:

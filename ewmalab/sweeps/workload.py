@@ -1,4 +1,4 @@
-"""What trials are judged on: prompts, and by competition and asset what was known and what came."""
+"""Workloads: the prompts that trials are scored on, with the known and the realised bars of each."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from ewmalab.sweeps.parameters import Overrides
 
 _REPLAY = "replay."  # overrides of this section change prompts or warm-up, not only the forecaster
 _MAX_LAYOUTS = 64  # assets times replay settings that one workload keeps
-_HELD = ("_loaded", "_layouts", "_lock")  # what a copy in another process makes anew
+_HELD = ("_loaded", "_layouts", "_lock")  # rebuilt by a copy in another process
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """The prompts of a sweep, described so that any process or machine can lay them out again.
+    """The prompts of a sweep, described so that any process or machine can lay them out.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Workload:
     start, days, rules, competitions, assets, cadence, num_simulations, partial
         As in `ewmalab.replay.backtest.plan_backtest`.
     exact : bool
-        Simulate every prompt, also where one ensemble could serve all.
+        Simulate every prompt, even if one ensemble could serve all.
     ensemble_size : int
         Paths of a reference ensemble.
     """
@@ -68,13 +68,13 @@ class Workload:
 
     @classmethod
     def of(cls, settings: LoadedSettings, forecaster: str, **options: object) -> Workload:
-        """Return a workload with the forecaster's preset applied and secrets taken out."""
+        """Return a workload with the forecaster's preset applied and secrets removed."""
         base, effective = apply_preset(forecaster, settings)
         return cls(effective.without_secrets(), base, **options)  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:
-        """Return the forecaster's name with the preset that holds."""
+        """Return the forecaster's name with its preset."""
         presets = [layer.name.removeprefix(PRESET) for layer in self.settings.layers if layer.name.startswith(PRESET)]
         return "@".join([self.forecaster, *presets])
 
@@ -86,7 +86,7 @@ class Workload:
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def with_overrides(self, overrides: Overrides) -> LoadedSettings:
-        """Return the settings of a trial; made once, for many assets share them."""
+        """Return the settings of a trial, made once because many assets share them."""
         if overrides not in self._loaded:
             self._loaded[overrides] = self.settings.with_flags(dict(overrides)) if overrides else self.settings
         return self._loaded[overrides]
@@ -107,15 +107,15 @@ class Workload:
         return {k: v for k, v in self.__dict__.items() if k not in _HELD}
 
     def cell(self, group: Group, overrides: Overrides, now: int | None = None) -> Cell:
-        """Return what a trial is judged on, laid out once per process.
+        """Return the prompts that a trial is scored on, laid out once per process.
 
         Parameters
         ----------
         group : (competition, asset)
         overrides : tuple of (dotted key, plain value)
-            Of the trial: those of the replay, and the warm-up of the forecaster that they make, shape it.
+            Values of the trial. Those of the replay and the resulting warm-up of the forecaster affect the cell.
         now : int, optional
-            The present; given it, synthetic bars that the cache lacks are made.
+            Current time, seconds since 1970-01-01 UTC. If given, synthetic bars that the cache lacks are generated.
         """
         asset = group[1]
         settings = self.with_overrides(overrides)
@@ -129,7 +129,7 @@ class Workload:
             return self._layouts[key][group]
 
     def keep(self, plan: BacktestPlan) -> dict[Group, Cell]:
-        """Return the cells of a plan of the present settings, and answer `cell` from them; others are forgotten."""
+        """Return the cells of a plan of the configured settings, and keep only these for `cell`."""
         cells = cells_of(plan)
         with self._lock:
             self._layouts.clear()
@@ -144,11 +144,11 @@ class Workload:
         Raises
         ------
         ConfigError
-            If the forecaster is fitted along the way: each fit would be another cell.
+            If the forecaster is refitted during the replay: each fit would be another cell.
         """
         if refitted(self.forecaster, settings, load_rulebook()):
             raise ConfigError(
-                "a sweep keeps to one fit: set fit.every to 0s, and fit.artifacts to one that `ewmalab fit` wrote"
+                "a sweep uses one fit: set fit.every to 0s, and fit.artifacts to one that `ewmalab fit` wrote"
             )
         return plan_backtest(
             settings,
@@ -167,7 +167,7 @@ class Workload:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The prompts of one competition and asset, with what was known and what came.
+    """The prompts of one competition and asset, with the known and the realised bars.
 
     Attributes
     ----------
@@ -175,7 +175,7 @@ class Cell:
     items : sequence of Scheduled
         In time order.
     bars : Bars
-        From the start of the warm-up to the newest that a request knows.
+        From the start of the warm-up to the newest bar known at a request.
     realised : Bars
         From the first start time to the candle that settles the last prompt.
     rulebook : Rulebook
@@ -205,17 +205,17 @@ class Cell:
 
     @property
     def overlap(self) -> float:
-        """Return how many consecutive prompts share a part of their realised paths."""
+        """Return the number of consecutive prompts that share a part of their realised paths."""
         return overlap_of(self.starts, self.prompts[0].time_length)
 
     @cached_property
     def known(self) -> npt.NDArray[np.int64]:
-        """Return how many bars are closed at each request: (p,) int64."""
+        """Return the number of bars closed at each request: (p,) int64."""
         return known_counts(self.bars, self.prompts)
 
     @cached_property
     def truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return the realised paths, and which of the prompts a validator would have scored."""
+        """Return the realised paths, and which prompts a validator would have scored."""
         found = [realised_path(self.realised, prompt) for prompt in self.prompts]
         return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
 
@@ -226,7 +226,7 @@ class Cell:
 
     @cached_property
     def observations(self) -> dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]]:
-        """Return, by rule, the scorable prompts (indices) and what they are scored against."""
+        """Return the indices and the observations of the scorable prompts by rule."""
         anchors = self.bars.close[self.known - 1]
         paths, scorable = self.truth
         found: dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]] = {}
@@ -260,7 +260,7 @@ def cells_of(plan: BacktestPlan) -> dict[Group, Cell]:
     for (competition, asset), items in plan.groups.items():
         prompts = [item.prompt for item in items]
         bars, realised = plan.data.model[asset], plan.data.realised[asset]
-        # Cut to what these prompts need: other competitions of the sweep must not change what a trial is named by.
+        # Cut to what these prompts need, so that other competitions of the sweep do not change a trial's name.
         known = known_counts(bars, prompts)
         origin = plan.model(plan.forecasters[0], asset, plan.start).origin(int(bars.timestamp[known[0] - 1]))
         end = int(np.searchsorted(realised.timestamp, prompts[-1].start_time + prompts[-1].time_length, side="right"))

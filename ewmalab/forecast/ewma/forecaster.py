@@ -69,7 +69,7 @@ class Ewma:
     initial_variance : float
         Per bar; only for ``start="constant"``.
     gap_policy : {"hold", "revert", "decay"}
-        Over missing bars the variance stays; returns to the long-run variance with `gap_half_life`; or decays
+        Over missing bars the variance stays, returns to the long-run variance with `gap_half_life`, or decays
         towards zero (16 h at a half-life of 2 h leave 6 % of the volatility). With the first two a return over k
         bars counts as a k-th of its square.
     gap_half_life, long_run_half_life : int
@@ -79,7 +79,7 @@ class Ewma:
         which the typical path's variance collapses while a few explode.
     off_hours : {"session", "whole_path", "none"}
         For assets that follow the US cash session: volatility outside it is `equity_off_hours_mult` times that
-        inside, in the state and per step; or every path is multiplied whatever the clock says; or no difference.
+        inside, in the state and per step; or every path is multiplied at any time; or there is no difference.
     equity_off_hours_mult : float
         Volatility outside the session relative to inside.
     """
@@ -102,7 +102,7 @@ class Ewma:
     equity_off_hours_mult: float
 
     STATE_VERSION = 1
-    # Parameters that matter for one increment alone; all others matter for each.
+    # Parameters that affect one increment only; all others affect both.
     INCREMENT_OF: ClassVar[Mapping[str, int]] = {
         "half_life_1m": MINUTE,
         "nu_1m": MINUTE,
@@ -143,8 +143,8 @@ class Ewma:
     def aged(self, state: EwmaState, until: int) -> EwmaState:
         """Return the state after a silence that lasts until `until`; see `Ageing`.
 
-        It is what the filter makes of the missing bars before it takes the next one: with ``hold`` the variance stays,
-        with ``revert`` it nears the long-run variance, with ``decay`` it shrinks.
+        The filter treats missing bars the same way before it takes the next one: the variance stays with ``hold``,
+        approaches the long-run variance with ``revert`` and shrinks with ``decay``.
         """
         five = self._aged(state.five_minute, until, self.half_life_5m, FIVE_MINUTES)
         return EwmaState(self._aged(state.minute, until, self.half_life_1m, MINUTE), five, state.forming)
@@ -188,7 +188,7 @@ class Ewma:
     def shape(self, time_increment: int) -> Hashable | None:
         """Return what the reference paths depend on; see `ScaleFree.shape`.
 
-        None where the volatility of a step depends on the clock.
+        None if the volatility of a step depends on the clock.
         """
         if self.asset.sessions and self.off_hours == "session":
             return None
@@ -260,7 +260,7 @@ class Ewma:
         wanted = {"forecaster": "ewma", "version": self.STATE_VERSION, "asset": self.asset.symbol}
         found = {key: data.get(key) for key in wanted}
         if found != wanted:
-            raise ForecasterError(f"state is of {found}, expected {wanted}: rebuild it from the cached bars")
+            raise ForecasterError(f"state belongs to {found}, expected {wanted}: rebuild it from the cached bars")
         try:
             parts = [np.array([float.fromhex(x) for x in data[k]]) for k in ("minute", "five_minute", "forming")]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -283,7 +283,7 @@ class Ewma:
         return ForecasterError(f"ewma has seen no bar of {self.asset.symbol} yet: warm it up first")
 
     def _with_ranges(self, bars: Bars, minute: npt.NDArray[np.float64]) -> Bars:
-        """Return minute bars with synthetic ranges where the options ask for them."""
+        """Return minute bars, with synthetic ranges if the options ask for them."""
         if self.close_only != "synthesise":
             return bars
         return _with_synthetic_range(bars, minute, spread_gaps=self.gap_policy != "decay")
@@ -340,9 +340,9 @@ class Ewma:
 
 
 def _with_synthetic_range(bars: Bars, core: npt.NDArray[np.float64], *, spread_gaps: bool) -> Bars:
-    """Give close-only bars an open at the close before, and high and low at the extremes of the two.
+    """Set the open of close-only bars to the previous close, and high and low to the extremes of the two.
 
-    With `spread_gaps` a range over k bars is narrowed to a k-th of its square, like the return.
+    With `spread_gaps` the square of a range over k bars is divided by k, like that of the return.
     """
     last_time, last_close = core[ek.LAST_TIME], core[ek.LAST_CLOSE]
     before = np.concatenate([[last_close], bars.close[:-1]])

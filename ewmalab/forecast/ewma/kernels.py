@@ -41,7 +41,7 @@ def variance_proxies(
     proxies,
     elapsed,
 ):
-    """Fill `proxies` with each bar's variance and `elapsed` with the bars since the one before.
+    """Fill `proxies` with each bar's variance and `elapsed` with the bars since the previous one.
 
     With ``r = ln(close / previous close)`` and a real range,
     ``v = alpha r**2 + (1 - alpha) ln(high / low)**2 / (4 ln 2)`` (Parkinson, 1980, doi:10.1086/296071). A close-only
@@ -51,14 +51,20 @@ def variance_proxies(
     ----------
     timestamp, opens, highs, lows, closes : (n,)
         Bars.
+    resolution : int
+        Seconds per bar.
     last_time, last_close : float
-        Of the bar before the first; NaN if none.
+        Label and close of the bar before the first; NaN if none.
+    alpha : float
+        Weight of the squared return against the squared range.
+    floor : float
+        Smallest variance per bar.
     spread_gaps : bool
         Whether a return over k bars counts as k returns of a k-th of its variance.
     scale : (n,) float64
-        The volatility of each bar relative to the level that is estimated; divided out.
+        Volatility of each bar relative to the estimated level; divided out.
     proxies, elapsed : (n,) float64
-        Results. A bar without any information (the first, close-only) gives NaN.
+        Results. A bar without information (the first, if close-only) gives NaN.
     """
     parkinson = 1.0 / (4.0 * math.log(2.0))
     for i in range(timestamp.shape[0]):
@@ -108,13 +114,15 @@ def filter_variances(
     count : float
         Bars seen so far.
     expanding : bool
-        Weigh the first bars equally (weight 1 / count while that is above 1 - decay): then the start value, whatever it
-        was, is forgotten with the first bar.
+        Weigh the first bars equally (weight 1 / count while that is above 1 - decay). The first bar then replaces the
+        start value.
+    long_decay, gap_decay : float
+        Decays per bar of the long-run variance, and of the distance to it over a gap.
     gap_policy : int
-        HOLD keeps the variance over a gap; REVERT moves it towards the long-run variance with `gap_decay` a missing
-        bar; DECAY multiplies it by its own decay a missing bar.
+        HOLD keeps the variance over a gap; REVERT moves it towards the long-run variance by `gap_decay` per missing
+        bar; DECAY multiplies it by its own decay per missing bar.
     track : (n, k) or (0, k) float64
-        If it has rows: receives the variances after each bar.
+        Receives the variances after each bar if it has rows.
 
     Returns
     -------

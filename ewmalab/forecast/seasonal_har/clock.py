@@ -1,4 +1,4 @@
-"""How volatile a market is by the clock: relative volatility by New York's week, or by the equities' trading day."""
+"""The clock of seasonality: 5-minute bins of New York's week, and parts of the equities' trading day."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = ("0-4", "4-9:30", "9:30-10", "10-11:30", "11:30-15:30", "15:30-16", "1
 
 @lru_cache(maxsize=1)
 def _offsets() -> tuple[Ints, Ints]:
-    """Return when New York's offset changes, and the offsets (seconds), from a day-by-day look at the time zone."""
+    """Return the times at which New York's UTC offset changes, and the offsets (seconds), searched day by day."""
     found: list[tuple[int, int]] = []
     epoch = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
     hours = 24 * 366 * (_LAST_YEAR - _FIRST_YEAR)
@@ -34,7 +34,7 @@ def _offsets() -> tuple[Ints, Ints]:
         moment = start + timedelta(hours=day)
         offset = _offset(moment)
         if offset != last:
-            if last is not None:  # within the last day: the hour
+            if last is not None:  # find the hour within the last day
                 moment -= timedelta(hours=24)
                 while _offset(moment) == last:
                     moment += timedelta(hours=1)
@@ -70,7 +70,7 @@ def week_bins(times: npt.ArrayLike) -> Ints:
 
 
 def day_classes(times: npt.ArrayLike) -> Ints:
-    """Return the part of the equities' week, an index into `CLASSES`; days without a session are holidays."""
+    """Return the part of the equities' week: an index into `CLASSES`; weekdays without a session are holidays."""
     moments = np.asarray(times, np.int64)
     local = new_york(moments)
     hour, day = local % 86_400 / 3600.0, (local // 86_400 + 3) % 7

@@ -21,34 +21,34 @@ from ewmalab.times import DAY, iso
 
 _MIN_WINDOWS = 100
 _WINDOWS = 500
-_LEVEL_DAYS = 7.0  # an asset of this many days has half a say in its own level
+_LEVEL_DAYS = 7.0  # an asset with this many days has half the weight in its own level
 
 
 def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, windows: bool = False) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
-    Slopes are common to all assets; seasons and levels are shrunk towards those of the asset's class, the more the
-    shorter its history. An asset of too few bars is left to what its class has in common.
+    Slopes are common to all assets. Seasons and levels are shrunk towards those of the asset's class, more for a
+    shorter history. An asset with too few bars gets no entry; forecasters then use the pooled entry of its class.
 
     Parameters
     ----------
     bars : mapping of asset to Bars
-        Those that are not closed at `end` are not looked at.
+        Bars not closed at `end` are ignored.
     assets : mapping of asset to Asset
     end : int
-        Seconds since 1970-01-01 UTC: the present of the fit.
+        Time of the fit, seconds since 1970-01-01 UTC.
     windows : bool
-        Whether to keep past windows, for shocks that live through them again; they make the artifact large.
+        Whether to keep past windows, for historical simulation; they make the artifact large.
 
     Returns
     -------
     dict
-        Plain numbers, texts and lists.
+        Plain numbers, strings and lists.
 
     Raises
     ------
     MissingDataError
-        If no asset has bars enough.
+        If no asset has enough bars.
     """
     known = {asset: bars[asset].known_at(end) for asset in sorted(bars)}
     short = {asset: len(own) for asset, own in known.items() if len(own) < min_bars(assets[asset])}
@@ -120,7 +120,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 
 def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
-    """Return how much returns moved against what was expected of them, before the shocks were fitted, by length."""
+    """Return the mean absolute standardised return by length, before the shocks are fitted."""
     moved = {f"{n * design.step}s": round(float(np.abs(z).mean()), 4) for n, z in left.items()}
     return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
 
@@ -128,7 +128,7 @@ def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
 def _windows(
     asset: str, left: Mapping[str, Mapping[int, Any]], assets: Mapping[str, Asset], design: Design
 ) -> list[str]:
-    """Return past windows as text, a line each: an asset's own, half of them those of its like if it has sessions."""
+    """Return past windows as lines of text: the asset's own; half from others of its class if it has sessions."""
     steps, alike = design.length // design.step, assets[asset].asset_class
     own = _evenly(left[asset][1].reshape(-1, steps), _WINDOWS)
     others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and assets[a].asset_class == alike]
@@ -142,7 +142,7 @@ def _evenly(rows: Any, count: int) -> Any:
 
 
 def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the assets of a class have in common, for one without a history of its own."""
+    """Return the pooled entry of a class, for an asset without enough history."""
     seasons = [entry["season"] for entry in entries]
     return {
         "season": {

@@ -1,4 +1,4 @@
-"""Fitting volatility by horizon to averages of several memories, by the CRPS that is paid for."""
+"""Fit volatility by horizon to averages of several memories, by the CRPS of the scored changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ewmalab.times import DAY, MINUTE
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _RIDGE = 1e-3
-_CHANGES, _STEPS = 4, 2  # changes looked at for each start time and knot, and their length
+_CHANGES, _STEPS = 4, 2  # changes used per start time and knot, and their length in steps
 _GOLDEN = 0.6180339887498949
-_SAMPLED = 2000  # start times whose every step is looked at
+_SAMPLED = 2000  # start times of which every step is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Design:
     memories : tuple of int
         Half-lives, seconds.
     every : int
-        Seconds between the start times that are looked at.
+        Seconds between the start times that are used.
+    lengths : tuple of int
+        Scored lengths, steps.
     """
 
     step: int
@@ -56,12 +58,12 @@ DESIGNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Deseasonalised outcomes and what was known, of one asset.
+    """Deseasonalised outcomes of one asset, and what was known.
 
     Attributes
     ----------
     outcomes : (n, J) float64
-        Returns somewhere around each knot, over the root of the season's variance: per root minute.
+        Returns around each knot, divided by the root of the season's variance: per root minute.
     logs : (n, K) float64
         Logarithms of the averages at the request.
     """
@@ -72,7 +74,7 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """One asset's bars, and what the forecaster made of them.
+    """One asset's bars, and the forecaster's states after them.
 
     Attributes
     ----------
@@ -104,7 +106,7 @@ class Past:
         object.__setattr__(self, "variance", np.concatenate([[0.0], np.cumsum(self.season.variance(grid))]))
 
     def starts(self, design: Design, every: int) -> tuple[Ints, Ints]:
-        """Return start times whose outcome is known, a day after the first bar at least, and the states' rows."""
+        """Return start times with a known outcome, at least a day after the first bar, and their states' rows."""
         first = -(-(self.begin + DAY) // every) * every
         starts = np.arange(first, int(self.bars.timestamp[-1]) + MINUTE - design.length, every, dtype=np.int64)
         return starts, np.searchsorted(self.bars.timestamp, starts - 2 * MINUTE, side="right") - 1
@@ -117,9 +119,9 @@ class Past:
 
 
 def windows(past: Past, design: Design) -> Windows:
-    """Collect short changes around each knot, some of every start time, and the states a minute before the start.
+    """Collect short changes around each knot for every start time, and the states a minute before the start.
 
-    What is paid for are mostly short changes. Where they lie in a knot's stretch follows a low-discrepancy sequence.
+    Most scored changes are short. Their places in a knot's stretch follow a low-discrepancy sequence.
     """
     starts, rows = past.starts(design, design.every)
     place, step = (starts - past.begin) // MINUTE, design.step // MINUTE
@@ -135,7 +137,7 @@ def windows(past: Past, design: Design) -> Windows:
 
 
 def standardised(past: Past, curve: Curve, design: Design) -> dict[int, Floats]:
-    """Return returns over each paid length (steps), over the root of the variance that curve and season expect."""
+    """Return the returns over each scored length (steps), divided by the root of the expected variance."""
     starts, rows = past.starts(design, design.every)
     kept = slice(None, None, max(1, len(starts) // _SAMPLED))
     steps, minutes = design.length // design.step, design.step // MINUTE
@@ -152,6 +154,7 @@ def standardised(past: Past, curve: Curve, design: Design) -> dict[int, Floats]:
 
 
 def edges_of(design: Design) -> list[int]:
+    """Return the edges between the knots' stretches, minutes."""
     inner = [round(float(np.sqrt(a * b))) for a, b in pairwise(design.knots)]
     return [0, *inner, design.length // MINUTE]
 
@@ -159,7 +162,7 @@ def edges_of(design: Design) -> list[int]:
 def fit_curves(found: Mapping[str, Windows], design: Design) -> dict[str, Curve]:
     """Fit intercepts of each asset and slopes common to all, knot by knot, minimising the CRPS of a Student-t.
 
-    Each asset counts alike: its scores are relative to its mean absolute outcome.
+    All assets weigh the same: scores are relative to an asset's mean absolute outcome.
     """
     assets = list(found)
     levels, slopes = np.empty((len(assets), len(design.knots))), np.empty((len(design.knots), len(design.memories)))

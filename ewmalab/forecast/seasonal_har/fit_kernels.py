@@ -1,4 +1,4 @@
-"""Kernels of fitting: CRPS of many distributions, and of one distribution at many scales."""
+"""Kernels of the fit: CRPS of many distributions, and of one distribution at many scales."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def crps_of_scales(y, logs, level, slopes, gradient, weight):
     level : float
     slopes : (K,) float64
     gradient : (K,) float64
-        The derivative by the slopes is added to it.
+        Receives the derivative by the slopes, added to what it holds.
     weight : float
         Factor on everything.
 

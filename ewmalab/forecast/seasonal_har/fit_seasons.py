@@ -1,4 +1,4 @@
-"""Estimating how volatile a market is by the clock."""
+"""Estimate how volatile a market is by the clock."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ewmalab.times import DAY, MINUTE
 Floats = npt.NDArray[np.float64]
 _DAY_BINS = WEEK_BINS // 7
 MIN_DAYS = {False: 7, True: 4}
-"""By whether an asset follows the cash session: days without which nothing can be said of its week, or of its day."""
+"""Fewest days of bars for a season, by whether the asset follows the cash session."""
 _OWN = 0.7  # weight of an equity's own profile against that of all
-_WEEKS = 2.0  # an asset of this many weeks has half a say in its own season
-_SESSION_STEP = 300  # seconds: closes of quiet hours bounce, and minutes would count the bounces
-_MIN_SEEN = 6  # moves without which a part of the trading day is not known
-_POWER = 0.5  # of the absolute returns that are averaged: few large ones do not make a season
+_WEEKS = 2.0  # an asset with this many weeks has half the weight in its own season
+_SESSION_STEP = 300  # seconds; one-minute moves would count the bounces of closes in quiet hours
+_MIN_SEEN = 6  # fewest moves that estimate a part of the trading day
+_POWER = 0.5  # of the absolute returns that are averaged, so that a few large ones do not dominate
 
 
 def moves(bars: Bars, step: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return label and absolute log-return of each whole step (seconds) between closes that are there."""
+    """Return label and absolute log-return of each whole step (seconds) between existing closes."""
     ends = bars.timestamp % step == step - MINUTE
     labels, logs = bars.timestamp[ends], np.log(bars.close[ends])
     following = np.diff(labels) == step
@@ -33,7 +33,7 @@ def moves(bars: Bars, step: int) -> tuple[npt.NDArray[np.int64], Floats]:
 
 
 def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
-    """Return absolute returns over their centred 7-day mean: what the clock explains, not what the week was like."""
+    """Return absolute returns divided by their centred 7-day mean, which removes the level of the week."""
     total = np.concatenate([[0.0], np.cumsum(moved)])
     low = np.searchsorted(times, times - 7 * DAY // 2)
     high = np.searchsorted(times, times + 7 * DAY // 2, side="right")
@@ -43,7 +43,7 @@ def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
 
 
 def pooled_seasons(bars: Mapping[str, Bars], assets: Mapping[str, Asset]) -> dict[str, Season]:
-    """Estimate the season of each asset, shrunk towards that of its class, the more the shorter its history.
+    """Estimate the season of each asset, shrunk towards that of its class, more for a shorter history.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def pooled_seasons(bars: Mapping[str, Bars], assets: Mapping[str, Asset]) -> dic
 def week_season(bars: Bars) -> Season:
     """Estimate the season of a market that trades around the clock.
 
-    The shape of a weekday in 5-minute bins (lightly smoothed), times a smooth level of each weekday that is shrunk by
-    half; weekends freely, more smoothed; and a factor of the minute of the hour.
+    Weekdays share a shape in 5-minute bins (lightly smoothed), times a smooth level of each weekday, shrunk by half.
+    Weekends have shapes of their own, smoothed more. A factor of the minute of the hour applies to all.
     """
     times, moved = moves(bars, MINUTE)
     relative = relative_moves(times, moved) ** _POWER
@@ -86,7 +86,7 @@ def week_season(bars: Bars) -> Season:
 
 
 def day_seasons(all_bars: Mapping[str, Bars]) -> dict[str, Season]:
-    """Estimate the seasons of equities by the part of the trading day: each its own, shrunk towards that of all."""
+    """Estimate the seasons of equities by the part of the trading day, each shrunk towards the mean of all."""
     logs, every = {}, {}
     for asset, bars in all_bars.items():
         times, moved = moves(bars, _SESSION_STEP)

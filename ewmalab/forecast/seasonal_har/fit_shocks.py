@@ -1,4 +1,4 @@
-"""Fitting the shocks' shape and scale to what curve and season left over, by CRPS over the paid lengths."""
+"""Fit the shocks' shape and scale to the standardised returns, by CRPS over the scored lengths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SCALES = np.exp(np.linspace(-0.4, 0.4, 17))
 
 
 def fit_shocks(seen: Mapping[str, Mapping[int, Floats]], design: Design) -> dict[str, Shocks]:
-    """Return, for each asset, the shape and the scale with which the sum of CRPS over the paid lengths is least.
+    """Return, for each asset, the shape and scale that minimise the sum of CRPS over the scored lengths.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def _fit_one(observed: Mapping[int, Floats], design: Design, draws: Callable[[Sh
     def value(shape: Shocks) -> float:
         if shape not in tried:
             total = np.zeros(len(_SCALES))
-            for length, z in observed.items():  # a change weighs as the root of its length, and there are so many
+            for length, z in observed.items():  # number of changes times the root of their length
                 total += steps // length * np.sqrt(length) * crps_by_scale(z, draws(shape)[length], _SCALES)
             tried[shape] = _minimum(total)
         return tried[shape][1]
@@ -69,7 +69,7 @@ def _with(shape: Shocks, name: str, value: float) -> Shocks:
 
 
 def unit_draws(design: Design, shape: Shocks) -> dict[int, Floats]:
-    """Return simulated returns over each paid length, sorted, for a volatility of one over that length."""
+    """Return simulated returns over each scored length, sorted, for a volatility of one over that length."""
     steps = design.length // design.step
     out = np.empty((steps + 1, 2 * _PATHS), np.float32)
     lanes = RandomStream.of(0, "", "shocks", design.step).lanes(_PATHS)
@@ -89,7 +89,7 @@ def _sample(values: npt.NDArray[np.floating], count: int) -> Floats:
 
 
 def _minimum(total: Floats) -> tuple[float, float]:
-    """Return where the parabola through the three least values is least, and its value there."""
+    """Return the scale and the value at the minimum of the parabola through the three smallest values."""
     k = int(np.clip(np.argmin(total), 1, len(_SCALES) - 2))
     left, middle, right = total[k - 1 : k + 2]
     shift = 0.5 * (left - right) / (left - 2 * middle + right)

@@ -33,8 +33,8 @@ class SeasonalHar:
     volatility_scale : float
         Factor on the fitted volatility.
     shocks : {"waves", "windows"}
-        Stochastic volatility; or past days and hours as they were: filtered historical simulation (Barone-Adesi,
-        Giannopoulos and Vosper, 1999), which needs a fit with the same choice.
+        Stochastic volatility, or filtered historical simulation from past days and hours (Barone-Adesi, Giannopoulos
+        and Vosper, 1999), which needs a fit with the same choice.
     fitted : Fitted
         From `with_fit`.
     """
@@ -50,18 +50,26 @@ class SeasonalHar:
     def fit(
         self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
     ) -> Numbers:
-        """Return the numbers of a fit; see `Fittable.fit` and `ewmalab.forecast.seasonal_har.fit.fit`."""
+        """Return the numbers of a fit; see `ewmalab.forecast.seasonal_har.fit.fit`.
+
+        Parameters
+        ----------
+        bars, assets, end
+            As in `Fittable.fit`.
+        prior
+            Ignored.
+        """
         from ewmalab.forecast.seasonal_har.fit import fit  # scipy.optimize is slow to import, and serving needs no fit
 
         return fit(bars, assets, end=end, windows=self.shocks == "windows")
 
     def with_fit(self, numbers: Numbers) -> SeasonalHar:
-        """Return the forecaster that uses a fit: what it found for the asset, else for its class, else nothing.
+        """Return the forecaster with the fit of its asset, else the pooled fit of its class, else the defaults.
 
         Raises
         ------
         ForecasterError
-            If the numbers are damaged, or hold no windows where these are asked for.
+            If the numbers are damaged, or hold no windows and `shocks` needs them.
         """
         entry, _ = self._entry(numbers)
         if entry is None:
@@ -77,7 +85,7 @@ class SeasonalHar:
         return replace(self, fitted=fitted)
 
     def fit_remark(self, numbers: Numbers | None) -> str:
-        """Return what a user should know about the fit for this asset; see `Explained`."""
+        """Return a remark for users on the fit for this asset; see `Explained`."""
         return self._entry(numbers)[1]
 
     def fit_table(self, numbers: Numbers) -> dict[str, dict[str, str]]:
@@ -92,19 +100,19 @@ class SeasonalHar:
         }
 
     def _entry(self, numbers: Numbers | None) -> tuple[Mapping[str, Any] | None, str]:
-        """Return the entry of a fit that the asset takes, and what a user should know about it."""
+        """Return the entry of a fit that the asset uses, and a remark for users on it."""
         name, alike = self.asset.symbol, self.asset.asset_class
         if numbers is None:
-            return None, f"{name}: nothing has been fitted yet: volatility without a season, from the last days alone"
+            return None, f"{name}: not fitted yet: volatility without a season, from recent days only"
         if name in numbers["assets"]:
             return numbers["assets"][name], ""
         if alike in numbers["pooled"]:
             pooled = numbers["pooled"][alike]
-            return pooled, f"{name} was not fitted: it takes what {pooled['of']} of its class ({alike}) share"
+            return pooled, f"{name} was not fitted: it uses the mean fit of {pooled['of']} of its class ({alike})"
         known = ", ".join(numbers["assets"])
         return (
             None,
-            f"{name}: nothing like it was fitted (only {known}): volatility without a season, from the last days alone",
+            f"{name}: none of its class was fitted (only {known}): volatility without a season, from recent days only",
         )
 
     def initial_state(self) -> Floats:
@@ -132,13 +140,13 @@ class SeasonalHar:
         Raises
         ------
         ForecasterError
-            If nothing has been seen, or nothing was fitted for this increment.
+            If no return has been seen, or nothing was fitted for this increment.
         """
         if state[hk.COUNT] < 1:
             raise ForecasterError(f"seasonal-har: no return of {self.asset.symbol} seen yet")
         if prompt.time_increment not in self.fitted.curves:
             steps = sorted(self.fitted.curves)
-            raise ForecasterError(f"seasonal-har is fitted for steps of {steps} s, not those asked for")
+            raise ForecasterError(f"seasonal-har is fitted for steps of {steps} s, not {prompt.time_increment} s")
         if self._windows is not None:
             return self._live_again(self._windows[prompt.time_increment], state, prompt, stream)
         shocks = self.fitted.shocks[prompt.time_increment]
@@ -153,7 +161,7 @@ class SeasonalHar:
         return self.fitted.windows if self.shocks == "windows" else None
 
     def _live_again(self, windows: Floats, state: Floats, prompt: Prompt, stream: RandomStream) -> LogReturns:
-        """Return paths of past windows and their mirror images, each as often as any other, in a random order."""
+        """Return paths of past windows and their mirror images, all equally often, in random order."""
         half, rng = -(-prompt.num_simulations // 2), stream.generator()
         rounds = [rng.permutation(len(windows)) for _ in range(-(-half // len(windows)))]
         chosen = windows[np.concatenate(rounds)[:half]]

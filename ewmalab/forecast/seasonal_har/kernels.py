@@ -19,16 +19,16 @@ _f32 = np.float32
 
 @njit(nogil=True, cache=True)
 def follow(state, keep, timestamp, close, begin, season, states):
-    """Let averages of the deseasonalised absolute return follow bars; `state` is advanced in place.
+    """Update averages of the deseasonalised absolute return with bars; `state` is advanced in place.
 
     A return over several minutes is one observation: |r| divided by the root of the season's variance summed over them.
-    Until the decay's own weight is larger, an average is that of all observations, weighted equally.
+    Observations have equal weights until the decay's own weight is larger.
 
     Parameters
     ----------
     state : (3 + K,) float64
     keep : (K,) float64
-        Factors a minute.
+        Decay factors per minute.
     timestamp, close : (n,)
     begin : int
         Label of the first minute of `season`.
@@ -62,7 +62,7 @@ def follow(state, keep, timestamp, close, begin, season, states):
 def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out):
     """Fill `out` with cumulative log-returns: ``sigma[t] exp(level U + wave V_t) e_t``, V an AR(1) of unit variance.
 
-    U is one standard normal a path, V starts in its stationary distribution, e is Student-t of unit variance. Paths
+    U is one standard normal per path, V starts in its stationary distribution, e is Student-t of unit variance. Paths
     come in antithetic pairs: the second half mirrors the first, with the same volatility.
 
     Parameters
@@ -74,7 +74,7 @@ def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out)
     level, wave : float
         Standard deviations of the log-volatility's constant and moving part.
     persistence : float
-        Of V from step to step.
+        Autocorrelation of V from step to step.
     sigma : (steps,) float32
         Volatility of each step.
     out : (steps + 1, n) float32

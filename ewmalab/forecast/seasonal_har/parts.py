@@ -1,4 +1,4 @@
-"""What `seasonal-har` is made of: a season, volatility curves over memories, and the shape of the shocks."""
+"""The parts of `seasonal-har`: a season, volatility curves over memories, and the shape of the shocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ewmalab.times import MINUTE
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
-MIN_AVERAGE = 1e-7  # of an average absolute return a minute: a market that stands still has no logarithm
+MIN_AVERAGE = 1e-7  # floor of an average absolute return per minute, so that a market that stands still has a logarithm
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Season:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Log-volatility a minute, by horizon, from the averages: ``a(tau) + sum_k b_k(tau) ln E_k``.
+    """Log-volatility per minute, by horizon, from the averages: ``a(tau) + sum_k b_k(tau) ln E_k``.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Curve:
     slopes: Floats
 
     def at(self, logs: Floats, tau: Floats) -> Floats:
-        """Return ln sigma a minute (deseasonalised) at horizons tau, minutes.
+        """Return ln sigma per minute (deseasonalised) at horizons tau, minutes.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Fitted:
     curves : mapping of time increment to Curve
     shocks : mapping of time increment to Shocks
     windows : mapping of time increment to (W, steps) float64, optional
-        Past returns over what was expected of each step.
+        Past returns divided by the expected volatility of each step.
     """
 
     season: Season
@@ -121,7 +121,7 @@ class Fitted:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Fitted:
-        """Return what an asset's entry of the fit's numbers says; errors are those of a damaged entry."""
+        """Read an asset's entry of a fit; a damaged one raises KeyError, TypeError, ValueError or AttributeError."""
         season, curves = entry["season"], entry["curves"].items()
         windows = entry.get("windows")
         return cls(
@@ -138,9 +138,9 @@ class Fitted:
 
     @classmethod
     def nothing(cls) -> Fitted:
-        """Return what is assumed where nothing was fitted: no season, and all memories alike at every horizon.
+        """Return the defaults without a fit: no season, and equal weights of all memories at every horizon.
 
-        The volatility is the geometric mean of three averages, as that of normal returns.
+        The volatility is the geometric mean of three averages, scaled as for normal returns.
         """
         flat = Season("week", np.ones(WEEK_BINS), np.ones(60))
         level, slopes = np.array([math.log(math.sqrt(math.pi / 2))]), np.full((1, 3), 1 / 3)

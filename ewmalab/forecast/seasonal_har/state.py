@@ -14,7 +14,7 @@ from ewmalab.times import MINUTE
 
 Floats = npt.NDArray[np.float64]
 SIZE = hk.FIRST + len(HALF_LIVES)
-"""Numbers of a state."""
+"""How many numbers a state has."""
 _KEEP = np.array([0.5 ** (MINUTE / half_life) for half_life in HALF_LIVES])
 
 
