@@ -53,7 +53,7 @@ class Layer:
             values[spelled] = value
         for stem in (key[:i] for key in values for i in range(1, len(key))):
             if stem in values:
-                raise ConfigError(f"{'.'.join(stem)} is given as a value and as a table (from {name})")
+                raise ConfigError(f"{'.'.join(stem)} is given both as a value and as a table (from {name})")
         return cls(name, values)
 
     @property
