@@ -1,4 +1,4 @@
-"""Files that are written atomically."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEMP_PREFIX = ".tmp-"
 
 
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
-    """Write a uniquely named temporary file, to be renamed or deleted later; `durable` syncs it to disk."""
+    """Write a uniquely named temporary file, which the caller renames or deletes; `durable` syncs it to disk."""
     path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     try:
         with path.open("xb") as file:
@@ -18,7 +18,7 @@ def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-    except OSError:  # a full disk must not be left fuller
+    except OSError:  # a full disk should not also keep the partial file
         path.unlink(missing_ok=True)
         raise
     return path
@@ -26,7 +26,7 @@ def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
 
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder durable."""
-    if os.name == "nt":  # folders cannot be opened there
+    if os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -36,7 +36,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file's content at once: readers see the old bytes or the new, also after a crash."""
+    """Replace a file's content atomically: readers see the old bytes or the new, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = write_temp(path.parent, data)
     try:
@@ -48,7 +48,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def delete_leftovers(folder: Path) -> int:
-    """Delete the temporary files of interrupted writers; the caller holds the folder's lock. Return how many."""
+    """Delete the temporary files of interrupted writers and return their number; the caller holds the folder's lock."""
     count = 0
     for path in folder.glob(f"{TEMP_PREFIX}*"):
         path.unlink(missing_ok=True)

@@ -1,23 +1,23 @@
-"""The exceptions that ewmalab raises for things a user can mend.
+"""The exceptions that ewmalab raises for problems a user can fix.
 
 ::
 
     EwmalabError
-    ├── ConfigError          a settings file, environment variable or flag holds something unusable
+    ├── ConfigError          a settings file, environment variable or flag has an invalid value
     ├── RulebookError        a date, asset or competition that the rulebook does not know
     ├── BarsError            bars that break a rule of `Bars` (unsorted, non-positive, ...)
-    ├── DataError            the cache lacks or lost what a command needs
-    │   ├── MissingDataError     ranges that were never fetched; names them and the command that gets them
-    │   └── CorruptPartitionError   a partition whose bytes are not those that were written
+    ├── DataError            the cache lacks data that a command needs
+    │   ├── MissingDataError     ranges that were never fetched; names them and the command that fetches them
+    │   └── CorruptPartitionError   a partition whose bytes have changed since they were written
     ├── FeedError            a price feed cannot answer
-    │   ├── FeedAuthError        the key is missing or refused
-    │   └── FeedUnavailable      retries are used up
+    │   ├── FeedAuthError        the key is missing or was rejected
+    │   └── FeedUnavailable      every retry failed
     ├── ForecasterError      a forecaster cannot be loaded or broke its protocol
-    ├── FormatError          a price has no form that validators accept
+    ├── FormatError          a price cannot be written in a form that validators accept
     ├── PredictionError      a prediction file or realised prices that cannot be read
     ├── ExperimentError      an experiment directory that is missing, broken or not comparable
     ├── EngineError          workers that cannot be reached, or lost a task
-    ├── StateError           a live state that is damaged, absent, or held by another process
+    ├── StateError           a live state that is damaged, missing, or locked by another process
     └── ChainError           the chain cannot be reached, or does not know a key
 
 Every message names what was found, the limit it broke, and what to do about it.
@@ -27,11 +27,11 @@ from __future__ import annotations
 
 
 class EwmalabError(Exception):
-    """Base of every error that a user can mend; the command line prints it without a traceback."""
+    """Base of every error that a user can fix; the command line prints it without a traceback."""
 
 
 class ConfigError(EwmalabError):
-    """A settings file, environment variable or flag holds something unusable."""
+    """A settings file, environment variable or flag has an invalid value."""
 
 
 class RulebookError(EwmalabError):
@@ -43,7 +43,7 @@ class BarsError(EwmalabError):
 
 
 class DataError(EwmalabError):
-    """The cache lacks or lost what a command needs."""
+    """The cache lacks data that a command needs."""
 
 
 class MissingDataError(DataError):
@@ -51,7 +51,7 @@ class MissingDataError(DataError):
 
 
 class CorruptPartitionError(DataError):
-    """A cached partition's bytes are not those that were written."""
+    """The bytes of a cached partition have changed since they were written."""
 
 
 class FeedError(EwmalabError):
@@ -59,11 +59,11 @@ class FeedError(EwmalabError):
 
 
 class FeedAuthError(FeedError):
-    """A feed's key is missing or was refused."""
+    """A feed's key is missing or was rejected."""
 
 
 class FeedUnavailable(FeedError):
-    """A feed kept failing until the retries were used up."""
+    """A feed failed on every retry."""
 
 
 class ForecasterError(EwmalabError):
@@ -71,7 +71,7 @@ class ForecasterError(EwmalabError):
 
 
 class FormatError(EwmalabError):
-    """A price has no form that validators accept."""
+    """A price cannot be written in a form that validators accept."""
 
 
 class PredictionError(EwmalabError):
@@ -83,11 +83,11 @@ class ExperimentError(EwmalabError):
 
 
 class EngineError(EwmalabError):
-    """A cluster of workers cannot be reached, or lost a task for good."""
+    """A cluster of workers cannot be reached, or lost a task permanently."""
 
 
 class StateError(EwmalabError):
-    """A live state is damaged, absent, or held by another process."""
+    """A live state is damaged, missing, or locked by another process."""
 
 
 class ChainError(EwmalabError):

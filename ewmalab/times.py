@@ -1,4 +1,4 @@
-"""Times: seconds since 1970-01-01 UTC, and how people write them."""
+"""Times: seconds since 1970-01-01 UTC, and their ISO text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ def parse_time(text: str) -> int:
     Parameters
     ----------
     text : str
-        For example ``2026-01-15``, ``2026-01-15T14:00`` or ``2026-04-10T14:00:00Z``; UTC unless it names an
-        offset.
+        For example ``2026-01-15``, ``2026-01-15T14:00`` or ``2026-04-10T14:00:00Z``; UTC unless it has an offset.
 
     Raises
     ------
     RulebookError
-        If the text is something else, or holds fractions of a second.
+        If the text is not such a date, or has fractions of a second.
 
     Examples
     --------
@@ -38,7 +37,7 @@ def parse_time(text: str) -> int:
             f"{text!r} is neither an ISO date nor an ISO datetime, such as 2026-01-15 or 2026-01-15T14:00:00Z"
         ) from None
     if moment.microsecond:
-        raise RulebookError(f"{text!r} holds fractions of a second; rules change on whole seconds")
+        raise RulebookError(f"{text!r} has fractions of a second; rules change on whole seconds")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(seconds=1)
@@ -61,5 +60,5 @@ def day_name(day: int) -> str:
 
 
 def day_start(name: str) -> int:
-    """Return the first second of a date; a `ValueError` if the text is none."""
+    """Return the first second of a date; raise `ValueError` if the text is not a date."""
     return int(datetime.strptime(name, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())

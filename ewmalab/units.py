@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations as text with a unit."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def parse_duration(value: object) -> int:
         raise ValueError('a duration is a number with a unit, such as "90s", "30m", "2h" or "3d"')
     number, unit = match.groups()
     if unit not in _UNITS:
-        what = f"unit {unit!r} is not one of s, m, h, d" if unit else "it has no unit"
+        what = f"unit {unit!r} is not one of s, m, h, d" if unit else "the duration has no unit"
         raise ValueError(f'{what}; write for example "{number}s" or "{number}m"')
     seconds = Fraction(number) * _UNITS[unit]
     if seconds.denominator != 1:
-        raise ValueError("a duration is a whole number of seconds")
+        raise ValueError("a duration must be a whole number of seconds")
     return int(seconds)
 
 
@@ -37,7 +37,7 @@ def format_duration(seconds: int) -> str:
 
 
 def magnitude(value: Any) -> float | None:
-    """Return a value's place on its scale: seconds of a duration, a number itself; None for anything else."""
+    """Return a number as it is and a duration in seconds; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -484,7 +484,7 @@ def test_rows_that_are_not_those_described_are_refused_even_if_all_checksums_hol
     position = table.column_names.index("close")
     pq.write_table(table.set_column(position, "close", pa.array(close)), path, write_page_checksum=True)
     path.write_bytes(seal(path.read_bytes()))
-    with pytest.raises(CorruptPartitionError, match="the rows are not those that were written"):
+    with pytest.raises(CorruptPartitionError, match="its rows have changed since they were written"):
         day(full, DAYS[0])
 
 

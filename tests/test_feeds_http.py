@@ -743,14 +743,14 @@ def test_pyths_no_data_is_empty(answer, make, server):
 @pytest.mark.parametrize(("field", "value"), [("s", "@1"), ("s", None), ("i", "5m")])
 def test_hyperliquids_other_coin_or_interval_is_refused(field, value, make, server):
     server.always = fs.edit(lambda rows: [row | {field: value} if i == 4 else row for i, row in enumerate(rows)])
-    with pytest.raises(FeedError, match=r"^hyperliquid BTC: row 4 is of .*@107.*1m"):
+    with pytest.raises(FeedError, match=r"^hyperliquid BTC: row 4 is for .*@107.*1m"):
         get(make("hyperliquid"))
 
 
 def test_hyperliquids_empty_answer_beyond_its_reach_is_an_error(make, server):
     feed, now = make("hyperliquid"), START + 10 * 86_400
     server.bars["@107"] = Bars.empty()
-    with pytest.raises(FeedError, match=f"5000 are kept; ask from {now - REACH} on"):
+    with pytest.raises(FeedError, match=f"5000 are kept; fetch from {now - REACH} on"):
         get(feed, now=now)
     assert len(feed.fetch("BTC", now - REACH, now - REACH + 60, now)) == 0
     server.bars["@107"] = BARS["BTC"]  # what is still there is taken

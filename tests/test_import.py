@@ -193,7 +193,7 @@ BAD_FILES = {
     "ragged": ("BTC.json", "[[60, 1], [120, 1, 1, 1, 1]]", r"\[timestamp, close\]"),
     "unequal columns": ("BTC.json", '{"timestamp": [60, 120], "close": [1]}', "differ in length"),
     "not Parquet": ("BTC.parquet", "PAR1", "not a readable bar file"),
-    "unknown": ("BTC.xls", "x", "unknown kind"),
+    "unknown": ("BTC.xls", "x", "unknown file type"),
 }
 
 
@@ -226,9 +226,9 @@ def test_a_damaged_parquet_file_is_refused(cache, tmp_path):
 
 
 def test_a_file_without_a_good_row_is_refused(cache, tmp_path):
-    with pytest.raises(BarsError, match="holds no bar"):
+    with pytest.raises(BarsError, match="no bars"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], []), quarantine=True)
-    with pytest.raises(BarsError, match="holds no bar"):
+    with pytest.raises(BarsError, match="no bars"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], [[60, -1]]), quarantine=True)
 
 
@@ -442,7 +442,7 @@ def test_what_is_no_bar_file_is_passed_over_with_the_reason(tmp_path, rulebook):
     found, skipped = find_files(paths, feed=None, asset=None, rulebook=rulebook)
     assert found == []
     assert [(Path(path).name, reason.split(";")[0]) for path, reason in skipped] == [
-        ("BTC.csv", "its folder names no feed"),
+        ("BTC.csv", "no feed in its folder's name"),
         ("README.md", f"not a bar file ({', '.join(SUFFIXES)})"),
         ("prices.csv", "no asset in its name"),
         ("gone.csv", "does not exist"),

@@ -73,7 +73,7 @@ class FakeChain:
 
     def neurons(self) -> list[Neuron]:
         if self.down:
-            raise ChainError("finney cannot be asked: gone fishing")
+            raise ChainError("finney: query failed: gone fishing")
         return list(self.rows)
 
     def announce(self, ip: str, port: int) -> None:
@@ -967,7 +967,7 @@ def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(
         assert reply.status == 403
         assert "callers are not known yet" in str(reply.verdicts)
         problems = made.health("failing")
-        assert any("nobody can be admitted" in text and "gone fishing" in text for text in problems)
+        assert any("no caller is admitted" in text and "gone fishing" in text for text in problems)
         assert made.get("/health").json()["chain_age"] is None
         assert made.metric("ewmalab_chain_age_seconds") == float("inf")
         chain.down = False

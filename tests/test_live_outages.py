@@ -268,7 +268,7 @@ CAUSES = {
     "no candles": "the answer is {}, not a list",
     "404": "HTTP 404",
     "403": "HTTP 403",
-    "another symbol": "it is of another symbol",
+    "another symbol": "it is for another symbol",
 }
 PASSING = [what for what in FAULTS if what not in ("429 without a time", "no candles", "404", "403", "another symbol")]
 
@@ -343,7 +343,7 @@ def test_hyperliquids_candles_of_another_coin_are_refused(make: Make):
     bench.server.broken["xyz:GOLD"] = fs.edit(lambda rows: [row | {"s": "xyz:SILVER"} for row in rows])
     for minutes in (1, 10, 120):
         bench.at(bench.host.now() + minutes * MINUTE)
-        assert "not of" in bench.heartbeat()["assets"]["XAU"]["error"]
+        assert "not for" in bench.heartbeat()["assets"]["XAU"]["error"]
         assert bench.follower("XAU").newest == BEGIN - MINUTE
     end(bench)
     bench.run(1)

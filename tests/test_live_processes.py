@@ -289,9 +289,9 @@ def test_unusable_settings_are_not_taken_up(stack: Stack) -> None:
     pids = stack.live.child("updater"), stack.live.child("miner")
     (stack.folder / "ewmalab.toml").write_text(good.replace('BTC = "', 'BTC = "x'))
     try:
-        kept = stack.live.err.read_text().count("settings stay as they were")
+        kept = stack.live.err.read_text().count("settings not changed")
         stack.live.signal(signal.SIGHUP)
-        soon(lambda: stack.live.err.read_text().count("settings stay as they were") == kept + 2, "both say so")
+        soon(lambda: stack.live.err.read_text().count("settings not changed") == kept + 2, "both say so")
         assert stack.ask()
         assert (stack.live.child("updater"), stack.live.child("miner")) == pids
     finally:

@@ -922,7 +922,7 @@ def test_a_state_of_another_feed_is_set_aside(make: Make, caplog):
     bench.server.bars["Crypto.BTC/USD"] = bench.markets["BTC"] = other
     with caplog.at_level(logging.WARNING, "ewmalab.updater"):
         bench.restart(live__feed="pyth")
-    assert "BTC: the saved bars are of binance, not pyth" in caplog.text
+    assert "BTC: the saved bars are from binance, not pyth" in caplog.text
     assert bench.follower().newest is None
     assert bench.updater.store.load("BTC")[0] is None
     assert len(list((bench.updater.store.root / QUARANTINE).iterdir())) == 2
@@ -1260,8 +1260,8 @@ def test_with_a_key_pyth_is_followed_and_what_is_scored_otherwise_is_warned_of()
     assert got.feeds == {"BTC": "pyth", "XAU": "pyth"}
     assert got.line == "feeds (PYTH_API_KEY is set): pyth: BTC XAU"
     assert got.warnings == (
-        "BTC: the model follows pyth, validators score binance",
-        "XAU: the model follows pyth, validators score hyperliquid",
+        "BTC: the model uses pyth, validators score binance",
+        "XAU: the model uses pyth, validators score hyperliquid",
     )
 
 
@@ -1275,11 +1275,11 @@ def test_an_asset_that_pyth_lacks_comes_from_the_scored_feed_and_the_line_says_s
     got = choice(assets=("BTC", "SP500"), live__feed="pyth", feeds__pyth__api_key=KEY)
     assert got.feeds == {"BTC": "pyth", "SP500": "hyperliquid"}
     assert got.line == "feeds (as configured): pyth: BTC; hyperliquid: SP500"
-    assert got.warnings == ("BTC: the model follows pyth, validators score binance",)
+    assert got.warnings == ("BTC: the model uses pyth, validators score binance",)
 
 
 def test_an_asset_that_no_feed_has_is_refused():
-    with pytest.raises(ConfigError, match="no feed has SPYX; it has pyth"):
+    with pytest.raises(ConfigError, match="no usable feed for SPYX; known: pyth"):
         choice(assets=("BTC", "SPYX"))
     assert choice(assets=("SPYX",), live__feed="pyth").feeds == {"SPYX": "pyth"}
 
@@ -1287,7 +1287,7 @@ def test_an_asset_that_no_feed_has_is_refused():
 def test_simulated_prices_are_warned_of():
     got = choice(live__feed="simulated")
     assert set(got.feeds.values()) == {"simulated"}
-    assert got.warnings == ("SYNTHETIC prices: not a market",)
+    assert got.warnings == ("SYNTHETIC prices: not market data",)
 
 
 def test_all_that_compete_are_followed_where_no_asset_is_named():
@@ -1300,7 +1300,7 @@ def test_the_choice_is_logged_and_no_key_is(make: Make, caplog):
     with caplog.at_level(logging.DEBUG):
         make("BTC", feeds__pyth__api_key=KEY)
     assert "feeds (PYTH_API_KEY is set): pyth: BTC" in caplog.text
-    assert "BTC: the model follows pyth, validators score binance" in caplog.text
+    assert "BTC: the model uses pyth, validators score binance" in caplog.text
     assert KEY not in caplog.text
 
 

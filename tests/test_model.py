@@ -552,7 +552,9 @@ def test_answers_out_of_order_give_the_same_bars(seed):
 
 def test_an_answer_of_another_symbol_is_refused():
     btc, eth = market("BTC", 0.0).rows(0, 100), market("ETH", 0.0).rows(0, 140)
-    with pytest.raises(FeedError, match=r"disagrees with 60 of 60 known bars by more than 2%: it is of another symbol"):
+    with pytest.raises(
+        FeedError, match=r"disagrees with 60 of 60 known bars by more than 2%: it is for another symbol"
+    ):
         merge(btc, eth.rows(40, 140))
     with pytest.raises(FeedError, match="another symbol"):
         merge(btc, eth.rows(97, 140))

@@ -534,13 +534,13 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
         pytest.param(
             'until = 2026-09-01\nvalue = "p95_fill"',
             'until = 2026-08-31\nvalue = "p95_fill"',
-            "transformation.*nothing about 2026-08-31T00:00:00Z to 2026-09-01",
+            "transformation.*no entry for 2026-08-31T00:00:00Z to 2026-09-01",
             id="hole",
         ),
         pytest.param(
             '[[response_format]]\nuntil = 2026-07-16\nvalue = "digits8_text"\n',
             "",
-            "response_format.*nothing about the time before 2026-07-16",
+            "response_format.*no entry for the time before 2026-07-16",
             id="late-start",
         ),
         pytest.param(

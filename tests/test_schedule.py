@@ -217,7 +217,7 @@ def test_grouping_keeps_time_order_and_loses_nothing() -> None:
 
 
 def test_an_unknown_asset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(RulebookError, match=r"no asset 'DOGE'; known are .*BTC"):
+    with pytest.raises(RulebookError, match=r"no asset 'DOGE'; known: .*BTC"):
         listed("2026-01-08", assets=["BTC", "DOGE"])
 
 

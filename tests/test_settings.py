@@ -173,7 +173,7 @@ def test_a_variable_all_in_capitals_means_a_parameter_in_lower_case(tmp_path: Pa
     environ = {"EWMALAB__PLUGIN__SCALE__BTC": "4", "EWMALAB__PLUGIN__WINDOW_2": "5"}
     file = written(tmp_path, "[plugin]\nscale = { default = 1, BTC = 2 }\nwindow_2 = 3\n")
     assert loaded(environ=environ, file=file).values.plugin == {"scale": {"default": 1, "BTC": 4}, "window_2": 5}
-    with pytest.raises(ConfigError, match="differ by case alone"):
+    with pytest.raises(ConfigError, match="differ only in case"):
         loaded({"plugin.windowSize": 3}, {"EWMALAB__PLUGIN__WINDOWSIZE": "4"})
 
 
@@ -182,8 +182,8 @@ def test_two_spellings_of_a_plug_ins_parameter_are_refused_with_both_sources(tmp
     with pytest.raises(ConfigError) as caught:
         loaded(environ={"EWMALAB__PLUGIN__WindowSize": "4"}, file=file)
     assert str(caught.value) == (
-        f"plugin.WindowSize (from environment) and plugin.windowSize (from {file}) differ by case alone: "
-        "write one of them"
+        f"plugin.WindowSize (from environment) and plugin.windowSize (from {file}) differ only in "
+        "case: keep one of them"
     )
     for refused in (
         lambda: loaded(file=file).with_preset("plugin", "wide"),
@@ -192,7 +192,7 @@ def test_two_spellings_of_a_plug_ins_parameter_are_refused_with_both_sources(tmp
         lambda: loaded({"plugin.scale": 1, "plugin.Scale.BTC": 2}),
         lambda: loaded({"plugin.scale.btc": 1, "plugin.scale.BTC": 2}),
     ):
-        with pytest.raises(ConfigError, match="differ by case alone"):
+        with pytest.raises(ConfigError, match="differ only in case"):
             refused()
 
 
@@ -205,9 +205,9 @@ def test_a_setting_that_one_layer_gives_in_two_cases_is_refused(tmp_path: Path) 
         {"EWMALAB__RUN__SEED": "1", "EWMALAB__run__seed": "2"},
         {"EWMALAB__EWMA__NU_1M__BTC": "5", "EWMALAB__EWMA__nu_1m__btc": "6"},
     ):
-        with pytest.raises(ConfigError, match=r"are one setting \(from environment\)"):
+        with pytest.raises(ConfigError, match=r"are the same setting \(from environment\)"):
             loaded(environ=environ)
-    with pytest.raises(ConfigError, match=r"EWMA\.nu_1m and ewma\.nu_1m are one setting \(from .*some\.toml\)"):
+    with pytest.raises(ConfigError, match=r"EWMA\.nu_1m and ewma\.nu_1m are the same setting \(from .*some\.toml\)"):
         loaded(file=written(tmp_path, "[ewma]\nnu_1m = 5\n[EWMA]\nnu_1m = 6\n"))
 
 

@@ -192,7 +192,11 @@ def test_durations_and_numbers_come_in_their_order_and_choices_as_given() -> Non
     [
         ("nu_1m", "2", r"ewma\.nu_1m\.default = 2: .*greater than 2"),
         ("nu_5m", "nan", r"ewma\.nu_5m\.default = nan: .*greater than 2"),
-        ("half_life_1m", "30", r"ewma\.half_life_1m\.default = 30: it has no unit; write for example \"30s\" or"),
+        (
+            "half_life_1m",
+            "30",
+            r"ewma\.half_life_1m\.default = 30: the duration has no unit; write for example \"30s\" or",
+        ),
         ("half_life_1m", "30s", r"ewma\.half_life_1m\.default = '30s': .*greater than or equal to 60"),
         ("half_life_5m", "4m", r"ewma\.half_life_5m\.default = '4m': .*greater than or equal to 300"),
         ("feedback", "1.5", r"ewma\.feedback\.default = 1\.5: .*less than or equal to 1"),

@@ -1,1 +1,1 @@
-"""Production: an updater that keeps states current, a miner that answers validators, and what watches over both."""
+"""Production: the updater keeps states current, the miner answers validators, and a supervisor restarts both."""

@@ -1,4 +1,4 @@
-"""The clock of live processes: the system's, or one that runs faster, for rehearsals."""
+"""The clock of live processes: the system's clock, or a faster one for rehearsals."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Market time: ``began + (system time - real) * speed``; the defaults are the system's own clock.
+    """Market time: ``began + (system time - real) * speed``. The defaults give the system's clock.
 
     Attributes
     ----------
     began : float
         Market time at the system time `real`, seconds since 1970-01-01 UTC.
-    real : float
-    speed : float
     """
 
     began: float = 0.0
@@ -33,13 +31,14 @@ class Clock:
         return self.began + (self.system() - self.real) * self.speed
 
     def system(self) -> float:
-        """Return the system's time, which deadlines, signatures and people live by."""
+        """Return the system's time, which signatures and process checks use."""
         return time.time()
 
     def wait(self, until: float, stop: Event, wake: Event | None = None) -> bool:
-        """Wait for a market time, or until `stop` (which is returned) or, a second later at most, `wake` is set.
+        """Wait until a market time, or until `stop` or `wake` is set; return whether `stop` was set.
 
-        The system's clock may be set meanwhile: forwards ends the wait at once, backwards does not prolong it.
+        `wake` is noticed within a second. Setting the system's clock forwards ends the wait at once; setting it
+        backwards does not prolong it.
         """
         end = time.monotonic() + (until - self.now()) / self.speed
         while not stop.is_set():
@@ -51,17 +50,17 @@ class Clock:
 
 
 def make_clock(url: str) -> Clock:
-    """Return the system's clock, or that of a feed server on this machine.
+    """Return the system's clock, or the clock of a feed server on this machine.
 
     Parameters
     ----------
     url : str
-        Setting ``live.clock``: empty, or where `ewmalab feed serve` tells its time.
+        Setting ``live.clock``: empty, or the address of the clock of `ewmalab feed serve`.
 
     Raises
     ------
     ConfigError
-        If the server is on another machine, or cannot be asked.
+        If the server is on another machine or does not answer.
     """
     if not url:
         return Clock()
@@ -71,10 +70,10 @@ def make_clock(url: str) -> Clock:
         raise ConfigError(f"live.clock = {url!r}: only a feed server on this machine may set the clock")
     try:
         with requests.Session() as session:
-            session.trust_env = False  # no proxy leads to this machine
+            session.trust_env = False  # no proxy for this machine
             told = session.get(url, timeout=5).json()
         return Clock(float(told["began"]), float(told["real"]), float(told["speed"]))
     except (requests.RequestException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"live.clock = {url!r} cannot be asked ({type(error).__name__}): is `ewmalab feed serve` running?"
+            f"live.clock = {url!r} does not answer ({type(error).__name__}): is `ewmalab feed serve` running?"
         ) from error

@@ -1,4 +1,4 @@
-"""Which feed each asset's bars come from in production."""
+"""The choice of each asset's feed in production."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ewmalab.market.feeds.make import make_feed
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
 
-# A live update that fails is tried again a minute later: it must not hold up the others for long.
+# A failed live update is retried a minute later, so it must not delay the other assets for long.
 LIVE_HTTP = HttpOptions(timeout=(3, 8), attempts=2, max_backoff=2.0, max_silence=5.0, deadline=20.0)
 
 
 def live_http(speed: float) -> HttpOptions:
-    """Return the options of a live HTTP client where market time runs `speed` times as fast as ours."""
+    """Return the options of a live HTTP client when market time runs `speed` times as fast as real time."""
     if speed in (0.0, 1.0):
         return LIVE_HTTP
     return replace(
@@ -33,15 +33,15 @@ def live_http(speed: float) -> HttpOptions:
 
 @dataclass(frozen=True, slots=True)
 class FeedChoice:
-    """The feed of each asset, and what to say about it.
+    """The feed of each asset, and what to log about it.
 
     Attributes
     ----------
     feeds : mapping of asset to feed name
     line : str
-        What was chosen, for the start of a process.
+        The choice in words, logged when a process starts.
     warnings : tuple of str
-        Where the forecast rests on another feed than the score.
+        Assets whose model uses another feed than the one that validators score.
     """
 
     feeds: Mapping[str, str]
@@ -50,12 +50,12 @@ class FeedChoice:
 
 
 def live_assets(settings: Settings, rulebook: Rulebook, now: int) -> tuple[str, ...]:
-    """Return the assets to serve: those of the settings, else all that compete now.
+    """Return the assets to serve: those in the settings, else all that compete now.
 
     Raises
     ------
     RulebookError
-        If the rulebook does not know one.
+        If the rulebook does not know an asset.
     """
     chosen = tuple(dict.fromkeys(asset.upper() for asset in settings.live.assets))
     for asset in chosen:
@@ -64,10 +64,10 @@ def live_assets(settings: Settings, rulebook: Rulebook, now: int) -> tuple[str, 
 
 
 def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice:
-    """Return the feed of each asset that is served.
+    """Return the feed of each served asset.
 
-    ``pyth`` (and ``auto`` with a key) takes Pyth wherever it has the asset; ``auto`` without a key takes the feed that
-    validators score. An asset that the wanted feed lacks comes from the scored one.
+    ``pyth`` (and ``auto`` with a key) uses Pyth for every asset that it has. ``auto`` without a key uses the feed that
+    validators score, as does an asset that the wanted feed lacks.
 
     Raises
     ------
@@ -92,23 +92,32 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice
             continue
         name = wanted_name if wanted_name in known else scored
         if name is None or name not in known:
-            raise ConfigError(f"live.assets: no feed has {asset}; it has {', '.join(known) or 'none'}")
+            raise ConfigError(f"live.assets: no usable feed for {asset}; known: {', '.join(known) or 'none'}")
         feeds[asset] = name
         if scored not in (None, name):
             others.setdefault((name, str(scored)), []).append(asset)
     names = dict.fromkeys(feeds.values())
     listed = "; ".join(f"{name}: {' '.join(a for a in feeds if feeds[a] == name)}" for name in names)
     warnings = tuple(
-        f"{' '.join(assets)}: the model follows {name}, validators score {scored}"
+        f"{' '.join(assets)}: the model uses {name}, validators score {scored}"
         for (name, scored), assets in others.items()
     )
     if wanted_name == "simulated":
-        warnings = ("SYNTHETIC prices: not a market",)
+        warnings = ("SYNTHETIC prices: not market data",)
     return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings)
 
 
 def make_feeds(choice: FeedChoice, settings: Settings, rulebook: Rulebook, clock: Clock) -> dict[str, Feed]:
-    """Return each asset's feed; assets of one feed share it, and its rate limit, which counts market time."""
+    """Return each asset's feed. Assets of one feed share it and its rate limit, which counts market time.
+
+    Parameters
+    ----------
+    choice : FeedChoice
+    settings : Settings
+    rulebook : Rulebook
+    clock : Clock
+        Its speed scales the HTTP options.
+    """
     options = live_http(clock.speed)
     made = {name: make_feed(name, settings, rulebook, options) for name in dict.fromkeys(choice.feeds.values())}
     return {asset: made[name] for asset, name in choice.feeds.items()}

@@ -1,4 +1,4 @@
-"""The live processes: their signals, their settings that are read anew, and the loops around updater and miner."""
+"""The live processes: signals, reloading of settings, and the loops around updater and miner."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import iso
 
 Load = Callable[[], LoadedSettings]
-"""Returns the settings as they are now: they are read anew when a process is told to."""
+"""Returns the current settings; called again when a process reloads them."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_AWAY_PAUSE = 30.0  # seconds until the chain is asked again
+_AWAY_PAUSE = 30.0  # seconds until the chain is queried again
 _log = logging.getLogger("ewmalab.updater")
 
 
 @dataclass(frozen=True, slots=True)
 class SavedStates:
-    """The states that an update left.
+    """The states after an update.
 
     Attributes
     ----------
     newest : dict of asset to int or None
-        Label of the newest bar that each state has seen.
+        Label of the newest bar in each state.
     errors : dict of asset to str
-        Why an asset has no bar.
+        The reason why an asset has no bar.
     """
 
     newest: dict[str, int | None]
@@ -61,7 +61,7 @@ def parse_level(text: str) -> str:
         If there is no such level.
     """
     if text.upper() not in LEVELS:
-        raise ConfigError(f"{text!r} is none of {', '.join(LEVELS)}")
+        raise ConfigError(f"{text!r} is not one of {', '.join(LEVELS)}")
     return text.upper()
 
 
@@ -88,12 +88,12 @@ def run_live(settings: LoadedSettings, options: Sequence[str]) -> None:
     ----------
     settings : LoadedSettings
     options : sequence of str
-        Of the command line, with which both processes find these settings.
+        Command-line options with which both processes load these settings.
 
     Raises
     ------
     ConfigError, RulebookError, ForecasterError, ChainError
-        What cannot work is said once, not by children that start over and over.
+        Raised once here, before any child starts, instead of by children that restart over and over.
     """
     values, rulebook = settings.values.live, load_rulebook()
     clock = make_clock(values.clock)
@@ -110,7 +110,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str]) -> None:
 
 
 def run_miner(load: Load) -> None:
-    """Answer validators until signalled; SIGHUP reads the settings anew."""
+    """Answer validators until signalled; SIGHUP reloads the settings."""
 
     def fitted() -> LoadedSettings:
         return with_newest_fit(load())
@@ -125,7 +125,7 @@ def run_miner(load: Load) -> None:
 
 
 def run_updater(load: Load) -> None:
-    """Keep the states of all assets current until signalled; SIGHUP, and a new fit, read the settings anew."""
+    """Keep the states of all assets current until signalled; SIGHUP and a new fit reload the settings."""
 
     def fitted() -> LoadedSettings:
         return with_newest_fit(load())
@@ -152,12 +152,12 @@ def update_once(settings: LoadedSettings, date: int | None = None) -> SavedState
     ----------
     settings : LoadedSettings
     date : int, optional
-        Make the states as of this time instead of now.
+        Build the states as of this time instead of now.
 
     Raises
     ------
     StateError
-        If a state has seen bars after `date`.
+        If a state has bars after `date`.
     """
     settings = with_newest_fit(settings)
     clock = make_clock(settings.values.live.clock) if date is None else Clock(date, 0.0, 0.0)
@@ -168,7 +168,7 @@ def update_once(settings: LoadedSettings, date: int | None = None) -> SavedState
         for asset, follower in followers.items():
             if date is not None and follower.newest is not None and follower.newest >= date:
                 raise StateError(
-                    f"{updater.store.root} knows bars of {asset} after {iso(date)}: choose an empty --state-dir"
+                    f"{updater.store.root} has bars of {asset} after {iso(date)}: choose an empty --state-dir"
                 )
         now = int(clock.now())
         updater.update(now)
@@ -178,13 +178,13 @@ def update_once(settings: LoadedSettings, date: int | None = None) -> SavedState
 
 
 def _changed(updater: Updater, load: Load, clock: Clock) -> Updater:
-    """Return an updater of changed settings; that of the old ones where they cannot be used."""
+    """Return an updater with the changed settings, or the old updater if they are unusable."""
     try:
         new = Updater.of(load(), clock)
     except EwmalabError as error:
-        _log.error("settings stay as they were: %s", error)
+        _log.error("settings not changed: %s", error)
         return updater
-    new.store = updater.store  # its lock is ours
+    new.store = updater.store  # whose lock this process holds
     for follower in new.followers.values():
         follower.store = updater.store
     new.restore()
@@ -194,7 +194,7 @@ def _changed(updater: Updater, load: Load, clock: Clock) -> Updater:
 def allowlists(
     settings: LoadedSettings, stop: Event, every: float | None, say: Callable[[str], None]
 ) -> Iterator[list[str]]:
-    """Yield the addresses of the validators that may call, whenever they have changed.
+    """Yield the addresses of the validators that may call, each time that they have changed.
 
     Parameters
     ----------
@@ -202,14 +202,14 @@ def allowlists(
     stop : Event
         Ends the watch.
     every : float, optional
-        Seconds between two looks; without it there is one.
+        Seconds between two queries; by default there is a single query.
     say : callable
-        Told that the chain is away, which does not end a watch.
+        Called with a message when the chain cannot be reached, which does not end a watch.
 
     Raises
     ------
     ChainError
-        If there is one look, and the chain cannot be asked.
+        If there is a single query and the chain cannot be reached.
     """
     rulebook, clock = load_rulebook(), Clock()
     chain = chains.make_chain(settings.values.live, rulebook, None)
@@ -221,7 +221,7 @@ def allowlists(
         except ChainError as error:
             if every is None:
                 raise
-            say(f"{error}; the list stays as it is")
+            say(f"{error}; the list is unchanged")
             stop.wait(_AWAY_PAUSE)
             continue
         if found != before:
@@ -232,7 +232,7 @@ def allowlists(
 
 
 def live_flags(**options: Any) -> dict[str, Any]:
-    """Return the settings ``live.*`` that options of the same name stand for; None and empty lists are left out.
+    """Return the ``live.*`` settings for options of the same name, without None and empty lists.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def live_flags(**options: Any) -> dict[str, Any]:
 
 
 def options_of(flags: Mapping[str, Any]) -> list[str]:
-    """Return options of the command line that set what `live_flags` returned.
+    """Return command-line options that set what `live_flags` returned.
 
     Examples
     --------

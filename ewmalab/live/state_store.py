@@ -24,19 +24,19 @@ FORMAT = "ewmalab-state"
 SCHEMA = 1
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
-_DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # by any payload
+_DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # that a payload can cause
 
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """A forecaster's state as it was saved.
+    """A forecaster's saved state.
 
     Attributes
     ----------
     parameters : str
-        Digest of the parameters it was made with; see `ewmalab.forecast.model.Model`.
+        Digest of the parameters it was computed with; see `ewmalab.forecast.model.Model`.
     state : dict
-        From `Forecaster.dump_state`.
+        Returned by `Forecaster.dump_state`.
     """
 
     parameters: str
@@ -45,7 +45,7 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class AssetState:
-    """All that a miner needs to know of one asset.
+    """Everything that a miner needs to know about one asset.
 
     Attributes
     ----------
@@ -54,13 +54,12 @@ class AssetState:
     synthetic : bool
         Whether the prices are simulated.
     generation : int
-        Counts the saves.
+        Number of saves.
     saved_at : int
         Market time of the save.
     bars : Bars
-        Of the last days.
-    states : mapping of str to SavedState
-        By forecaster.
+        Bars of the last days.
+    states : mapping of forecaster to SavedState
     """
 
     asset: str
@@ -78,12 +77,12 @@ class AssetState:
 
 
 def encode(state: AssetState) -> bytes:
-    """Return a state as bytes that carry their schema and checksum.
+    """Return a state as bytes with schema and checksum.
 
     Raises
     ------
     StateError
-        If it could not be read back: a forecaster's state holds what no file can.
+        If a forecaster's state has values that could not be read back.
     """
     try:
         data = _encode(state)
@@ -117,7 +116,7 @@ def decode(data: bytes, where: str) -> AssetState:
     Raises
     ------
     StateError
-        If a single bit differs, or another version wrote it.
+        If the bytes are damaged or another version wrote them.
     """
     try:
         whole = msgpack.unpackb(data)
@@ -151,12 +150,7 @@ def decode(data: bytes, where: str) -> AssetState:
 
 @dataclass(frozen=True, slots=True)
 class StateStore:
-    """A folder of states. One process writes it, under a lock; any number read it, without one.
-
-    Parameters
-    ----------
-    root : Path
-    """
+    """A folder of states. One process writes it, under a lock; any number of processes read it without a lock."""
 
     root: Path
 
@@ -165,7 +159,7 @@ class StateStore:
         return self.root / f"{asset}.msgpack"
 
     def previous(self, asset: str) -> Path:
-        """Return the file of the generation before."""
+        """Return the file of the previous generation."""
         return self.root / f"{asset}.previous.msgpack"
 
     @contextmanager
@@ -175,7 +169,7 @@ class StateStore:
         Raises
         ------
         StateError
-            If another process holds it.
+            If another process holds the lock.
         """
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
@@ -194,12 +188,12 @@ class StateStore:
             lock.release()
 
     def save(self, state: AssetState) -> None:
-        """Save a state as the newest generation: after a crash, either it or the previous one is read.
+        """Save a state as the newest generation. After a crash, either it or the previous generation is read.
 
         Raises
         ------
         OSError
-            If the disk is full or read-only: the newest generation is as it was.
+            If the disk is full or read-only; the newest generation is unchanged.
         StateError
             If the state could not be read back.
         """
@@ -207,7 +201,7 @@ class StateStore:
         path, previous = self.path(state.asset), self.previous(state.asset)
         temp = write_temp(self.root, data)
         try:
-            # Between the two renames the newest generation has the previous one's name, where readers look next.
+            # Between the two renames the newest generation has the previous one's name, which readers try next.
             known = path.exists()
             if known:
                 path.replace(previous)
@@ -223,9 +217,9 @@ class StateStore:
         sync_folder(self.root)
 
     def load(self, asset: str) -> tuple[AssetState | None, list[str]]:
-        """Return the newest generation that can be read, and what is wrong with those that cannot.
+        """Return the newest readable generation, and the problems of unreadable ones.
 
-        None: there is none; the state is to be rebuilt from the cache.
+        None means that no generation can be read; the state must be rebuilt from the cache.
         """
         problems: list[str] = []
         for path in (self.path(asset), self.previous(asset)):
@@ -242,7 +236,7 @@ class StateStore:
         return None, problems
 
     def set_aside(self, asset: str, *, everything: bool = False) -> list[Path]:
-        """Move an asset's unreadable files (or all) to the quarantine folder: no save pushes out a readable one."""
+        """Move an asset's unreadable files (or all) to quarantine, so that no save replaces a readable file."""
         moved = []
         for path in (self.path(asset), self.previous(asset)):
             try:

@@ -1,4 +1,4 @@
-"""Whether live processes respond, and how a person is told."""
+"""Checks whether live processes respond."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ewmalab.errors import StateError
 from ewmalab.live.updater.updater import read_heartbeat
 from ewmalab.settings.schema import LiveSettings
 
-_PATIENCE = 120.0  # seconds that an updater may work on one update: a long catch-up
+_PATIENCE = 120.0  # seconds that one update may take, for a long catch-up
 
 
 def read_health(live: LiveSettings, timeout: float = 5.0) -> dict[str, Any]:
-    """Return what a running miner says of itself.
+    """Return the health report of a running miner.
 
     Raises
     ------
     StateError
-        If none answers.
+        If no miner answers.
     """
     url = f"http://{live.monitor_host}:{live.monitor_port}/health"
     try:
         with requests.Session() as session:
-            session.trust_env = False  # no proxy leads to this machine
+            session.trust_env = False  # no proxy for this machine
             found: dict[str, Any] = session.get(url, timeout=timeout).json()
         return found
     except (requests.RequestException, ValueError) as error:
@@ -35,7 +35,7 @@ def read_health(live: LiveSettings, timeout: float = 5.0) -> dict[str, Any]:
 
 
 def miner_responds(live: LiveSettings) -> bool:
-    """Tell whether the miner answers at all."""
+    """Return whether the miner answers at all."""
     try:
         read_health(live)
     except StateError:
@@ -44,7 +44,7 @@ def miner_responds(live: LiveSettings) -> bool:
 
 
 def updater_responds(live: LiveSettings, speed: float) -> bool:
-    """Tell whether the updater has reported lately."""
+    """Return whether the updater has reported recently."""
     note = read_heartbeat(live.state_dir)
     if note is None:
         return False

@@ -1,4 +1,4 @@
-"""Two child processes kept running, and systemd kept informed."""
+"""A supervisor that keeps child processes running and reports to systemd."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from threading import Event
 log = logging.getLogger("ewmalab.supervisor")
 
 FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0
-_STEADY = 300.0  # a child that ran this long begins again with the first pause
-_GRACE = 30.0  # seconds that a child gets to end in order
-_LOOK = 0.2
+_STEADY = 300.0  # seconds after which the pause before a restart is reset to the first
+_GRACE = 30.0  # seconds that a child gets to shut down
+_LOOK = 0.2  # seconds between two checks for ended children
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Child:
     name : str
     command : sequence of str
     responds : callable
-        Whether the running process does its work; one that does not is killed, and started again.
+        Returns whether the running process works; if not, it is killed and restarted.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Child:
             return
         if now - self._started > _STEADY:
             self._pause = FIRST_PAUSE
-        log.error("%s ended with code %d; again in %.0f s", self.name, code, self._pause)
+        log.error("%s exited with code %d; restart in %.0f s", self.name, code, self._pause)
         self.process, self._due = None, now + self._pause
         self._pause = min(2 * self._pause, MAX_PAUSE)
 
     def check(self, now: float, patience: float) -> bool:
-        """Tell whether the process works; one that has not for `patience` seconds is killed."""
+        """Return whether the process works; kill it if it has not for `patience` seconds."""
         if self.process is None:
             return False
         if self.responds():
@@ -75,14 +75,14 @@ class Child:
             self.process.send_signal(number)
 
     def end(self) -> None:
-        """End the process in order, by force if it does not."""
+        """Shut the process down, by force after a grace period."""
         self.signal(signal.SIGTERM)
         if self.process is None:
             return
         try:
             self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
-            log.error("%s does not end: killed", self.name)
+            log.error("%s does not exit: killed", self.name)
             self.process.kill()
             self.process.wait()
 
@@ -96,7 +96,7 @@ def supervise(
     check_every: float = 5.0,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Keep children running until `stop` is set; then end them, the last one first.
+    """Keep children running until `stop` is set; then shut them down, last first.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def supervise(
     patience : float
         Seconds that a child may fail to respond.
     check_every : float
-        Seconds between two checks; while all respond, systemd's watchdog is told so.
+        Seconds between two checks; while all children respond, each check notifies systemd's watchdog.
     on_ready : callable, optional
-        Called once when all respond for the first time.
+        Called once, when all children first respond.
     """
     ready, checked = False, 0.0
     try:
@@ -138,7 +138,7 @@ def supervise(
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started us, how we are (the protocol of sd_notify(3))."""
+    """Send a state to systemd, if it started this process (protocol of sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -148,4 +148,4 @@ def notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.sendto(state.encode(), address)
     except OSError as error:
-        log.warning("systemd cannot be told %s: %s", state, error)
+        log.warning("systemd cannot be notified of %s: %s", state, error)

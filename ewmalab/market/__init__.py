@@ -1,1 +1,1 @@
-"""Price bars: their type, their cache on disk and the feeds they come from."""
+"""Price bars: their type, their cache on disk and their feeds."""

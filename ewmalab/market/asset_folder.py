@@ -1,4 +1,4 @@
-"""The folder of one asset's partitions, for writing: one writer at a time, files replaced atomically, nothing lost."""
+"""Write to the folder of one asset's partitions: one writer at a time, files replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _LOCK_WAIT = 120.0
 
 @dataclass(frozen=True, slots=True)
 class AssetFolder:
-    """A folder of files ``<YYYY-MM-DD>.parquet``, with damaged ones in its subfolder ``quarantine``."""
+    """A folder of files ``<YYYY-MM-DD>.parquet``, with damaged files in its subfolder ``quarantine``."""
 
     path: Path
 
     @contextmanager
     def locked(self, wait: float | None = None) -> Iterator[None]:
-        """Hold the writer lock; all methods below need it.
+        """Hold the writer lock, which all other methods need.
 
         Raises
         ------
         DataError
-            If another process holds it for longer than `wait` seconds (by default two minutes).
+            If another process holds the lock for longer than `wait` seconds (by default two minutes).
         """
         seconds = _LOCK_WAIT if wait is None else wait
         try:
@@ -38,7 +38,7 @@ class AssetFolder:
             lock.acquire(timeout=seconds)
         except Timeout:
             raise DataError(
-                f"{self.path / _LOCK}: another process has held the lock for {seconds:.0f} s; wait for it to end"
+                f"{self.path / _LOCK}: another process has held the lock for {seconds:.0f} s; wait for it to finish"
             ) from None
         try:
             yield
@@ -46,7 +46,7 @@ class AssetFolder:
             lock.release()
 
     def replace(self, files: Mapping[str, bytes]) -> None:
-        """Write the files of some days, each atomically; a writer killed on the way leaves each day old or new."""
+        """Write the files of several days, each atomically; if the writer is killed, each day is either old or new."""
         temps: dict[str, Path] = {}
         try:
             for day, data in files.items():
@@ -61,23 +61,23 @@ class AssetFolder:
             sync_folder(self.path)
 
     def move_aside(self, day: str) -> Path:
-        """Move a day's damaged file to where nobody reads it; return its new path."""
+        """Move a day's damaged file to quarantine; return its new path."""
         aside = self.path / QUARANTINE
         aside.mkdir(exist_ok=True)
         return (self.path / f"{day}.parquet").rename(self._free_path(f"{day}.parquet"))
 
     def keep_aside(self, name: str, data: bytes) -> Path:
-        """Write what could not be used to a new file of the quarantine folder; return its path."""
+        """Write unusable data to a new file in quarantine; return its path."""
         path = self._free_path(name)
         write_atomic(path, data)
         return path
 
     def delete_leftovers(self) -> int:
-        """Delete the temporary files of killed writers; return how many."""
+        """Delete the temporary files of killed writers; return their number."""
         return delete_leftovers(self.path) + delete_leftovers(self.path / QUARANTINE)
 
     def _free_path(self, name: str) -> Path:
-        """Return a path in quarantine that nothing has yet: BTC.csv, BTC.2.csv, ..."""
+        """Return an unused path in quarantine: BTC.csv, BTC.2.csv, ..."""
         path = self.path / QUARANTINE / name
         number = 1
         while path.exists():

@@ -23,8 +23,8 @@ class Bars:
     """Price bars of one asset at one resolution, as contiguous read-only columns.
 
     A bar is labelled by its open time: the bar labelled ``t`` covers ``[t, t + resolution)`` and is known from
-    ``t + resolution`` on. A missing bar is a missing row, never a flat one. A bar from a source without a real
-    range holds NaN in open, high and low together ("close-only").
+    ``t + resolution`` on. A missing bar is a missing row, never a flat bar. A bar from a source without a real
+    range has NaN in open, high and low ("close-only").
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Bars:
     Raises
     ------
     BarsError
-        If any row breaks a rule; the message counts the rows per rule and names the first of them.
+        If any row breaks a rule; the message counts the rows per rule and names the first row of each.
 
     Examples
     --------
@@ -59,9 +59,9 @@ class Bars:
     def __post_init__(self) -> None:
         for name in COLUMNS:
             dtype = np.int64 if name == "timestamp" else np.float64
-            column = np.array(getattr(self, name), dtype=dtype, order="C")  # a copy: nobody else can write to it
+            column = np.array(getattr(self, name), dtype=dtype, order="C")  # a copy that nothing else can write to
             if column.ndim != 1:
-                raise BarsError(f"column {name!r} has {column.ndim} dimensions; bars are flat columns")
+                raise BarsError(f"column {name!r} has {column.ndim} dimensions, not 1")
             column.setflags(write=False)
             object.__setattr__(self, name, column)
         lengths = {name: len(getattr(self, name)) for name in COLUMNS}
@@ -73,7 +73,7 @@ class Bars:
 
     @classmethod
     def empty(cls, resolution: int = MINUTE) -> Bars:
-        """Return bars without a row."""
+        """Return bars without rows."""
         none = np.empty(0)
         return cls(np.empty(0, np.int64), none, none, none, none, resolution)
 
@@ -86,7 +86,7 @@ class Bars:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, npt.ArrayLike], resolution: int = MINUTE) -> Bars:
-        """Return bars from a mapping that holds the five columns by name."""
+        """Return bars from a mapping of the five columns by name."""
         t, o, h, l, c = (np.asarray(columns[name]) for name in COLUMNS)
         return cls(t, o, h, l, c, resolution)
 
@@ -102,7 +102,7 @@ class Bars:
 
     @classmethod
     def trusted(cls, columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> Bars:
-        """Wrap slices of columns that were validated before."""
+        """Wrap slices of validated columns without validating again."""
         bars = object.__new__(cls)
         for name in COLUMNS:
             columns[name].setflags(write=False)
@@ -132,16 +132,16 @@ class Bars:
         return self.rows(int(i), int(j))
 
     def known_at(self, when: int) -> Bars:
-        """Return the bars that are closed at `when`: label + resolution <= when."""
+        """Return the bars closed at `when`: label + resolution <= when."""
         return self.rows(0, self.count_known_at(when))
 
     def count_known_at(self, when: int) -> int:
-        """Return how many bars are closed at `when`."""
+        """Return the number of bars closed at `when`."""
         return int(np.searchsorted(self.timestamp, when - self.resolution, side="right"))
 
     @property
     def has_range(self) -> Bool:
-        """(n,) bool: whether the bar's open, high and low are real (False: close-only)."""
+        """(n,) bool: whether the bar has a real open, high and low (False: close-only)."""
         return ~np.isnan(self.high)
 
     def closes_at(self, times: npt.ArrayLike) -> Float:
@@ -165,7 +165,7 @@ class Bars:
         return out
 
     def disagreements(self, fresh: Bars) -> Bool:
-        """Return which rows of `fresh` have the label of a row here but another price: (m,) bool, m rows of `fresh`."""
+        """Return which of the m rows of `fresh` have the label of a row here but another price: (m,) bool."""
         differs = np.zeros(len(fresh), bool)
         _, here, there = np.intersect1d(self.timestamp, fresh.timestamp, assume_unique=True, return_indices=True)
         for name in COLUMNS[1:]:
@@ -174,19 +174,19 @@ class Bars:
         return differs
 
     def union(self, fresh: Bars) -> Bars:
-        """Return the rows of both, in order; where both have a row, that of `fresh`."""
+        """Return the rows of both, in order; a row of `fresh` replaces one with the same label."""
         kept = ~np.isin(self.timestamp, fresh.timestamp)
         joined = {k: np.concatenate([column[kept], getattr(fresh, k)]) for k, column in self.columns().items()}
         order = np.argsort(joined["timestamp"], kind="stable")
         return self.from_columns({k: column[order] for k, column in joined.items()}, self.resolution)
 
     def gaps(self) -> list[tuple[int, int]]:
-        """Return the missing stretches between the first and the last bar as ``[from, to)`` label ranges."""
+        """Return the gaps between the first and the last bar as ``[from, to)`` label ranges."""
         at = np.flatnonzero(np.diff(self.timestamp) != self.resolution)
         return [(int(self.timestamp[i]) + self.resolution, int(self.timestamp[i + 1])) for i in at]
 
     def digest(self) -> str:
-        """Return the sha256 of the columns' bytes: equal digests mean equal bars, bit for bit."""
+        """Return the SHA-256 of the columns' bytes: equal digests mean equal bars, bit for bit."""
         sha = hashlib.sha256(str(self.resolution).encode())
         for name in COLUMNS:
             sha.update(np.ascontiguousarray(getattr(self, name)).tobytes())

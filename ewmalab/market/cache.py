@@ -26,7 +26,7 @@ Loader = Callable[[str], T]  # from "feed/asset/YYYY-MM-DD"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `Cache.verify` says of one partition."""
+    """The result of `Cache.verify` for one partition."""
 
     feed: str
     asset: str
@@ -36,23 +36,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Cache:
-    """Bars as ``<root>/<feed>/<asset>/1m/<YYYY-MM-DD>.parquet``; each file says itself what it holds.
+    """Bars as ``<root>/<feed>/<asset>/1m/<YYYY-MM-DD>.parquet``, in self-describing files.
 
-    Several processes may read and write at once. Writers of one asset queue at a lock, readers need none: files are
-    replaced atomically, so a reader sees each day as it was before a write or as it is after it, and so does whoever
-    comes after a killed writer.
+    Several processes may read and write at the same time. Writers of one asset wait for a lock; readers need no lock.
+    Files are replaced atomically, so a reader sees each day as it was before or after a write, even if a writer was
+    killed.
 
-    Noticed, whatever the file: a changed byte (for files of earlier versions see `partition`), a file cut short, a file
-    of another feed, asset or day; such a file is moved into the folder ``quarantine`` and named in the error. Not
-    noticed here: that a day's file is gone (the day counts as never fetched), or that an older whole version of the
-    same day was put in its place. An experiment records the digest of each day that it read: reproducing it names the
-    days that are not the same any more.
+    The cache detects a changed byte (for files of earlier versions see `partition`), a truncated file, and a file of
+    another feed, asset or day. It moves such a file into the folder ``quarantine`` and names it in the error. It does
+    not detect a deleted file (the day counts as never fetched), or an older valid file of the same day. An experiment
+    records the digest of each day that it read; reproducing it names the days that have changed.
 
     Parameters
     ----------
     root : Path or str
-        A folder, created with the first write; or the URL of any filesystem that pyarrow knows, for example
-        ``s3://bucket/data_cache``, which is read only.
+        A folder, created with the first write; or the URL of any filesystem that pyarrow supports, for example
+        ``s3://bucket/data_cache``, which is read-only.
     """
 
     root: Path | str
@@ -70,12 +69,18 @@ class Cache:
         return self.root / feed / asset / "1m"
 
     def assets(self) -> list[tuple[str, str]]:
-        """Return the feed and asset of all that is cached, in name order."""
+        """Return feed and asset of everything cached, in name order."""
         pairs = [(feed, asset) for feed in self._storage.list("") for asset in self._storage.list(feed)]
         return [pair for pair in pairs if "1m" in self._storage.list("/".join(pair))]
 
     def days(self, feed: str, asset: str, start: int = _ALL[0], end: int = _ALL[1]) -> dict[str, Partition]:
-        """Return what the files of the days from `start` to `end` say of themselves, by date; reads footers only.
+        """Return the descriptions of the files of the days from `start` to `end`, by date; reads only footers.
+
+        Parameters
+        ----------
+        feed, asset : str
+        start, end : int
+            Seconds since 1970-01-01 UTC; every day that overlaps ``[start, end)`` is included.
 
         Raises
         ------
@@ -85,31 +90,56 @@ class Cache:
         return dict(self._each(feed, asset, start, end, self._describe))
 
     def covered(self, feed: str, asset: str, start: int = _ALL[0], end: int = _ALL[1]) -> list[Range]:
-        """Return the label ranges that were fetched, of the days from `start` to `end`."""
+        """Return the label ranges that were fetched, for the days from `start` to `end`.
+
+        Parameters
+        ----------
+        feed, asset, start, end
+            As in `days`.
+        """
         return union(r for day in self.days(feed, asset, start, end).values() for r in day.covered)
 
     def newest(self, feed: str, asset: str) -> int | None:
-        """Return the end of the newest range that was fetched, None if there is none; reads one footer."""
+        """Return the end of the newest fetched range, None if there is none; reads one footer."""
         days = [day for day in self._stems(feed, asset) if partition.day_of(day) is not None]
         entry = self._checked(f"{feed}/{asset}/{days[-1]}", self._describe) if days else None
         return entry.covered[-1][1] if entry else None
 
     def missing(self, feed: str, asset: str, start: int, end: int) -> list[Range]:
-        """Return what of the labels in ``[start, end)`` was never fetched."""
+        """Return the parts of ``[start, end)`` that were never fetched.
+
+        Parameters
+        ----------
+        feed, asset : str
+        start, end : int
+            Labels, seconds since 1970-01-01 UTC.
+        """
         return subtract([(start, end)], self.covered(feed, asset, start, end))
 
     def read(self, feed: str, asset: str, start: int, end: int) -> Bars:
-        """Return the cached bars labelled in ``[start, end)``; what was not fetched is simply not there.
+        """Return the cached bars labelled in ``[start, end)``; minutes that were not fetched have no row.
+
+        Parameters
+        ----------
+        feed, asset : str
+        start, end : int
+            Labels, seconds since 1970-01-01 UTC.
 
         Raises
         ------
         CorruptPartitionError
-            If a partition's bytes are not those that were written; it has been moved aside then, if that can be.
+            If a partition's bytes have changed since they were written; it is moved to quarantine if possible.
         """
         return self.read_with_fingerprint(feed, asset, start, end)[0]
 
     def read_with_fingerprint(self, feed: str, asset: str, start: int, end: int) -> tuple[Bars, dict[str, Partition]]:
-        """Return the bars, and by date the descriptions of the very partitions they came from; see `read`."""
+        """Return the bars, and the descriptions of the partitions they were read from, by date.
+
+        Parameters
+        ----------
+        feed, asset, start, end
+            As in `read`.
+        """
         found = dict(self._each(feed, asset, start, end, self._open))
         bars = Bars.concatenate([bars for _, bars in found.values()]).between(start, end)
         return bars, {day: entry for day, (entry, _) in found.items()}
@@ -124,7 +154,7 @@ class Cache:
         *,
         replace: bool = False,
     ) -> int:
-        """Merge bars into the cache; a killed write leaves every day as it was or as it should be.
+        """Merge bars into the cache; if the process is killed, each day is either old or new.
 
         Parameters
         ----------
@@ -132,7 +162,7 @@ class Cache:
         bars : Bars
             Closed minute bars; all inside `covered`.
         covered : list of ranges
-            The label ranges that these bars answer for.
+            The label ranges for which these are all the bars.
         provenance : Provenance
         replace : bool
             Whether bars that differ from cached ones replace them.
@@ -140,7 +170,7 @@ class Cache:
         Returns
         -------
         int
-            How many days were written (days that already held all of it are left alone).
+            Number of days written; a day that would not change is not written.
 
         Raises
         ------
@@ -151,7 +181,7 @@ class Cache:
         """
         wanted = union(covered)
         if len(bars) and subtract([(int(t), int(t) + MINUTE) for t in bars.timestamp], wanted):
-            raise DataError(f"{feed} {asset}: bars outside the range they are said to cover")
+            raise DataError(f"{feed} {asset}: bars outside the ranges that they cover")
         folder = self.folder(feed, asset)
         folder.mkdir(parents=True, exist_ok=True)
         new: dict[str, bytes] = {}
@@ -167,7 +197,7 @@ class Cache:
         return len(new)
 
     def verify(self, feed: str | None = None, asset: str | None = None) -> Iterator[Finding]:
-        """Check every partition's bytes, content and description; yields one finding each, and moves nothing."""
+        """Check every partition's bytes, content and description; yield one finding each, and move no file."""
         for name in self.assets():
             if feed not in (None, name[0]) or asset not in (None, name[1]):
                 continue
@@ -175,20 +205,28 @@ class Cache:
                 try:
                     self._open("/".join([*name, day]))
                     yield Finding(*name, day, None)
-                except FileNotFoundError:  # moved aside since
+                except FileNotFoundError:  # moved to quarantine since it was listed
                     continue
                 except CorruptPartitionError as error:
                     yield Finding(*name, day, str(error))
 
     def set_aside(self, feed: str, asset: str, name: str, data: bytes) -> Path:
-        """Keep what could not be used in a new file of the quarantine folder; return its path."""
+        """Write unusable data to a new file in quarantine; return its path.
+
+        Parameters
+        ----------
+        feed, asset : str
+        name : str
+            File name; a number is added if it is taken.
+        data : bytes
+        """
         folder = self.folder(feed, asset)
         folder.mkdir(parents=True, exist_ok=True)
         with AssetFolder(folder).locked():
             return AssetFolder(folder).keep_aside(name, data)
 
     def repair(self, feed: str, asset: str) -> list[str]:
-        """Move damaged partitions aside, delete temporary files of killed writers; return what was done."""
+        """Move damaged partitions to quarantine and delete temporary files of killed writers; return what was done."""
         folder = AssetFolder(self.folder(feed, asset))
         done: list[str] = []
         with folder.locked():
@@ -202,7 +240,7 @@ class Cache:
         return done
 
     def delete_leftovers(self) -> int:
-        """Delete temporary files of killed writers, wherever no writer is at work; return how many."""
+        """Delete temporary files of killed writers where no writer is active; return their number."""
         count = 0
         for feed, asset in self.assets():
             folder = AssetFolder(self.folder(feed, asset))
@@ -215,7 +253,7 @@ class Cache:
         return Storage(self.root)
 
     def _stems(self, feed: str, asset: str) -> list[str]:
-        """Return the names of an asset's files: dates, unless a stray file is among them."""
+        """Return the names of an asset's files, which are dates except for stray files."""
         return [name.removesuffix(".parquet") for name in self._storage.list(f"{feed}/{asset}/1m", ".parquet")]
 
     def _each(self, feed: str, asset: str, start: int, end: int, load: Loader[T]) -> Iterator[tuple[str, T]]:
@@ -233,11 +271,11 @@ class Cache:
         Raises
         ------
         CorruptPartitionError
-            Naming the file, what became of it, and the command that gets the day again.
+            The message names the file, where it was moved, and the command that fetches the day again.
         """
         try:
             return load(name)
-        except FileNotFoundError:  # moved aside since it was listed
+        except FileNotFoundError:  # moved to quarantine since it was listed
             return None
         except CorruptPartitionError as error:
             if isinstance(self.root, str):
@@ -254,18 +292,18 @@ class Cache:
                 except CorruptPartitionError:
                     fate = f"it was moved aside to {folder.move_aside(day)}"
         except OSError as error:
-            fate = f"it cannot be moved aside ({error.strerror or error}): repair the cache where it can be written"
+            fate = f"it cannot be moved aside ({error.strerror or error}): repair the cache where it is writable"
         raise CorruptPartitionError(
-            f"{found}; {fate}. Get the day again: "
+            f"{found}; {fate}. Fetch the day again: "
             f"ewmalab data fetch --feed {feed} --assets {asset} --start {day} --days 1"
         ) from found
 
     def _open(self, name: str) -> tuple[Partition, Bars]:
-        """Return what a partition says of itself and its bars, every byte checked."""
+        """Return a partition's description and its bars, after checking every byte."""
         return self._load(name, lambda file: bytes(file.read()), partition.decode)
 
     def _describe(self, name: str) -> Partition:
-        """Return what a partition says of itself."""
+        """Return a partition's description."""
         return self._load(name, partition.read_footer, partition.describe)
 
     def _load(self, name: str, read: Callable[[Any], bytes], parse: Callable[[bytes, str], T]) -> T:
@@ -280,7 +318,7 @@ class Cache:
     def _merge_day(
         self, name: str, fresh: Bars, covered: list[Range], provenance: Provenance, replace: bool
     ) -> bytes | None:
-        """Return a day's new file, the lock held; None if nothing changes. A damaged file is moved aside."""
+        """Return a day's new file, None if nothing changes. Move a damaged file to quarantine. Needs the lock."""
         feed, asset, day = name.split("/")
         try:
             entry, known = self._open(name)

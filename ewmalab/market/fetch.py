@@ -1,4 +1,4 @@
-"""Filling the cache from a feed: only what is missing, chunk by chunk, each chunk kept as it arrives."""
+"""Fill the cache from a feed: fetch only what is missing, in chunks, and write each chunk as it arrives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ewmalab.times import DAY, MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetch brought.
+    """The result of a fetch.
 
     Attributes
     ----------
     bars : int
+        Number of bars written.
     unanswered : list of ranges
-        Asked for, but the feed gave no bar in them nor after them: they stay missing and will be asked again.
+        Requested ranges in and after which the feed gave no bar; they stay missing and will be fetched again.
     """
 
     bars: int
@@ -39,10 +40,10 @@ def fetch_missing(
     now: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
-    """Fetch what of the labels in ``[start, end)`` the cache lacks and is closed at `now`.
+    """Fetch the bars in ``[start, end)`` that the cache lacks and that are closed at `now`.
 
-    An answer covers the time up to its last bar only: what follows may be late. It counts as a gap of the market once a
-    later bar arrives; a whole chunk without a bar is asked for a second time before it does.
+    An answer covers only the time up to its last bar, since later bars may be late. Minutes after it count as a gap
+    once a later bar arrives; a whole chunk without a bar is first fetched a second time.
 
     Parameters
     ----------
@@ -52,14 +53,14 @@ def fetch_missing(
     start, end : int
         Seconds since 1970-01-01 UTC.
     now : int
-        The present.
+        Current time, seconds since 1970-01-01 UTC.
     progress : callable, optional
-        Called with seconds done and seconds in all.
+        Called with the seconds done and in total.
 
     Raises
     ------
     FeedError
-        What was fetched before stays in the cache.
+        Bars fetched before the error stay in the cache.
     """
     start -= start % MINUTE
     end = min(end + -end % MINUTE, now - now % MINUTE)
@@ -81,15 +82,12 @@ def fetch_missing(
 
 @dataclass(frozen=True, slots=True)
 class AssetFetch:
-    """What a fetch of one asset brought, or why it ended.
+    """The result of fetching one asset, or the error that ended it.
 
     Attributes
     ----------
-    asset : str
-    bars : int
-    unanswered : tuple of ranges
-        See `Fetched`.
-    error : str or None
+    bars, unanswered
+        As in `Fetched`.
     """
 
     asset: str
@@ -107,7 +105,7 @@ def fetch_assets(
     now: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[AssetFetch]:
-    """Fetch what the cache lacks of several assets; one that fails does not stop the others.
+    """Fetch the missing bars of several assets; one that fails does not stop the others.
 
     Parameters
     ----------
@@ -115,9 +113,9 @@ def fetch_assets(
         As in `fetch_missing`.
     assets : sequence of str
     span : (int, int)
-        Labels from the first to before the second.
+        Range of labels ``[from, to)``, seconds since 1970-01-01 UTC.
     progress : callable, optional
-        Called with minutes done and in all.
+        Called with the minutes done and in total.
     """
     minutes = (span[1] - span[0]) // MINUTE
     out = []
@@ -137,16 +135,16 @@ def fetch_assets(
 
 @dataclass
 class _Filling:
-    """The filling of one missing range, up to `end`.
+    """Fills one missing range, up to `end`.
 
     Attributes
     ----------
     answered : int
-        How far the feed has answered: all before is in the cache.
+        Time up to which the feed has answered; everything before is in the cache.
     count : int
-        Bars that were written.
+        Number of bars written.
     empty : list of ranges
-        Chunks asked for since then that had no bar.
+        Chunks without a bar that were fetched since `answered`.
     """
 
     cache: Cache
@@ -159,13 +157,13 @@ class _Filling:
     empty: list[Range] = field(default_factory=list)
 
     def run(self) -> Iterator[int]:
-        """Fetch chunk by chunk; yield how many seconds of the range each was about."""
-        # Where cached bars follow, the first of them is asked for too: its arrival proves that the answer is whole.
+        """Fetch chunk by chunk; yield the seconds of the range in each chunk."""
+        # If cached bars follow, fetch the first of them too: its arrival proves that the answer is complete.
         later = self.cache.read(self.feed.name, self.asset, self.end, self.end + DAY).timestamp[:1]
         last = int(later[0]) + MINUTE if len(later) else self.end
         at = self.answered
         while at < last:
-            # Chunks end at midnight, so that each day's file is written once or twice, not once a chunk.
+            # Chunks end at midnight, so that each day's file is written once or twice, not once per chunk.
             stop = min(last, at + self.feed.chunk, at - at % DAY + DAY * max(1, self.feed.chunk // DAY))
             self._ask(at, stop)
             yield max(0, min(stop, self.end) - at)

@@ -1,4 +1,4 @@
-"""What the cache holds, and its repair."""
+"""List what the cache holds, and repair it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class CachedAsset:
     ----------
     feed, asset : str
     begin, end : int
-        Of the fetched range, seconds since 1970-01-01 UTC.
+        Ends of the fetched range, seconds since 1970-01-01 UTC.
     days, final_days : int
-        Partitions; those of days that were over when they were written.
+        Partitions, and those that cover their whole day.
     bars, missing_minutes : int
     holes : int
-        Ranges within that were never fetched.
+        Ranges between `begin` and `end` that were never fetched.
     synthetic : bool
     """
 
@@ -44,17 +44,17 @@ class CachedAsset:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was repaired of an asset's bars.
+    """The repair of an asset's bars.
 
     Attributes
     ----------
     feed, asset : str
     done : tuple of str
-        What was done, a line each.
+        One line per action.
     refetched : int
-        Bars.
+        Number of bars fetched again.
     error : str or None
-        Why bars that were moved aside could not be fetched again.
+        Why bars moved to quarantine could not be fetched again.
     """
 
     feed: str
@@ -65,7 +65,7 @@ class Repair:
 
 
 def list_cached(cache: Cache, feed: str | None = None) -> tuple[list[CachedAsset], list[str]]:
-    """Return what is cached, of all feeds or of one, in name order; and what is damaged, a line each."""
+    """Return the cached assets of all feeds or of one, in name order, and one line per damaged asset."""
     out, damaged = [], []
     for name, asset in cache.assets():
         if feed and name != feed:
@@ -96,7 +96,7 @@ def list_cached(cache: Cache, feed: str | None = None) -> tuple[list[CachedAsset
 
 
 def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: int) -> list[Repair]:
-    """Move damaged partitions aside, and fetch again what was moved aside.
+    """Move damaged partitions to quarantine, and fetch their days again.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: 
     make_feed : callable, optional
         Returns the feed of a name; without it nothing is fetched.
     now : int
-        The present.
+        Current time, seconds since 1970-01-01 UTC.
     """
     out = []
     for feed, asset in cache.assets():

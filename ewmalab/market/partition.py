@@ -1,14 +1,14 @@
-"""One day's file: a Parquet file that describes itself, with a checksum over every byte of it.
+"""One day's file: a self-describing Parquet file with a checksum over every byte.
 
 ::
 
     PAR1 | pages, each with its checksum | seal | footer with the description | length of the footer | PAR1
 
-The description is a JSON object in the footer's metadata, with its own SHA-256 beside it: the footer alone, read in a
-fraction of a millisecond, says what the file holds. The seal is the SHA-256 of all other bytes. Parquet readers find
-pages and footer by their offsets and pass over it.
+The description is a JSON object in the footer's metadata, with its own SHA-256. The footer alone says what the file
+holds, and is read in a fraction of a millisecond. The seal is the SHA-256 of all other bytes. Parquet readers find
+pages and footer by their offsets and skip it.
 
-Earlier versions wrote no seal: in their files a flipped bit is noticed if it changes a bar or the description.
+Earlier versions wrote no seal. In their files a flipped bit is detected only if it changes a bar or the description.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _NOTE = b"ewmalab"  # key of the description in the footer's metadata
 _NOTE_SHA256 = b"ewmalab.sha256"
 _SEAL = b"ewmaseal"
 _SEAL_LENGTH = len(_SEAL) + 32
-_TAIL = 8192  # more than a usual footer
+_TAIL = 8192  # bytes; more than a usual footer
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, BarsError)
 _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where bars come from: a host or a file, when (seconds since 1970-01-01 UTC), and whether they are simulated."""
+    """Source of bars (a host or a file), time of the fetch (seconds since 1970-01-01 UTC), whether simulated."""
 
     source: str
     fetched_at: int
@@ -48,20 +48,20 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """What one day's file says of itself.
+    """The description of one day's file.
 
     Attributes
     ----------
     digest : str
-        Of its bars: equal bars have equal digests, whoever fetched them when.
+        Digest of the bars; equal bars have equal digests, whatever their provenance.
     rows : int
     covered : tuple of ranges
-        The label ranges that the source was asked for and answered: inside them a missing minute is a gap of the
-        market, outside it was never fetched.
+        The label ranges that the source has answered. A missing minute inside them is a gap; one outside was never
+        fetched.
     source, fetched_at, synthetic
         The `Provenance` of the newest bars.
     sha256 : str
-        Of the file's bytes; empty if only the footer was read.
+        SHA-256 of the file's bytes; empty if only the footer was read.
     """
 
     digest: str
@@ -79,14 +79,14 @@ class Partition:
 
 
 def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) -> bytes:
-    """Return the file of a day's bars.
+    """Return the bytes of the file of a day's bars.
 
     Parameters
     ----------
     name : str
         ``feed/asset/YYYY-MM-DD``, written into the file.
     bars : Bars
-        Those of that day.
+        Bars of that day.
     covered : list of ranges
         Sorted and disjoint.
     provenance : Provenance
@@ -100,19 +100,19 @@ def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) 
 
 
 def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
-    """Return the description and the bars of a file, every byte checked.
+    """Return the description and the bars of a file, after checking every byte.
 
     Parameters
     ----------
     data : bytes
-        Of the whole file.
+        The whole file.
     name : str
-        ``feed/asset/YYYY-MM-DD`` as which the file was found.
+        ``feed/asset/YYYY-MM-DD``, from the file's path.
 
     Raises
     ------
     CorruptPartitionError
-        If the bytes are not those that were written, or were written under another name.
+        If the bytes have changed since they were written, or were written under another name.
     """
     sealed = _is_sealed(data)
     try:
@@ -120,18 +120,18 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
         note = _note(file.metadata)
         partition = _described(note, name)
         if note.get("sealed") and not sealed:
-            raise CorruptPartitionError("its bytes are not those that were written (no seal)")
+            raise CorruptPartitionError("its bytes have changed since they were written (no seal)")
         table = file.read(use_threads=False)
         bars = Bars.from_columns({column: table[column].to_numpy() for column in COLUMNS})
     except _UNREADABLE as error:
         raise _unreadable(error) from error
     if bars.digest() != partition.digest or len(bars) != partition.rows:
-        raise CorruptPartitionError("the rows are not those that were written")
+        raise CorruptPartitionError("its rows have changed since they were written")
     return replace(partition, sha256=hashlib.sha256(data).hexdigest()), bars
 
 
 def describe(tail: bytes, name: str) -> Partition:
-    """Return the description in a footer; errors as in `decode`, for the footer's bytes only."""
+    """Return the description in a footer; raises as `decode`, but checks the footer's bytes only."""
     try:
         return _described(_note(pq.read_metadata(pa.BufferReader(tail))), name)
     except _UNREADABLE as error:
@@ -140,7 +140,7 @@ def describe(tail: bytes, name: str) -> Partition:
 
 @lru_cache(maxsize=4096)
 def day_of(name: str) -> int | None:
-    """Return the first second of the day that a file is named after, None if it is not named after one."""
+    """Return the first second of the day in a file's name, None if the name is not a date."""
     try:
         start = day_start(name)
     except ValueError:
@@ -149,7 +149,7 @@ def day_of(name: str) -> int | None:
 
 
 def read_footer(file: Any) -> bytes:
-    """Return at least the footer, from the end of an open (pyarrow) file."""
+    """Return the end of an open (pyarrow) file, with at least the footer."""
     size = file.size()
     tail = bytes(file.read_at(min(size, _TAIL), max(0, size - _TAIL)))
     length = int.from_bytes(tail[-8:-4], "little") + 8
@@ -169,13 +169,13 @@ def _unreadable(error: Exception) -> CorruptPartitionError:
 
 
 def _is_sealed(data: bytes) -> bool:
-    """Return whether there is a seal, which is checked."""
+    """Return whether there is a seal; raise if it does not match."""
     end = _footer_start(data)
     at = max(0, end - _SEAL_LENGTH)
     if data[at : at + len(_SEAL)] != _SEAL:
         return False
     if hashlib.sha256(data[:at] + data[end:]).digest() != data[at + len(_SEAL) : end]:
-        raise CorruptPartitionError("its bytes are not those that were written (sha256 differs)")
+        raise CorruptPartitionError("its bytes have changed since they were written (sha256 differs)")
     return True
 
 
@@ -184,10 +184,10 @@ def _footer_start(data: bytes) -> int:
 
 
 def _note(footer: Any) -> dict[str, Any]:
-    """Return the description in a file's metadata as it was written."""
+    """Return the description in a file's metadata, after checking its digest."""
     described = footer.metadata[_NOTE]
     if hashlib.sha256(described).hexdigest().encode() != footer.metadata[_NOTE_SHA256]:
-        raise CorruptPartitionError("its description is not the one that was written")
+        raise CorruptPartitionError("its description has changed since it was written")
     return {"rows": footer.num_rows, **orjson.loads(described)}
 
 
@@ -195,7 +195,7 @@ def _described(note: dict[str, Any], name: str) -> Partition:
     covered = tuple((int(a), int(b)) for a, b in note["covered"])
     day = day_of(name.rpartition("/")[2])
     if day is None:
-        raise CorruptPartitionError("its name is not a day")
+        raise CorruptPartitionError("its name is not a date")
     if note.get("name", name) != name or subtract(covered, [(day, day + DAY)]):
         raise CorruptPartitionError(f"it holds {note.get('name', 'another day')}, not {name}")
     kept = {key: note[key] for key in ("digest", "rows", "source", "fetched_at", "synthetic")}

@@ -1,4 +1,4 @@
-"""What a bar must be: every bar that enters, by import, fetch or live, is judged here."""
+"""The rules of a bar, checked for every bar that is imported, fetched or received live."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Int = npt.NDArray[np.int64]
 
 _DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"
 _NEVER = np.iinfo(np.int64).min
-# With fewer rows a market that traded every other minute by chance would look like 2-minute bars.
+# With fewer rows, a market that happens to trade every other minute would look like 2-minute bars.
 _MIN_SPACING_ROWS = 10
 
 
 def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int = MINUTE) -> dict[str, Bool]:
-    """Return, for each broken rule, the mask of the rows that break it (rules nobody breaks are left out).
+    """Return, for each broken rule, the mask of the rows that break it.
 
     Parameters
     ----------
     columns : mapping of (n,) arrays
-        The five columns of `Bars`; rows are judged one by one, the order against the row before.
+        The five columns of `Bars`. Each row is judged by itself, and its order against the previous row.
     resolution : int
         Seconds per bar.
 
@@ -40,17 +40,17 @@ def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int =
 
 
 def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = None) -> dict[str, Bool]:
-    """Return the masks of the rows without which the others are sound minute bars, by reason; each row once.
+    """Return, by reason, the masks of the rows to drop so that the others are valid minute bars; each row once.
 
-    A row is judged by itself first, and listed under the first rule it breaks; then, in the order given, a row that is
-    not after the last good one is out of order or a duplicate.
+    Each row is first judged by itself and listed under the first rule that it breaks. Then, in the given order, a row
+    that is not after the last good one is out of order or a duplicate.
 
     Parameters
     ----------
     columns : mapping of (n,) arrays
         The five columns of `Bars`.
     now : int, optional
-        The present: a bar that is not closed by then is bad.
+        Current time, seconds since 1970-01-01 UTC; a bar that is not closed by then is bad.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = No
     for reason, mask in faults.items():
         faults[reason] = mask & ~bad
         bad |= mask
-    # The latest of the sound rows before is good itself: it was after all others.
+    # The latest earlier row that is not bad by itself is good: it is after all others.
     latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
     before = np.concatenate([[_NEVER], latest[:-1]])
     faults |= {_DUPLICATE: ~bad & (times == before), _OUT_OF_ORDER: ~bad & (times < before)}
@@ -72,9 +72,9 @@ def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = No
 
 
 def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
-    """Return what is wrong if bars are those of a longer resolution, None if nothing is.
+    """Return a message if bars have a longer resolution than expected, else None.
 
-    They are if there are at least 10 of them and every step between neighbours is a multiple of the same k > 1 times
+    They do if there are at least 10 of them and every step between neighbours is a multiple of the same k > 1 times
     `resolution`. Bars of a quiet market have gaps of all lengths.
 
     Parameters
@@ -91,7 +91,7 @@ def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
 
 
 def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
-    """Return one line that counts the rows per broken rule and names the first of each."""
+    """Return one line that counts the rows per broken rule and names the first row of each."""
     parts = []
     for reason, mask in faults.items():
         first = int(np.flatnonzero(mask)[0])
@@ -100,7 +100,7 @@ def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
 
 
 def _faults_within(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int) -> dict[str, Bool]:
-    """Return the masks of the rules that a row keeps or breaks by itself."""
+    """Return the masks of the rules that apply to single rows."""
     t = np.asarray(columns["timestamp"], np.int64)
     o, h, l, c = (np.asarray(columns[name], np.float64) for name in COLUMNS[1:])
     absent = np.isnan(o).astype(int) + np.isnan(h) + np.isnan(l)

@@ -1,4 +1,4 @@
-"""Sets of time as sorted, disjoint half-open ranges ``[from, to)`` in seconds."""
+"""Sets of times as sorted, disjoint half-open ranges ``[from, to)`` in seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Range = tuple[int, int]
 
 
 def union(ranges: Iterable[Range]) -> list[Range]:
-    """Return the ranges sorted, with touching and overlapping ones joined.
+    """Return the ranges sorted, with touching and overlapping ranges joined.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def union(ranges: Iterable[Range]) -> list[Range]:
 
 
 def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
-    """Return what of `whole` is not in `taken`.
+    """Return the parts of `whole` that are not in `taken`.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
 
 
 def intersect(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
-    """Return what lies in both.
+    """Return the parts that are in both.
 
     Examples
     --------

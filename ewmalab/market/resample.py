@@ -1,4 +1,4 @@
-"""Streaming resampling of minute bars: a bar of the longer resolution comes out once it is complete."""
+"""Streaming resampling of minute bars: a longer bar is returned once it is complete."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ LABEL, OPEN, HIGH, LOW, CLOSE = range(5)
 
 
 def no_forming() -> npt.NDArray[np.float64]:
-    """Return the state of a resampler that has seen nothing: (5,) NaN."""
+    """Return the initial state of a resampler: (5,) NaN."""
     return np.full(5, np.nan)
 
 
 def resample(bars: Bars, resolution: int, forming: npt.NDArray[np.float64]) -> tuple[Bars, npt.NDArray[np.float64]]:
-    """Return the longer bars completed by `bars`, and the bar under construction.
+    """Return the longer bars completed by `bars`, and the forming bar.
 
-    A longer bar is complete when its last minute has been seen, or when a minute of a later one has; so it never
-    comes out before ``label + resolution``. Missing minutes inside it are left out. It has a real range only if
-    each of its minutes has.
+    A longer bar is complete after its last minute or after any minute of a later bar, so it is never returned before
+    ``label + resolution``. Missing minutes inside it are ignored. It has a real range only if each of its minutes has.
 
     Parameters
     ----------
     bars : Bars
-        Minute bars that follow those already seen.
+        Minute bars that follow those already processed.
     resolution : int
         Seconds of a longer bar, a multiple of ``bars.resolution``.
     forming : (5,) float64
-        Label, open, high, low, close so far; `no_forming` at the start. Not modified.
+        Label, open, high, low, close so far; initially `no_forming`. Not modified.
 
     Returns
     -------
@@ -60,7 +59,7 @@ def _resample(timestamp, opens, highs, lows, closes, step, resolution, forming, 
     count = 0
     for i in range(timestamp.shape[0]):
         label = timestamp[i] - timestamp[i] % resolution
-        if forming[LABEL] < label:  # False for NaN: nothing under construction
+        if forming[LABEL] < label:  # False for NaN, when no bar is forming
             out[count] = forming
             count += 1
             forming[LABEL] = math.nan

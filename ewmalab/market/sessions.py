@@ -1,4 +1,4 @@
-"""The US cash session that tokenised equities follow (New York Stock Exchange, holidays and early closes)."""
+"""The US cash session of tokenised equities (New York Stock Exchange, with holidays and early closes)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-# The calendar is built between fixed dates: its own default range would depend on the day it runs.
+# The calendar has fixed ends, since its default range depends on the current date.
 _FIRST, _LAST = "2020-01-01", "2032-12-31"
 
 

@@ -1,4 +1,4 @@
-"""Reading files from where they lie: a folder, or a URL of any filesystem that pyarrow knows."""
+"""Read files from a folder, or from a URL of any filesystem that pyarrow supports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Storage:
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
-        """Return the filesystem, and the root's path in it."""
+        """Return the filesystem and the root's path in it."""
         from pyarrow import fs
 
         if isinstance(self.root, Path):
@@ -39,14 +39,14 @@ class Storage:
         return system, path.rstrip("/")
 
     def list(self, folder: str, suffix: str = "") -> list[str]:
-        """Return the sorted names in a folder: of its files with a suffix, or without one of its folders.
+        """Return the sorted names of a folder's files with a suffix, or of its subfolders if there is no suffix.
 
         Raises
         ------
         ConfigError
-            If pyarrow knows no such filesystem.
+            If pyarrow does not support the filesystem.
         DataError
-            If the folder is there and cannot be listed.
+            If the folder exists but cannot be listed.
         """
         from pyarrow import fs
 
@@ -54,21 +54,21 @@ class Storage:
         kind = fs.FileType.File if suffix else fs.FileType.Directory
         try:
             found = system.get_file_info(fs.FileSelector(f"{root}/{folder}", allow_not_found=True))
-        except FileNotFoundError:  # its first writer is just making it
+        except FileNotFoundError:  # its first writer is just creating it
             return []
         except OSError as error:
             raise DataError(f"{self.root}/{folder}: cannot be listed: {error}") from error
         return sorted(info.base_name for info in found if info.type == kind and info.base_name.endswith(suffix))
 
     def read(self, path: str, how: Callable[[Any], bytes]) -> bytes:
-        """Return what `how` reads of an open file.
+        """Return what `how` reads from the open file.
 
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If the file does not exist.
         DataError
-            If it is there and cannot be read.
+            If the file exists but cannot be read.
         """
         system, root = self._place
         try:

@@ -1,4 +1,4 @@
-"""What the subnet decides, as data with the dates it was in force."""
+"""The subnet's rules as data, with the dates on which they were in force."""
 
 from ewmalab.rulebook.load import load_rulebook
 from ewmalab.rulebook.model import Asset, Competition, Rulebook, RuleChoice, Rules, ScoringInterval, ScoringRule

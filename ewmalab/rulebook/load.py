@@ -1,4 +1,4 @@
-"""Read a rulebook file, refuse what contradicts itself, and cut it into eras."""
+"""Read a rulebook file, refuse contradictions, and divide it into eras."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def load_rulebook(path: Path | None = None) -> Rulebook:
     Raises
     ------
     RulebookError
-        If the file cannot be read or contradicts itself. Each line names the file, the place in it, the value and what
-        is wrong.
+        If the file cannot be read or contradicts itself. Each line of the message names the file, the key, the value
+        and the fault.
     """
     return _load(DEFAULT_PATH if path is None else Path(path).absolute())
 
@@ -61,11 +61,11 @@ def _load(path: Path) -> Rulebook:
 
 
 def _explain(item: ErrorDetails) -> str:
-    """Return the place of a fault, the value there and what is wrong with it."""
-    parts = [part for part in item["loc"] if part != "[key]"]  # how pydantic marks the key of a mapping
+    """Return one line: the place of a fault, the value there and the fault."""
+    parts = [part for part in item["loc"] if part != "[key]"]  # pydantic's mark for the key of a mapping
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     message = _MESSAGES.get(item["type"], item["msg"].removeprefix("Value error, "))
-    if not message.startswith(("[", ".")):  # otherwise it names its own place below this one
+    if not message.startswith(("[", ".")):  # otherwise the message names a place below this one
         value = repr(item["input"])
         shown = item["type"] != "missing" and len(value) <= _MAX_SHOWN
         place += f" = {value}: " if shown else ": "
@@ -73,7 +73,7 @@ def _explain(item: ErrorDetails) -> str:
 
 
 def _dates(node: object) -> set[int]:
-    """Return the times at which any entry begins or ends: no other dates are in a file."""
+    """Return the times at which any entry begins or ends; a file has no other dates."""
     if isinstance(node, dict):
         node = list(node.values())
     if isinstance(node, list):
@@ -82,7 +82,7 @@ def _dates(node: object) -> set[int]:
 
 
 def _cut(file: RulebookFile, moments: list[int]) -> tuple[Rules, ...]:
-    """Build the rules between neighbouring moments and join those that do not differ."""
+    """Build the rules between neighbouring moments and join equal ones."""
     eras = [_Moment(file, moments[0] - 1).rules(on=0)]
     for moment in moments:
         rules = _Moment(file, moment).rules(on=moment)
@@ -93,7 +93,7 @@ def _cut(file: RulebookFile, moments: list[int]) -> tuple[Rules, ...]:
 
 @dataclass(frozen=True)
 class _Moment:
-    """A file as it reads at one time; collects the notes of the entries that were in force."""
+    """A file at one time; collects the notes of the entries in force."""
 
     file: RulebookFile
     when: int
@@ -125,7 +125,7 @@ class _Moment:
             request_lead=self.one(file.request_lead).value,
             min_stake=self.one(file.min_stake).value,
             emission_factor=self.one(file.emission_factor).value,
-            notes=tuple(self.notes),  # after all entries above have been read
+            notes=tuple(self.notes),  # complete only after all entries above have been read
             first_start=min(table.start for table in file.competition.values()),
         )
 

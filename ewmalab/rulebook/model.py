@@ -1,4 +1,4 @@
-"""The rulebook's types: what is in force on a date, and how a user names that date."""
+"""The rulebook's types: the rules in force on a date, and the choice of that date."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ScoringInterval:
     Parameters
     ----------
     name : str
-        As the subnet calls it: ``5min``, ``24hour_abs``, ``0_5min_gaps``.
+        The subnet's name: ``5min``, ``24hour_abs``, ``0_5min_gaps``.
     seconds : int
-        Its length.
+        Length of the interval.
     kind : {"changes", "abs", "gap"}
-        Whether it scores all relative changes, the prices themselves, or the first relative change.
+        Whether all relative changes, the prices themselves, or the first relative change are scored.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ScoringInterval:
 
 @dataclass(frozen=True, slots=True)
 class ScoringRule:
-    """How one ensemble becomes one CRPS number.
+    """The computation of one CRPS from one ensemble.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class ScoringRule:
     intervals : tuple of ScoringInterval
         In the subnet's order.
     gaps_as_series : bool
-        Whether intervals of kind ``gap`` are scored as full series of changes, as a defect once did.
+        Whether intervals of kind ``gap`` are scored as full series of changes, as an earlier defect did.
     volatility_blocks : tuple of (int, float)
         Block length in seconds and weight of each part of the volatility term; empty if there is none.
     """
@@ -58,7 +58,7 @@ class ScoringRule:
 
 @dataclass(frozen=True, slots=True)
 class Competition:
-    """A competition as it is on a date.
+    """A competition on a date.
 
     Parameters
     ----------
@@ -67,19 +67,18 @@ class Competition:
     aliases : tuple of str
         Names that stand for every competition of its horizon: ``24h``, ``low``.
     assets : tuple of str
-        The symbols that are prompted.
+        Symbols of the prompted assets.
     time_increment, time_length : int
         Seconds between two points of a path, and from its first point to its last.
     num_simulations : int
-        Paths of an answer.
+        Number of paths in an answer.
     window : int
-        Seconds of the rolling average.
+        Length of the rolling average, seconds.
     beta : float
         Softmax coefficient; negative, since low scores are good.
     share : float
-        Part of all miners' reward that this competition hands out.
+        Share of the miners' total reward that this competition distributes.
     scoring : ScoringRule
-        How an ensemble is scored.
     cadence : mapping of str to int
         Seconds between two prompts for the same asset.
     """
@@ -98,13 +97,13 @@ class Competition:
 
     @property
     def steps(self) -> int:
-        """Increments of a path; it holds one price more."""
+        """Number of increments of a path, which has one more price."""
         return self.time_length // self.time_increment
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """An asset as it is on a date.
+    """An asset on a date.
 
     Parameters
     ----------
@@ -113,11 +112,11 @@ class Asset:
     asset_class : str
         ``crypto``, ``metal``, ``commodity``, ``equity`` or ``index``.
     sessions : bool
-        Whether it follows the US cash session: it trades all day, but moves far less outside it.
+        Whether it follows the US cash session: it trades all day, but moves far less outside the session.
     symbols : mapping of str to str
-        What each feed (``pyth``, ``binance``, ``hyperliquid``) calls it.
+        Its symbol in each feed (``pyth``, ``binance``, ``hyperliquid``).
     scored_feed : str or None
-        The feed whose prices decide the score; None where the asset is not prompted.
+        The feed whose prices decide the score; None if the asset is not prompted.
     hermes_id : str or None
         Feed id of Pyth's Hermes API, 64 hexadecimal digits.
     lazer_id : int or None
@@ -135,37 +134,37 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Everything that is in force from one change of the rules to the next.
+    """All rules in force from one change to the next.
 
     Parameters
     ----------
     on : int
-        When these rules came into force; 0 for those before the first known change. Seconds since
+        Time at which these rules came into force; 0 for those before the first known change. Seconds since
         1970-01-01 UTC, like all times here.
     competitions : mapping of str to Competition
-        Those that run, by name.
+        The running competitions by name.
     assets : mapping of str to Asset
-        All known ones, prompted or not.
+        All known assets, prompted or not.
     weights : mapping of str to float
         Weights in the rolling average; see `weight`.
     transformation : {"p90_cap", "p95_fill", "median10_cap"}
-        How CRPS become prompt scores.
+        Transformation of CRPS into prompt scores.
     response_format : {"digits8_text", "float32_8sig"}
-        Which numbers validators accept.
+        Format of the numbers that validators accept.
     sigma : mapping of str to float
         The reference miner's volatilities; see `sigma_per_hour`.
     sigma_default : float
-        Its volatility for every other asset.
+        The reference miner's volatility for every other asset.
     request_lead : int
-        Seconds between the sending of a prompt and its start time.
+        Seconds from the request time of a prompt to its start time.
     min_stake : int
         A miner refuses callers whose stake is at or below this.
     emission_factor : float
-        Realised emission over what the weights promise, as far as it is known.
+        Ratio of realised emission to the emission that the weights promise, as far as known.
     notes : tuple of str
-        What is uncertain about the values in force.
+        Uncertainties of the values in force.
     first_start : int
-        When the first competitions start, whatever the date of these rules.
+        Start of the first competitions, whatever the date of these rules.
     """
 
     on: int
@@ -183,17 +182,18 @@ class Rules:
     first_start: int
 
     def weight(self, asset: str) -> float:
-        """Return the asset's weight in the rolling average; 1 where the subnet names none."""
+        """Return the asset's weight in the rolling average; 1 if the subnet gives none."""
         return self.weights.get(asset, 1.0)
 
     def sigma_per_hour(self, asset: str) -> float:
-        """Return the reference miner's volatility: the standard deviation of an hour's relative change."""
+        """Return the reference miner's volatility: the standard deviation of the hourly relative change."""
         return self.sigma.get(asset, self.sigma_default)
 
     def competition_of(self, asset: str, time_increment: int, time_length: int) -> Competition | None:
-        """Return the competition that a prompt belongs to; None if no competition has paths of that shape.
+        """Return the competition of a prompt; None if no competition has this increment and length.
 
-        An asset that is in none of that shape may be prompted before the rulebook knows: the first of the shape counts.
+        If the asset is in none of those with this increment and length, return the first of them, since an asset may
+        be prompted before the rulebook knows.
         """
         shaped = [
             c for c in self.competitions.values() if (c.time_increment, c.time_length) == (time_increment, time_length)
@@ -201,18 +201,18 @@ class Rules:
         return next((c for c in shaped if asset in c.assets), shaped[0] if shaped else None)
 
     def select(self, names: Iterable[str] | None = None) -> tuple[Competition, ...]:
-        """Return the competitions that are named, each once, in the rulebook's order.
+        """Return the named competitions, each once, in the rulebook's order.
 
         Parameters
         ----------
         names : iterable of str, optional
-            Names of competitions, or aliases: ``24h`` and ``low`` stand for every competition with a horizon
-            of 24 hours, ``1h`` and ``high`` for every one of an hour. None or an empty list: all that run.
+            Names of competitions, or aliases: ``24h`` and ``low`` stand for all competitions with a horizon of 24
+            hours, ``1h`` and ``high`` for all with a horizon of one hour. By default, all that run.
 
         Raises
         ------
         RulebookError
-            If nothing that runs under these rules has such a name, or nothing runs at all.
+            If no running competition has such a name, or no competition runs.
         """
         if not self.competitions:
             if self.on < self.first_start:
@@ -225,7 +225,7 @@ class Rules:
             if not found:
                 aliases = dict.fromkeys(alias for c in self.competitions.values() for alias in c.aliases)
                 raise RulebookError(
-                    f"no competition {name!r} under the rules in force since {iso(self.on)}; there are "
+                    f"no competition {name!r} under the rules in force since {iso(self.on)}; known: "
                     f"{', '.join(self.competitions)}, and for all of one horizon {', '.join(aliases)}"
                 )
             chosen |= found
@@ -236,18 +236,18 @@ class Rules:
 class Rulebook:
     """The rules of all dates.
 
-    Two rulebooks are equal if their files' bytes are.
+    Two rulebooks are equal if the bytes of their files are equal.
 
     Parameters
     ----------
     version : str
-        The year and month of the newest evidence.
+        Year and month of the newest evidence.
     digest : str
         SHA-256 of the file, hexadecimal.
     netuids : mapping of str to int
         The subnet's number on each network: ``finney``, ``test``.
     eras : tuple of Rules
-        In order; the first holds before every known change.
+        In order of time; the first was in force before every known change.
     """
 
     version: str
@@ -256,33 +256,33 @@ class Rulebook:
     eras: tuple[Rules, ...] = field(compare=False, repr=False)
 
     def at(self, when: int) -> Rules:
-        """Return the rules in force at a time; the same object for all times of one era."""
+        """Return the rules in force at a time; all times of one era give the same object."""
         return self.eras[bisect_right(self.eras, when, lo=1, key=lambda rules: rules.on) - 1]
 
     def breakpoints(self) -> tuple[int, ...]:
-        """Return the times at which anything changes, in order."""
+        """Return the times at which any rule changes, in order."""
         return tuple(rules.on for rules in self.eras[1:])
 
     def horizon(self, competition: str) -> int:
-        """Return the seconds from a path's first point to its last in a competition of any date.
+        """Return the horizon of a competition of any date: seconds from a path's first point to its last.
 
         Raises
         ------
         RulebookError
-            If no era has one of this name.
+            If no era has a competition of this name.
         """
         for era in self.eras:
             if competition in era.competitions:
                 return era.competitions[competition].time_length
-        raise RulebookError(f"no competition {competition!r} at any date")
+        raise RulebookError(f"no competition {competition!r} on any date")
 
     def first_prompted(self, asset: str) -> int | None:
-        """Return when an asset first competes; None if it never does."""
+        """Return the time at which an asset first competes; None if it never does."""
         competing = (e.on for e in self.eras for c in e.competitions.values() if asset in c.assets)
         return next(competing, None)
 
     def response_formats(self) -> dict[ResponseFormat, str]:
-        """Return the format rules of all dates and when each held: ``{"digits8_text": "until 2026-07-16", ...}``."""
+        """Return the periods of all response formats: ``{"digits8_text": "until 2026-07-16", ...}``."""
         spans: dict[ResponseFormat, tuple[int, int | None]] = {}
         for rules, end in zip(self.eras, (*self.breakpoints(), None), strict=True):
             start, _ = spans.get(rules.response_format, (rules.on, None))
@@ -295,7 +295,7 @@ class Rulebook:
         return tuple(self.eras[-1].assets)
 
     def asset(self, symbol: str) -> Asset:
-        """Return an asset as it is after the last change.
+        """Return an asset as of the last change.
 
         Raises
         ------
@@ -305,24 +305,24 @@ class Rulebook:
         try:
             return self.eras[-1].assets[symbol]
         except KeyError:
-            raise RulebookError(f"no asset {symbol!r}; known are {', '.join(self.symbols)}") from None
+            raise RulebookError(f"no asset {symbol!r}; known: {', '.join(self.symbols)}") from None
 
 
 def _period(start: int, end: int | None) -> str:
-    """Return a span of time in words; a start of 0 stands before every known change."""
+    """Return a period in words; a start of 0 means before every known change."""
     edges = [("since", start or None), ("until", end)]
     return " ".join(f"{word} {iso(when).removesuffix('T00:00:00Z')}" for word, when in edges if when is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleChoice:
-    """Which rules a prompt is held to: what ``--rules`` means.
+    """The rules that apply to a prompt, as chosen with ``--rules``.
 
     Parameters
     ----------
     on : {"as-of", "latest"} or int
-        The rules in force at each prompt's own start time, those after the last known change, or those in force at a
-        time.
+        The rules in force at each prompt's own start time, the rules after the last known change, or the rules in force
+        at a time.
 
     Examples
     --------
@@ -349,7 +349,7 @@ class RuleChoice:
         try:
             return cls(parse_time(text))
         except RulebookError as error:
-            raise RulebookError(f"rules are 'as-of', 'latest' or a date; {error}") from None
+            raise RulebookError(f"rules must be 'as-of', 'latest' or a date; {error}") from None
 
     def __str__(self) -> str:
         return iso(self.on) if isinstance(self.on, int) else self.on
@@ -361,5 +361,5 @@ class RuleChoice:
         return rulebook.at(start_time if self.on == "as-of" else self.on)
 
     def breakpoints(self, rulebook: Rulebook) -> tuple[int, ...]:
-        """Return the start times at which `at` changes its answer: none unless the choice is ``as-of``."""
+        """Return the start times at which the result of `at` changes; empty unless the choice is ``as-of``."""
         return rulebook.breakpoints() if self.on == "as-of" else ()

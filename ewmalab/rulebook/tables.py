@@ -1,7 +1,7 @@
-"""The tables of a rulebook file, and what each must hold to be accepted.
+"""The tables of a rulebook file, and their checks.
 
-To add a dated fact: a field such as ``bucket: Timeline[Value[Minutes]]`` in the table that it belongs to.
-A check of several entries begins its message with the entry's place below itself: ``[2]: ...`` or ``.scored[0]: ...``.
+To add a dated rule, add a field such as ``bucket: Timeline[Value[Minutes]]`` to its table. A check of several entries
+begins its message with the entry's place: ``[2]: ...`` or ``.scored[0]: ...``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _known(table: str, what: str) -> Callable[[str, ValidationInfo], str]:
     def check(name: str, info: ValidationInfo) -> str:
         names = (info.context or {}).get(table, ())
         if name not in names:
-            raise ValueError(f"no {what} {name!r}; there are {', '.join(names)}")
+            raise ValueError(f"no {what} {name!r}; known: {', '.join(names)}")
         return name
 
     return check
@@ -74,13 +74,13 @@ RuleName = Annotated[str, AfterValidator(_known("scoring", "scoring rule"))]
 
 
 class Table(BaseModel):
-    """A TOML table: nothing unknown, nothing converted, nothing infinite."""
+    """A TOML table without unknown keys, type conversion or infinite values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Era(Table):
-    """What holds from one time to another; `note` says what is uncertain about it."""
+    """An entry in force from one time to another; `note` says what is uncertain about it."""
 
     start: Time = Field(ALWAYS, alias="from")
     end: Time = Field(FOREVER, alias="until")
@@ -93,11 +93,11 @@ class Era(Table):
         return self
 
     def holds(self, when: int) -> bool:
-        """Tell whether the entry is in force at a time."""
+        """Return whether the entry is in force at a time."""
         return self.start <= when < self.end
 
     def subjects(self) -> Iterable[str]:
-        """Return what no other entry may speak about at the same time."""
+        """Return the subjects that no other entry may have at the same time."""
         return ("",)
 
 
@@ -120,7 +120,7 @@ def _without_gap(eras: list[E]) -> list[E]:
     edges = [ALWAYS, *(edge for era in eras for edge in (era.start, era.end)), FOREVER]
     for before, after in zip(edges[::2], edges[1::2], strict=True):
         if before != after:
-            raise ValueError(f"says nothing about {_span(before, after)}")
+            raise ValueError(f"has no entry for {_span(before, after)}")
     return eras
 
 
@@ -141,7 +141,7 @@ class Value(Era, Generic[V]):
 
 
 class Scored(Era):
-    """The feed whose prices decide the score, and its symbol where it is not the usual one."""
+    """The feed whose prices decide the score, and its symbol if that is not the usual one."""
 
     feed: str
     symbol: str | None = None
@@ -167,14 +167,14 @@ class AssetTable(Table):
 
 
 class Cadence(Era):
-    """Seconds between two prompts for one asset, and those of assets with their own."""
+    """Seconds between two prompts for the same asset, and exceptions by asset."""
 
     seconds: Minutes
     assets: dict[AssetName, Minutes] = {}
 
 
 class HorizonTable(Table):
-    """What all competitions of one horizon share."""
+    """Values shared by all competitions of one horizon."""
 
     aliases: list[str] = Field(min_length=1)
     time_increment: PositiveInt
@@ -187,7 +187,7 @@ class HorizonTable(Table):
     def _lengths_are_whole_increments(self) -> Self:
         for name, seconds in (("time_length", self.time_length), *self.intervals):
             if seconds <= 0 or seconds % self.time_increment or seconds > self.time_length:
-                raise ValueError(f"{name} of {seconds} s is no whole number of increments within the horizon")
+                raise ValueError(f"{name} of {seconds} s is not a whole number of increments within the horizon")
         return self
 
 
@@ -200,7 +200,7 @@ class ScoringTable(Table):
 
 
 class Members(Era):
-    """Assets that are prompted."""
+    """Prompted assets."""
 
     names: list[AssetName] = Field(min_length=1)
 
@@ -215,7 +215,7 @@ class CompetitionTable(Era):
     start: Time = Field(alias="from")
     horizon: HorizonName
     window_days: PositiveInt
-    beta: float = Field(lt=0)  # as low scores are good
+    beta: float = Field(lt=0)  # since low scores are good
     share: Timeline[Value[Share]]
     scoring: Timeline[Value[RuleName]]
     assets: Dated[Members]
@@ -262,7 +262,7 @@ class RulebookFile(Table):
             for seconds, _ in rule.volatility_blocks:
                 if seconds % step:
                     raise ValueError(
-                        f".scoring.{name}.volatility_blocks: {seconds} s is no whole number of increments of {step} s"
+                        f".scoring.{name}.volatility_blocks: {seconds} s is not a multiple of the increment of {step} s"
                     )
         for name, competition in self.competition.items():
             for i, era in enumerate(competition.scoring):

@@ -1,4 +1,4 @@
-"""Settings: their schema, and layers with the source of each value."""
+"""Settings: their schema, and their layers with the source of each value."""
 
 from ewmalab.settings.layers import LoadedSettings, load_settings
 

@@ -1,7 +1,7 @@
 """Settings: defaults.toml < ewmalab.toml < ``EWMALAB__SECTION__KEY`` < flags, each value with its source.
 
-Keys are accepted in any case. The parameters of a plug-in alone keep theirs, since they reach it as they are written,
-except that a variable all in capitals means lower case; two spellings that differ by case alone are refused.
+Keys are accepted in any case. Only a plug-in's parameters keep their case, since they are passed to it as written,
+except that a variable in capitals stands for lower case. Two spellings that differ only in case are refused.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ from ewmalab.settings.schema import MASK, Settings
 PREFIX = "EWMALAB__"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "ewmalab.toml"
-PRESET = "preset "  # how the layer of a preset is called
+PRESET = "preset "  # prefix of the name of a preset's layer
 
 Key = tuple[str, ...]  # the parts of a dotted key
 _SECRET: Key = ("feeds", "pyth", "api_key")
-# Variables that other tools of the field read too.
+# Variables that other tools also read.
 _VARIABLES: dict[str, Key] = {"PYTH_API_KEY": _SECRET, "BINANCE_API_HOST": ("feeds", "binance", "host")}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of settings: what to call it, and its values by key; no value is a table, unless an empty one."""
+    """One source of settings: its name, and its values by key. No value is a table, except an empty one."""
 
     name: str
     values: dict[Key, Any]
 
     @classmethod
     def of(cls, name: str, items: Iterable[tuple[Key, Any]]) -> Layer:
-        """Return a layer of keys with their values or tables; no setting may be given in two cases."""
+        """Return a layer of keys with their values or tables; raise `ConfigError` if a setting is given twice."""
         values: dict[Key, Any] = {}
         written: dict[Key, Key] = {}
         for key, value in (leaf for item in items for leaf in _leaves(*item)):
             spelled = _spell(key)
             if written.setdefault(spelled, key) != key:
-                raise ConfigError(f"{'.'.join(key)} and {'.'.join(written[spelled])} are one setting (from {name})")
+                raise ConfigError(
+                    f"{'.'.join(key)} and {'.'.join(written[spelled])} are the same setting (from {name})"
+                )
             values[spelled] = value
         for stem in (key[:i] for key in values for i in range(1, len(key))):
             if stem in values:
@@ -62,23 +64,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """Validated settings with the layers they came from: from weakest to strongest, the last holds the flags."""
+    """Validated settings with their layers, from weakest to strongest; the last layer holds the flags."""
 
     values: Settings
     layers: tuple[Layer, ...]
 
     def sources(self) -> dict[str, str]:
-        """Return, for each dotted key in lower case, the name of the layer that set it."""
+        """Return the name of the layer that set each dotted key (in lower case)."""
         return _sources(_merge(self.layers))
 
     def effective(self) -> list[tuple[str, Any, str]]:
-        """Return every setting as dotted key, plain value (secrets masked) and the layer it came from."""
+        """Return every setting as dotted key, plain value (secrets masked) and name of its layer."""
         sources = self.sources()
         leaves = ((".".join(key), value) for key, value in _leaves((), self.values.plain()))
         return [(key, value, _source(key, sources)) for key, value in leaves]
 
     def with_preset(self, section: str, preset: str) -> LoadedSettings:
-        """Return settings in which a preset lies over the file and the environment, under the flags.
+        """Return settings in which a preset overrides the file and the environment, but not the flags.
 
         Raises
         ------
@@ -92,23 +94,23 @@ class LoadedSettings:
         return _build((*self.layers[:-1], layer, self.layers[-1]))
 
     def with_flags(self, flags: Mapping[str, Any]) -> LoadedSettings:
-        """Return settings with more flags (dotted keys) on top."""
+        """Return settings with additional flags (dotted keys)."""
         merged = _merge((self.layers[-1], _flags(flags)))
         return _build((*self.layers[:-1], Layer("flag", {key: value for key, (value, _) in merged.items()})))
 
     def without_secrets(self) -> LoadedSettings:
-        """Return settings whose layers hold no key: to be sent to other machines, or written down."""
+        """Return settings whose layers hold no API key, to be sent to other machines or written to disk."""
         bare = [{key: value for key, value in layer.values.items() if key != _SECRET} for layer in self.layers]
         bare[0][_SECRET] = ""
         return _build(tuple(Layer(layer.name, values) for layer, values in zip(self.layers, bare, strict=True)))
 
     def dump(self) -> bytes:
-        """Return all layers as JSON, without secrets: what `read_settings` turns into equal settings."""
+        """Return all layers as JSON, without secrets; `read_settings` restores equal settings from it."""
         layers = [[layer.name, layer.table] for layer in self.without_secrets().layers]
         return orjson.dumps(layers, option=orjson.OPT_SORT_KEYS, default=str)
 
     def dump_digest(self) -> str:
-        """Return the sha256 of what `dump` writes."""
+        """Return the SHA-256 of `dump`."""
         return hashlib.sha256(self.dump()).hexdigest()
 
 
@@ -123,7 +125,7 @@ def load_settings(
     Parameters
     ----------
     file : Path, optional
-        A settings file that must exist; by default ``ewmalab.toml`` in the working directory, if there is one.
+        A settings file that must exist; by default ``ewmalab.toml`` in the working directory, if it exists.
     environ : mapping, optional
         By default the process environment.
     flags : mapping of dotted key to value, optional
@@ -132,7 +134,7 @@ def load_settings(
     Raises
     ------
     ConfigError
-        Naming the key, the value, the limit and the source.
+        If a setting is invalid; the message names the key, the value, the limit and the source.
     """
     layers = [Layer.of("defaults", [((), _read(DEFAULTS))])]
     path = file or Path(USER_FILE)
@@ -149,7 +151,7 @@ def read_settings(data: bytes) -> LoadedSettings:
     Raises
     ------
     ConfigError
-        If they are of another version, or damaged.
+        If they are damaged or from another version.
     """
     try:
         return _build(tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data)))
@@ -163,13 +165,13 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If an item is not of that form.
+        If an item has another form.
     """
     flags: dict[str, Any] = {}
     for item in assignments:
         key, sign, value = item.partition("=")
         if not sign or "." not in key:
-            raise ConfigError(f"{item!r} is not of the form section.key=value, e.g. ewma.half_life_1m=30m")
+            raise ConfigError(f"{item!r} does not have the form section.key=value, e.g. ewma.half_life_1m=30m")
         flags[key.strip()] = _literal(value)
     return flags
 
@@ -202,7 +204,7 @@ def _environment(env: Mapping[str, str]) -> Layer:
 def _variable_key(name: str) -> Key:
     section, *parts = name.removeprefix(PREFIX).split("__")
     if section.lower() == "plugin" and parts and parts[0].isupper():
-        parts[0] = parts[0].lower()  # capitals are how variables are written, not how parameters are
+        parts[0] = parts[0].lower()  # variables are written in capitals, parameters are not
     return (section, *parts)
 
 
@@ -211,7 +213,7 @@ def _flags(flags: Mapping[str, Any]) -> Layer:
 
 
 def _spell(key: Key) -> Key:
-    """Write a key in lower case, except what names a plug-in's parameter, so that layers meet."""
+    """Return a key in lower case, except for a plug-in's parameter, so that keys of all layers match."""
     lower = _lower(key)
     own = 1 if lower[0] == "plugin" else 3 if lower[:2] == ("presets", "plugin") else len(key)
     return lower[:own] + key[own:]
@@ -240,9 +242,9 @@ def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:
 
 
 def _merge(layers: Sequence[Layer]) -> dict[Key, tuple[Any, str]]:
-    """Lay values over each other, each with its layer's name; a table replaces only its own keys.
+    """Merge the layers and return each value with its layer's name. A table replaces only its own keys.
 
-    A value replaces a whole per-asset table; a per-asset table makes the value below it its default.
+    A value replaces a whole per-asset table. A per-asset table takes the value that it overrides as its default.
     """
     merged: dict[Key, tuple[Any, str]] = {}
     spellings: dict[Key, tuple[Key, str]] = {}
@@ -252,8 +254,8 @@ def _merge(layers: Sequence[Layer]) -> dict[Key, tuple[Any, str]]:
                 other, source = spellings.setdefault(_lower(stem), (stem, layer.name))
                 if other != stem:
                     raise ConfigError(
-                        f"{'.'.join(stem)} (from {layer.name}) and {'.'.join(other)} (from {source}) differ by case "
-                        "alone: write one of them"
+                        f"{'.'.join(stem)} (from {layer.name}) and {'.'.join(other)} (from {source}) differ only in "
+                        "case: keep one of them"
                     )
                 if stem != key and stem in merged:
                     below = merged.pop(stem)
@@ -273,7 +275,7 @@ def _sources(merged: Mapping[Key, tuple[Any, str]]) -> dict[str, str]:
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str:
-    """Return the layer that a setting came from; of a table, the last but the defaults that wrote into it."""
+    """Return the name of a setting's layer; for a table, of the last layer that wrote into it, else the defaults."""
     low = key.lower()
     found = sources.get(low) or sources.get(low.removesuffix(".default"))
     inside = [name for k, name in sources.items() if k.startswith(f"{low}.") and name != "defaults"]

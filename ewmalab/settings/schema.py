@@ -1,4 +1,4 @@
-"""What can be set: the sections of the settings, their types and their limits."""
+"""The schema of the settings: sections, types and limits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MASK = "********"
 
 def _number(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z]+\s*", value):
-        raise ValueError("this setting is a plain number without a unit")
+        raise ValueError("this setting must be a number without a unit")
     return value
 
 
 def _per_asset(value: object) -> object:
-    """Let one value stand for all assets, and accept symbols in any case."""
+    """Return a per-asset table: one value becomes the default, and symbols are accepted in any case."""
     if not isinstance(value, Mapping):
         return {"default": value}
     table = {("default" if str(k).lower() == "default" else str(k).upper()): v for k, v in value.items()}
@@ -34,7 +34,7 @@ def _per_asset(value: object) -> object:
 
 
 def _plugin_tables(table: dict[str, Any]) -> dict[str, Any]:
-    """Put symbols in upper case in a plug-in's per-asset tables: those with a default."""
+    """Normalise the per-asset tables of a plug-in, which are those with a default."""
     return {
         name: _per_asset(value) if isinstance(value, Mapping) and "default" in map(str.lower, value) else value
         for name, value in table.items()
@@ -54,7 +54,7 @@ FeedName = Literal["pyth", "binance", "hyperliquid", "file", "simulated"]
 
 def _host(value: str) -> str:
     if not re.match(r"https?://[^/]+", value):
-        raise ValueError("a host starts with http:// or https://")
+        raise ValueError("a host must start with http:// or https://")
     return value.rstrip("/")
 
 
@@ -62,7 +62,7 @@ Host = Annotated[str, AfterValidator(_host)]
 
 
 def _location(value: object) -> object:
-    """Leave URLs as they are: a path would lose one of their slashes."""
+    """Return a URL as text, anything else as a path; a path would lose one of the URL's slashes."""
     return value if isinstance(value, str) and "://" in value else Path(str(value))
 
 
@@ -74,7 +74,7 @@ class _Section(BaseModel):
 
 
 class RunSettings(_Section):
-    """What holds for every command."""
+    """Settings of every command."""
 
     seed: Seed
     threads: Annotated[int, Field(ge=0, le=1024)]
@@ -82,7 +82,7 @@ class RunSettings(_Section):
 
 
 class DataSettings(_Section):
-    """Where bars are kept and which feed they come from."""
+    """The cache and the feeds of bars."""
 
     cache_dir: Location
     feed: FeedName
@@ -90,7 +90,7 @@ class DataSettings(_Section):
 
 
 class PythSettings(_Section):
-    """Pyth Pro history, or any server of the same shape."""
+    """Pyth Pro, or any server with the same format."""
 
     host: Host
     path: str
@@ -129,7 +129,7 @@ class FeedSettings(_Section):
 
 
 class ReplaySettings(_Section):
-    """How prompts are replayed."""
+    """The replay of prompts."""
 
     forecasters: Annotated[tuple[str, ...], Field(min_length=1)]
     request_lead: Annotated[Duration, Field(ge=0, le=3600)]
@@ -137,7 +137,7 @@ class ReplaySettings(_Section):
 
 
 class EwmaSettings(_Section):
-    """Parameters and options of the forecaster ``ewma``; `ewmalab.forecast.ewma.forecaster.Ewma` explains them."""
+    """Parameters and options of the forecaster ``ewma``; see `ewmalab.forecast.ewma.forecaster.Ewma`."""
 
     half_life_1m: PerAsset[HalfLife]
     half_life_5m: PerAsset[Annotated[HalfLife, Field(ge=300)]]
@@ -170,7 +170,7 @@ class SeasonalHarSettings(_Section):
 
 
 class FitSettings(_Section):
-    """Fits of forecasters that have one."""
+    """Fits of forecasters."""
 
     artifacts: tuple[str, ...]
     every: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
@@ -232,23 +232,23 @@ class Settings(_Section):
     presets: dict[str, dict[str, dict[str, Any]]]
 
     def plain(self) -> dict[str, Any]:
-        """Return a plain dict, secrets masked, that a settings file could hold."""
+        """Return a plain dict, with secrets masked, as in a settings file."""
         data = self.model_dump(mode="json")
         key = self.feeds.pyth.api_key.get_secret_value()
         data["feeds"]["pyth"]["api_key"] = MASK if key else ""
         return data
 
     def digest(self) -> str:
-        """Return the sha256 of the settings without secrets."""
+        """Return the SHA-256 of the settings without secrets."""
         return hashlib.sha256(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def asset_value(table: Mapping[str, T], asset: str) -> T:
-    """Return an asset's entry of a per-asset setting, else the default."""
+    """Return an asset's entry in a per-asset setting, else the default."""
     return table.get(asset, table["default"])
 
 
 def asset_parameters(section: BaseModel | Mapping[str, Any], asset: str) -> dict[str, Any]:
-    """Return a section's values for one asset: per-asset tables become their entry."""
+    """Return a section's values for one asset; each per-asset table is replaced by the asset's entry."""
     items = section.items() if isinstance(section, Mapping) else iter(section)
     return {k: asset_value(v, asset) if isinstance(v, dict) and "default" in v else v for k, v in items}

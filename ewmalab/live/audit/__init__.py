@@ -1,1 +1,1 @@
-"""What live answers are judged by: the answer log, parity, the track record, the probe."""
+"""Audit of live answers: answer log, parity check, track record and probe."""

@@ -1,4 +1,4 @@
-"""The log of answers: one JSON line each, and, if asked for, their paths."""
+"""The answer log: one JSON line per answer, and optionally its paths."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from ewmalab.times import day_name
 log = logging.getLogger("ewmalab.miner")
 
 AMENDMENTS = "amendments.jsonl"
-_WAITING = 4096  # answers that wait to be written: a disk that stands still must not fill the memory
+_WAITING = 4096  # most answers queued for writing, so that a stalled disk does not fill the memory
 
 
 @dataclass
 class AnswerLog:
-    """Writes answers on a thread of its own, so that no request waits for a disk.
+    """Writes answers on its own thread, so that no request waits for the disk.
 
     Parameters
     ----------
     folder : Path
-        ``answers-<date>.jsonl`` and ``paths/<date>/`` below it.
+        Holds ``answers-<date>.jsonl`` and ``paths/<date>/``.
     keep_paths : bool
     """
 
@@ -47,26 +47,26 @@ class AnswerLog:
     _thread: Thread | None = field(default=None, repr=False)
 
     def start(self, settings: LoadedSettings) -> None:
-        """Record the settings and begin."""
+        """Record the settings and start the thread."""
         self.record_settings(settings)
         self._thread = Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()
 
     def record_settings(self, settings: LoadedSettings) -> str:
-        """Keep settings, without secrets, under the digest that answers name, and return that."""
+        """Write the settings, without secrets, under the digest that answers name; return the digest."""
         digest = settings.dump_digest()
         write_atomic(self.folder / "settings" / f"{digest}.json", settings.dump())
         return digest
 
     def put(self, record: dict[str, Any], paths: LogReturns) -> None:
-        """Hand over a record; where the disk cannot keep up it is counted as lost, never waited for."""
+        """Queue a record; if the queue is full, count it as lost and do not wait."""
         try:
             self._queue.put_nowait((record, paths))
         except Full:
             self.lost += 1
 
     def close(self) -> None:
-        """Write what waits and end."""
+        """Write the queued records and stop the thread."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -100,7 +100,7 @@ class AnswerLog:
         for path, data in lines.items():
             with path.open("ab") as file:
                 if file.tell() and not _ends_line(path):
-                    file.write(b"\n")  # a crash cut the last line
+                    file.write(b"\n")  # a crash truncated the last line
                 file.write(data)
 
     def _keep(self, folder: Path, record: dict[str, Any], paths: LogReturns) -> None:
@@ -121,7 +121,7 @@ def _ends_line(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class LiveLog:
-    """A folder that a miner and an updater have written to.
+    """A log folder written by a miner and an updater.
 
     Attributes
     ----------
@@ -129,9 +129,9 @@ class LiveLog:
     answers : list of dict
         Records in the order of their requests.
     torn : int
-        Lines that a crash cut: one at most per crash.
+        Lines truncated by crashes, at most one per crash.
     amendments : mapping of asset to list of (market time, Amendment)
-        Changes of bars that were known before, oldest first; states saved from that time on have them.
+        Changes to bars that were known before, oldest first; states saved from that time on contain them.
     """
 
     folder: Path
@@ -141,12 +141,12 @@ class LiveLog:
 
     @classmethod
     def read(cls, folder: Path) -> LiveLog:
-        """Read all of a folder.
+        """Read a log folder.
 
         Raises
         ------
         StateError
-            If there is no such log.
+            If it holds no answers.
         """
         files = sorted(folder.glob("answers-*.jsonl"))
         if not files:
@@ -172,7 +172,7 @@ class LiveLog:
         Raises
         ------
         StateError
-            If they are gone or not those that were recorded.
+            If they are missing or have changed since they were recorded.
         """
         path = self.folder / "settings" / f"{digest}.json"
         try:

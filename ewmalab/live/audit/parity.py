@@ -1,4 +1,4 @@
-"""Logged answers reproduced: from the cache's bars to the bits that were sent, and as a backtest of the prompts."""
+"""Reproduce logged answers: from cached bars to the bytes that were sent, and as a backtest of the prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE, iso
 
-_STATES = 64  # kept at once, by asset and newest bar
+_STATES = 64  # states kept in memory, by asset and newest bar
 _MAX_WARMUP = 100 * DAY
 
 
@@ -36,7 +36,8 @@ class Reproducer:
     ----------
     log : LiveLog
     settings : LoadedSettings
-        Name the cache and the state folder, and shape other forecasters; what shaped an answer is recorded with it.
+        Name the cache and the state folder, and configure forecasters that did not answer. Answers are reproduced
+        with their recorded settings.
     """
 
     log: LiveLog
@@ -50,7 +51,7 @@ class Reproducer:
         self._state = lru_cache(maxsize=_STATES)(self._make_state)
 
     def model(self, record: dict[str, Any], name: str | None = None) -> Model:
-        """Return the forecaster that answered, under the settings recorded; or another, under the present ones."""
+        """Return the model that answered, with its recorded settings, or another with the current settings."""
         if name is None or name == record["forecaster"]:
             return self._model(record["forecaster"], record["asset"], record["settings"])
         return self._model(name, record["asset"], None)
@@ -60,12 +61,12 @@ class Reproducer:
         return load_model(name, load_rulebook().asset(asset), chosen)
 
     def state(self, record: dict[str, Any], name: str | None = None) -> Any:
-        """Return a forecaster's state after the bars that were known to the answer.
+        """Return a forecaster's state after the bars that the answer knew.
 
         Raises
         ------
         MissingDataError
-            If the cache lacks some of them.
+            If the cache lacks some of these bars.
         """
         known = (record[key] for key in ("feed", "asset", "newest", "saved_at"))
         return self._state(self.model(record, name), *known)
@@ -79,7 +80,7 @@ class Reproducer:
         return model.paths(self.state(record, name), record["newest"], prompt_of(record), record["seed"])
 
     def bars(self, record: dict[str, Any]) -> Bars:
-        """Return all bars of an answer's asset as they are known now."""
+        """Return all bars of an answer's asset as known now."""
         return self._all_bars(record["feed"], record["asset"])[0]
 
     def _as_known(self, feed: str, asset: str, origin: int, newest: int, saved_at: int) -> Bars:
@@ -89,12 +90,12 @@ class Reproducer:
         holes = subtract([(max(origin, covered[0][0]), end)], covered) if covered else [(origin, end)]
         if holes:
             where = ", ".join(f"{iso(a)} to {iso(b)}" for a, b in holes)
-            raise MissingDataError(f"{feed} {asset}: the cache lacks bars that the answer rested on: {where}")
+            raise MissingDataError(f"{feed} {asset}: the cache lacks bars that the answer used: {where}")
         changes = [change for at, change in self.log.amendments.get(asset, []) if at > saved_at]
         return undo(everything, changes).between(origin, end)
 
     def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
-        """Return the cached bars, those of the state where the cache has none yet, and the ranges they answer for."""
+        """Return the cached bars, with those of the state where the cache has none yet, and the ranges they cover."""
         mine = [r for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
         first = min(r["newest"] for r in mine) // DAY * DAY - _MAX_WARMUP
         last = max(max(r["newest"] + MINUTE, r["request_time"]) for r in mine)
@@ -117,7 +118,7 @@ class Difference:
     ----------
     record : dict
     what : str
-        ``state``, ``paths``, ``bytes``, or why it could not be tried.
+        ``state``, ``paths``, ``bytes``, or the error that prevented the check.
     """
 
     record: dict[str, Any]
@@ -126,17 +127,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class BacktestParity:
-    """What a backtest of the logged prompts makes of them.
+    """Comparison of logged answers with a backtest of their prompts.
 
     Attributes
     ----------
     same : int
-        Answers whose paths are those of the backtest, bit for bit.
-    late, amended : int
-        Others that could not be: the miner did not yet have a bar that was closed by the request; or a bar that it knew
-        came late or was revised afterwards.
+        Answers whose paths equal those of the backtest, bit for bit.
+    late : int
+        Different answers for which the miner lacked a bar that was closed at the request time.
+    amended : int
+        Different answers for which a bar arrived late or was revised afterwards.
     differences : list of Difference
-        Answers that differ without such a reason.
+        Answers that differ for neither reason.
     """
 
     same: int
@@ -147,16 +149,12 @@ class BacktestParity:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """What `check_parity` found.
+    """The result of `check_parity`.
 
     Attributes
     ----------
-    answers : int
-    identical : int
-    differences : list of Difference
-    backtest : BacktestParity
     torn : int
-        Lines of the log that a crash cut.
+        Lines of the log that crashes truncated.
     """
 
     answers: int
@@ -173,10 +171,10 @@ def check_parity(
     knowledge: Knowledge = moments,
     progress: Callable[[], None] | None = None,
 ) -> ParityReport:
-    """Reproduce every logged answer from cached bars, in two ways, and compare bit for bit.
+    """Reproduce every logged answer from cached bars in two ways, and compare bit for bit.
 
-    From what the log says was known: state, paths and bytes. And as a backtest of the prompts, which knows the request
-    times alone: the paths.
+    The first uses what the log says was known and compares state, paths and bytes. The second is a backtest of the
+    prompts, which knows only their request times, and compares the paths.
 
     Parameters
     ----------
@@ -204,7 +202,7 @@ def check_parity(
 
 
 def _differing(reproducer: Reproducer, record: dict[str, Any]) -> str:
-    """Return the first thing that differs, or nothing."""
+    """Return the name of the first difference, or an empty string."""
     model = reproducer.model(record)
     if state_digest(model.forecaster, reproducer.state(record)) != record["state_sha256"]:
         return "state"
@@ -216,7 +214,7 @@ def _differing(reproducer: Reproducer, record: dict[str, Any]) -> str:
 
 
 def _backtest(reproducer: Reproducer, log: LiveLog, knowledge: Knowledge) -> BacktestParity:
-    """Replay the logged prompts: what they were answered with does not enter."""
+    """Replay the logged prompts without using their answers."""
     same = late = amended = 0
     differences: list[Difference] = []
     for record, newest, digest in _replayed(reproducer, log, knowledge):
@@ -236,7 +234,7 @@ def _backtest(reproducer: Reproducer, log: LiveLog, knowledge: Knowledge) -> Bac
 def _replayed(
     reproducer: Reproducer, log: LiveLog, knowledge: Knowledge
 ) -> Iterator[tuple[dict[str, Any], int | None, str]]:
-    """Yield each record, the newest bar that a backtest knows, and the digest of its paths (or why there are none)."""
+    """Yield each record, the newest bar known to a backtest, and the digest of its paths (or the error)."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in log.answers:
         key = tuple(record[name] for name in ("settings", "forecaster", "feed", "competition", "asset"))

@@ -1,4 +1,4 @@
-"""Asking a miner as a validator does: a signed prompt over plain HTTP, and the validator's verdict on the answer."""
+"""Send a miner signed prompts over HTTP as a validator does, and judge the answers by the validator's rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.times import iso
 
 NO_BODY = hashlib.sha3_256(b"").hexdigest()
-"""What validators sign in place of the body."""
+"""The digest that validators sign in place of the body's."""
 
 RESPONSE_FORMATS: tuple[str, ...] = tuple(load_rulebook().response_formats())
 TIMEOUT = 20.0
@@ -35,7 +35,7 @@ _VERSION = "10005000"  # of the client that validators use
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one prompt.
+    """The result of one prompt.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class Reply:
     status : int
         HTTP status, 0 if there was no answer.
     seconds : float
-        From sending to the last byte.
+        Time from sending to the last byte.
     verdicts : mapping of response format to text
-        ``CORRECT``, or what a validator says.
+        ``CORRECT``, or the validator's complaint.
     size : int
         Bytes of the answer.
     sha256 : str
-        Of the answer.
+        SHA-256 of the answer.
     """
 
     prompt: Prompt
@@ -75,9 +75,11 @@ def signed_headers(key: Key, axon: str, nonce: int, process: str, *, timeout: fl
     axon : str
         The miner's hotkey.
     nonce : int
-        Nanoseconds since 1970-01-01 UTC; of one `process`, each larger than the one before.
+        Nanoseconds since 1970-01-01 UTC; must increase with every request of one `process`.
     process : str
-        An id of the caller's process.
+        Id of the caller's process.
+    timeout : float
+        Seconds that the caller waits for the answer.
     """
     signature = key.sign(signed_text(str(nonce), key.ss58_address, axon, process, NO_BODY))
     return {
@@ -141,7 +143,7 @@ class Prober:
     axon : str
         The miner's hotkey.
     connections : int
-        How many may be open at once.
+        Most connections open at the same time.
     """
 
     def __init__(self, url: str, key: Key, axon: str, *, connections: int = 1) -> None:
@@ -158,15 +160,26 @@ class Prober:
         return self.reply(prompt, status, seconds, answer)
 
     def reply(self, prompt: Prompt, status: int, seconds: float, answer: bytes) -> Reply:
-        """Return the verdict on what `send` brought."""
+        """Return the verdict on the result of `send`.
+
+        Parameters
+        ----------
+        prompt : Prompt
+        status : int
+            HTTP status, 0 if there was no answer.
+        seconds : float
+            Time from sending to the last byte.
+        answer : bytes
+            Body of the answer, or the error's name if there was none.
+        """
         said = (
             judge(prompt, answer, seconds) if status == 200 else dict.fromkeys(RESPONSE_FORMATS, _why(status, answer))
         )
         return Reply(prompt, status, seconds, said, len(answer), hashlib.sha256(answer).hexdigest())
 
     def send(self, prompt: Prompt, *, timeout: float = TIMEOUT) -> tuple[int, float, bytes]:
-        """Send one prompt; return HTTP status (0: none), seconds and the body."""
-        # each thread counts as a process of its own, since nonces of one process must grow
+        """Send one prompt; return HTTP status (0 if there was no answer), seconds and body."""
+        # each thread has its own process id, since the nonces of one process must increase
         if not hasattr(self._processes, "id"):
             self._processes.id = str(uuid.uuid1())
         began = time.perf_counter()
@@ -186,9 +199,9 @@ class Prober:
     def load(
         self, prompts: Iterable[Prompt], on_reply: Callable[[Reply], None] | None = None, *, timeout: float = TIMEOUT
     ) -> list[Reply]:
-        """Send many prompts, as many at once as there may be connections; answers are judged after the last.
+        """Send many prompts over all connections, then judge the answers.
 
-        Judging takes longer than answering: done at once it would take the processor from the miner.
+        Judging takes longer than answering; done meanwhile, it would slow down the miner.
         """
         asked = list(prompts)
         with ThreadPoolExecutor(self._connections) as pool:
@@ -202,19 +215,30 @@ class Prober:
 
 
 def next_prompts(rulebook: Rulebook, asset: str, competition: str | None, now: int, count: int) -> list[Prompt]:
-    """Return the prompts for an asset that start in the next minutes: of one competition, or of all in turn.
+    """Return prompts for an asset that start within the next minutes.
+
+    Parameters
+    ----------
+    rulebook : Rulebook
+    asset : str
+    competition : str or None
+        Name or alias; None takes all competitions of the asset in turn.
+    now : int
+        Seconds since 1970-01-01 UTC; the request time of every prompt.
+    count : int
+        Number of prompts.
 
     Raises
     ------
     RulebookError
-        If the asset competes in none of them.
+        If the asset does not compete.
     """
     rules = rulebook.at(now)
     found = [c for c in rules.select([competition] if competition else None) if asset in c.assets]
     if not found:
         names = ", ".join(c.name for c in rules.competitions.values() if asset in c.assets)
         raise RulebookError(
-            f"{asset} is not prompted in {competition or 'any competition'}; it is in {names or 'none'}"
+            f"{asset} is not prompted in {competition or 'any competition'}; its competitions: {names or 'none'}"
         )
     first = now - now % 60 + 120
     return [

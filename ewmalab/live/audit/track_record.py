@@ -1,4 +1,4 @@
-"""The track record of a live miner: its logged answers scored as prices realise, and what went wrong."""
+"""The track record of a live miner: its logged answers scored against realised prices, and alarms."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE, iso
 
 BASELINE = "random-walk"
-_DRIFT = 1.25  # recent CRPS relative to the baseline's, against that of the time before: an alarm beyond this
+_DRIFT = 1.25  # alarm if the recent ratio of CRPS to the baseline's exceeds the earlier ratio by this factor
 _RECENT = DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that a miner's owner should look at.
+    """A problem that a miner's owner should look into.
 
     Attributes
     ----------
     kind : {"drift", "missed", "format", "worse", "late"}
-    text : str
     """
 
     kind: str
@@ -47,20 +46,21 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class TrackRecord:
-    """How a live miner has done.
+    """The scores of a live miner.
 
     Attributes
     ----------
     scores : mapping of forecaster to DataFrame
         CRPS per prompt, indexed by competition, asset and start time; the answering forecaster first.
     rows : list of Difference
-        Per competition and asset, against the baseline.
+        Comparison with the baseline per competition and asset.
     answered, settled : int
-        Distinct prompts answered; of these, those whose prices have realised.
+        Distinct prompts answered, and those of them whose prices have realised.
     waiting : mapping of reason to int
-        Why the others are not scored.
+        Number of prompts not scored, by reason.
     alarms : list of Alarm
     synthetic : bool
+        Whether any price is simulated.
     """
 
     scores: Mapping[str, pd.DataFrame]
@@ -72,7 +72,7 @@ class TrackRecord:
     synthetic: bool
 
     def plain(self) -> dict[str, Any]:
-        """Return the record without its prompts, as plain data; the running CRPS included."""
+        """Return the record as plain data, with the running CRPS but without the prompts."""
         return {
             "synthetic": self.synthetic,
             "answered": self.answered,
@@ -110,8 +110,8 @@ def track_record(
 ) -> TrackRecord:
     """Score logged answers against realised prices.
 
-    Shadows are forecasters that did not answer: each is given the bars, the anchor and the random stream of the answer,
-    so what it would have said is made afterwards, exactly, at no cost to the miner.
+    Shadows are forecasters that did not answer. Each gets the bars, the anchor and the random stream of the answer, so
+    its paths are computed afterwards, exactly and at no cost to the miner.
 
     Parameters
     ----------
@@ -119,15 +119,15 @@ def track_record(
     settings : LoadedSettings
         Name cache and states.
     now : int
-        The present.
+        Current time, seconds since 1970-01-01 UTC.
     shadows : sequence of str
         Forecasters besides the baseline, ``random-walk``.
     days : float, optional
-        Only prompts of so many days before the last.
+        Score only prompts of this many days before the last.
     fetch : bool
-        Fetch realised prices that the cache lacks.
+        Whether to fetch realised prices that the cache lacks.
     progress : callable, optional
-        Called with prompts done and in all.
+        Called with the number of prompts done and in total.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def track_record(
 
 
 class _Truths:
-    """Realised prices of answers, each from the feed that validators score."""
+    """Realised prices of answers, from the feed that validators score."""
 
     def __init__(
         self, settings: LoadedSettings, rulebook: Rulebook, records: list[dict[str, Any]], now: int, fetch: bool
@@ -198,7 +198,7 @@ class _Truths:
         return self._bars[self._key(record)]
 
     def _key(self, record: dict[str, Any]) -> tuple[str, str]:
-        """Return feed and asset: a simulated market is its own truth."""
+        """Return feed and asset; simulated answers are scored on their simulated market."""
         scored = self._rulebook.at(record["start_time"]).assets[record["asset"]].scored_feed
         feed = record["feed"] if record["feed"].startswith("simulated") else str(scored or record["feed"])
         return feed, record["asset"]
@@ -216,7 +216,7 @@ def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def _missed(records: Iterable[dict[str, Any]], rulebook: Rulebook) -> list[Alarm]:
-    """Find stretches between answers that are longer than two cadences: prompts were sent, and not answered."""
+    """Find gaps between answers longer than two cadences, in which prompts were sent but not answered."""
     alarms = []
     for (competition, asset), starts in _starts(records).items():
         rules = rulebook.at(starts[-1]).competitions.get(competition)
@@ -272,7 +272,7 @@ def _format(records: Iterable[dict[str, Any]], reproducer: Reproducer) -> list[A
 
 
 def _drift(scores: Mapping[str, pd.DataFrame], own: str) -> list[Alarm]:
-    """Find assets whose CRPS, relative to the baseline's, is much worse of late than before."""
+    """Find assets whose CRPS relative to the baseline's is much worse in the last day than before."""
     alarms = []
     if own == BASELINE:
         return []

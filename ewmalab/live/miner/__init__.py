@@ -1,1 +1,1 @@
-"""The miner: answers validators."""
+"""The miner, which answers validators."""

@@ -1,7 +1,7 @@
-"""Who may ask: every request is signed by a validator that the chain knows, and is taken once.
+"""Admission of callers: each request is signed by a validator that the chain knows, and is accepted only once.
 
-The signature covers the caller's and our own hotkey, a nonce and an id of the caller's process, but not the body: what
-the body asks for is bounded elsewhere (`ewmalab.live.miner.prompt_body`).
+The signature covers the caller's hotkey, our hotkey, a nonce and the id of the caller's process, but not the body. The
+body is checked in `ewmalab.live.miner.prompt_body`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 NONCE_PAST, NONCE_FUTURE = 30.0, 10.0
-"""A request is as old as its nonce, in seconds. What a header says of time limits has no say in this."""
+"""Limits of a nonce's age, in seconds. Time limits in the headers are ignored."""
 
 _PREFIX = b"bt_header_"
 _WANTED = {
@@ -44,9 +44,9 @@ class Refusal(Exception):
     status : int
         HTTP status.
     reason : str
-        Short; sent to the caller.
+        Short text, sent to the caller.
     kind : str
-        For counting.
+        Label of the metric that counts refusals.
     """
 
     def __init__(self, status: int, kind: str, reason: str) -> None:
@@ -56,7 +56,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Neuron:
-    """A key that is registered on the subnet.
+    """A key registered on the subnet.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Neuron:
     permit : bool
         Whether it has a validator permit.
     axon : str
-        Where it serves, as ``ip:port``; empty if nowhere.
+        Its address, as ``ip:port``; empty if it has none.
     """
 
     hotkey: str
@@ -84,32 +84,44 @@ class Neuron:
 
 
 def signed_text(nonce: str, caller: str, axon: str, uuid: str, body_hash: str) -> bytes:
-    """Return the text that a caller signs."""
+    """Return the text that a caller signs.
+
+    Parameters
+    ----------
+    nonce : str
+        Nanoseconds since 1970-01-01 UTC, in decimal.
+    caller, axon : str
+        Hotkeys (SS58 addresses) of the caller and of the miner.
+    uuid : str
+        Id of the caller's process.
+    body_hash : str
+        Hexadecimal digest that the caller sends as ``computed_body_hash``.
+    """
     return f"{nonce}.{caller}.{axon}.{uuid}.{body_hash}".encode()
 
 
 @dataclass
 class Admission:
-    """Tells callers from strangers.
+    """Decides which requests are answered.
 
     Parameters
     ----------
     hotkey : str
-        Our own; a signature counts for no other.
+        Our own; only signatures for it are accepted.
     verify : callable
-        Whether a signature of a message is that of an address.
+        Returns whether an address signed a message.
     neurons : callable
-        Returns the keys that are registered now, by address; empty while the chain is unknown.
+        Returns the registered keys by address; empty while none are known.
     min_stake : float
-        Callers need more than this.
+        Callers need more stake than this.
     require_permit : bool
     now : callable
-        The system's time, seconds.
+        Returns the system's time, seconds.
     started : float
-        Nonces from before are refused: what was answered then is forgotten.
+        Older nonces are refused, since nonces used before this process are not remembered.
     remember : callable, optional
-        Told, before a request is answered whose nonce is ahead of our clock, from when on nonces are newer: the next
-        process must not count as started before that.
+        Called before answering a request whose nonce is ahead of our clock, with the time just after that nonce. The
+        next process must not use an earlier `started`.
     """
 
     hotkey: str
@@ -123,7 +135,7 @@ class Admission:
     _seen: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """Return the hotkey of a caller that may ask, and remember its nonce.
+        """Return the hotkey of an admitted caller, and remember its nonce.
 
         Parameters
         ----------
@@ -140,7 +152,7 @@ class Admission:
             raise Refusal(401, "other_axon", "signed for another axon")
         now = self.now()
         if not now - NONCE_PAST <= nonce / 1e9 <= now + NONCE_FUTURE:
-            raise Refusal(401, "nonce", "nonce is not of the present")
+            raise Refusal(401, "nonce", "nonce is too old or in the future")
         if nonce / 1e9 < self.started:
             raise Refusal(401, "nonce", "nonce is older than this process")
         self._check_caller(caller)
@@ -171,7 +183,7 @@ class Admission:
         neuron = neurons.get(caller)
         if neuron is None:
             raise Refusal(403, "stranger", "not registered" if neurons else "callers are not known yet")
-        if not neuron.stake > self.min_stake:  # nor is a stake that is no number enough
+        if not neuron.stake > self.min_stake:  # also refuses NaN
             raise Refusal(403, "stake", f"stake is not above {self.min_stake:g}")
         if self.require_permit and not neuron.permit:
             raise Refusal(403, "permit", "no validator permit")
@@ -179,17 +191,17 @@ class Admission:
     def _verified(self, message: bytes, signature: bytes, caller: str) -> bool:
         try:
             return self.verify(message, signature, caller)
-        except ValueError:  # not a signature, not an address
+        except ValueError:  # malformed signature or address
             return False
 
     def _take(self, caller: str, uuid: str, nonce: int, now: float) -> None:
-        """Remember a nonce; only verified callers get here, so strangers cannot fill the memory."""
+        """Remember the nonce of a verified caller; others do not get here, so they cannot fill the memory."""
         seen = self._seen.setdefault(caller, {})
         if nonce <= seen.get(uuid, -1):
             raise Refusal(401, "replay", "nonce was used before")
         if uuid not in seen and len(seen) >= _MAX_PROCESSES:
             oldest = (now - NONCE_PAST) * 1e9
-            for other in [u for u, n in seen.items() if n < oldest]:  # too old to be taken again anyway
+            for other in [u for u, n in seen.items() if n < oldest]:  # too old to be accepted again
                 del seen[other]
             if len(seen) >= _MAX_PROCESSES:
                 raise Refusal(429, "processes", "too many processes of one hotkey")

@@ -1,4 +1,4 @@
-"""From a prompt to the bytes of its answer, and the record from which they can be reproduced."""
+"""Compute the bytes of an answer to a prompt, and the record from which they can be reproduced."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ log = logging.getLogger("ewmalab.miner")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the miner knows of one asset.
+    """What the miner knows about one asset.
 
     Attributes
     ----------
-    saved : AssetState
-    model : Model
     state : object
-        The forecaster's, after the newest bar.
+        The forecaster's state after the newest bar.
     digest : str
-        Of the state: equal digests mean equal states.
+        Digest of the state; equal digests mean equal states.
     """
 
     saved: AssetState
@@ -54,7 +52,7 @@ class Answer:
     body : bytes
         ``[start, increment, [path 1], ...]`` as JSON.
     record : dict
-        All that determines the paths, and a hash of them.
+        Everything that determines the paths, and their hash.
     paths : (steps + 1, n) float32
         Cumulative log-returns from the anchor.
     """
@@ -98,11 +96,11 @@ class Answerer:
 
     @property
     def known(self) -> Mapping[str, Known]:
-        """Return what is known of each asset."""
+        """Return what is known about each asset."""
         return self._known
 
     def reload(self) -> list[str]:
-        """Take up every state that has changed on disk; return its assets."""
+        """Load every state that has changed on disk; return their assets."""
         changed = []
         for asset in self.assets:
             try:
@@ -121,7 +119,7 @@ class Answerer:
                 self.problems.pop(asset, None)
             known = self._known.get(asset)
             if problems and saved is not None and known is not None and saved.generation < known.saved.generation:
-                continue  # the newest file is damaged, but we have read it
+                continue  # the newest file is damaged now, but was read before
             if saved is not None:
                 self._known[asset] = self._take_up(saved)
                 changed.append(asset)
@@ -136,21 +134,21 @@ class Answerer:
                 state = model.forecaster.load_state(found.state)
             except ForecasterError as error:
                 log.warning("%s: %s", saved.asset, error)
-        if state is None:  # other parameters, or another version, wrote it: the configured ones count
+        if state is None:  # saved with other parameters or by another version: use the configured ones
             state = model.state_of(saved.bars)
         return Known(saved, model, state, state_digest(model.forecaster, state))
 
     def age(self, known: Known, now: float) -> float:
-        """Return for how long no bar has been closed after the newest known, seconds."""
+        """Return the seconds since the newest known bar closed."""
         return now - (known.saved.newest + MINUTE)
 
     def answer(self, prompt: Prompt) -> Answer:
-        """Return the answer to a prompt; to be called off the event loop.
+        """Return the answer to a prompt; call it outside the event loop.
 
         Raises
         ------
         Refusal
-            If nothing is known of the asset, or it is too old to tell the truth.
+            If the asset has no state, its state is too old, or the forecaster fails.
         """
         began = time.perf_counter()
         now = self.clock.now()

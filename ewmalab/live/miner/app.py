@@ -1,4 +1,4 @@
-"""The miner's HTTP interface: one path, one method, and short refusals for everything else."""
+"""The miner's HTTP interface: one path and one method; everything else is refused."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = logging.getLogger("ewmalab.miner")
 PATH = "/Simulation"
 BODY_SECONDS = 5.0  # for a caller to send its body
 SEND_SECONDS = 30.0  # for a caller to take its answer
-_MAX_AT_WORK = 256  # prompts computed or waiting for it; more than all validators send at once
-_REFUSALS_LOGGED = 1.0  # a second: strangers must not fill the disk
+_MAX_AT_WORK = 256  # prompts being computed or queued; more than all validators send at once
+_REFUSALS_LOGGED = 1.0  # seconds between logged refusals, so that strangers cannot fill the disk
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -48,7 +48,7 @@ class MinerApp:
     records : AnswerLog
     metrics : Metrics
     pool : Executor
-        Where paths are computed; its threads share nothing with the event loop.
+        Computes paths outside the event loop.
     """
 
     gate: Admission
@@ -83,7 +83,7 @@ class MinerApp:
         if scope["method"] != "POST":
             raise Refusal(405, "method", "POST only")
         received = self.gate.now()
-        caller = self.gate.admit(scope["headers"])  # before the body: nobody else's body is read
+        caller = self.gate.admit(scope["headers"])  # before the body, so that no stranger's body is read
         body = await _read_body(scope, receive)
         asked = self.answerer
         clock = asked.clock
@@ -121,7 +121,7 @@ class MinerApp:
 
         def done(finished: asyncio.Future[Answer]) -> None:
             del self._at_work[key]
-            finished.exception()  # if every caller has gone, nobody else asks for it
+            finished.exception()  # retrieve it here, in case every caller has hung up
 
         future.add_done_callback(done)
         return await asyncio.shield(future), False
@@ -148,12 +148,12 @@ _ECHOED = ("asset", "time_increment", "time_length", "num_simulations")
 
 
 def _start_of(body: bytes) -> str:
-    """Return a start time as it was asked: clients may compare."""
+    """Return a prompt's start time as it was written, since clients may compare it."""
     return str(orjson.loads(body)["simulation_input"]["start_time"])
 
 
 def _line(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a log line shows of a record."""
+    """Return the fields of a record that a log line shows."""
     names = ("competition", "asset", "start_time", "caller", "ip", "generation", "age", "anchor", "shared", "seconds")
     return {name: record[name] for name in names}
 
@@ -191,9 +191,9 @@ async def _send(send: Send, status: int, parts: list[bytes], *, close: bool = Fa
         (b"content-type", b"application/json"),
         (b"content-length", str(sum(map(len, parts))).encode()),
     ]
-    if close:  # what is left of a refused request is not read
+    if close:  # the rest of a refused request is not read
         headers.append((b"connection", b"close"))
-    if status == 200:  # what a stock axon says of itself; some clients look at it
+    if status == 200:  # a stock axon sends it, and some clients check it
         headers.append((b"bt_header_axon_status_code", b"200"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for i, part in enumerate(parts):

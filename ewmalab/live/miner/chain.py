@@ -1,4 +1,4 @@
-"""The chain and the keys, behind one small interface: nothing else here knows bittensor."""
+"""The chain and the keys, behind one small interface that hides bittensor."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ewmalab.settings.schema import LiveSettings
 log = logging.getLogger("ewmalab.chain")
 
 SNAPSHOT = "neurons.json"
-CHAIN_SECONDS = 60.0  # that a question may take
-_SOON = 10.0  # seconds until the chain is asked again after a failure
-_PROTOCOL = 4  # of the axon that is announced: HTTP
+CHAIN_SECONDS = 60.0  # time limit of one query
+_SOON = 10.0  # seconds until the chain is queried again after a failure
+_PROTOCOL = 4  # protocol number of the announced axon: HTTP
 
 
 def verify(message: bytes, signature: bytes, address: str) -> bool:
-    """Tell whether a signature of a message is that of an SS58 address (sr25519)."""
+    """Return whether the key of an SS58 address signed a message (sr25519)."""
     from bittensor import sp_core
 
     return bool(sp_core.verify(message, signature, address, sp_core.CRYPTO_SR25519))
@@ -44,7 +44,7 @@ class Key(Protocol):
 
 
 class Chain(Protocol):
-    """What a miner needs of the chain."""
+    """What a miner needs from the chain."""
 
     def neurons(self) -> list[Neuron]:
         """Return all keys registered on the subnet.
@@ -56,7 +56,7 @@ class Chain(Protocol):
         ...
 
     def announce(self, ip: str, port: int) -> None:
-        """Tell the subnet where this miner serves.
+        """Announce this miner's address to the subnet.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Chain(Protocol):
 
 
 class AllowList:
-    """No chain at all, for development: the listed keys may call, and nobody else."""
+    """A list of keys that may call, used instead of a chain for development."""
 
     def __init__(self, hotkeys: Iterable[str]) -> None:
         self._neurons = [Neuron(hotkey, uid, float("inf"), True, "") for uid, hotkey in enumerate(hotkeys)]
@@ -90,7 +90,7 @@ class BittensorChain:
     wallet : object, optional
         Signs announcements.
     substrate : object, optional
-        Instead of a connection: a fake.
+        A fake connection, for tests.
     """
 
     def __init__(self, network: str, netuid: int, wallet: Any = None, substrate: Any = None) -> None:
@@ -100,14 +100,14 @@ class BittensorChain:
         """Return all keys registered on the subnet; see `Chain.neurons`."""
         graph = self._call(lambda client: client.subnets.metagraph(self._netuid, commitments=False))
         if graph is None:
-            raise ChainError(f"{self._network}: there is no subnet {self._netuid}")
+            raise ChainError(f"{self._network}: no subnet {self._netuid}")
         return [
             Neuron(n.hotkey, n.uid, float(n.total_stake.amount), bool(n.validator_permit), _served(n.axon))
             for n in graph.neurons
         ]
 
     def announce(self, ip: str, port: int) -> None:
-        """Tell the subnet where this miner serves; see `Chain.announce`."""
+        """Announce this miner's address to the subnet; see `Chain.announce`."""
         import bittensor as bt
 
         intent = bt.ServeAxon(netuid=self._netuid, ip=ip, port=port, protocol=_PROTOCOL)
@@ -119,19 +119,19 @@ class BittensorChain:
         import bittensor as bt
 
         def run() -> None:
-            # A new connection each time: they are rare, and one that died in the meantime cannot hang.
+            # A new connection each time: queries are rare, and a connection that has died cannot hang.
             try:
                 client = bt.SyncClient(self._network, substrate=self._substrate)
                 try:
                     found = ask(client)
                 finally:
                     client.close()
-            except Exception as error:  # noqa: BLE001  told to who waits
+            except Exception as error:  # noqa: BLE001  raised in the waiting thread
                 outcome.put((False, error))
             else:
                 outcome.put((True, found))
 
-        # An endpoint may take a question and never answer: whoever waits for it must not wait for ever.
+        # An endpoint may accept a query and never answer, so the wait has a time limit.
         outcome: Queue[tuple[bool, Any]] = Queue()
         Thread(target=run, daemon=True, name="chain").start()
         try:
@@ -139,7 +139,7 @@ class BittensorChain:
         except Empty:
             raise ChainError(f"{self._network}: no answer within {CHAIN_SECONDS:.0f} s") from None
         if not answered:
-            raise ChainError(f"{self._network} cannot be asked: {type(found).__name__}: {found}") from found
+            raise ChainError(f"{self._network}: query failed: {type(found).__name__}: {found}") from found
         return found
 
 
@@ -148,12 +148,12 @@ def _served(axon: str | None) -> str:
 
 
 def load_wallet(live: LiveSettings) -> Any:
-    """Return the wallet whose hotkey this miner is.
+    """Return the wallet with this miner's hotkey.
 
     Raises
     ------
     ConfigError
-        If bittensor is not installed, or there is no such key.
+        If bittensor is not installed, or the key cannot be read.
     """
     try:
         import bittensor as bt
@@ -176,7 +176,7 @@ def netuid_of(live: LiveSettings, rulebook: Rulebook) -> int:
     Raises
     ------
     ConfigError
-        If the rulebook does not know the network, and none is set.
+        If the rulebook does not know the network and ``live.netuid`` is not set.
     """
     if live.netuid:
         return live.netuid
@@ -186,12 +186,12 @@ def netuid_of(live: LiveSettings, rulebook: Rulebook) -> int:
 
 
 def make_chain(live: LiveSettings, rulebook: Rulebook, wallet: Any) -> Chain:
-    """Return the chain that the settings name, or their allow-list.
+    """Return the chain that the settings name, or their list of allowed keys.
 
     Raises
     ------
     ConfigError
-        If there is neither a chain nor anybody who may call.
+        If there is neither a chain nor an allowed key.
     """
     if live.chain:
         return BittensorChain(live.network, netuid_of(live, rulebook), wallet)
@@ -206,7 +206,7 @@ def min_stake_of(live: LiveSettings, rules: Rules) -> float:
 
 
 def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
-    """Return the addresses of those who may call, sorted: for a firewall."""
+    """Return the sorted addresses of the validators that may call, for a firewall."""
     least = min_stake_of(live, rules)
     may = [n for n in neurons if n.stake > least and (n.permit or not live.require_permit)]
     return sorted({n.ip for n in may if n.ip})
@@ -214,15 +214,15 @@ def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> 
 
 @dataclass
 class Directory:
-    """Who is registered, refreshed beside the requests; the last list survives a restart.
+    """The list of registered keys, refreshed in the background; the last list survives a restart.
 
     Parameters
     ----------
     chain : Chain
     path : Path
-        Of the last list.
+        File of the last list.
     now : callable
-        The system's time.
+        Returns the system's time.
     """
 
     chain: Chain
@@ -234,7 +234,7 @@ class Directory:
     _neurons: Mapping[str, Neuron] = field(default_factory=dict, repr=False)
 
     def neurons(self) -> Mapping[str, Neuron]:
-        """Return the registered keys by address; empty while nothing is known."""
+        """Return the registered keys by address; empty while none are known."""
         return self._neurons
 
     def age(self) -> float | None:
@@ -242,7 +242,7 @@ class Directory:
         return None if self.at is None else self.now() - self.at
 
     def restore(self) -> None:
-        """Begin with the list of the process before, if there is one."""
+        """Load the list saved by the previous process, if there is one."""
         try:
             data = orjson.loads(self.path.read_bytes())
             found = {n["hotkey"]: Neuron(**{**n, "stake": float(n["stake"])}) for n in data["neurons"]}
@@ -253,7 +253,7 @@ class Directory:
             log.warning("%s: cannot be used (%s); waiting for the chain", self.path, error)
 
     def refresh(self) -> bool:
-        """Ask the chain once; a failure leaves the list as it is."""
+        """Query the chain once; a failure leaves the list unchanged."""
         try:
             found = self.chain.neurons()
         except ChainError as error:
@@ -271,6 +271,6 @@ class Directory:
         return True
 
     def run(self, interval: float, stop: Event) -> None:
-        """Refresh until `stop` is set; soon again after a failure."""
+        """Refresh every `interval` seconds until `stop` is set, sooner after a failure."""
         while not stop.is_set():
             stop.wait(interval if self.refresh() else min(_SOON, interval))

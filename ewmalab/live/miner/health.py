@@ -1,4 +1,4 @@
-"""How a miner is doing, in words that say what to do."""
+"""The health of a miner: its status, and problems in words that say what to do."""
 
 from __future__ import annotations
 
@@ -23,15 +23,7 @@ _RANK = {"ok": 0, "degraded": 1, "failing": 2}
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Looks at everything that a miner depends on.
-
-    Parameters
-    ----------
-    answerer : Answerer
-    directory : Directory
-    records : AnswerLog
-    hotkey : str
-    """
+    """Checks everything that a miner depends on."""
 
     answerer: Answerer
     directory: Directory
@@ -61,7 +53,7 @@ class Health:
         }
 
     def measure(self, metrics: Metrics) -> None:
-        """Bring gauges up to date."""
+        """Update the gauges."""
         now = self.answerer.clock.now()
         for asset, known in self.answerer.known.items():
             metrics.state_age.labels(asset).set(self.answerer.age(known, now))
@@ -103,9 +95,9 @@ class Health:
             }
         if refused := old.get("refused"):
             rank = "failing" if len(refused) == len(asked.assets) else "degraded"
-            problems.append((rank, f"refused, since there is no state younger than the limit: {' '.join(refused)}"))
+            problems.append((rank, f"refused, state missing or older than live.refuse_after: {' '.join(refused)}"))
         if stale := old.get("stale"):
-            problems.append(("degraded", f"states are old, the updater or its feed stands still: {' '.join(stale)}"))
+            problems.append(("degraded", f"states are old, is the updater or its feed down? {' '.join(stale)}"))
         return found
 
     def _updater(self, problems: list[tuple[str, str]]) -> None:
@@ -134,7 +126,7 @@ class Health:
         directory, live = self.directory, self.answerer.settings.values.live
         age = directory.age()
         if not directory.neurons():
-            problems.append(("failing", f"nobody can be admitted: the chain has not answered ({directory.error})"))
+            problems.append(("failing", f"no caller is admitted: the chain has not answered ({directory.error})"))
         elif age is not None and age > _CHAIN_OLD:
             problems.append(("degraded", f"the chain last answered {age / 60:.0f} min ago: {directory.error}"))
         if live.chain and directory.neurons():
@@ -142,11 +134,11 @@ class Health:
             if own is None:
                 problems.append(("degraded", f"hotkey {self.hotkey} is not registered on the subnet"))
             elif live.external_ip and own.axon != f"{live.external_ip}:{live.port}":
-                problems.append(("degraded", f"the chain has our axon at {own.axon or 'nowhere'}"))
+                problems.append(("degraded", f"our axon on the chain is {own.axon or 'not announced'}"))
 
 
 def disk_problem(folder: Path) -> str | None:
-    """Return what keeps a folder from being written to, if anything does."""
+    """Return why a folder cannot be written to, or soon cannot, if so."""
     if not folder.exists():
         return None
     if os.statvfs(folder).f_flag & os.ST_RDONLY or not os.access(folder, os.W_OK):

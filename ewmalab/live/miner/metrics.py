@@ -1,4 +1,4 @@
-"""What can be counted about a miner, for Prometheus."""
+"""A miner's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 class Metrics:
-    """A miner's counters; each has a registry of its own, so that tests do not share them."""
+    """A miner's metrics, in a registry of their own, so that tests do not share them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -16,12 +16,15 @@ class Metrics:
         self.refused = Counter("ewmalab_refused", "Requests refused.", ["kind"], registry=self.registry)
         self.latency = Histogram(
             "ewmalab_answer_seconds",
-            "From the whole request to the last byte handed over.",
+            "Time from the request to the last byte sent.",
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.simulation = Histogram(
-            "ewmalab_simulation_seconds", "Paths and their bytes.", buckets=_SECONDS, registry=self.registry
+            "ewmalab_simulation_seconds",
+            "Time to compute paths and their bytes.",
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.shared = Counter(
             "ewmalab_shared", "Prompts answered with paths computed for a concurrent one.", registry=self.registry
@@ -32,8 +35,10 @@ class Metrics:
         self.spot_errors = Gauge("ewmalab_spot_errors", "Failed spot requests.", ["source"], registry=self.registry)
         self.feed_errors = Gauge("ewmalab_feed_errors", "Failed updates.", ["asset"], registry=self.registry)
         self.updates_missed = Gauge("ewmalab_updates_missed", "Updates skipped.", registry=self.registry)
-        self.chain_age = Gauge("ewmalab_chain_age_seconds", "Since the chain last answered.", registry=self.registry)
-        self.chain_errors = Gauge("ewmalab_chain_errors", "Failed questions to the chain.", registry=self.registry)
+        self.chain_age = Gauge(
+            "ewmalab_chain_age_seconds", "Time since the chain last answered.", registry=self.registry
+        )
+        self.chain_errors = Gauge("ewmalab_chain_errors", "Failed chain queries.", registry=self.registry)
         self.answers_lost = Gauge("ewmalab_answers_unlogged", "Answers not logged.", registry=self.registry)
         self.connections = Gauge("ewmalab_connections", "Open connections.", registry=self.registry)
 

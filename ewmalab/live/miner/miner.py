@@ -38,14 +38,14 @@ from ewmalab.times import MINUTE
 
 log = logging.getLogger("ewmalab.miner")
 
-_NONCE = "newest-nonce"  # file beside the states
-_LOOK = 0.25  # seconds between two looks at the states on disk
+_NONCE = "newest-nonce"  # file in the state folder
+_LOOK = 0.25  # seconds between two checks for new states on disk
 _SIMULATORS = 2  # threads that compute paths
 
 
 @dataclass
 class Miner:
-    """Everything that a miner process runs; `run` serves until `stop` is set.
+    """All parts of a miner process; `run` serves until `stop` is set.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Miner:
     chain : Chain
     clock : Clock
     load_settings : callable, optional
-        Returns the settings anew when `reconfigure` is asked for.
+        Returns the current settings; called after `reconfigure`.
     """
 
     settings: LoadedSettings
@@ -101,25 +101,25 @@ class Miner:
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
 
     def _newest_ahead(self) -> float:
-        """Return the newest nonce that was ahead of the clock of a process before this one."""
+        """Return the newest nonce that was ahead of the clock of an earlier process."""
         try:
             told = float((self.store.root / _NONCE).read_text())
         except (OSError, ValueError):
             return 0.0
-        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # no damaged file may lock callers out
+        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # a damaged file must not lock callers out
 
     def _remember_ahead(self, nonce: float) -> None:
         try:
             write_atomic(self.store.root / _NONCE, repr(nonce).encode())
         except OSError as error:
-            log.error("a nonce ahead of our clock cannot be remembered: %s", error)
+            log.error("a nonce ahead of our clock cannot be saved: %s", error)
 
     def reconfigure(self) -> None:
-        """Take up changed settings soon; ports, keys, folders and the chain need a restart."""
+        """Apply changed settings soon; ports, keys, folders and the chain need a restart."""
         self._reconfigure.set()
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
-        """Serve until `stop` is set; answers under way are finished."""
+        """Serve until `stop` is set, then finish the answers in progress."""
         live = self.settings.values.live
         allow_connections()
         self.directory.restore()
@@ -144,9 +144,9 @@ class Miner:
             threading.Thread(target=self._announce, daemon=True).start()
         try:
             asyncio.run(self._serve(on_ready))
-        except SystemExit as error:  # how uvicorn says that a port is taken
+        except SystemExit as error:  # uvicorn raises it when a port is taken
             raise ConfigError(
-                f"{live.host}:{live.port} or {live.monitor_host}:{live.monitor_port} cannot be listened on: is another "
+                f"cannot listen on {live.host}:{live.port} or {live.monitor_host}:{live.monitor_port}: is another "
                 "miner running? Choose others with --port and --monitor-port"
             ) from error
         finally:
@@ -156,7 +156,7 @@ class Miner:
             self.records.close()
 
     def health(self) -> dict[str, Any]:
-        """Return how things stand; see `Health.look`."""
+        """Return the health report; see `Health.look`."""
         return self._health.look()
 
     @property
@@ -184,13 +184,13 @@ class Miner:
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
-        for server in servers:  # who still does not read
+        for server in servers:  # connections whose callers still do not read
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
         await asyncio.sleep(0)
 
     async def _monitor(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve ``/health`` and ``/metrics``, on an address of their own: they are nobody else's business."""
+        """Serve ``/health`` and ``/metrics``, on their own address because they are not for validators."""
         kind, status, body = b"text/plain; charset=utf-8", 404, b"/health or /metrics\n"
         if scope["path"] == "/health":
             found = await asyncio.to_thread(self.health)
@@ -205,31 +205,31 @@ class Miner:
         await send({"type": "http.response.body", "body": body})
 
     def _watch(self) -> None:
-        """Take up new states within a second, and new settings when told to."""
+        """Load new states within a second, and new settings when requested."""
         while not self.stop.wait(_LOOK):
             try:
                 note = read_note(self.store.root, self.settings.values.live.forecaster)
-                if note != self._fit:  # a new fit is in force
+                if note != self._fit:  # there is a new fit
                     self._fit = note
                     self._reconfigure.set()
                 if self._reconfigure.is_set():
                     self._reconfigure.clear()
                     self._apply_settings()
                 self.answerer.reload()
-            except Exception:  # a plug-in's own error: the states before it stay, and grow old in sight of all
-                log.exception("states cannot be taken up")
+            except Exception:  # a plug-in's own error: keep the old states, whose age /health shows
+                log.exception("new states cannot be loaded")
 
     def _apply_settings(self) -> None:
         if self.load_settings is None:
             return
         try:
             settings = self.load_settings()
-            self.records.record_settings(settings)  # first: no answer may name settings that nobody can read
+            self.records.record_settings(settings)  # first, so that no answer names settings that were not recorded
             spots, answerer = self._components(settings)
             spots.adopt(self.spots)
             answerer.reload()
         except (EwmalabError, OSError) as error:
-            log.error("settings stay as they were: %s", error)
+            log.error("settings not changed: %s", error)
             return
         self._spots_stop.set()
         self._spots_stop = threading.Event()
@@ -240,10 +240,10 @@ class Miner:
         self.records.keep_paths = live.keep_paths
         self.gate.require_permit = live.require_permit
         self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
-        log.info("settings taken up")
+        log.info("new settings applied")
 
     def _announce(self) -> None:
-        """Tell the chain where we serve, unless it knows."""
+        """Announce our address to the chain, unless it has it already."""
         live = self.settings.values.live
         while not self.stop.wait(1.0):
             own = self.directory.neurons().get(self.hotkey)
@@ -261,7 +261,7 @@ class Miner:
 
 
 def warm_up(answerer: Answerer) -> None:
-    """Compile every kernel that an answer needs, before the first request waits for it."""
+    """Compile every kernel that an answer needs, so that the first request does not wait for it."""
     now = int(answerer.clock.now()) // MINUTE * MINUTE
     times = now - MINUTE * np.arange(2000, 0, -1)
     price = 100 * np.exp(0.001 * np.sin(np.arange(2000)))

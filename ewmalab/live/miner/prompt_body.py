@@ -1,4 +1,4 @@
-"""What may be asked: a request's body as a prompt, every field bounded, since no signature covers it."""
+"""Parse a request's body as a prompt, with limits on every field, since the signature does not cover the body."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ewmalab.times import parse_time
 
 MAX_BODY = 64 * 1024
 EARLIEST, LATEST = -60.0, 900.0
-"""Start times that are answered, seconds from now: an answer that arrives after the start time is not scored."""
+"""Accepted start times, seconds from now. An answer that arrives after the start time is not scored."""
 
 _NUMBERS = ("time_increment", "time_length", "num_simulations")
 
 
 def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, now: float, speed: float = 1.0) -> Prompt:
-    """Return the prompt that a request's body asks.
+    """Return the prompt in a request's body.
 
     Parameters
     ----------
     body : bytes
-        JSON: ``{"simulation_input": {...}, ...}``; whatever else it holds is ignored.
+        JSON: ``{"simulation_input": {...}, ...}``; other keys are ignored.
     assets : collection of str
-        Those that are served.
+        Served assets.
     rulebook : Rulebook
     now : float
         Market time.
     speed : float
-        How fast that runs: a caller's delay is of real seconds.
+        Market seconds per real second; a caller's delay is in real seconds.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def parse_prompt(body: bytes, *, assets: Collection[str], rulebook: Rulebook, no
     asked = _fields(body)
     asset, start = asked.get("asset"), asked.get("start_time")
     if not isinstance(asset, str) or not isinstance(start, str) or len(start) > 40:
-        raise Refusal(400, "fields", "asset and start_time must be texts")
+        raise Refusal(400, "fields", "asset and start_time must be strings")
     if asset not in assets:
         raise Refusal(400, "asset", "asset is not served")
     try:
@@ -69,5 +69,5 @@ def _fields(body: bytes) -> dict[str, Any]:
         raise Refusal(400, "json", "body is not JSON") from None
     asked = data.get("simulation_input") if isinstance(data, dict) else None
     if not isinstance(asked, dict):
-        raise Refusal(400, "fields", "body holds no simulation_input")
+        raise Refusal(400, "fields", "body has no simulation_input")
     return asked

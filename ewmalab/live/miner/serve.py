@@ -1,4 +1,4 @@
-"""Serving HTTP to strangers: uvicorn with limits on what a connection may cost."""
+"""Serve HTTP to untrusted callers: uvicorn with limits on each connection."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ HEAD_SECONDS = 5.0  # for a caller to send a request's head
 MAX_CONNECTIONS = 1024
 MAX_PER_IP = 512
 MAX_HEAD = 16 * 1024
-_KEEP_ALIVE = 30  # longer than clients keep idle connections: who closes first must not race with a request
-_OTHER_FILES = 256  # logs, states, feeds, libraries
-_LAST_ANSWERS = 20  # seconds that running answers get at the end
+_KEEP_ALIVE = 30  # longer than clients keep idle connections, so that no close races with a request
+_OTHER_FILES = 256  # open files for logs, states, feeds and libraries
+_LAST_ANSWERS = 20  # seconds that answers in progress get at shutdown
 
 log = logging.getLogger("ewmalab.miner")
 
 
 def allow_connections() -> None:
-    """Raise this process's limit of open files to what the most connections need, as far as it may."""
+    """Raise this process's limit of open files to what MAX_CONNECTIONS needs, as far as the hard limit allows."""
     wanted = MAX_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     if hard < wanted:
-        log.warning("%d open files are allowed, %d connections need %d: ulimit -n", hard, MAX_CONNECTIONS, wanted)
+        log.warning(
+            "the limit of open files is %d, %d connections need %d: raise it (ulimit -n)", hard, MAX_CONNECTIONS, wanted
+        )
 
 
 class GuardedProtocol(H11Protocol):
-    """HTTP/1.1 whose connections are limited in number, and in the time that a request's head may take.
+    """HTTP/1.1 with limits on the number of connections and on the time for a request's head.
 
-    uvicorn waits for a head without end, and answers 503 where there are too many: that would let anybody hold up the
-    validators. Here a connection too many is closed at once.
+    uvicorn waits for a head without limit and answers 503 when there are too many connections, so that anyone could
+    block the validators. Here excess connections are closed at once.
     """
 
     per_ip: ClassVar[Counter[str]] = Counter()
@@ -48,9 +50,9 @@ class GuardedProtocol(H11Protocol):
     _ip: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, if there is room for it."""
+        """Accept a connection, or close it if there are too many."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "abort": transport.abort}  # close() would wait for who does not read
+        self.app_state = {**self.app_state, "abort": transport.abort}  # close() would wait for a caller to read
         ip = self.client[0] if self.client else ""
         self._ip = ip
         self.per_ip[ip] += 1
@@ -60,7 +62,7 @@ class GuardedProtocol(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let a connection go."""
+        """Release a connection."""
         if self._timer is not None:
             self._timer.cancel()
         if self._ip is not None:
@@ -70,7 +72,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what breaks the parser ends the connection and nothing else."""
+        """Parse more data; a protocol error only ends the connection."""
         try:
             super().data_received(data)
         except h11.ProtocolError as error:
@@ -95,11 +97,11 @@ class GuardedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server whose process handles signals by itself."""
+    """A server that leaves signals to its process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Install no signal handlers."""
         yield
 
 
@@ -107,7 +109,19 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def make_server(app: Asgi, host: str, port: int, *, guarded: bool) -> Server:
-    """Return a server for an ASGI application; `guarded` for those that strangers reach."""
+    """Return a server for an ASGI application.
+
+    Parameters
+    ----------
+    app : callable
+        The ASGI application.
+    host : str
+        Address to listen on.
+    port : int
+        0 takes any free port.
+    guarded : bool
+        Whether to limit connections, for a server that untrusted callers can reach.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -124,7 +138,7 @@ def make_server(app: Asgi, host: str, port: int, *, guarded: bool) -> Server:
         timeout_graceful_shutdown=_LAST_ANSWERS,
         h11_max_incomplete_event_size=MAX_HEAD,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are about strangers: too many
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its many warnings concern strangers' requests
     return Server(config)
 
 

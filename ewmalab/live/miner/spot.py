@@ -1,4 +1,4 @@
-"""Spot prices, kept fresh beside the requests that start their paths from them."""
+"""Spot prices, refreshed in the background; paths start from them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ewmalab.settings.schema import Settings
 log = logging.getLogger("ewmalab.spot")
 
 IMPLAUSIBLE = 0.2
-"""A spot price further than this (in log) from the last close is of another symbol: the close is used."""
+"""Largest plausible distance (in log) between spot price and last close; beyond it the close is used."""
 
 
 Told = Mapping[str, tuple[float, float | None]]
-"""Price and, where the source tells it, its time, by asset."""
+"""Price by asset, with its time if the source gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Spot:
     ----------
     price : float
     at : float
-        Market time: the source's own where it tells one, else when it was asked.
+        Market time: the source's own if it gives one, else the time of the request.
     source : str
     """
 
@@ -47,14 +47,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class SpotSource:
-    """One request that brings the spot prices of several assets.
-
-    Attributes
-    ----------
-    name : str
-    assets : tuple of str
-    ask : callable
-    """
+    """A source of spot prices of several assets; `ask` sends one request for all of them."""
 
     name: str
     assets: tuple[str, ...]
@@ -77,12 +70,12 @@ class Spots:
         self._lock = Lock()
 
     def latest(self, asset: str) -> Spot | None:
-        """Return an asset's newest spot price, however old."""
+        """Return an asset's newest spot price, whatever its age."""
         with self._lock:
             return self._latest.get(asset)
 
     def adopt(self, before: Spots) -> None:
-        """Begin with the prices of others, where they are from a source of ours."""
+        """Take over the prices of another `Spots` for sources that both have."""
         ours = {(source.name, asset) for source in self.sources for asset in source.assets}
         with before._lock:
             found = {asset: spot for asset, spot in before._latest.items() if (spot.source, asset) in ours}
@@ -90,12 +83,12 @@ class Spots:
             self._latest = found | self._latest
 
     def refresh(self) -> None:
-        """Ask every source once; one that fails leaves the prices before it."""
+        """Query every source once; a failing source keeps its old prices."""
         for source in self.sources:
             self._ask(source)
 
     def follow(self, interval: float, stop: Event) -> None:
-        """Ask every source again and again until `stop` is set; a slow one delays no other, nor the end."""
+        """Query every source each `interval` seconds until `stop` is set, each on its own thread."""
         for source in self.sources:
             Thread(target=self._follow, args=(source, interval, stop), daemon=True).start()
 
@@ -111,7 +104,7 @@ class Spots:
             told = source.ask()
         except FeedError as error:
             if stop is not None and stop.is_set():
-                return  # at the end it is no news that nobody answers
+                return  # a failure during shutdown is not worth a warning
             self.errors[source.name] += 1
             log.warning("spot %s: %s", source.name, error)
             return
@@ -125,9 +118,9 @@ class Spots:
 
 
 def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_age: float) -> tuple[float, float, str]:
-    """Return the price that paths start from, its time, and where it is from.
+    """Return the price that paths start from, its time, and its source.
 
-    A spot price that is fresh and plausible; else the last closed close; never anything else.
+    It is the spot price if that is fresh and plausible, else the close of the newest closed bar.
 
     Parameters
     ----------
@@ -135,6 +128,7 @@ def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_
     close, newest : float, int
         Close and label of the newest closed bar.
     now, max_age : float
+        Market time, and the greatest age of a spot price, seconds.
 
     Examples
     --------
@@ -153,11 +147,22 @@ def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_
 
 
 def make_spots(feeds: Mapping[str, str], settings: Settings, rulebook: Rulebook, clock: Clock) -> Spots:
-    """Return the spot prices of assets, each from the feed that its bars come from."""
+    """Return the spot prices of assets, each from the feed of its bars.
+
+    Parameters
+    ----------
+    feeds : mapping of asset to feed name
+    settings : Settings
+        Names the hosts and Pyth's key.
+    rulebook : Rulebook
+        Knows each asset's symbols and feed ids.
+    clock : Clock
+        Gives the time of prices whose source gives none.
+    """
     sources: list[SpotSource] = []
     for name in dict.fromkeys(feeds.values()):
         if name == "simulated":
-            continue  # its bars are all there is
+            continue  # it has no spot prices
         symbols = {asset: rulebook.asset(asset).symbols[name] for asset in feeds if feeds[asset] == name}
         if name == "pyth":
             sources += _pyth(tuple(symbols), settings, rulebook)
@@ -245,7 +250,7 @@ def _hermes(assets: Mapping[str, str], client: HttpClient) -> SpotSource:
 
 
 def _source(name: str, assets: Iterable[str], ask: Callable[[], Told]) -> SpotSource:
-    """Return a source whose answers of another shape are errors of the feed."""
+    """Return a source that raises `FeedError` if an answer has another format."""
 
     def checked() -> Told:
         try:

@@ -1,1 +1,1 @@
-"""The whole live stack on loopback: price server, clock, rehearsal."""
+"""Rehearsals: the whole live stack on loopback, with a price server and its clock."""

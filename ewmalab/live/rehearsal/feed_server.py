@@ -1,6 +1,6 @@
-"""A local HTTP server that speaks the feeds' shapes, keeps a time of its own, and fails now and then on demand.
+"""A local HTTP server that answers in the feeds' formats, has its own clock, and can inject random faults.
 
-It listens on 127.0.0.1 and serves what exists by its own clock, the candle that still forms included.
+It listens on 127.0.0.1 and serves the candles up to its own time, including the one still forming.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ewmalab.times import MINUTE
 
 
 class History(Protocol):
-    """Bars of one symbol: `Bars`, or what makes them when asked."""
+    """Bars of one symbol: `Bars`, or an object that makes them on request."""
 
     def between(self, start: int, end: int) -> Bars:
         """Return the bars labelled in ``[start, end)``."""
@@ -37,7 +37,7 @@ class History(Protocol):
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it arrived."""
+    """A received request."""
 
     method: str
     path: str
@@ -47,24 +47,24 @@ class Seen:
 
 
 class FeedServer:
-    """Serves each symbol's bars, and spot prices, in every feed's shape; use as a context manager.
+    """Serves each symbol's bars and spot prices in every feed's format; use as a context manager.
 
     Parameters
     ----------
     bars : mapping of str to History
-        By the feeds' own symbols.
+        Keyed by the feeds' own symbols.
     clock : callable
         Returns the server's time, seconds since 1970-01-01 UTC.
     speed : float
-        How fast that clock runs against the system's; told at ``/clock``.
+        Speed of that clock relative to the system's; served at ``/clock``.
     synthetic : bool
-        Whether to say with every answer that the prices are simulated.
+        Whether every answer has a header which says that the prices are simulated.
     fault_share : float
-        Share of requests that meet a random fault.
+        Share of requests answered with a random fault.
     ids : mapping of str to str
-        Symbol of each of Pyth's own feed ids, Hermes' and Lazer's.
+        Symbol of each Pyth feed id (Hermes and Lazer).
     port : int
-        0: of the system's choice.
+        0 lets the system choose.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class FeedServer:
         with self._lock:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # ends the handlers that wait for a next request
+                    connection.shutdown(socket.SHUT_RDWR)  # ends the handlers that wait for another request
         self._http.server_close()
 
     def take(self, seen: Seen) -> Fault | None:
-        """Note a request and return the fault it meets."""
+        """Count a request and return its fault, if any."""
         with self._lock:
             self.requests += 1
             fault = self.fault(seen)
@@ -114,18 +114,18 @@ class FeedServer:
             return fault
 
     def fault(self, seen: Seen) -> Fault | None:
-        """Return the fault that a request meets, None for a good answer."""
+        """Return the fault for a request, None for a good answer."""
         del seen
         unlucky = self._share and self._random.random() < self._share
         return self._random.choice(FAULTS) if unlucky else None
 
     def track(self, connection: socket.socket, *, gone: bool = False) -> None:
-        """Note a connection that came or went."""
+        """Record that a connection was opened or closed."""
         with self._lock:
             (self._connections.discard if gone else self._connections.add)(connection)
 
     def headers(self) -> dict[str, str]:
-        """Return what every answer says about the server itself."""
+        """Return the headers of every answer."""
         told = {"Date": formatdate(self.clock(), usegmt=True)}
         return told | ({SYNTHETIC_HEADER: "simulated prices"} if self.synthetic else {})
 
@@ -157,7 +157,7 @@ class FeedServer:
         return shapes.pyth(self.candles(query["symbol"], int(query["from"]), int(query["to"]) + 1))
 
     def spot(self, symbol: str) -> float:
-        """Return a symbol's price at the server's time: on the line from the open to the close of its minute."""
+        """Return a symbol's price at the server's time, interpolated from the open to the close of its minute."""
         now = self.clock()
         label = int(now) // MINUTE * MINUTE
         bars = self.bars[symbol].between(label - 60 * MINUTE, label + MINUTE)
@@ -169,7 +169,7 @@ class FeedServer:
         return float(f"{start + (end - start) * (now - label) / MINUTE:.7g}")
 
     def candles(self, symbol: str, start: int, end: int) -> Bars:
-        """Return a symbol's bars labelled in ``[start, end)`` as they are at the server's time."""
+        """Return a symbol's bars labelled in ``[start, end)`` as of the server's time."""
         label = int(self.clock()) // MINUTE * MINUTE
         bars = self.bars[symbol].between(start, min(end, label + MINUTE))
         if not len(bars) or bars.timestamp[-1] != label:
@@ -186,15 +186,15 @@ class _Server(ThreadingHTTPServer):
     feed_server: FeedServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep quiet: clients may hang up."""
+        """Log nothing: clients may hang up."""
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One connection: takes requests, and answers them well or with a fault."""
+    """One connection, whose requests get a good answer or a fault."""
 
     protocol_version = "HTTP/1.1"
     timeout = 5
-    disable_nagle_algorithm = True  # head and body are two writes: Nagle would hold the second for 40 ms
+    disable_nagle_algorithm = True  # head and body are two writes; Nagle would delay the second by 40 ms
     server: _Server
 
     def setup(self) -> None:
@@ -223,7 +223,7 @@ class Exchange(BaseHTTPRequestHandler):
             fault(self, seen)
 
     def send(self, code: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         self.send_response_only(code)
         own = self.feed_server.headers()
         for name, value in {"Content-Type": "application/json", **own, **(headers or {})}.items():
@@ -233,7 +233,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def begin(self, seen: Seen) -> bytes:
-        """Send the head of a good answer, after which the connection ends; return the body."""
+        """Send the head of a good answer and return its body; the connection closes after it."""
         content = orjson.dumps(self.feed_server.answer(seen))
         self.send_response(200)
         self.close_connection = True
@@ -242,10 +242,10 @@ class Exchange(BaseHTTPRequestHandler):
         return content
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
-        # closing the socket object would wait for the files made from it
+        # closing the socket object would wait for the file objects made from it
         self.feed_server.track(self.connection, gone=True)
         os.close(self.connection.detach())
 
@@ -254,7 +254,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 Fault = Callable[[Exchange, Seen], None]
-"""What answers a request instead of the server."""
+"""A faulty answer to a request."""
 
 
 def status(code: int, body: bytes = b"", **headers: str) -> Fault:
@@ -269,7 +269,7 @@ def body(content: bytes) -> Fault:
 
 
 def reset(exchange: Exchange, seen: Seen) -> None:
-    """Break the connection off without an answer."""
+    """Reset the connection without an answer."""
     exchange.reset()
 
 
@@ -280,7 +280,7 @@ def truncate(exchange: Exchange, seen: Seen) -> None:
 
 
 def reset_in_body(exchange: Exchange, seen: Seen) -> None:
-    """Break the connection off in the middle of a good answer."""
+    """Reset the connection in the middle of a good answer."""
     truncate(exchange, seen)
     time.sleep(0.02)  # let the client read the half first
     exchange.reset()

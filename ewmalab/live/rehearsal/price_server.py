@@ -1,4 +1,4 @@
-"""A feed server that plays back a history, for live processes that rehearse."""
+"""A feed server that plays back a history, for rehearsals of live processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
 
-_BEFORE = 8 * DAY  # made in advance: what an updater asks for first
+_BEFORE = 8 * DAY  # prepared in advance, since an updater fetches it first
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """One asset's bars, read or made when asked."""
+    """One asset's bars, read or simulated on request."""
 
     read: Callable[[str, int, int], Bars]
     asset: str
@@ -40,7 +40,7 @@ def rehearsal_feed(
     faults: float = 0.0,
     port: int = 0,
 ) -> FeedServer:
-    """Return a feed server whose market time begins at `start` now and runs `speed` times as fast as ours.
+    """Return a feed server whose market time is now `start` and runs `speed` times as fast as real time.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ def rehearsal_feed(
         Seconds since 1970-01-01 UTC.
     speed : float
     feed : str
-        ``simulated``, or a feed whose bars the cache has.
+        ``simulated``, or a feed whose bars are cached.
     assets : sequence of str, optional
         By default all that compete at `start`.
     faults : float
-        Share of requests that meet a random fault.
+        Share of requests answered with a random fault.
     port : int
-        0: any that is free.
+        0 takes any free port.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A rehearsal: the whole live stack in one process, fed by a server of prices, asked every prompt of the rulebook."""
+"""A rehearsal: the whole live stack in one process, with a local price server and every prompt of the rulebook."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE
 
 _READY_SECONDS = 120.0
-_AT_ONCE = 4  # prompts under way
+_AT_ONCE = 4  # prompts sent at the same time
 _SETTLED = DAY + 3600  # after the last prompt, all prices have realised
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What came of a rehearsal.
+    """The result of a rehearsal.
 
     Attributes
     ----------
@@ -39,10 +39,10 @@ class Rehearsal:
     parity : ParityReport
         Whether the logged answers could be reproduced, bit for bit, from the log and by a backtest.
     record : TrackRecord
-        How they scored.
+        Scores of the answers.
     log_dir : Path
     settings : LoadedSettings
-        With which `check parity`, `live score` and `report` read that log.
+        Settings with which `check parity`, `live score` and `report` read that log.
     """
 
     replies: list[Reply]
@@ -65,33 +65,32 @@ def rehearse(
     shadows: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Rehearsal:
-    """Serve every prompt of some hours, fast, on loopback, and judge the answers.
+    """Answer every prompt of a few hours on loopback, faster than real time, and judge the answers.
 
-    Feed server, updater, miner and validator are the live ones; only the chain is a list of one validator, and the keys
-    are made for the occasion.
+    Updater and miner are the live ones. The chain is replaced by a list of one validator, with freshly generated keys.
 
     Parameters
     ----------
     settings : LoadedSettings
         The forecaster is ``live.forecaster``.
     folder : Path
-        For cache, states and log of the rehearsal: a new one.
+        New folder for cache, states and log of the rehearsal.
     start : int
         Market time at which it begins, seconds since 1970-01-01 UTC.
     hours : float
-        Of start times.
+        Length of the range of start times.
     speed : float
-        How fast market time runs.
+        Market seconds per real second.
     feed : str
-        ``simulated``, or a feed whose bars the cache has.
+        ``simulated``, or a feed whose bars are cached.
     assets : sequence of str, optional
         By default all that compete.
     faults : float
-        Share of the feed's answers that go wrong in a random way.
+        Share of the feed's requests answered with a random fault.
     shadows : sequence of str
-        Forecasters to score on the same prompts.
+        Other forecasters to score on the same prompts.
     progress : callable, optional
-        Called with prompts answered and in all.
+        Called with the number of prompts answered and in total.
 
     Raises
     ------
@@ -100,7 +99,7 @@ def rehearse(
     from bittensor import sp_core
 
     if (folder / "log").exists():
-        raise StateError(f"{folder} has the log of an earlier rehearsal: choose another folder")
+        raise StateError(f"{folder} holds the log of an earlier rehearsal: choose another folder")
     miner_key, validator_key = (
         sp_core.Keypair.create_from_mnemonic(sp_core.Keypair.generate_mnemonic()) for _ in range(2)
     )
@@ -175,7 +174,7 @@ def _ask(
     stop: threading.Event,
     progress: Callable[[int, int], None] | None,
 ) -> list[Reply]:
-    """Send every prompt of the rulebook at its time."""
+    """Send every prompt of the rulebook at its request time."""
     rulebook = load_rulebook()
     begin = int(now()) // MINUTE * MINUTE + 3 * MINUTE
     end = begin + round(hours * 3600)

@@ -1,4 +1,4 @@
-"""Bars and spot prices in the shapes of each feed."""
+"""Bars and spot prices in the format of each feed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ewmalab.times import MINUTE
 
 
 def pyth(bars: Bars) -> dict[str, Any]:
-    """Return bars in the shape of TradingView."""
+    """Return bars in TradingView's format."""
     columns = {"t": bars.timestamp, "o": bars.open, "h": bars.high, "l": bars.low, "c": bars.close}
     return {"s": "ok" if len(bars) else "no_data", **{name: c.tolist() for name, c in columns.items()}}
 
@@ -33,13 +33,13 @@ def hyperliquid(bars: Bars, coin: str) -> list[dict[str, Any]]:
 
 
 def lazer(prices: Mapping[Any, float], now: float) -> dict[str, Any]:
-    """Return the prices of Pyth Lazer's feed ids."""
+    """Return prices in the format of Pyth Lazer, by feed id."""
     feeds = [{"priceFeedId": i, "price": _units(price), "exponent": -8} for i, price in prices.items()]
     return {"parsed": {"timestampUs": str(int(now * 1e6)), "priceFeeds": feeds}}
 
 
 def hermes(prices: Mapping[str, float], now: float) -> dict[str, Any]:
-    """Return the prices of Pyth Hermes' feed ids."""
+    """Return prices in the format of Pyth Hermes, by feed id."""
     told = {"expo": -8, "publish_time": int(now)}
     return {"parsed": [{"id": i, "price": {"price": _units(price), **told}} for i, price in prices.items()]}
 

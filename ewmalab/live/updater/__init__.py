@@ -1,1 +1,1 @@
-"""The updater: keeps bars and states current."""
+"""The updater, which keeps bars and states current."""

@@ -1,4 +1,4 @@
-"""One asset's bars and state, kept current from its feed."""
+"""Keep one asset's bars and state current from its feed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Provenance
 from ewmalab.times import DAY, MINUTE
 
-_MIN_BACK = 5 * MINUTE  # fewer bars that both have could not tell another symbol from a revision
+_MIN_BACK = 5 * MINUTE  # with fewer shared bars, another symbol could not be told from a revision
 
 
 @dataclass
 class Counts:
-    """What happened to one asset since the process began."""
+    """Counts of events of one asset since the process started."""
 
     new: int = 0
     late: int = 0
@@ -42,15 +42,15 @@ class Follower:
     feed : Feed
     model : Model
     store : StateStore
-        Written to: its lock is held by the caller.
+        The caller holds its lock.
     cache : Cache
     refetch : int
-        Seconds behind the newest bar that are asked for again.
+        Seconds before the newest bar that each update fetches again.
 
     Attributes
     ----------
     steps : int
-        Answers of the feed dealt with: one that works on a long catch-up differs in it from one that hangs.
+        Feed answers processed; it grows during a long catch-up and stands still when an update hangs.
     """
 
     asset: str
@@ -68,7 +68,7 @@ class Follower:
         self._running = RunningState(self.model)
         self._unsaved = False
         self._amended: list[Amendment] = []
-        self._uncached: list[int] = []  # labels of changed bars that the cache has as they were before
+        self._uncached: list[int] = []  # labels of changed bars whose old values are still in the cache
 
     @property
     def state(self) -> Any:
@@ -81,12 +81,12 @@ class Follower:
         return int(self.bars.timestamp[-1]) if len(self.bars) else None
 
     def restore(self) -> list[str]:
-        """Go on from the saved state; return what a user should know about it."""
+        """Continue from the saved state; return messages for the user."""
         saved, said = self.store.load(self.asset)
         if said:
             said += [f"moved aside: {path}" for path in self.store.set_aside(self.asset)]
         if saved is not None and saved.feed != self.feed.name:
-            said.append(f"{self.asset}: the saved bars are of {saved.feed}, not {self.feed.name}: begun anew")
+            said.append(f"{self.asset}: the saved bars are from {saved.feed}, not {self.feed.name}: starting over")
             self.store.set_aside(self.asset, everything=True)
             saved = None
         if saved is None:
@@ -94,12 +94,12 @@ class Follower:
             return said
         self.generation = saved.generation
         if saved.bars.timestamp[0] > self.model.origin(saved.newest):
-            # The warm-up has become longer, or the feed did not reach so far: the cache may have what is missing.
+            # The warm-up has become longer, or the feed did not reach back far enough; the cache may have the rest.
             self.bars = saved.bars
             try:
                 self.archive(saved.saved_at)
             except (DataError, OSError) as error:
-                said.append(f"{self.asset}: the warm-up stays short, bars cannot be archived: {error}")
+                said.append(f"{self.asset}: the warm-up stays short because bars cannot be archived: {error}")
             else:
                 self.bars = Bars.empty()
                 self.counts.restored = "cache"
@@ -113,18 +113,18 @@ class Follower:
                 return said
             except ForecasterError as error:
                 said.append(f"{self.asset}: {error}")
-        said.append(f"{self.asset}: parameters or code differ from those of the saved state: rebuilt from its bars")
+        said.append(f"{self.asset}: parameters or code have changed since the state was saved: rebuilt from its bars")
         self._running.follow(self.bars)
         self._unsaved = True
         return said
 
     def update(self, now: int) -> list[Amendment]:
-        """Fetch what is closed at `now`, follow it, and save; errors are counted and leave everything as it was.
+        """Fetch the bars closed at `now`, update the state, and save it. Errors are counted and change nothing.
 
         Returns
         -------
         list of Amendment
-            Changes of bars that were known before, part of the generation that was saved.
+            Changes to bars that were known before, part of the saved generation.
         """
         try:
             self._take(now)
@@ -144,12 +144,12 @@ class Follower:
         return amended
 
     def archive(self, now: int) -> None:
-        """Put into the cache what it lacks of the bars known here.
+        """Write to the cache the bars that it lacks.
 
         Raises
         ------
         DataError, OSError
-            Nothing is lost: the bars stay in the state, and are archived the next time.
+            No bar is lost: the bars stay in the state and are archived next time.
         """
         if not len(self.bars):
             return
@@ -162,19 +162,19 @@ class Follower:
             self._begin(now)
             return
         closed = now - now % MINUTE
-        if closed <= self.newest:  # our clock is behind: ask all the same, the answer tells the host's time
+        if closed <= self.newest:  # our clock is behind: fetch anyway, since the answer shows the host's time
             self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
-        # Each request reaches back behind the newest bar: for what came late, and to notice another symbol's bars.
+        # Each request starts before the newest bar, to get late bars and to detect another symbol's bars.
         back = min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
             fresh = self.feed.fetch(self.asset, begin, stop, now)
-            if not len(fresh) and stop < closed:  # a whole chunk without a bar: asked for a second time
+            if not len(fresh) and stop < closed:  # a whole chunk without a bar: fetch it once more
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
             self.steps += 1
             self._uncached += [change.label for change in self._follow(fresh)]
-            if stop < closed and self._unsaved:  # a long catch-up goes on where it was, whatever ends it
+            if stop < closed and self._unsaved:  # an interrupted catch-up continues from here
                 self._save(now)
             begin = closed if stop == closed else stop - back
         while self._uncached:
@@ -183,17 +183,17 @@ class Follower:
             del self._uncached[0]
 
     def _begin(self, now: int) -> None:
-        """Fetch into the cache what it lacks of the warm-up, and follow that as far as it has no hole."""
+        """Fetch the missing part of the warm-up into the cache, and build the state from it up to the first hole."""
         closed = now - now % MINUTE
         begin = self.model.origin(closed - MINUTE)
         first = max(begin, self._oldest(closed))
         try:
             fetch_missing(self.cache, self.feed, self.asset, first, now, now=now, progress=self._step)
-        finally:  # what arrived before an error counts
+        finally:  # use what arrived before an error
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
             self._follow(self.cache.read(self.feed.name, self.asset, begin, holes[0][0] if holes else closed))
         if self.newest is not None and max(self.model.origin(self.newest), self._oldest(closed)) < first:
-            # Our clock is ahead, into the next day: the warm-up begins a day earlier.
+            # Our clock is ahead, already in the next day: the warm-up begins a day earlier.
             end, self.bars, self._running = self.newest + MINUTE, Bars.empty(), RunningState(self.model)
             self._begin(end)
 
@@ -209,7 +209,7 @@ class Follower:
         merged = merge(self.bars, fresh)
         if not merged.new and not merged.amended:
             return ()
-        keep = self.model.warmup + 2 * DAY  # a day since midnight, and one for a late bar of the day before
+        keep = self.model.warmup + 2 * DAY  # one day since midnight, and one for a late bar of the previous day
         end = int(merged.bars.timestamp[-1]) + MINUTE
         self.bars = merged.bars.between(end - keep, end)
         self._running.follow(self.bars, amended=bool(merged.amended))

@@ -1,7 +1,7 @@
 """Refit the live forecaster in the background.
 
-A process of its own makes each fit and leaves a note that names the artifact; updater and miner read the note and take
-up the fit together.
+A separate process computes each fit and writes a note that names the artifact. Updater and miner read the note and
+adopt the fit together.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE, iso
 
 NOTE = "fit.json"
-"""File in the state folder that names the artifact in force and the end of its fit."""
+"""File in the state folder that names the current artifact and the end of its fit."""
 _RETRY = 10 * MINUTE
-_AFTER_DUE = 5.0  # seconds: look just after a boundary, not just before it
+_AFTER_DUE = 5.0  # seconds after a boundary at which to look, so as not to look just before it
 
 log = logging.getLogger("ewmalab.updater")
 
@@ -36,7 +36,8 @@ log = logging.getLogger("ewmalab.updater")
 def read_note(folder: Path, forecaster: str) -> dict[str, Any] | None:
     """Return the note of a forecaster's newest fit.
 
-    None, so that a fit is due, if there is none, if it or its artifact is damaged, or if it is of another forecaster.
+    Return None, so that a fit is due, if the note is missing or is for another forecaster, or if the note or its
+    artifact is damaged.
     """
     try:
         note = orjson.loads((folder / NOTE).read_bytes())
@@ -52,7 +53,7 @@ def read_note(folder: Path, forecaster: str) -> dict[str, Any] | None:
 
 
 def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
-    """Return settings that name the newest fit, if the live forecaster is fitted along the way."""
+    """Return settings that name the newest fit, if the live forecaster is refitted."""
     live = settings.values.live
     if not refitted(live.forecaster, settings, load_rulebook()):
         return settings
@@ -64,7 +65,7 @@ def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
 
 
 def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> None:
-    """Fit on the cached bars of the past and write the note; the background process runs this.
+    """Fit on the cached bars before `end` and write the note; the background process runs this.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     feeds : mapping of asset to str
         Name of the feed whose cached bars are used.
     end : int
-        The fit's present, seconds since 1970-01-01 UTC.
+        End of the fit, seconds since 1970-01-01 UTC.
     """
     own, live = settings.values.fit, settings.values.live
     cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
@@ -95,7 +96,7 @@ class Refitter:
     Parameters
     ----------
     load : callable
-        Returns the present settings.
+        Returns the current settings.
     feeds : callable
         Returns, by asset, the name of the feed whose cached bars are used.
     clock : Clock
@@ -109,17 +110,17 @@ class Refitter:
     fitted: Event
 
     def run(self, stop: Event) -> None:
-        """Fit when due until `stop` is set; try again ten minutes after a failure."""
+        """Fit when due until `stop` is set; retry ten minutes after a failure."""
         while not stop.is_set():
             try:
                 again = self.step(stop)
             except (EwmalabError, OSError) as error:
-                log.error("no fit: %s", error)
+                log.error("fit failed: %s", error)
                 again = self.clock.now() + _RETRY
             self.clock.wait(again, stop)
 
     def step(self, stop: Event) -> float:
-        """Fit if one is due; return when to look again."""
+        """Fit if one is due; return the market time of the next check."""
         now = self.clock.now()
         settings = self.load()
         live, every = settings.values.live, settings.values.fit.every
@@ -131,7 +132,7 @@ class Refitter:
         return now + _RETRY
 
     def _fit(self, settings: LoadedSettings, due: int, stop: Event) -> bool:
-        """Fit in a process of its own; tell whether it succeeded."""
+        """Fit in a separate process; return whether it succeeded."""
         log.info("fitting on bars closed by %s", iso(due))
         child = multiprocessing.get_context("spawn").Process(
             target=refit_now, args=(settings, dict(self.feeds()), due), daemon=True
@@ -144,14 +145,14 @@ class Refitter:
             return False
         note = _note_since(settings, due)
         if child.exitcode or note is None:
-            log.error("the fit failed (code %s): the previous one stays in force", child.exitcode)
+            log.error("fit failed (code %s): the previous fit stays in use", child.exitcode)
             return False
-        log.info("fitted: %s", note["artifact"] or "too few bars, forecasts continue without a fit")
+        log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue without a fit")
         self.fitted.set()
         return True
 
 
 def _note_since(settings: LoadedSettings, due: int) -> dict[str, Any] | None:
-    """Return the note of the newest fit if its end is not before a time."""
+    """Return the note of the newest fit unless its end is before a time."""
     note = read_note(settings.values.live.state_dir, settings.values.live.forecaster)
     return note if note is not None and note["end"] >= due else None

@@ -1,4 +1,4 @@
-"""What an updater knows of an asset: bars that grow, now and then with a bar that came late or was revised."""
+"""Merge new bars into the known ones, and record bars that arrived late or were revised."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
 
-_OTHER_MARKET = 0.02  # no revision moves a close by so much; another symbol's closes differ by more
+_OTHER_MARKET = 0.02  # no revision moves a close by this much, in log; another symbol's closes differ by more
 _MIN_OVERLAP = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """A change of the past: a bar that arrived after a later one (`old` is None), or a revised one.
+    """A change to past bars: a bar that arrived after a later one (`old` is None), or a revised bar.
 
     Attributes
     ----------
     label : int
-        The bar's.
+        Label of the bar.
     old : tuple of four float, or None
-        Open, high, low and close as they were before.
+        Open, high, low and close before the change.
     """
 
     label: int
@@ -38,9 +38,9 @@ class Merged:
     ----------
     bars : Bars
     new : int
-        How many follow the bars known before.
+        Number of bars after those known before.
     amended : tuple of Amendment
-        What changed among them.
+        Changes to the bars known before.
     """
 
     bars: Bars
@@ -49,14 +49,14 @@ class Merged:
 
 
 def merge(known: Bars, fresh: Bars) -> Merged:
-    """Return the union of bars; where both have one the fresh one counts, since it is what a later fetch would bring.
+    """Return the union of bars. A fresh bar replaces a known one, since a later fetch would return the fresh one.
 
-    Fresh bars before the first known one are left out; those already known are duplicates without effect.
+    Fresh bars before the first known bar are dropped.
 
     Raises
     ------
     FeedError
-        If most of the bars that both have differ by more than any revision: the answer is of another symbol.
+        If most shared bars differ by more than any revision, so that the answer is for another symbol.
     """
     if not len(known):
         return Merged(fresh, len(fresh), ())
@@ -69,7 +69,7 @@ def merge(known: Bars, fresh: Bars) -> Merged:
     if len(moved) >= _MIN_OVERLAP and np.median(moved) > _OTHER_MARKET:
         raise FeedError(
             f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
-            f"{_OTHER_MARKET:.0%}: it is of another symbol"
+            f"{_OTHER_MARKET:.0%}: it is for another symbol"
         )
     late = ~shared & (fresh.timestamp < known.timestamp[-1])
     amended = [Amendment(int(fresh.timestamp[i]), None) for i in np.flatnonzero(late)]
@@ -82,7 +82,7 @@ def merge(known: Bars, fresh: Bars) -> Merged:
 
 
 def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
-    """Return the bars as they were before amendments, given oldest first."""
+    """Return the bars before amendments, which are given oldest first."""
     for change in reversed(amended):
         i = int(np.searchsorted(bars.timestamp, change.label))
         if i == len(bars) or bars.timestamp[i] != change.label:

@@ -1,4 +1,4 @@
-"""The updater: keeps the state of every asset current, and says how it is doing."""
+"""The updater, which keeps the state of every asset current and writes a heartbeat."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from ewmalab.times import MINUTE
 HEARTBEAT = "updater.json"
 _AFTER_MINUTE = 2.0  # seconds that feeds take to publish a closed candle
 _ARCHIVE_EVERY = 10 * MINUTE
-_AT_ONCE = 4  # requests to feeds
+_AT_ONCE = 4  # assets updated at the same time
 
 log = logging.getLogger("ewmalab.updater")
 
 
 @dataclass
 class Updater:
-    """Updates all assets, once a minute.
+    """Updates all assets once per interval.
 
     Parameters
     ----------
     followers : mapping of asset to Follower
     store : StateStore
     log_dir : Path
-        Where amendments are recorded.
+        Folder in which amendments are recorded.
     clock : Clock
     interval : int
         Seconds between updates, market time.
     beat : float
-        Seconds after which an update that is still at work, and gets on, says so.
+        Seconds between the heartbeats of an update that is still making progress.
     """
 
     followers: Mapping[str, Follower]
@@ -64,12 +64,12 @@ class Updater:
 
     @classmethod
     def of(cls, settings: LoadedSettings, clock: Clock, feeds: Mapping[str, Feed] | None = None) -> Updater:
-        """Make the updater that the settings describe.
+        """Return the updater that the settings describe.
 
         Parameters
         ----------
         feeds : mapping of asset to Feed, optional
-            Instead of those that the settings name.
+            Used instead of those that the settings name.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Updater:
         return cls(followers, store, live.log_dir, clock, live.update_interval)
 
     def restore(self) -> None:
-        """Load what was saved; the store's lock is held."""
+        """Load the saved states; the caller holds the store's lock."""
         for follower in self.followers.values():
             for line in follower.restore():
                 log.warning(line)
@@ -118,16 +118,16 @@ class Updater:
         self.heartbeat(now)
 
     def archive(self, now: int) -> None:
-        """Put the bars of all assets into the cache."""
+        """Write the bars of all assets to the cache."""
         self._archived = now
         for follower in self.followers.values():
             try:
                 follower.archive(now)
             except (DataError, OSError) as error:
-                log.warning("%s: bars cannot be archived, they stay in the state: %s", follower.asset, error)
+                log.warning("%s: bars cannot be archived and stay in the state: %s", follower.asset, error)
 
     def heartbeat(self, now: int) -> None:
-        """Say how things stand, for the miner's ``/health`` and for people."""
+        """Write the heartbeat file that the miner's ``/health`` reads."""
         note = {
             "pid": os.getpid(),
             "at": now,
@@ -150,18 +150,18 @@ class Updater:
         }
         try:
             write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
-        except OSError as error:  # the miner notices by its age
+        except OSError as error:  # the miner notices the age of the file
             log.error("heartbeat cannot be written: %s", error)
 
     def run(self, stop: Event, *, reload: Event | None = None) -> None:
-        """Update until `stop` or `reload` is set; bars are archived at the end. The store's lock is held."""
+        """Update until `stop` or `reload` is set, then archive the bars. The caller holds the store's lock."""
         try:
             while not stop.is_set() and not (reload is not None and reload.is_set()):
                 now = self.clock.now()
                 self.update(int(now))
                 due = _next(now, self.interval)
                 late = self.clock.now()
-                if late > due:  # more than a whole interval was spent
+                if late > due:  # the update took longer than the interval
                     self.missed += int((late - due) // self.interval) + 1
                     due = _next(late, self.interval)
                 self.clock.wait(due, stop, reload)
@@ -172,13 +172,13 @@ class Updater:
         return sum(follower.steps for follower in self.followers.values())
 
     def _skew(self, now: float) -> float | None:
-        """Return by how much our clock is ahead of the feeds' own: of the one that differs most."""
+        """Return how many seconds our clock is ahead of the feed whose clock differs most."""
         seen = {id(f.feed): getattr(f.feed, "clock_skew", None) for f in self.followers.values()}
         skews = [skew(now) for skew in seen.values() if skew is not None]
         return max((s for s in skews if s is not None), key=abs, default=None)
 
     def _record(self, amendment: dict[str, Any]) -> None:
-        log.info("%(asset)s: bar %(label)s came late or was revised", amendment)
+        log.info("%(asset)s: bar %(label)s arrived late or was revised", amendment)
         try:
             self.log_dir.mkdir(parents=True, exist_ok=True)
             with (self.log_dir / AMENDMENTS).open("ab") as file:
@@ -188,7 +188,7 @@ class Updater:
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:
-    """Return what an updater last said of itself, None if nothing can be made of it."""
+    """Return an updater's last heartbeat, None if it is missing or unreadable."""
     try:
         note = orjson.loads((folder / HEARTBEAT).read_bytes())
         whole = all(isinstance(note[key], int | float) for key in ("system_time", "interval", "missed", "updates"))

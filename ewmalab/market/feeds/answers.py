@@ -1,4 +1,4 @@
-"""Reading what hosts say: their waiting times, their clocks, their errors, their JSON."""
+"""Parse hosts' answers: waiting times, dates, errors and JSON."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import orjson
 
 UNSTATED_SILENCE = 60.0
-"""Seconds of silence after a 429 that does not say, in a form we can read, how long to wait."""
+"""Seconds of silence after a 429 without a readable waiting time."""
 
 
 class Transient(Exception):
-    """One attempt failed in a way that another attempt may mend."""
+    """An attempt failed, but another may succeed."""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, None if it is absent.
 
-    An HTTP date is measured against the answer's own ``Date``, the host's clock; what cannot be read counts
-    as `UNSTATED_SILENCE`.
+    An HTTP date is compared with the answer's own ``Date``, the host's clock. An unreadable value counts as
+    `UNSTATED_SILENCE`.
     """
     stated = headers.get("Retry-After")
     if stated is None:
@@ -35,7 +35,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(text: str) -> float | None:
-    """Return the time that a header names, seconds since 1970-01-01 UTC; None if it cannot be read."""
+    """Return the time in a header, seconds since 1970-01-01 UTC; None if it cannot be read."""
     try:
         date = parsedate(text)
         return None if date is None else float(calendar.timegm(date))
@@ -44,13 +44,13 @@ def http_date(text: str) -> float | None:
 
 
 def printable(text: str) -> str:
-    """Return foreign text fit for a message: one line of ASCII, at most 200 characters."""
+    """Return a host's text as one line of ASCII, at most 200 characters, for a message."""
     text = "".join(c if " " <= c <= "~" else " " for c in text)
     return text if len(text) <= 200 else text[:197] + "..."
 
 
 def decoded(content: bytes) -> Any:
-    """Return a body's JSON; raises `Transient` if it is something else."""
+    """Return a body's JSON; raise `Transient` if it is not JSON."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -60,7 +60,7 @@ def decoded(content: bytes) -> Any:
 
 
 def root_cause(error: BaseException) -> str:
-    """Return the name of the exception at the bottom of those that requests and urllib3 wrap."""
+    """Return the name of the innermost exception that requests and urllib3 have wrapped."""
     inner: object = error
     while isinstance(inner, BaseException):
         error = inner

@@ -16,15 +16,15 @@ class Feed(Protocol):
     name : str
         The feed's folder in the cache: ``pyth``, ``binance``, ...
     source : str
-        Where bars come from, for the cache's files: a host, a file, "synthetic ..."; never a key.
+        Provenance of the bars, recorded in the cache: a host, a file, "synthetic ..."; never a key.
     chunk : int
-        The longest range, in seconds, that one `fetch` may ask for.
+        Longest range of one `fetch`, in seconds.
     reach : int or None
-        How far back bars exist, in seconds; None: as far as the market goes.
+        How far back bars exist, in seconds; None means the whole history of the market.
     synthetic : bool
         Whether the prices are simulated.
     complete : bool
-        Whether a minute missing from an answer does not exist, for certain; otherwise it may only be late.
+        Whether a minute missing from an answer certainly has no bar; otherwise the bar may only be late.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Feed(Protocol):
         start, end : int
             Seconds since 1970-01-01 UTC, multiples of 60; ``end - start <= chunk``.
         now : int
-            The present: a bar labelled ``t`` is returned only if ``t + 60 <= now``.
+            Current time; a bar labelled ``t`` is returned only if ``t + 60 <= now``.
 
         Raises
         ------
         FeedError
-            If the feed does not know the asset, refuses the key, or keeps failing.
+            If the feed does not know the asset, rejects the key, or keeps failing.
         BarsError
             If the answer's rows break a rule of `Bars`.
         """

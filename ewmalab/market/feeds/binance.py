@@ -22,7 +22,7 @@ class BinanceFeed(HttpFeed):
     symbols : mapping of str to str
         Binance's symbol of each asset, for example ``{"BTC": "BTCUSDT"}``.
     host : str
-        Where 451 is answered, ``https://data-api.binance.vision`` has the same klines.
+        URL of the API. Where it answers 451, ``https://data-api.binance.vision`` has the same klines.
     options : HttpOptions
     """
 
@@ -37,11 +37,20 @@ class BinanceFeed(HttpFeed):
         options: HttpOptions = PATIENT,
     ) -> None:
         setting = "BINANCE_API_HOST (for example to https://data-api.binance.vision)"
-        # A call weighs 2 of the 6000 allowed per minute; 418 bans who has ignored a 429.
+        # A call has weight 2; 6000 per minute are allowed. 418 bans callers that ignored a 429.
         super().__init__(symbols, HttpClient(Host(host, (100, 10.0), (418, 429), setting=setting), options))
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
-        """Ask for the candles labelled in ``[start, end)``."""
+        """Request the candles labelled in ``[start, end)``; see `HttpFeed.candles`.
+
+        Parameters
+        ----------
+        asset, symbol : str
+        start, end : int
+            Seconds since 1970-01-01 UTC.
+        now : int
+            Not used.
+        """
         del now
         query: dict[str, str | int] = {
             "symbol": symbol,

@@ -1,4 +1,4 @@
-"""From the candles of an answer to `Bars`: what the HTTP feeds have in common."""
+"""Common part of the HTTP feeds: turn the candles of an answer into `Bars`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 
 
 class HttpFeed(ABC):
-    """What `Feed`s over HTTP have in common; a subclass asks one host in its own terms.
+    """Base of `Feed`s over HTTP; a subclass knows the requests and answers of one host.
 
     Parameters
     ----------
     symbols : mapping of str to str
-        The feed's symbol of each asset it serves.
+        The feed's symbol for each asset that it serves.
     client : HttpClient
-        The way to the host.
+        Client for the host.
     """
 
     name: str
@@ -46,18 +46,25 @@ class HttpFeed(ABC):
         self.source: str = client.host
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
-        """Return the closed 1-minute bars labelled in ``[start, end)``; see `Feed.fetch`."""
+        """Return the closed 1-minute bars labelled in ``[start, end)``; see `Feed.fetch`.
+
+        Parameters
+        ----------
+        asset : str
+        start, end, now : int
+            Seconds since 1970-01-01 UTC.
+        """
         symbol = self._symbols.get(asset)
         if symbol is None:
-            raise self.error(asset, f"no such asset here; this feed has {', '.join(sorted(self._symbols))}")
+            raise self.error(asset, f"unknown asset; this feed has {', '.join(sorted(self._symbols))}")
         start, end, now = self._checked_range(asset, start, end, now)
         closed = min(end, now // MINUTE * MINUTE)
         if start >= closed:
             return Bars.empty()
-        self._host_time = None  # untold, if the request fails
+        self._host_time = None  # unknown if the request fails
         columns = self.candles(asset, symbol, start, closed, now)
         self.synthetic = self._client.synthetic
-        # Where our clock is ahead, a candle that forms would seem closed: the host must have seen its end as well.
+        # If our clock is ahead, a forming candle would seem closed, so it must be closed by the host's clock too.
         host_time = columns.get(AS_OF)
         if isinstance(host_time, float):
             self._host_time = host_time
@@ -65,15 +72,22 @@ class HttpFeed(ABC):
         return bars_from_columns(columns, feed=self.name, asset=asset, start=start, end=closed)
 
     def clock_skew(self, now: float) -> float | None:
-        """Return by how many seconds `now` was ahead of the host's clock at its last answer, None if unknown."""
+        """Return the seconds by which `now` is ahead of the host's clock at its last answer, None if unknown."""
         return None if self._host_time is None else now - self._host_time
 
     @abstractmethod
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
-        """Ask for the candles labelled in ``[start, end)``; return their columns, times in seconds.
+        """Request the candles labelled in ``[start, end)`` and return their columns.
 
-        Under `AS_OF` stands the host's own time of the answer, if it told one.
-        The columns are as in `bars_from_columns`: still unchecked, possibly with rows nobody asked for.
+        The columns are those of `bars_from_columns`, still unchecked, possibly with rows outside the range. The key
+        `AS_OF` holds the host's time of the answer, or None if it gave none.
+
+        Parameters
+        ----------
+        asset, symbol : str
+            The asset, and the feed's symbol for it.
+        start, end, now : int
+            Seconds since 1970-01-01 UTC.
         """
 
     def error(self, asset: str, text: str) -> FeedError:
@@ -83,13 +97,21 @@ class HttpFeed(ABC):
     def label(self, asset: str, row: int, opens: object, closes: object) -> int:
         """Return the label, in seconds, of a candle that gives its first and last millisecond.
 
+        Parameters
+        ----------
+        asset : str
+        row : int
+            Number of the candle in the answer, for messages.
+        opens, closes : object
+            First and last millisecond, as decoded from JSON.
+
         Raises
         ------
         FeedError
-            If these are no such times, or not those of one minute.
+            If these are not such times, or not those of one minute.
         """
         if type(opens) is not int or opens % 1000:
-            raise self.error(asset, f"row {row}: open time {brief(opens)} is no whole second in milliseconds")
+            raise self.error(asset, f"row {row}: open time {brief(opens)} is not a whole second in milliseconds")
         if type(closes) is not int or closes != opens + MINUTE * 1000 - 1:
             at = f"row {row} (timestamp {opens // 1000})"
             raise self.error(asset, f"{at}: close time {brief(closes)} is not one minute after the open time")
@@ -109,19 +131,19 @@ class HttpFeed(ABC):
         if end < start:
             raise self.error(asset, f"[{start}, {end}) ends before it starts")
         if end - start > self.chunk:
-            raise self.error(asset, f"[{start}, {end}) is longer than the limit of {self.chunk} s a call")
+            raise self.error(asset, f"[{start}, {end}) is longer than the limit of {self.chunk} s per call")
         return start, end, now
 
 
 def bars_from_columns(columns: Mapping[str, object], *, feed: str, asset: str, start: int, end: int) -> Bars:
     """Return the candles labelled in ``[start, end)`` as bars, after checking every value.
 
-    Rows outside the range were not asked for and are left out. Nothing else is mended.
+    Rows outside the range are dropped. Nothing else is repaired.
 
     Parameters
     ----------
     columns : mapping of str to list
-        By the names of `quality.COLUMNS`, as decoded from JSON: times are integers (seconds), prices are numbers
+        Keyed by the names of `quality.COLUMNS`, as decoded from JSON: times are integers (seconds), prices are numbers
         or decimal strings.
     feed, asset : str
         Named in messages.
@@ -131,7 +153,7 @@ def bars_from_columns(columns: Mapping[str, object], *, feed: str, asset: str, s
     Raises
     ------
     FeedError
-        If a column is no list, lengths differ, a value is no number, or the rows are not 1 minute apart.
+        If a column is not a list, lengths differ, a value is not a number, or the rows are not 1 minute apart.
     BarsError
         If a row breaks a rule of `Bars`.
     """
@@ -140,14 +162,14 @@ def bars_from_columns(columns: Mapping[str, object], *, feed: str, asset: str, s
     try:
         bars = Bars.from_columns({name: array[asked] for name, array in arrays.items()}, MINUTE)
     except BarsError as error:
-        raise BarsError(f"{feed} {asset}: of the rows in [{start}, {end}): {error}") from None
+        raise BarsError(f"{feed} {asset}: rows in [{start}, {end}): {error}") from None
     if fault := spacing_fault(bars.timestamp):
         raise FeedError(f"{feed} {asset}: {fault}")
     return bars
 
 
 def _arrays(columns: Mapping[str, object], what: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Return decoded columns as int64 and float64, every value checked."""
+    """Return decoded columns as int64 and float64, after checking every value."""
     lists: dict[str, Sequence[object]] = {}
     for name in COLUMNS:
         column = columns.get(name)
@@ -175,12 +197,12 @@ def brief(value: object) -> str:
 
 
 def _label(value: object) -> int | None:
-    # beyond 2**53 neither JSON's other readers nor float64 hold a time exactly
+    # beyond 2**53 float64 and other JSON readers are not exact
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 def _price(value: object) -> float | None:
-    if type(value) is str and not _DECIMAL.fullmatch(value):  # float() would take "nan", "1_000" and " 1 "
+    if type(value) is str and not _DECIMAL.fullmatch(value):  # float() would accept "nan", "1_000" and " 1 "
         return None
     if type(value) not in (str, int, float):
         return None

@@ -1,4 +1,4 @@
-"""The feed ``file``: bars that lie in a folder, one file per asset."""
+"""The feed ``file``: bars from a folder, one file per asset."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ class FileFeed:
         self.source = f"files in {folder.name}"
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
-        """Return the closed bars labelled in ``[start, end)``; see `Feed.fetch`."""
+        """Return the closed bars labelled in ``[start, end)``; see `Feed.fetch`.
+
+        Parameters
+        ----------
+        asset : str
+        start, end, now : int
+            Seconds since 1970-01-01 UTC.
+        """
         for suffix in SUFFIXES:
             path = self.folder / f"{asset}{suffix}"
             if path.exists():

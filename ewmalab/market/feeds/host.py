@@ -1,4 +1,4 @@
-"""What a client is told about a host, and how patient it is."""
+"""A client's host, rate limits and time limits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ewmalab.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host, and how it wants to be asked.
+    """A host and its rate limits.
 
     Attributes
     ----------
     url : str
         ``http(s)://host[:port][/prefix]``.
     rate : (int, float)
-        At most so many requests start within any so many seconds.
+        Most requests that may start within any period, and the period in seconds.
     silence_on : tuple of int
-        Statuses by which the host demands silence.
+        Statuses that mean rate-limited.
     key_setting, setting : str
-        What a user sets to supply a key (None: it takes none), or to choose another host; named in messages.
+        Names of the settings for the key (None if the host takes no key) and for the host, shown in messages.
     """
 
     url: str
@@ -39,7 +39,7 @@ class Host:
         Raises
         ------
         ConfigError
-            If the URL is of another form, or holds a user name or password, which are not shown.
+            If the URL has another form, or contains a user name or password, which are not shown.
         """
         try:
             parts = urlsplit(self.url)
@@ -48,30 +48,30 @@ class Host:
             host, port = None, None
         web = host and parts.scheme in ("http", "https")
         if not web or not host or "@" in parts.netloc or parts.query or parts.fragment:
-            raise ConfigError("a feed's host is not of the form http(s)://name[:port][/prefix]; correct it")
+            raise ConfigError("a feed's host must have the form http(s)://name[:port][/prefix]")
         return host if port is None else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How patient a client is.
+    """Time limits and retries of a client.
 
     Attributes
     ----------
     timeout : (float, float)
         Seconds to connect, and seconds without a byte while reading.
     attempts : int
-        Requests per call, the first included.
+        Requests per call, including the first.
     max_backoff : float
-        Seconds; pauses between attempts double from 0.5 s up to this.
+        Longest pause between attempts, in seconds; pauses double from 0.5 s.
     max_silence : float
-        Seconds; while the host wants a longer silence, calls fail at once instead of waiting.
+        Seconds; while the host is rate-limited for longer, calls fail at once instead of waiting.
     deadline : float
-        Seconds that one answer may take to arrive, however steadily it trickles.
+        Seconds in which one answer must arrive completely.
     max_bytes : int
-        The longest (decoded) body.
+        Longest (decoded) body.
     sleep, monotonic : callable
-        The clock by which a client waits: market time runs faster than ours in rehearsals.
+        The client's clock, which runs faster than real time in rehearsals.
     """
 
     timeout: tuple[float, float] = (5, 20)
@@ -85,4 +85,4 @@ class HttpOptions:
 
 
 PATIENT = HttpOptions()
-"""For commands that may take their time."""
+"""Options for commands that may wait long."""

@@ -1,4 +1,4 @@
-"""A patient client for JSON over HTTP."""
+"""A client for JSON over HTTP, with retries and rate limits."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
 from ewmalab.market.feeds.rate_limiter import RateLimiter
 
 SYNTHETIC_HEADER = "X-Synthetic"
-"""Sent with every answer by servers of simulated prices."""
+"""Header that servers of simulated prices send with every answer."""
 
 _FIRST_BACKOFF = 0.5
 _READ_SIZE = 65_536
-_SHORTEST_KEY = 8  # anything shorter could be part of a price
+_SHORTEST_KEY = 8  # characters; a shorter text could be part of a price
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 class HttpClient:
-    """A JSON client for one host: time limits, bounded retries, a rate limit, and silence when asked for it.
+    """A JSON client for one host: time limits, bounded retries, a rate limit, and silence on the host's request.
 
-    One client may serve many threads. Retried are 429, 5xx, timeouts, broken connections, truncated bodies
-    and bodies that are not JSON; any other refusal is final. Redirects are never followed, so no header
-    reaches another host. No message shows a header, and a key that an answer echoes is blotted out.
+    Many threads may share one client. It retries on 429, 5xx, timeouts, broken connections, truncated bodies and
+    bodies that are not JSON; other error statuses are final. It never follows redirects, so no header reaches another
+    host. No message shows a header, and a key that an answer echoes is masked.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ class HttpClient:
     Raises
     ------
     ConfigError
-        If an argument is unusable.
+        If an argument is invalid.
     """
 
     def __init__(self, host: Host, options: HttpOptions = PATIENT, *, headers: Mapping[str, str] | None = None) -> None:
         self.host = host.name
         if options.attempts < 1:
-            raise ConfigError(f"attempts is {options.attempts}; at least one is needed")
+            raise ConfigError(f"attempts is {options.attempts}; it must be at least 1")
         self._host, self._options = host, options
         self._headers = {"Accept": "application/json", **_sendable(headers or {})}
         self._session = requests.Session()
@@ -70,7 +70,7 @@ class HttpClient:
 
     @property
     def host_time(self) -> float | None:
-        """The host's own time at its last answer to this thread, seconds since 1970-01-01 UTC; None if untold."""
+        """The host's time at its last answer to this thread, seconds since 1970-01-01 UTC; None if unknown."""
         return http_date(getattr(self._told, "date", ""))
 
     def get_json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
@@ -88,14 +88,14 @@ class HttpClient:
         FeedAuthError
             On 401 and 403.
         FeedUnavailable
-            If every attempt failed, or the host wants a silence longer than `max_silence`.
+            If every attempt failed, or the host is rate-limited for longer than `max_silence`.
         FeedError
-            On any other refusal.
+            On any other error status.
         """
         return self._call("GET", path, params=params)
 
     def post_json(self, path: str, body: Any) -> Any:
-        """Return the decoded JSON answer of a POST of `body` as JSON; errors as in `get_json`."""
+        """Return the decoded JSON answer of a POST of `body` as JSON; raises as `get_json`."""
         return self._call("POST", path, json=body)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class HttpClient:
             return retrying(self._attempt, method, path, payload)
         except Transient as last:
             raise FeedUnavailable(
-                f"{self.host}{path}: no usable answer in {self._options.attempts} attempts; the last one: {last}. "
+                f"{self.host}{path}: no usable answer in {self._options.attempts} attempts; last error: {last}. "
                 "Check the network and the host's status, then try again"
             ) from last
 
@@ -162,7 +162,7 @@ class HttpClient:
     def _read(self, response: requests.Response, where: str, began: float) -> bytes:
         content = bytearray()
         try:
-            # read1 returns what has arrived; other reads wait for a full block, out of the deadline's sight
+            # read1 returns what has arrived; other reads wait for a full block, during which no deadline is checked
             while block := response.raw.read1(_READ_SIZE, decode_content=True):
                 content += block
                 if len(content) > self._options.max_bytes:
@@ -174,7 +174,7 @@ class HttpClient:
         return self._without_keys(bytes(content))
 
     def _without_keys(self, content: bytes) -> bytes:
-        """Blot out the keys that an answer echoes, so that no message can quote them."""
+        """Mask the keys that an answer echoes, so that no message quotes them."""
         for name, value in self._headers.items():
             key = (value.split() or [""])[-1]  # the word after "Bearer"
             if name != "Accept" and len(key) >= _SHORTEST_KEY:
@@ -182,7 +182,7 @@ class HttpClient:
         return content
 
     def _refusal(self, response: requests.Response, where: str, began: float) -> FeedError:
-        """Return the error for a status below 500 that no retry mends."""
+        """Return the error for a final status below 500."""
         status = response.status_code
         elsewhere = f"set {self._host.setting} to another host"
         if status < 400:
@@ -191,7 +191,7 @@ class HttpClient:
             return FeedError(f"{where}: HTTP 451, not available from this location; {elsewhere}")
         try:
             content = self._read(response, where, began)
-        except (Transient, FeedError):  # the status says enough
+        except (Transient, FeedError):  # the status is enough
             content = b""
         html = not content or content.lstrip().startswith(b"<")
         said = "" if html else f" (it says: {printable(content.decode('utf-8', 'replace'))})"
@@ -212,12 +212,12 @@ class HttpClient:
 
 def _sendable(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
-        # requests would quote the value, which may be a key, in its own complaint
+        # the error of requests would quote the value, which may be a key
         if not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"header {name} holds characters that no header may carry (value not shown)")
+            raise ConfigError(f"header {name} has characters that headers may not contain (value not shown)")
     return headers
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authenticate nothing: without this, requests would replace our key by an entry of ``~/.netrc``."""
+    """Return the request unchanged; otherwise requests would replace our key with an entry of ``~/.netrc``."""
     return request

@@ -11,7 +11,7 @@ from ewmalab.market.quality import COLUMNS
 from ewmalab.times import MINUTE
 
 REACH = 5000 * MINUTE
-"""About how far back candles exist, in seconds: archive them while they do."""
+"""About how far back candles exist, in seconds; archive them before they expire."""
 
 _INTERVAL = "1m"
 _LETTERS = {"open": "o", "high": "h", "low": "l", "close": "c"}
@@ -25,7 +25,7 @@ class HyperliquidFeed(HttpFeed):
     symbols : mapping of str to str
         Hyperliquid's coin of each asset, for example ``{"HYPE": "@107", "XAU": "xyz:GOLD"}``.
     host : str
-        Where the snapshots are asked for.
+        URL of the API.
     options : HttpOptions
     """
 
@@ -40,17 +40,23 @@ class HyperliquidFeed(HttpFeed):
         host: str = "https://api.hyperliquid.xyz",
         options: HttpOptions = PATIENT,
     ) -> None:
-        # A call weighs 20, and 1 more per 60 candles, of the 1200 allowed per minute.
+        # A call has weight 20, plus 1 per 60 candles; 1200 per minute are allowed.
         super().__init__(symbols, HttpClient(Host(host, (10, 10.0), setting="Hyperliquid's host"), options))
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
-        """Ask for the candles labelled in ``[start, end)``.
+        """Request the candles labelled in ``[start, end)``; see `HttpFeed.candles`.
+
+        Parameters
+        ----------
+        asset, symbol : str
+        start, end, now : int
+            Seconds since 1970-01-01 UTC.
 
         Raises
         ------
         FeedError
-            If the answer is for another coin or interval, or is empty because the range is older than
-            `REACH`: taken for a quiet market, it would be recorded as a range without bars.
+            If the answer is for another coin or interval, or is empty because the range is older than `REACH`,
+            which would otherwise be recorded as a range without bars.
         """
         span = {"startTime": start * 1000, "endTime": end * 1000 - 1}
         request = {"type": "candleSnapshot", "req": {"coin": symbol, "interval": _INTERVAL, **span}}
@@ -61,7 +67,7 @@ class HyperliquidFeed(HttpFeed):
         if not answer and end <= oldest:
             raise self.error(
                 asset,
-                f"no candles in [{start}, {end}): only about the last 5000 are kept; ask from {oldest} on, "
+                f"no candles in [{start}, {end}): only about the last 5000 are kept; fetch from {oldest} on, "
                 "or import older ones from a file",
             )
         as_of = self._client.host_time
@@ -71,7 +77,7 @@ class HyperliquidFeed(HttpFeed):
                 raise self.error(asset, f"row {i} is {brief(row)}, not a candle")
             got = (row.get("s"), row.get("i"))
             if got != (symbol, _INTERVAL):
-                raise self.error(asset, f"row {i} is of {brief(got)}, not of {brief((symbol, _INTERVAL))}")
+                raise self.error(asset, f"row {i} is for {brief(got)}, not for {brief((symbol, _INTERVAL))}")
             columns["timestamp"].append(self.label(asset, i, row.get("t"), row.get("T")))
             for name, letter in _LETTERS.items():
                 columns[name].append(row.get(letter))

@@ -1,4 +1,4 @@
-"""Feeds by name, made from the settings."""
+"""Make feeds by name from the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ewmalab.settings.schema import Settings
 
 
 def cache_name(name: str, settings: Settings) -> str:
-    """Return the folder of a feed's bars in the cache: its name, or which synthetic market it is.
+    """Return the folder of a feed's bars in the cache: the feed's name, or the name of the synthetic market.
 
     Examples
     --------
@@ -35,9 +35,9 @@ def make_feed(name: str, settings: Settings, rulebook: Rulebook, options: HttpOp
         ``pyth``, ``binance``, ``hyperliquid``, ``file`` or ``simulated``.
     settings : Settings
     rulebook : Rulebook
-        Knows the feed's symbol of each asset.
+        Knows the feed's symbol for each asset.
     options : HttpOptions
-        Those of its HTTP client, if it has one.
+        Options of its HTTP client, if it has one.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def make_feed(name: str, settings: Settings, rulebook: Rulebook, options: HttpOp
         for symbol in rulebook.symbols
         if name in rulebook.asset(symbol).symbols
     }
-    # Only the feed that is used is imported: requests and its stack take a while.
+    # Import only the feed that is used: requests and its dependencies are slow to import.
     if name == "pyth":
         from ewmalab.market.feeds.pyth import PythFeed
 

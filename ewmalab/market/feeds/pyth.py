@@ -1,4 +1,4 @@
-"""Pyth's price history, in the shape of TradingView's data feeds."""
+"""Pyth's price history, in the format of TradingView's data feeds."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _LETTERS = {"timestamp": "t", "open": "o", "high": "h", "low": "l", "close": "c"
 
 
 class PythFeed(HttpFeed):
-    """1-minute bars from Pyth Pro, or from any server that speaks the same shape.
+    """1-minute bars from Pyth Pro, or from any server with the same format.
 
-    The public service of that shape (``https://benchmarks.pyth.network``, path
-    ``/v1/shims/tradingview/history``) took no key and was retired on 2026-08-26.
+    The public service with that format (``https://benchmarks.pyth.network``, path ``/v1/shims/tradingview/history``)
+    took no key and was retired on 2026-08-26.
 
     Parameters
     ----------
     symbols : mapping of str to str
         Pyth's symbol of each asset, for example ``{"BTC": "Crypto.BTC/USD"}``.
     host, path : str
-        Where the history is asked for.
+        URL of the API, and path of the history.
     api_key : str or None
-        Sent as a bearer token; needed on Pyth Pro's hosts only.
+        Sent as a bearer token; only Pyth Pro's hosts need it.
     options : HttpOptions
 
     Raises
     ------
     FeedAuthError
-        From the constructor, if the key cannot be a key; from `fetch`, if it is needed and missing.
+        From the constructor if the key has invalid characters; from `fetch` if a key is needed and missing.
     """
 
     name = "pyth"
@@ -52,7 +52,7 @@ class PythFeed(HttpFeed):
     ) -> None:
         key = (api_key or "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise FeedAuthError(f"{KEY_VARIABLE} holds characters that no key has; set it to the key alone")
+            raise FeedAuthError(f"{KEY_VARIABLE} has characters that no key contains; set it to the key alone")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         key_setting = f"the environment variable {KEY_VARIABLE}"
         pyth = Host(host, (90, 10.0), key_setting=key_setting, setting="Pyth's host")
@@ -60,7 +60,16 @@ class PythFeed(HttpFeed):
         self._path, self._has_key = path, bool(key)
 
     def candles(self, asset: str, symbol: str, start: int, end: int, now: int) -> Mapping[str, object]:
-        """Ask for the candles labelled in ``[start, end)``."""
+        """Request the candles labelled in ``[start, end)``; see `HttpFeed.candles`.
+
+        Parameters
+        ----------
+        asset, symbol : str
+        start, end : int
+            Seconds since 1970-01-01 UTC.
+        now : int
+            Not used.
+        """
         del now
         domain = self.source.partition(":")[0]
         if not self._has_key and (domain == _KEYED_DOMAIN or domain.endswith("." + _KEYED_DOMAIN)):

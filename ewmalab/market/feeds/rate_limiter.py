@@ -1,4 +1,4 @@
-"""How often a host is asked."""
+"""Rate limits for requests to a host."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ewmalab.errors import ConfigError
 
 
 class RateLimiter:
-    """Where the threads of a client wait for their turn: a sliding-window rate limit and silences.
+    """A sliding-window rate limit, with silences, for the threads of a client.
 
     Parameters
     ----------
     limit, period : int, float
         At most `limit` requests start within any `period` seconds.
     sleep, monotonic : callable
-        The clock, replaceable in tests.
+        The clock; tests replace it.
     """
 
     def __init__(
         self, limit: int, period: float, *, sleep: Callable[[float], None], monotonic: Callable[[], float]
     ) -> None:
         if limit < 1 or period < 0:
-            raise ConfigError(f"rate {(limit, period)} is unusable; give (requests >= 1, seconds >= 0)")
+            raise ConfigError(f"rate {(limit, period)} is invalid; give (requests >= 1, seconds >= 0)")
         self._period = period
         self._limit = limit
         self._sleep = sleep
@@ -35,17 +35,17 @@ class RateLimiter:
         self._silent_until = -math.inf
 
     def silence(self, seconds: float) -> None:
-        """Let nobody through for `seconds` from now on; a longer silence in force stays."""
+        """Block all requests for `seconds` from now; a longer running silence is not shortened."""
         with self._lock:
             self._silent_until = max(self._silent_until, self._monotonic() + seconds)
 
     def silence_left(self) -> float:
-        """Return for how many seconds the silence lasts still (0: there is none)."""
+        """Return the remaining seconds of silence, 0 if there is none."""
         with self._lock:
             return max(0.0, self._silent_until - self._monotonic())
 
     def enter(self, max_silence: float) -> bool:
-        """Wait for a turn and take it; return False at once if a silence longer than `max_silence` is on."""
+        """Wait for a turn and return True, or return False at once if the silence lasts longer than `max_silence`."""
         while True:
             with self._lock:
                 now = self._monotonic()
@@ -59,4 +59,4 @@ class RateLimiter:
                 if wait <= 0:
                     self._started.append(now)
                     return True
-            self._sleep(wait)  # without the lock; whoever wakes up first takes the turn
+            self._sleep(wait)  # without the lock; the first thread to wake up takes the turn

@@ -17,13 +17,13 @@ from ewmalab.rulebook import Rulebook
 from ewmalab.times import DAY, MINUTE
 
 EPOCH = 1_748_736_000  # 2025-06-01: every asset's history begins here
-_TICKS = 6  # price changes inside a minute: the range of a bar is real
+_TICKS = 6  # price changes per minute, so that bars have a real range
 _PRICES = {"BTC": 95_000.0, "ETH": 3_300.0, "SOL": 142.5, "XAU": 4_600.0, "XRP": 2.1, "HYPE": 25.0}
 
 
 @dataclass(frozen=True, slots=True)
 class MarketParameters:
-    """The truth behind the synthetic prices of one asset.
+    """The true parameters of the synthetic prices of one asset.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class MarketParameters:
     volatility_spread : float
         Standard deviation of the logarithm of volatility.
     time_of_day : float
-        Amplitude of the daily cycle of the logarithm of volatility; it peaks at 15:00 UTC.
+        Amplitude of the daily cycle of the logarithm of volatility, which peaks at 15:00 UTC.
     weekend : float
         Volatility on Saturdays and Sundays relative to weekdays.
     off_hours : float
-        Volatility outside the US cash session relative to inside (1 for assets that do not follow it).
+        Volatility outside the US cash session relative to inside (1 for assets that do not follow the session).
     jumps_per_day, jump_size : float
         Rate of jumps, and their standard deviation in log-price.
     gaps : float
@@ -67,12 +67,12 @@ def market_name(seed: int, gaps: float) -> str:
 class SimulatedFeed:
     """Synthetic bars: stochastic volatility, daily and weekly profile, jumps, off-hours, optional gaps.
 
-    The prices of an asset and minute depend on the seed alone, not on what is asked or when.
+    The prices of an asset and minute depend on the seed alone, not on the requested range or the time of the request.
 
     Parameters
     ----------
     rulebook : Rulebook
-        Volatility levels follow the reference miner's.
+        Gives the reference miner's volatilities, which set the volatility levels.
     seed : int
     gaps : float
         Share of minutes without a bar.
@@ -87,12 +87,12 @@ class SimulatedFeed:
         self.rulebook = rulebook
         self.seed = seed
         self.gaps = gaps
-        # Another seed is another market: it has its own folder in the cache.
+        # Each seed is a market of its own, with its own folder in the cache.
         self.name = market_name(seed, gaps)
         self.source = f"synthetic market, seed {seed}, gaps {gaps:g}"
 
     def parameters(self, asset: str) -> MarketParameters:
-        """Return the truth behind an asset's prices.
+        """Return the true parameters of an asset's prices.
 
         Raises
         ------
@@ -121,6 +121,12 @@ class SimulatedFeed:
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
         """Return the closed bars labelled in ``[start, end)``; see `Feed.fetch`.
 
+        Parameters
+        ----------
+        asset : str
+        start, end, now : int
+            Seconds since 1970-01-01 UTC.
+
         Raises
         ------
         FeedError
@@ -141,10 +147,10 @@ def _draws(seed: int, asset: str, day: int) -> np.random.Generator:
 
 @lru_cache(maxsize=20_000)
 def _drift(seed: int, asset: str, p: MarketParameters, day: int) -> tuple[float, float]:
-    """Return log-price and log-volatility at the start of a day: a sum over the days before."""
+    """Return log-price and log-volatility at the start of a day: a sum over the earlier days."""
     if day == 0:
         return math.log(p.price), 0.0
-    # Warm the cache forwards: a first call far from the epoch must not recurse once per day.
+    # Fill the cache forwards, so that a first call far from the epoch does not recurse once per day.
     for earlier in range(day % 200, day, 200):
         _drift(seed, asset, p, earlier)
     prices, volatility, _ = _walk(seed, asset, p, day - 1)
@@ -155,7 +161,7 @@ def _drift(seed: int, asset: str, p: MarketParameters, day: int) -> tuple[float,
 def _walk(
     seed: int, asset: str, p: MarketParameters, day: int
 ) -> tuple[npt.NDArray[np.float64], float, npt.NDArray[np.bool_]]:
-    """Return a day's log-prices at every tick, the log-volatility at its end, and which minutes exist."""
+    """Return a day's log-prices at every tick, the log-volatility at its end, and which minutes have a bar."""
     log_price, volatility = _drift(seed, asset, p, day)
     rng = _draws(seed, asset, day)
     minutes = DAY // MINUTE
@@ -183,7 +189,7 @@ def _walk(
 def _day(seed: int, asset: str, p: MarketParameters, day: int) -> Bars:
     walk, _, exists = _walk(seed, asset, p, day)
     before = _drift(seed, asset, p, day)[0]
-    # Eight digits, as real feeds give: and what the cache returns is what was simulated.
+    # Eight digits, as real feeds give; rounded here, so that cached bars equal the simulated ones.
     prices = np.exp(np.concatenate([[before], walk]))
     prices = np.round(prices, 8 - 1 - np.floor(np.log10(prices[0])).astype(int))
     ticks = prices[1:].reshape(-1, _TICKS)

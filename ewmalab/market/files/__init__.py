@@ -1,1 +1,1 @@
-"""Files of bars as people have them."""
+"""Bar files of other programs."""

@@ -1,4 +1,4 @@
-"""Bars in files of other programs: CSV, Parquet and JSON."""
+"""Read bar files of other programs: CSV, Parquet and JSON."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def read_columns(path: Path) -> Columns:
-    """Read the five columns of a bar file, as they stand in it.
+    """Read the five columns of a bar file without judging their rows.
 
     Parameters
     ----------
     path : Path
-        ``.parquet`` or ``.csv`` with columns ``timestamp`` and ``close``, perhaps ``open``, ``high``, ``low``; or
-        ``.json``: a list of ``[timestamp, open, high, low, close]`` or ``[timestamp, close]`` rows, a list of
-        objects, or an object of columns. Timestamps are open times in seconds UTC; missing values are empty, null or
-        NaN.
+        ``.parquet`` or ``.csv`` with columns ``timestamp`` and ``close``, and optionally ``open``, ``high``, ``low``;
+        or ``.json``: a list of ``[timestamp, open, high, low, close]`` or ``[timestamp, close]`` rows, a list of
+        objects, or an object of columns. Timestamps are open times in seconds since 1970-01-01 UTC. Missing values are
+        empty, null or NaN.
 
     Returns
     -------
@@ -40,24 +40,24 @@ def read_columns(path: Path) -> Columns:
     Raises
     ------
     BarsError
-        If the file cannot be read as bars at all.
+        If the file cannot be read as bars.
     """
     try:
         table = {".parquet": _parquet, ".csv": _csv, ".json": _json}[path.suffix.lower()](path)
     except KeyError:
-        raise BarsError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}") from None
+        raise BarsError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}") from None
     except (OSError, ValueError, TypeError, IndexError, pa.ArrowException) as error:
         raise BarsError(f"{path}: not a readable bar file: {error}") from error
     return _typed(table, path)
 
 
 def read_bars(path: Path) -> Bars:
-    """Read a bar file; any bad row refuses the whole file.
+    """Read a bar file; refuse it if any row is bad.
 
     Raises
     ------
     BarsError
-        Naming the file and counting the bad rows by reason.
+        If a row is bad; the message names the file and counts the bad rows by reason.
     """
     columns = read_columns(path)
     bars, rejected = split_bars(columns, path)
@@ -76,30 +76,30 @@ def split_bars(columns: Columns, path: Path, now: int | None = None) -> tuple[Ba
     path : Path
         Named in the error.
     now : int, optional
-        The present: a bar that is not closed by then is bad.
+        Current time, seconds since 1970-01-01 UTC; a bar that is not closed by then is bad.
 
     Returns
     -------
     Bars
         The good rows.
     dict of str to (n,) bool
-        The bad rows by reason, as `rejects` says.
+        The bad rows by reason; see `rejects`.
 
     Raises
     ------
     BarsError
-        If the good rows are bars of a longer resolution.
+        If the good rows have a longer resolution.
     """
     rejected = rejects(columns, now)
     good = ~np.logical_or.reduce([np.zeros(len(columns["timestamp"]), bool), *rejected.values()])
     bars = Bars.from_columns({name: column[good] for name, column in columns.items()})
     if fault := spacing_fault(bars.timestamp):
-        raise BarsError(f"{path}: {fault}; ewmalab's bars are those of single minutes")
+        raise BarsError(f"{path}: {fault}; ewmalab needs 1-minute bars")
     return bars, rejected
 
 
 def _typed(table: Mapping[str, Any], path: Path) -> Columns:
-    """Return the five columns as int64 and float64, absent ones as NaN."""
+    """Return the five columns as int64 and float64, with NaN for missing columns."""
     lacking = [name for name in ("timestamp", "close") if name not in table]
     if lacking:
         raise BarsError(f"{path}: no column {' or '.join(lacking)}; it has {', '.join(table) or 'none'}")
@@ -108,7 +108,7 @@ def _typed(table: Mapping[str, Any], path: Path) -> Columns:
         times = _seconds(np.asarray(table["timestamp"]), path)
         prices = {name: np.asarray(table.get(name, np.full(count, np.nan)), np.float64) for name in COLUMNS[1:]}
     except (TypeError, ValueError) as error:
-        raise BarsError(f"{path}: a column holds something that is not a number: {error}") from error
+        raise BarsError(f"{path}: a column has a value that is not a number: {error}") from error
     lengths = {name: len(column) for name, column in prices.items()}
     if set(lengths.values()) != {count}:
         raise BarsError(f"{path}: columns differ in length: {lengths | {'timestamp': count}}")

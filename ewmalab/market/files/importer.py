@@ -1,4 +1,4 @@
-"""Importing bar files into the cache."""
+"""Import bar files into the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ewmalab.times import MINUTE
 
 @dataclass(frozen=True, slots=True)
 class BarFile:
-    """A file to import, and what its bars are."""
+    """A file to import, with the feed and asset of its bars."""
 
     path: Path
     feed: str
@@ -30,11 +30,11 @@ class BarFile:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of one file; `rejected` counts the bad rows by reason, and `quarantine` is the file that holds them."""
+    """The result of one file; `rejected` counts the bad rows by reason, and `quarantine` is their file."""
 
     bars: int
     days_written: int
-    gap_minutes: int  # without a bar, between the first and the last one
+    gap_minutes: int  # minutes without a bar, between the first and the last bar
     close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
@@ -42,7 +42,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class FileImport:
-    """A file and what came of it, or why it was refused."""
+    """A file and the result of its import, or the error."""
 
     file: BarFile
     imported: Imported | None
@@ -52,16 +52,16 @@ class FileImport:
 def find_files(
     paths: Iterable[Path], *, feed: str | None, asset: str | None, rulebook: Rulebook
 ) -> tuple[list[BarFile], list[tuple[str, str]]]:
-    """Return the bar files among paths and folders, and what was passed over with the reason.
+    """Return the bar files among paths and folders, and the skipped paths with the reason.
 
-    The feed is `feed` or the name of the file's folder up to its first underscore; the asset is `asset`, the file's
+    The feed is `feed` or the name of the file's folder up to its first underscore. The asset is `asset`, the file's
     name, or the nearest folder above it that is named after an asset.
 
     Parameters
     ----------
     paths : iterable of Path
     feed, asset : str or None
-        Those of all files, if given.
+        Feed and asset of all files, if given.
     rulebook : Rulebook
         Knows the assets.
     """
@@ -84,30 +84,30 @@ def find_files(
             rulebook.asset(symbol)
             source = feed or file.resolve().parent.name.partition("_")[0]
             if source not in get_args(FeedName):
-                skipped.append((str(file), f"its folder names no feed; pass --feed {'|'.join(get_args(FeedName))}"))
+                skipped.append((str(file), f"no feed in its folder's name; pass --feed {'|'.join(get_args(FeedName))}"))
                 continue
             found.append(BarFile(file, source, symbol))
     return found, skipped
 
 
 def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False) -> Imported:
-    """Import one file; either all its good rows are cached, or none.
+    """Import one file; either all of its good rows are cached, or none.
 
     Parameters
     ----------
     cache : Cache
     item : BarFile
     now : int
-        The present, seconds since 1970-01-01 UTC: a bar that is not closed by then is bad.
+        Current time, seconds since 1970-01-01 UTC; a bar that is not closed by then is bad.
     replace : bool
         Whether bars that differ from cached ones replace them.
     quarantine : bool
-        Whether bad rows are set aside instead of refusing the file.
+        Whether bad rows are moved to quarantine instead of refusing the file.
 
     Raises
     ------
     BarsError
-        If rows are bad and `quarantine` is not set, if none is good, or if they are not minute bars.
+        If rows are bad and `quarantine` is not set, if no row is good, or if the rows are not minute bars.
     DataError
         If bars differ from cached ones and `replace` is not set.
     """
@@ -117,7 +117,7 @@ def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False,
     if described and not quarantine:
         raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
     if not len(bars):
-        raise BarsError(f"{item.path}: holds no bar")
+        raise BarsError(f"{item.path}: no bars")
     aside = None
     if rejected:
         aside = cache.set_aside(item.feed, item.asset, f"{item.path.stem}-{now}.csv", _csv(columns, rejected))
@@ -137,7 +137,16 @@ def import_files(
     quarantine: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FileImport]:
-    """Import several files, each as in `import_file`; one that is refused does not stop the others."""
+    """Import several files; one that is refused does not stop the others.
+
+    Parameters
+    ----------
+    cache, now, replace, quarantine
+        As in `import_file`.
+    files : sequence of BarFile
+    progress : callable, optional
+        Called with the number of files done and in total.
+    """
     out = []
     for number, item in enumerate(files, 1):
         try:
@@ -151,7 +160,7 @@ def import_files(
 
 
 def _csv(columns: Columns, rejected: Mapping[str, Bool]) -> bytes:
-    """Return the bad rows with their numbers and reasons as a table."""
+    """Return the bad rows as CSV, with their numbers and reasons."""
     reasons = {int(row): reason for reason, mask in rejected.items() for row in mask.nonzero()[0]}
     text = io.StringIO()
     writer = csv.writer(text)
