@@ -636,7 +636,7 @@ def test_the_command_says_that_the_rule_differs(ewmalab: Any, folder: Path, monk
     found = ewmalab(*command(folder, "-f", "ewma"))
     assert found.code == 1
     assert "rule differs" in found.out
-    assert "states of the replay are not those of the bars since their origin" in found.err
+    assert "states of the replay differ from those of the bars since their origin" in found.err
     assert "too short" not in found.err
     (row,) = orjson.loads(ewmalab(*command(folder, "-f", "ewma", "--json")).out)["rows"]
     assert row["verdict"] == "rule differs"
