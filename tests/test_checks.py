@@ -618,7 +618,7 @@ def test_the_command_says_whether_the_warm_up_suffices(ewmalab: Any, folder: Pat
     good = ewmalab(*command(folder, "-f", "ewma"))
     assert good.code == 0, good.err
     assert "sufficient" in good.out
-    assert "8 states made from scratch: 0 differ" in good.out
+    assert "8 states remade from their bars: 0 differ" in good.out
     short = ewmalab(*command(folder, "-f", "ewma", **SHORT))
     assert short.code == 1
     assert "too short" in short.out
