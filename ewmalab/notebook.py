@@ -1,4 +1,4 @@
-"""For notebooks: tables as DataFrames and figures of matplotlib, and nothing else.
+"""Tables as DataFrames and figures of matplotlib, for notebooks.
 
 Examples
 --------
@@ -49,7 +49,7 @@ def bars(of: Bars) -> pd.DataFrame:
 
 
 def gaps(of: Bars) -> pd.DataFrame:
-    """Return the missing stretches between bars: ``start, end`` (UTC, the first present label) and ``minutes``."""
+    """Return the gaps between bars: ``start, end`` (UTC; end is the first present label) and ``minutes``."""
     found = np.array(of.gaps(), np.int64).reshape(-1, 2)
     return pd.DataFrame(
         {
@@ -66,7 +66,7 @@ def results(experiment: Experiment) -> pd.DataFrame:
 
 
 def summary(experiment: Experiment) -> pd.DataFrame:
-    """Return mean CRPS (basis points) per competition, asset and forecaster; of a sweep its verdicts."""
+    """Return mean CRPS (basis points) per competition, asset and forecaster; for a sweep its verdicts."""
     return pd.DataFrame(experiment.summary).drop(columns=["values"], errors="ignore")
 
 
@@ -81,18 +81,18 @@ def coverage(experiment: Experiment, levels: Sequence[float] = dg.LEVELS) -> pd.
 
 
 def volatility(experiment: Experiment) -> pd.DataFrame:
-    """Return realised against forecast volatility per horizon, and the scale that would make them agree."""
+    """Return realised and forecast volatility per horizon, and the scale that would make them agree."""
     return pd.DataFrame(dg.term_structure(_checks(experiment)))
 
 
 def values(result: SweepResult) -> pd.DataFrame:
-    """Return a row per competition, asset and value of a sweep: change from the configured value, and its interval."""
+    """Return the change from the configured value and its interval, per competition, asset and value of a sweep."""
     frame = pd.DataFrame([value for row in read_sweep(result.summary) for value in row.values])
     return frame.drop(columns="value").rename(columns={"label": "value"})
 
 
 def answers(log_dir: Path | str) -> pd.DataFrame:
-    """Return what a live log says of each answer: times, latency, age of state and anchor."""
+    """Return times, latency, and age of state and anchor of each answer in a live log."""
     return answers_table(LiveLog.read(Path(log_dir)).answers)
 
 
@@ -126,7 +126,7 @@ def plot_paths(
     anchor : float
         The price that paths start from.
     paths : (steps + 1, n) float32
-        From `Forecaster.simulate`.
+        Cumulative log-returns from `Forecaster.simulate`.
     realised : (steps + 1,) array_like, optional
         Prices at ``prompt.grid()``, NaN where missing.
     title : str
@@ -194,7 +194,17 @@ def plot_spread_skill(experiment: Experiment, competition: str) -> Figure:
 def plot_prompts(
     experiment: Experiment, competition: str, forecaster: str | None = None, cache_dir: Path | str = "data_cache"
 ) -> Figure:
-    """Draw a forecaster's worst, median and best prompt, simulated again from the cached bars."""
+    """Draw a forecaster's worst, median and best prompt, reproduced from the cached bars.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    competition : str
+    forecaster : str, optional
+        By default the experiment's first.
+    cache_dir : path
+        Cache of the experiment's bars.
+    """
     name = forecaster or str(experiment.manifest["inputs"]["forecasters"][0])
     return draw_paths.telling(telling_of(experiment, competition, name, cache_dir), synthetic=_synthetic(experiment))
 

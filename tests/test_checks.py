@@ -618,7 +618,7 @@ def test_the_command_says_whether_the_warm_up_suffices(ewmalab: Any, folder: Pat
     good = ewmalab(*command(folder, "-f", "ewma"))
     assert good.code == 0, good.err
     assert "sufficient" in good.out
-    assert "8 states made from scratch: 0 differ" in good.out
+    assert "8 states remade from their bars: 0 differ" in good.out
     short = ewmalab(*command(folder, "-f", "ewma", **SHORT))
     assert short.code == 1
     assert "too short" in short.out
@@ -636,7 +636,7 @@ def test_the_command_says_that_the_rule_differs(ewmalab: Any, folder: Path, monk
     found = ewmalab(*command(folder, "-f", "ewma"))
     assert found.code == 1
     assert "rule differs" in found.out
-    assert "states of the replay are not those of the bars since their origin" in found.err
+    assert "states of the replay differ from those of the bars since their origin" in found.err
     assert "too short" not in found.err
     (row,) = orjson.loads(ewmalab(*command(folder, "-f", "ewma", "--json")).out)["rows"]
     assert row["verdict"] == "rule differs"

@@ -409,8 +409,8 @@ def test_the_command_says_that_all_are_identical(ewmalab, lived):
     assert result.code == 0
     assert "11 answers reproduced: 11 identical, bit for bit" in result.out
     assert "a backtest of the same prompts: 5 of 11 have the paths that were sent" in result.out
-    assert "1 were answered before a bar that was closed had arrived" in result.out
-    assert "5 rested on bars that were revised or completed since" in result.out
+    assert "1 were answered before a closed bar had arrived" in result.out
+    assert "5 used bars that have been revised or completed since" in result.out
     machine = ewmalab(*command(lived / "archived"), "--json")
     backtest = {"same": 5, "late": 1, "amended": 5, "differences": []}
     assert json.loads(machine.out) == {"answers": 11, "identical": 11, "differences": [], "backtest": backtest}

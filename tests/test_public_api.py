@@ -171,7 +171,7 @@ def test_a_comparison_names_its_reference_and_has_a_frame(settings: LoadedSettin
     assert (last.reference, named.reference) == ("random-walk", f"{experiment.path}/random-walk")
     assert last.frame["change"].tolist() == named.frame["change"].tolist()
     assert ewmalab.compare(experiment, baseline="ewma", settings=settings).reference == "ewma"
-    with pytest.raises(ConfigError, match="'nobody' is none of random-walk, ewma"):
+    with pytest.raises(ConfigError, match="'nobody' is not one of random-walk, ewma"):
         ewmalab.compare("random-walk", "ewma", **SHORT, baseline="nobody", settings=settings)
     with pytest.raises(ConfigError, match="at least two"):
         ewmalab.compare("ewma", settings=settings)

@@ -240,11 +240,11 @@ def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
             interrupted(patch, "sweep.judge_sweep")
             code, out, error = ewmalab(*arguments, *there)
         assert (code, out) == (130, "")
-        assert "finished trials are kept: `ewmalab sweep --resume` goes on" in error
+        assert "finished trials are kept: resume with `ewmalab sweep --resume`" in error
         os.utime(max(left(tmp_path / "e"), key=os.path.getmtime), (NOW + number, NOW + number))
     code, out, error = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, error
-    assert "going on with --param HALF_LIFE_1M --param NU_1M" in error
+    assert "resuming --param HALF_LIFE_1M --param NU_1M" in error
     found = json.loads(out)
     assert "-mine-" in found["experiment"]
     assert found["reused"] == found["trials"]
@@ -523,7 +523,7 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     finally:
         process.kill()
     assert (process.returncode, out) == (130, b"")
-    assert error.decode().strip() == "stopped; finished trials are kept: `ewmalab sweep --resume` goes on"
+    assert error.decode().strip() == "stopped; finished trials are kept: resume with `ewmalab sweep --resume`"
     assert len(trial_files(tmp_path / "e")) == 5
     code, output, messages = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, messages

@@ -1,1 +1,1 @@
-"""Functions of other programs, served by ours."""
+"""Replacements for functions of other programs."""

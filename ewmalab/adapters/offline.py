@@ -1,4 +1,4 @@
-"""The offline test: the adapter's functions, called and scored prompt by prompt."""
+"""The offline test: call and score the adapter's functions prompt by prompt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Drop-in functions for ``synth.miner.simulations``.
 
-Replace both functions of that module by these, and its miner and its offline tests forecast with ewmalab::
+With these in place of the module's own functions, its miner and its offline tests forecast with ewmalab::
 
     import synth.miner.simulations as simulations
     from ewmalab.adapters import synth_simulations
@@ -8,7 +8,7 @@ Replace both functions of that module by these, and its miner and its offline te
     simulations.generate_simulations = synth_simulations.generate_simulations
     simulations.get_asset_price = synth_simulations.get_asset_price
 
-They know the bars of the live state folder, if that has any, and else those of the cache; in either case only bars that
+They use the bars of the live state folder if it has any, otherwise those of the cache; in either case only bars that
 were closed when the prompt was sent.
 """
 
@@ -33,13 +33,13 @@ from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, MINUTE, iso, parse_time
 
-_AHEAD = 2 * DAY  # cached bars are read for so long at once
-_STATE_REACH = 3600  # seconds after its newest bar that a live state still counts as that of the time
+_AHEAD = 2 * DAY  # cached bars are read this far ahead
+_STATE_REACH = 3600  # seconds after its newest bar that a live state is still used
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Bars in memory: from `begin` on, complete up to `end`."""
+    """Bars in memory, complete from `begin` to `end`."""
 
     stamp: tuple[int, int]
     begin: int
@@ -48,12 +48,12 @@ class _Held:
 
 
 class Simulations:
-    """Forecasts on request, for programs that bring start times of their own.
+    """Forecasts for programs that choose their own start times.
 
     Parameters
     ----------
     settings : LoadedSettings
-        ``live.forecaster`` forecasts; ``live.state_dir``, or ``data.feed`` and ``data.cache_dir``, name the bars.
+        ``live.forecaster`` names the forecaster; ``live.state_dir``, or ``data.feed`` and ``data.cache_dir``, the bars.
     """
 
     def __init__(self, settings: LoadedSettings) -> None:
@@ -89,9 +89,9 @@ class Simulations:
         Raises
         ------
         RulebookError
-            If `start_time` is no time.
+            If `start_time` is not a time.
         MissingDataError
-            If no bar is known then.
+            If no bar is known at the request.
         """
         start = parse_time(start_time.isoformat() if isinstance(start_time, datetime) else start_time)
         request = start - self._settings.values.replay.request_lead
@@ -106,7 +106,7 @@ class Simulations:
         return tuple(orjson.loads(render(start, time_increment, anchor, paths)))
 
     def get_asset_price(self, asset: str = "BTC") -> float:
-        """Return the newest close that was known to the last prompt for the asset; before any, the newest of all.
+        """Return the newest close known at the asset's last prompt; before any prompt, the newest close of all.
 
         Raises
         ------
@@ -122,12 +122,12 @@ class Simulations:
         return float(self._known(asset, now).close[-1])
 
     def _amended(self, asset: str) -> bool:
-        """Tell whether the bars were read anew since the last forecast: some may have changed."""
+        """Return whether the bars were reread since the last forecast, so that some may have changed."""
         before, self._followed[asset] = self._followed.get(asset), self._held[asset].bars
         return before is not self._held[asset].bars
 
     def _known(self, asset: str, when: int) -> Bars:
-        """Return the bars of the warm-up and after, closed at `when`."""
+        """Return the bars since the origin that are closed at `when`."""
         self._now[asset] = when
         held = self._held.get(asset)
         stamp = self._stamp(asset)
@@ -136,7 +136,7 @@ class Simulations:
         if held is None or held.stamp != stamp or held.begin > begin or when > held.end:
             held = self._read(asset, begin, when, stamp)
         known = held.bars.known_at(when)
-        if len(known):  # after a gap the state begins before the newest bar's midnight, not ours
+        if len(known):  # after a gap, the origin follows from the newest bar, not from `when`
             begin = model.origin(int(known.timestamp[-1]))
             if begin < held.begin:
                 held = self._read(asset, begin, when, stamp)
@@ -155,7 +155,7 @@ class Simulations:
         return self._states[asset]
 
     def _stamp(self, asset: str) -> tuple[int, int]:
-        """Return what changes with every state of a live updater."""
+        """Return a value that changes with every state that a live updater saves."""
         try:
             stat = self._store.path(asset).stat()
         except FileNotFoundError:
@@ -163,7 +163,7 @@ class Simulations:
         return stat.st_ino, stat.st_mtime_ns
 
     def _read(self, asset: str, begin: int, when: int, stamp: tuple[int, int]) -> _Held:
-        """Return the bars of the live state, if it is of that time; else those of the cache."""
+        """Return the bars of the live state if they cover `when`, otherwise those of the cache."""
         values = self._settings.values
         saved, _ = self._store.load(asset)
         if saved is not None and saved.bars.timestamp[0] <= when - DAY and when <= saved.newest + _STATE_REACH:
@@ -176,7 +176,7 @@ _default: Simulations | None = None
 
 
 def configure(settings: LoadedSettings | None = None) -> Simulations:
-    """Choose the settings that the functions of this module use; by default those of the working directory."""
+    """Set the settings for the functions of this module, by default those of the working directory."""
     global _default
     _default = Simulations(settings or load_settings())
     return _default
@@ -190,7 +190,19 @@ def generate_simulations(
     num_simulations: int = 1,
     **options: Any,
 ) -> tuple[Any, ...]:
-    """Return simulated paths; see `Simulations.generate_simulations`."""
+    """Return simulated paths; see `Simulations.generate_simulations`.
+
+    Parameters
+    ----------
+    asset : str
+    start_time : str or datetime
+        ISO 8601.
+    time_increment, time_length : int
+        Seconds.
+    num_simulations : int
+    **options
+        Ignored.
+    """
     made = _default or configure()
     return made.generate_simulations(asset, start_time, time_increment, time_length, num_simulations, **options)
 

@@ -5,7 +5,7 @@ the page that `write_report` writes. Times may be given as texts (``"2026-01-15"
 UTC, durations as ``"90m"`` or in seconds, names as sequences or as ``"BTC,ETH"``. `settings` are by default those of
 ``ewmalab.toml`` and the environment. A function here may read the clock: it is a driver, like the command line.
 
-Names are loaded on first use, so that importing the package costs nothing.
+Names are loaded on first use, so importing the package costs nothing.
 """
 
 from __future__ import annotations

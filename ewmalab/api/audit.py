@@ -1,4 +1,4 @@
-"""What live answers were worth: track records, probes and rehearsals."""
+"""Audits of live answers: track records, probes and rehearsals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoggedTrackRecord(TrackRecord, Result):
-    """A track record and the log that it is of.
-
-    Attributes
-    ----------
-    log : LiveLog
-    """
+    """A track record and its log."""
 
     log: LiveLog
 
@@ -56,7 +51,7 @@ class LoggedTrackRecord(TrackRecord, Result):
 
 @dataclass(frozen=True)
 class JudgedRehearsal(Rehearsal, Result):
-    """A rehearsal and what came of it."""
+    """A rehearsal and its verdicts."""
 
     @property
     def ok(self) -> bool:
@@ -103,21 +98,21 @@ def track_record(
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> LoggedTrackRecord:
-    """Score the logged answers of a live miner as prices have realised.
+    """Score the logged answers of a live miner against realised prices.
 
     Parameters
     ----------
     log_dir : path, optional
         By default the setting ``live.log_dir``.
     shadows : sequence of str
-        Forecasters that did not answer, scored on the same prompts.
+        Other forecasters to score on the same prompts.
     days : float, optional
-        Only so many days before the last prompt.
+        Score only the last days of the log.
     fetch : bool
         Fetch realised prices that the cache lacks.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with prompts done and in all.
+        Called with prompts done and the total.
 
     Raises
     ------
@@ -149,10 +144,10 @@ def probe(
     address : str
         ``host:port``.
     axon : str, optional
-        The miner's hotkey; by default the chain is asked for it.
+        The miner's hotkey; by default it is looked up on the chain.
     asset : str
     competition : str, optional
-        By default all that prompt the asset, in turn.
+        By default all competitions of the asset, in turn.
     count, concurrency : int
         Prompts to send, and how many at once.
     timeout : float
@@ -160,7 +155,7 @@ def probe(
     settings : LoadedSettings, optional
         Name the wallet that signs, and the chain.
     progress : callable, optional
-        Called with answers judged and in all.
+        Called with answers judged and the total.
 
     Raises
     ------
@@ -194,30 +189,30 @@ def rehearse(
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> JudgedRehearsal:
-    """Run the whole live stack on loopback, faster than time, and judge its answers.
+    """Run the whole live stack on loopback, faster than real time, and judge its answers.
 
     Parameters
     ----------
     forecaster : str, optional
-        Who answers; by default the setting ``live.forecaster``.
+        By default the setting ``live.forecaster``.
     start : str or int
-        Market time at which it begins.
+        Market time of the start.
     hours : float
-        Of prompts.
+        Hours of prompts.
     speed : float
-        How fast market time runs.
+        Market seconds per second.
     feed : str
-        ``simulated``, or a feed whose bars the cache has.
+        ``simulated``, or a feed in the cache.
     assets : str or sequence of str, optional
     faults : float
-        Share of the feed's answers that go wrong in a random way.
+        Share of the feed's answers with a random fault.
     shadows : sequence of str
         Forecasters to score on the same prompts.
     folder : path, optional
-        A new one for cache, states and log; by default ``rehearsals/<now>``.
+        A new folder for cache, states and log; by default ``rehearsals/<now>``.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with prompts answered and in all.
+        Called with prompts answered and the total.
 
     Raises
     ------
@@ -244,7 +239,7 @@ def rehearse(
 def crps_test(
     *, settings: LoadedSettings | None = None, progress: Progress | None = None, **prompts: Unpack[Prompts]
 ) -> Outcome[OfflineTest]:
-    """Score the adapter's functions, called prompt by prompt as another program would call them.
+    """Score the adapter's functions prompt by prompt, called as by another program.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Checks of honesty: of a replay, and of live answers."""
+"""Checks of a replay's honesty and of live answers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def check_lookahead(
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
 ) -> Outcome[LookaheadReport]:
-    """Change or remove the future at random moments, and tell whether an earlier forecast changes by a bit.
+    """Change or remove the future at random moments, and check that earlier forecasts stay the same, bit for bit.
 
     Parameters
     ----------
     *forecasters, settings, progress, **prompts
-        As in `backtest`; a day by default.
+        As in `backtest`; one day by default.
     cuts : int
         Random cuts per forecaster, competition and asset.
     """
@@ -44,12 +44,12 @@ def check_lookahead(
 def check_warmup(
     *forecasters: str, tolerance: float = 0.02, settings: LoadedSettings | None = None, **prompts: Unpack[Prompts]
 ) -> Outcome[list[WarmupRow]]:
-    """Check that states follow one rule from bars, and that it reaches back far enough.
+    """Check that states follow the rule from bars to state, and that the warm-up is long enough.
 
     Parameters
     ----------
     *forecasters, settings, **prompts
-        As in `backtest`; a day by default.
+        As in `backtest`; one day by default.
     tolerance : float
         Largest acceptable relative change of volatility when the warm-up is cut to a half or three quarters.
     """
@@ -58,7 +58,7 @@ def check_warmup(
     worst = max((max(abs(row.half), abs(row.three_quarters)) for row in rows), default=0.0)
     verdicts = {row.verdict for row in rows}
     advice = {
-        "rule differs": "states of the replay are not those of the bars since their origin",
+        "rule differs": "states of the replay differ from those of the bars since their origin",
         "too short": f"the warm-up is too short: volatility changes by up to {100 * worst:.1f} %; raise replay.warmup",
     }
 
@@ -70,14 +70,14 @@ def check_warmup(
 
 
 def check_parity(settings: LoadedSettings | None = None, progress: Progress | None = None) -> Outcome[ParityReport]:
-    """Reproduce every logged answer from the cached bars, also as a backtest, and compare bit for bit.
+    """Reproduce every logged answer from the cached bars, replay it as a backtest, and compare bit for bit.
 
     Parameters
     ----------
     settings : LoadedSettings, optional
         ``live.log_dir`` and ``live.state_dir`` name the folders.
     progress : callable, optional
-        Called with answers done and in all.
+        Called with answers done and the total.
 
     Raises
     ------

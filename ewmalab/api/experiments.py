@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeptExperiment(Experiment, Result):
-    """An experiment that was found again.
+    """A finished experiment that was loaded.
 
     Attributes
     ----------
     settings : LoadedSettings
-        Name the cache with the bars of prompts that are drawn.
+        Name the cache with the bars of the drawn prompts.
     """
 
     settings: LoadedSettings
@@ -37,7 +37,7 @@ class KeptExperiment(Experiment, Result):
         return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
 
     def json(self) -> Any:
-        _ = self.results  # its bytes are checked
+        _ = self.results  # reading it checks its bytes
         return {"manifest": self.manifest, "summary": self.summary}
 
     def page(self) -> Report:
@@ -46,15 +46,16 @@ class KeptExperiment(Experiment, Result):
 
 @dataclass(frozen=True)
 class WrittenReport(Result, os.PathLike[str]):
-    """An HTML page that was written, usable as its path.
+    """An HTML page on disk, usable as its path.
 
     Attributes
     ----------
     path : Path
-        Of the page; its figures lie in ``figures`` beside it.
+        The page; its figures are in ``figures`` beside it.
     sources : list of str
-        Titles of what is on it.
+        Titles of its parts.
     figures : int
+        Number of figures.
     """
 
     path: Path
@@ -100,7 +101,7 @@ def list_experiments(settings: LoadedSettings | None = None) -> Outcome[list[dic
 def export_experiment(
     name: str | Path, tracking: str, group: str = "ewmalab", *, settings: LoadedSettings | None = None
 ) -> Outcome[str]:
-    """Log an experiment as a run of MLflow, and return the run's id; one that is there already is not logged twice.
+    """Log an experiment as a run of MLflow, unless it is already there, and return the run's id.
 
     Parameters
     ----------
@@ -109,7 +110,9 @@ def export_experiment(
     tracking : str
         Tracking server or store.
     group : str
-        MLflow's name for what runs belong to.
+        MLflow's experiment that the run belongs to.
+    settings : LoadedSettings, optional
+        Name the folder of experiments.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def export_experiment(
     return Outcome(
         "Exported experiment",
         run,
-        lambda run: f"{found.name}: run {run}{'' if new else ', which was there already'}\n",
+        lambda run: f"{found.name}: run {run}{'' if new else ', already logged'}\n",
         lambda run: {"experiment": found.name, "run": run, "new": new},
     )
 
@@ -137,14 +140,15 @@ def write_report(
     Parameters
     ----------
     *sources : Result, Experiment, path or str
-        Results of any step, experiments (also by name, or "latest"), a leaderboard's JSON file, a folder of live logs.
+        Results of any step, experiments (also by name, or "latest"), a leaderboard's JSON file, a folder of live
+        logs.
     folder : path, optional
         By default ``reports/<first source>``.
     days : float, optional
-        Of a live log: only so many days before the last prompt.
+        For a live log: only the last days.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with drawings done and in all.
+        Called with drawings done and the total.
 
     Raises
     ------

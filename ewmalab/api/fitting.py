@@ -1,4 +1,4 @@
-"""Forecasters and prompts by name, and fits of forecasters to cached bars."""
+"""Forecasters and prompts by name, and fits to cached bars."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ewmalab.times import DAY, iso
 
 @dataclass(frozen=True)
 class Fit(Result):
-    """A fit and the artifact that holds it.
+    """A fit and its artifact.
 
     Attributes
     ----------
     artifact : Artifact
     path : Path
-        Of its file, for ``fit.artifacts``.
+        The artifact's file, for ``fit.artifacts``.
     table : mapping of asset to mapping
         A few columns that describe the fit of each asset.
     seconds : float
-        That it took.
+        Duration of the fit.
     """
 
     artifact: Artifact
@@ -44,7 +44,7 @@ class Fit(Result):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Return the assets whose bars were too few, and how many they have."""
+        """Return the number of bars of each asset that has too few."""
         return {asset: seen["bars"] for asset, seen in self.artifact.seen.items() if asset not in self.table}
 
     def text(self) -> str:
@@ -69,18 +69,18 @@ def fit(
     assets: Names = None,
     settings: LoadedSettings | None = None,
 ) -> Fit:
-    """Estimate what a forecaster learns from cached bars, and write it as an artifact.
+    """Fit a forecaster to cached bars, and write the fit as an artifact.
 
     Parameters
     ----------
     start : str or int
-        First label.
+        Label of the first bar.
     days : float
-        Of bars; the fit sees those that are closed a request's lead before their end.
+        Days of bars; the fit uses those closed ``replay.request_lead`` before their end.
     forecaster : str
-        One that is `Fittable`.
+        A `Fittable` forecaster.
     assets : str or sequence of str, optional
-        By default all that the cache has.
+        By default all in the cache.
     settings : LoadedSettings, optional
         Name feed, cache, and ``fit.folder`` for the artifact.
 
@@ -96,7 +96,7 @@ def fit(
     bars = {asset: cache.read(feed, asset, begin, end) for asset in chosen}
     bars = {asset: own for asset, own in bars.items() if len(own) or wanted}
     if not any(len(own) for own in bars.values()):
-        raise MissingDataError(f"the cache has no bars of {feed} in that time; see `ewmalab data list`")
+        raise MissingDataError(f"the cache has no bars of {feed} in that range; see `ewmalab data list`")
     artifact = make_artifact(forecaster, bars, settings, rulebook, end=end, feed=feed)
     path = write_artifact(artifact, Path(values.fit.folder))
     maker: object = load_forecaster(forecaster, rulebook.asset(chosen[0]), settings)
@@ -105,13 +105,14 @@ def fit(
 
 
 def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = None) -> Forecaster[Any]:
-    """Return the forecaster of an asset, with the parameters of the settings.
+    """Return the forecaster of an asset, with the parameters from the settings.
 
     Parameters
     ----------
     name : str
-        ``ewma``, ``ewma@seed``, ``random-walk`` or ``package.module:attribute``.
+        ``ewma``, ``ewma@seed``, ``seasonal-har``, ``random-walk`` or ``package.module:attribute``.
     asset : str
+    settings : LoadedSettings, optional
 
     Raises
     ------
@@ -140,7 +141,7 @@ def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: 
     Raises
     ------
     RulebookError
-        If the asset does not compete there on that date.
+        If the asset is not in that competition on that date.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the steps take: times, durations and names as people write them, and which prompts are meant."""
+"""Inputs of the steps: times, durations and names as people write them, and the selection of prompts."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ Names = str | Sequence[str] | None
 """A sequence of names, or a text with commas between them."""
 Parameters = Mapping[str, Sequence[Any] | None] | Sequence[str]
 Progress = Callable[[int, int], None]
-"""Called with how much is done, and how much there is in all."""
+"""Called with the number done and the total."""
 
 
 class Prompts(TypedDict, total=False):
-    """Which prompts are meant: keywords that all steps share which replay.
+    """Selection of prompts: the keywords of all steps that replay.
 
     Attributes
     ----------
     start : str or int
         First start time; by default the newest `days` that the cache can score.
     days : float
-        Of start times; 7 by default.
+        Range of start times; 7 by default.
     assets, competitions : str or sequence of str
         Only these.
     rules : str
         ``as-of`` (each prompt's own date), ``latest``, or a date.
     cadence : str or int
-        Between prompts, instead of the rulebook's.
+        Time between prompts, instead of the rulebook's.
     num_simulations : int
         Paths per prompt, instead of the rulebook's.
     partial : bool
-        Score what can be scored where realised prices are missing.
+        If realised prices are missing, score the prompts that can be scored.
     """
 
     start: Time | None
@@ -57,7 +57,7 @@ class Prompts(TypedDict, total=False):
 
 
 def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
-    """Read which prompts are meant; without a start, find the newest that the cache can score.
+    """Return the selection of prompts; without a start, find the newest days that the cache can score.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def time_of(value: Time) -> int:
 
 
 def seconds_of(value: str | int | None) -> int | None:
-    """Return the seconds of a duration."""
+    """Return a duration in seconds."""
     return parse_duration(value) if isinstance(value, str) else value
 
 
 def names_of(value: Names) -> list[str] | None:
-    """Return names as a list, None if there is none.
+    """Return names as a list, or None if there are none.
 
     Examples
     --------
@@ -110,14 +110,14 @@ def assets_of(value: Names) -> list[str] | None:
 
 
 def values_of(parameters: Parameters) -> dict[str, list[str] | None]:
-    """Return the values of each setting that is varied, None for the default grid."""
+    """Return the values of each varied setting, None for the default grid."""
     if not isinstance(parameters, Mapping):
         return dict.fromkeys([parameters] if isinstance(parameters, str) else parameters)
     return {name: values if values is None else [str(v) for v in values] for name, values in parameters.items()}
 
 
 def check_name(name: str) -> str:
-    """Return what can be part of a directory's name.
+    """Return the name if it can be part of a directory's name.
 
     Raises
     ------
@@ -129,17 +129,17 @@ def check_name(name: str) -> str:
 
 
 def present() -> int:
-    """Return the time: a step is a driver, and may read the clock."""
+    """Return the present time; a step is a driver, and may read the clock."""
     return int(time.time())
 
 
 def worker_count(wanted: int | None, settings: LoadedSettings) -> int:
-    """Return how many threads or processes work: by default one per processor."""
+    """Return the number of threads or processes, by default one per processor."""
     return wanted or settings.values.run.threads or os.cpu_count() or 1
 
 
 def counter(progress: Progress | None, total: int) -> Callable[..., None]:
-    """Return what is called with the number of those just done (one by default), and tells `progress` the sum."""
+    """Return a function that adds a number of finished items (default 1) and reports the sum to `progress`."""
     done = 0
 
     def step(count: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The live processes, and how they are doing."""
+"""The live processes and their status."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level
     ----------
     settings : LoadedSettings
     options : sequence of str
-        Options of the command line, with which both processes find these settings.
+        Command-line options that give both processes these settings.
     log_level : str
         ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
 
@@ -46,7 +46,7 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     Parameters
     ----------
     load : callable
-        Returns the settings; called again to take up changed ones.
+        Returns the settings; called again to reload them.
     log_level : str
 
     Raises
@@ -96,19 +96,19 @@ def write_allowlist(
     settings: LoadedSettings | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write the validators' IP addresses, one a line, for a firewall.
+    """Write the validators' IP addresses, one per line, for a firewall.
 
     Parameters
     ----------
     output : Path, optional
         File instead of standard output.
     watch : bool
-        Write it again whenever the chain has changed, until signalled.
+        Rewrite it whenever the chain changes, until signalled.
     every : str or int
-        Time between two looks.
+        Time between two queries of the chain.
     settings : LoadedSettings, optional
     say : callable
-        Told that the chain is away while it is watched.
+        Called with a message when the chain does not answer.
 
     Raises
     ------
@@ -125,19 +125,19 @@ def write_allowlist(
 
 
 def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
-    """Return how the miner on this machine is doing.
+    """Return the health of the miner on this machine.
 
     Raises
     ------
     StateError
-        If none answers.
+        If no miner responds.
     """
     health = read_health((settings or load_settings()).values.live)
     return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
 
 
 def parse_speed(text: str) -> float:
-    """Read how fast market time runs, such as ``60x``.
+    """Parse the speed of market time, such as ``60x``.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def parse_speed(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", text)
     if not match or float(match[1]) <= 0:
-        raise ConfigError("a number above 0 and an x, such as 60x")
+        raise ConfigError("expected a number above 0 and an x, such as 60x")
     return float(match[1])
 
 
@@ -160,24 +160,24 @@ def serve_feed(
     settings: LoadedSettings | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve a history over HTTP, in the shapes of the real feeds, until signalled.
+    """Serve a history over HTTP, in the formats of the real feeds, until signalled.
 
     Parameters
     ----------
     start : str or int
-        Market time at which it begins.
+        Market time of the start.
     feed : str
-        ``simulated``, or a feed whose bars the cache has.
+        ``simulated``, or a feed in the cache.
     speed : str or float
-        How fast market time runs: ``60x``.
+        Speed of market time: ``60x``.
     faults : float
-        Share of requests that go wrong in a random way.
+        Share of requests with a random fault.
     port : int
-        On 127.0.0.1; 0: any that is free.
+        On 127.0.0.1; 0: any free port.
     assets : str or sequence of str, optional
     settings : LoadedSettings, optional
     say : callable
-        Told where it serves, and in the end how many requests there were.
+        Called with messages: the address at the start, the number of requests at the end.
 
     Raises
     ------

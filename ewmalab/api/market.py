@@ -1,4 +1,4 @@
-"""Bars: fetching, importing, checking and reading those of the cache."""
+"""Fetch, import, check and read the cached bars."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch_bars(
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> Outcome[list[AssetFetch]]:
-    """Fetch closed minute bars that the cache lacks; an interrupted fetch goes on where it stopped.
+    """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def fetch_bars(
     settings : LoadedSettings, optional
         Name feed and cache.
     progress : callable, optional
-        Called with minutes done and in all.
+        Called with minutes done and the total.
 
     Raises
     ------
     RulebookError, FeedError, ConfigError
-        A feed that fails for an asset is told in the result.
+        If a feed fails for one asset, the result says so instead.
     """
     settings, rulebook = settings or load_settings(), load_rulebook()
     values, name, begin = settings.values, settings.values.data.feed, time_of(start)
@@ -84,26 +84,26 @@ def import_bars(
     paths : sequence of Path
         Files, or folders of files.
     feed, asset : str, optional
-        By default what folder and file are named after.
+        By default from the names of folder and file.
     replace : bool
-        Prefer new bars to differing cached ones.
+        Replace cached bars that differ.
     quarantine : bool
         Set bad rows aside instead of refusing the file.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with files done and in all.
+        Called with files done and the total.
 
     Raises
     ------
     RulebookError, ConfigError
-        A file that is refused is told in the result.
+        If a file is refused, the result says so instead.
     """
     cache = _writable_cache(settings or load_settings())
     files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
     done = import_files(cache, files, now=present(), replace=replace, quarantine=quarantine, progress=progress)
     notes = [f"skipped {path}: {reason}" for path, reason in skipped]
     if not files:
-        notes.append("nothing to import: name .parquet, .csv or .json files, or folders that hold them")
+        notes.append("nothing to import: name .parquet, .csv or .json files, or folders of such files")
     return Outcome(
         "Imported bars",
         done,
@@ -115,7 +115,7 @@ def import_bars(
 
 
 def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
-    """Return what is cached, of all feeds or of one."""
+    """Return the cached assets of all feeds or of one."""
     cache = _cache(settings or load_settings())
     found, damaged = inventory.list_cached(cache, feed)
     return Outcome(
@@ -130,7 +130,7 @@ def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None
 def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
 ) -> Outcome[list[Finding]]:
-    """Check every byte of the cache, of all feeds and assets or of one; return the damaged partitions."""
+    """Check every byte of the cache and return the damaged partitions, of all feeds and assets or of one."""
     findings = list(_cache(settings or load_settings()).verify(feed, asset.upper() if asset else None))
     damaged = [finding for finding in findings if finding.problem]
     return Outcome(
@@ -143,7 +143,7 @@ def verify_bars(
 
 
 def repair_bars(*, refetch: bool = True, settings: LoadedSettings | None = None) -> Outcome[list[Repair]]:
-    """Move damaged partitions aside, and fetch again what was moved aside."""
+    """Move damaged partitions aside and fetch them again."""
     settings, rulebook = settings or load_settings(), load_rulebook()
     values = settings.values
     source = (lambda name: make_feed(name, values, rulebook)) if refetch else None
@@ -170,7 +170,7 @@ def load_bars(
         Labels in ``[start, end)``; without `end`, `days` from the start.
     days : float
     fetch : bool
-        Fetch what the cache lacks first; of the synthetic feed it always is.
+        Fetch what the cache lacks first; always done for the synthetic feed.
     settings : LoadedSettings, optional
         Name feed and cache.
 
@@ -182,7 +182,7 @@ def load_bars(
     values, rulebook = settings.values, load_rulebook()
     begin = time_of(start)
     stop = begin + round(days * DAY) if end is None else time_of(end)
-    rulebook.asset(asset)  # an unknown one is refused before anything is fetched
+    rulebook.asset(asset)  # refuses an unknown asset before anything is fetched
     name = cache_name(values.data.feed, values)
     if fetch or values.data.feed == "simulated":
         source = make_feed(values.data.feed, values, rulebook)
@@ -191,12 +191,12 @@ def load_bars(
 
 
 def settings_with_bars(days: float = 7.0, flags: dict[str, Any] | None = None) -> LoadedSettings:
-    """Return settings under which there is something to replay: real bars if the cache has them, else synthetic ones.
+    """Return settings with bars to replay: real ones if the cache has them, else synthetic ones.
 
     Parameters
     ----------
     days : float
-        Of prompts that the cache must be able to score.
+        Days of prompts that the cache must be able to score.
     flags : mapping, optional
         As in `load_settings`.
 
@@ -218,7 +218,7 @@ def _cache(settings: LoadedSettings) -> Cache:
 
 
 def _writable_cache(settings: LoadedSettings) -> Cache:
-    """Return the cache for writing, without the leftovers of killed writers."""
+    """Return the cache for writing; delete leftover temporary files."""
     cache = _cache(settings)
     cache.delete_leftovers()
     return cache

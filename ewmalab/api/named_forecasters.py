@@ -1,4 +1,4 @@
-"""Forecasters and finished experiments by name, for the steps that compare and rank them."""
+"""Scores of forecasters and finished experiments by name, to compare and rank them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NamedScores:
     frames : dict of name to DataFrame
         See `ewmalab.analysis.compare.scores_of`.
     synthetic : bool
-        Whether any price was simulated.
+        Whether any price is synthetic.
     notes : tuple of str
     """
 
@@ -54,27 +54,27 @@ def named_scores(
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
 ) -> NamedScores:
-    """Return the scores of finished experiments, or of forecasters, which are replayed.
+    """Return the scores of finished experiments, or replay forecasters and return theirs.
 
     Parameters
     ----------
     named : sequence of Experiment or str
     settings : LoadedSettings
     name : str
-        Part of the directory's name of the experiment that is made.
+        Part of the new experiment's directory name.
     progress, prompts
         As in `backtest`.
     scheduled : sequence of Scheduled, optional
-        Replay these very prompts.
+        Replay exactly these prompts.
 
     Raises
     ------
     ConfigError
-        If forecasters and experiments are mixed, or one is named twice.
+        If forecasters and experiments are mixed, or a name is a duplicate.
     """
     labels = [one if isinstance(one, str) else one.name for one in named]
     if len(set(labels)) < len(labels):
-        raise ConfigError("a name is given twice")
+        raise ConfigError("duplicate name")
     kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
     if len(kinds) > 1:
         raise ConfigError(
@@ -94,7 +94,7 @@ def _is_forecaster(name: str) -> bool:
 
 
 def _finished(named: Experiment | str, root: Path) -> tuple[Experiment, str | None]:
-    """Return an experiment, and the forecaster that is named behind a slash."""
+    """Return an experiment, and the forecaster named after a slash."""
     if isinstance(named, Experiment):
         return named, None
     name, slash, forecaster = named.rpartition("/")
@@ -109,7 +109,15 @@ def planned(
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
 ) -> BacktestPlan:
-    """Lay out a replay; parameters as in `named_scores`."""
+    """Plan a replay.
+
+    Parameters
+    ----------
+    settings, prompts, scheduled
+        As in `named_scores`.
+    forecasters : sequence of str or factory
+        By default the setting ``replay.forecasters``.
+    """
     if scheduled:
         start, end = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
         prompts = {**prompts, "start": start, "days": (end - start) / DAY}
@@ -126,7 +134,17 @@ def replayed(
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
 ) -> tuple[BacktestPlan, Experiment]:
-    """Lay out a replay and run it; parameters as in `named_scores`."""
+    """Plan a replay and run it.
+
+    Parameters
+    ----------
+    settings, name, progress, prompts, scheduled
+        As in `named_scores`.
+    forecasters : sequence of str or factory
+        By default the setting ``replay.forecasters``.
+    threads : int, optional
+        By default one per processor.
+    """
     plan = planned(settings, forecasters, prompts, scheduled)
     return plan, backtest(
         plan,

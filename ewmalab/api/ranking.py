@@ -1,4 +1,4 @@
-"""Rankings of miners, and predictions judged as validators do."""
+"""Rankings of miners, and scores and verdicts of predictions, by the validators' rules."""
 
 from __future__ import annotations
 
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leaderboard(Result):
-    """Miners as validators would rank them.
-
-    Attributes
-    ----------
-    ranking : Ranking
-    """
+    """Miners as validators would rank them."""
 
     ranking: Ranking
     notes: tuple[str, ...] = ()
@@ -63,14 +58,14 @@ def questions(
     unit: str = "alpha/day",
     correction: float | None = None,
 ) -> Questions:
-    """Return what to find out about a field, from texts as people write them.
+    """Return the questions about a field, parsed from texts as people write them.
 
     Parameters
     ----------
     every : str or int
         Time between standings.
     missing : str
-        Shares of missed prompts, with commas between them.
+        Shares of missed prompts, separated by commas.
     emission, unit, correction
         See `Questions`.
 
@@ -101,21 +96,21 @@ def leaderboard(
     Parameters
     ----------
     *named : Experiment or str
-        Forecasters, which are replayed first; or experiments, or ``EXPERIMENT/FORECASTER``. By default the setting
-        ``replay.forecasters``, if there are no files.
+        Forecasters, which are replayed first; or experiments, or ``EXPERIMENT/FORECASTER``. Without files, by
+        default the setting ``replay.forecasters``.
     predictions : sequence of path
         Folders of prediction files. Forecasters are replayed on exactly these prompts.
     scores : sequence of path
         Tables of other miners' scores, CSV or Parquet.
     questions : Questions, optional
-        What to find out beside the standings of each day.
+        What to compute beside the standings of each day.
     settings, progress, **prompts
         As in `backtest`.
 
     Raises
     ------
     ConfigError, ExperimentError, PredictionError
-        Where forecasters are replayed also what `backtest` raises.
+        If forecasters are replayed, also the errors of `backtest`.
     """
     settings, rulebook = settings or load_settings(), load_rulebook()
     choice = RuleChoice.parse(prompts.get("rules", "as-of"))
@@ -153,7 +148,7 @@ def score(
     realised : path, optional
         JSON list of prices on the grid, null where missing.
     asset : str, optional
-        Whose cached prices are taken without `realised`.
+        Use the cached prices of this asset, without `realised`.
     rules : str
         ``as-of`` (the prediction's own start), ``latest``, or a date.
     settings : LoadedSettings, optional
@@ -171,12 +166,12 @@ def score(
         cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
         truth = read.realised(cache, feed, asset.upper())
     else:
-        raise ConfigError("prices are needed: --realised, or --asset for prices from the cache")
+        raise ConfigError("realised prices are missing: give --realised, or --asset for prices from the cache")
     return Outcome("Prediction", read.score(truth), score_text, PredictionScore.plain)
 
 
 def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") -> Outcome[Mapping[str, str]]:
-    """Judge a prediction's format by the rules of every date; parameters as in `score`.
+    """Check a prediction's format by the rules of every date; parameters as in `score`.
 
     Raises
     ------
@@ -194,7 +189,7 @@ def _named(
     progress: Progress | None,
     prompts: Prompts,
 ) -> NamedScores:
-    """Return the scores of those that were named; forecasters are replayed on the prompts of the files."""
+    """Return the scores of the named; replay forecasters on the prompts of the files."""
     scheduled = None
     if files.scores:
         choice = RuleChoice.parse(prompts.get("rules", "as-of"))

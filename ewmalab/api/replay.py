@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backtest(Experiment, Result):
-    """A finished backtest: an `Experiment`, with what to know beside it."""
+    """A finished backtest: an `Experiment`, with notes."""
 
     notes: tuple[str, ...] = ()
     cache_dir: Path | str = "data_cache"
@@ -54,10 +54,12 @@ class Comparison(Result):
     Attributes
     ----------
     reference : str
+        Name of the reference.
     by : str
+        As in `compare`.
     synthetic : bool
     rows : list of Difference
-        Their changes and bounds are relative, negative is better.
+        Changes and bounds are relative; negative is better.
     """
 
     reference: str
@@ -91,19 +93,20 @@ def backtest(
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
 ) -> Backtest:
-    """Replay prompts on cached bars, score the forecasts, and keep the result as an experiment.
+    """Replay prompts on cached bars, score the forecasts, and save the result as an experiment.
 
     Parameters
     ----------
     *forecasters : str or class or function
-        Names, or what makes a forecaster; the last is the baseline. By default the setting ``replay.forecasters``.
+        Names, or classes or functions that make a forecaster; the last is the baseline. By default the setting
+        ``replay.forecasters``.
     name : str
         Part of the experiment directory's name.
     threads : int, optional
         By default one per processor; the result does not depend on it.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with prompts done and in all.
+        Called with prompts done and the total.
     **prompts
         See `Prompts`.
 
@@ -132,26 +135,26 @@ def compare(
     Parameters
     ----------
     *named : Experiment or str
-        Of one experiment, its forecasters are compared; of several, the first forecaster of each. Texts name
+        One `Experiment`, to compare its forecasters; or several, to compare the first forecaster of each. Texts name
         forecasters, which are replayed first, or experiments, or ``EXPERIMENT/FORECASTER``.
     baseline : str, optional
-        Of one experiment: by default its last forecaster. Else one of the names; by default the first.
+        For one experiment, by default its last forecaster. Otherwise one of the names; by default the first.
     by : {"asset", "interval", "hour", "weekday"}
-        What gets a row of its own.
+        Rows of the table.
     common : bool
-        Compare the prompts that all have, instead of refusing different sets.
+        Compare only the common prompts, instead of refusing different sets.
     seed : int, optional
-        Of the bootstrap; by default the setting ``run.seed``.
+        Seed of the bootstrap; by default the setting ``run.seed``.
     settings, progress, **prompts
         As in `backtest`; for forecasters.
 
     Raises
     ------
     ConfigError, ExperimentError
-        Where forecasters are replayed also what `backtest` raises.
+        If forecasters are replayed, also the errors of `backtest`.
     """
     if by not in get_args(By):
-        raise ConfigError(f"by = {by!r} is none of {', '.join(get_args(By))}")
+        raise ConfigError(f"by = {by!r} is not one of {', '.join(get_args(By))}")
     settings = settings or load_settings()
     if len(named) == 1 and isinstance(named[0], Experiment):
         found = NamedScores.within(named[0], baseline)
@@ -162,7 +165,7 @@ def compare(
     frames = found.frames
     if baseline is not None:
         if baseline not in frames:
-            raise ConfigError(f"baseline {baseline!r} is none of {', '.join(frames)}")
+            raise ConfigError(f"baseline {baseline!r} is not one of {', '.join(frames)}")
         frames = {baseline: frames[baseline], **frames}
     rows = _compare(frames, common=common, by=by, seed=settings.values.run.seed if seed is None else seed)
     return Comparison(next(iter(frames)), by, found.synthetic, rows, found.notes)

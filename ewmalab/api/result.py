@@ -1,4 +1,4 @@
-"""What every step returns: a result that prints itself, as a table for people, as JSON, or as a page."""
+"""The result of every step, with its renderings: a table for people, JSON, or a page."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Value = TypeVar("Value")
 
 
 class Result(ABC):
-    """A result in three renderings of the same values; `ewmalab.report` does the rendering."""
+    """A result with three renderings of the same values, made by `ewmalab.report`."""
 
     @property
     def title(self) -> str:
-        """Return what the result is called on a page."""
+        """Return the title of the result's page."""
         return type(self).__name__
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know beside the result."""
+        """Return warnings and remarks that accompany the result."""
         return ()
 
     @property
     def ok(self) -> bool:
-        """Return whether all was well; a command ends with exit code 1 if not."""
+        """Return whether all is well; if not, a command ends with exit code 1."""
         return True
 
     @abstractmethod
@@ -48,18 +48,16 @@ class Result(ABC):
 
 @dataclass(frozen=True)
 class Outcome(Result, Generic[Value]):
-    """A result that is one value of the room that computed it.
+    """A result that holds one value.
 
     Attributes
     ----------
     kind : str
-        The title of its page.
+        Title of its page.
     value : object
-        What was found.
+        The value itself.
     as_text, as_json : callable
-        Its renderings.
-    ok : bool
-    notes : tuple of str
+        Renderings of the value.
     """
 
     kind: str

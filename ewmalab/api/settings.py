@@ -1,4 +1,4 @@
-"""Settings and rules in force. Nothing heavy is imported here: to look something up takes no time."""
+"""Settings and rules in force. Nothing heavy is imported here, so that a look-up is quick."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_settings(settings: LoadedSettings | None = None) -> Outcome[list[str]]
     Raises
     ------
     ConfigError
-        With one line per fault.
+        One line per fault.
     """
     from ewmalab.replay.backtest import check_settings as check
 

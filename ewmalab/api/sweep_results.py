@@ -1,4 +1,4 @@
-"""What a sweep is asked for, and what sweeps and tuning found."""
+"""The request of a sweep, and the results of sweeps and tuning."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a sweep is asked for: all that determines its result, and what is done with it.
+    """The request of a sweep: everything that determines its result, and where the result goes.
 
     Attributes
     ----------
     parameters : mapping of name to values
-        None takes the default grid.
+        None means the default grid.
     settings : LoadedSettings
     prompts : Prompts
     forecaster : str
     exact : bool
-        Simulate every prompt by itself, even where one ensemble would do.
+        Simulate every prompt by itself, even if one ensemble would do.
     replicates : int, optional
-        Independent sets of random numbers; by default 4, or 2 where every prompt is simulated.
+        Independent sets of random numbers; by default 4, or 2 if every prompt is simulated.
     walk_forward : str, optional
         ``5d/1d``: choose on one window, score on the next.
     name : str or None
-        Part of the experiment directory's name; None keeps nothing.
+        Part of the experiment directory's name; None saves nothing.
     write_config : Path, optional
         File for values that are proven better; see `write_config`.
     force : bool
+        See `write_config`.
     """
 
     parameters: Mapping[str, Sequence[str] | None]
@@ -73,14 +74,7 @@ class SweepRequest:
 
 @dataclass(frozen=True, eq=False)
 class KeptSweep(SweepResult, Result):
-    """A sweep's result and its experiment.
-
-    Attributes
-    ----------
-    experiment : Experiment or None
-    request : SweepRequest
-    seconds : float
-    """
+    """A sweep's result, its experiment (if saved), its request and its duration in seconds."""
 
     experiment: Experiment | None
     request: SweepRequest
@@ -92,8 +86,8 @@ class KeptSweep(SweepResult, Result):
 
     def text(self) -> str:
         untouched = dict.fromkeys(competition for competition, _ in self.sweep.untouched)
-        lines = [f"left out, since it has no effect there: {', '.join(untouched)}"] if untouched else []
-        lines.append(f"{self.sweep.trials} trials, {self.sweep.reused} of them known before; {self.seconds:.1f} s")
+        lines = [f"left out, because it has no effect there: {', '.join(untouched)}"] if untouched else []
+        lines.append(f"{self.sweep.trials} trials, {self.sweep.reused} of them reused; {self.seconds:.1f} s")
         return sweep_text(self.summary, self.inputs) + "\n".join([*lines, _kept(self, self.experiment)])
 
     def json(self) -> Any:
@@ -114,12 +108,7 @@ class KeptSweep(SweepResult, Result):
 
 @dataclass(frozen=True, eq=False)
 class KeptTuning(TuneResult, Result):
-    """What tuning found, and its experiment.
-
-    Attributes
-    ----------
-    experiment : Experiment or None
-    """
+    """The result of tuning, and its experiment (if saved)."""
 
     experiment: Experiment | None
 

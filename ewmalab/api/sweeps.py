@@ -1,4 +1,4 @@
-"""Values of settings: sweeps, tuning, and the settings file of what is proven better."""
+"""Sweeps and tuning of settings, and the settings file of values that are proven better."""
 
 from __future__ import annotations
 
@@ -45,25 +45,26 @@ def sweep(
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
 ) -> KeptSweep:
-    """Try values of settings on the same prompts and judge which is best, and how sure that is.
+    """Try values of settings on the same prompts, and judge which is best and how certain that is.
 
     Parameters
     ----------
     parameters : mapping of name to values, or sequence of names
-        ``{"half_life_1m": ["15m", "30m", "1h"]}``; None, or names alone, take the default grid.
+        ``{"half_life_1m": ["15m", "30m", "1h"]}``; None, or names alone, mean the default grid.
     forecaster, walk_forward, exact, name
         See `SweepRequest`.
     threads : int, optional
+        By default one per processor.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with trials done and trials in all.
+        Called with trials done and the total.
     **prompts
         See `Prompts`.
 
     Returns
     -------
     KeptSweep
-        A `SweepResult`: ``result.cells[i].words()`` says what was found.
+        A `SweepResult`: ``result.cells[i].words()`` is the verdict.
 
     Raises
     ------
@@ -90,19 +91,19 @@ def run_sweep(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> KeptSweep:
-    """Run a sweep; one that is stopped is kept, for `unfinished_sweep`.
+    """Run a sweep; if it is interrupted, `unfinished_sweep` returns it.
 
     Parameters
     ----------
     request : SweepRequest
     fresh : bool
-        Compute also trials that are known from earlier runs.
+        Recompute trials that are known from earlier runs.
     engine, scheduler
         Where trials run, see `ewmalab.sweeps.engines.run_tasks`; the result is the same.
     workers : int
         0: one per processor.
     progress : callable, optional
-        Called with trials done and in all.
+        Called with trials done and the total.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def run_sweep(
         check_name(request.name)
     chosen = selection_of(settings, request.prompts)
     workload = sweeps.workload_of(settings, forecaster=request.forecaster, exact=request.exact, **chosen)
-    # The newest days of today may not be those of the day on which an interrupted sweep goes on.
+    # The newest days may have changed by the time that an interrupted sweep is resumed.
     prompts: Prompts = {**request.prompts, "start": iso(workload.start), "assets": chosen["assets"]}
     count = worker_count(workers, settings)
 
@@ -144,12 +145,12 @@ def run_sweep(
 
 
 def unfinished_sweep(settings: LoadedSettings | None = None) -> SweepRequest:
-    """Return the sweep that was stopped last, to be run again: its finished trials are known.
+    """Return the newest interrupted sweep, to be run again; its finished trials are kept.
 
     Raises
     ------
     ConfigError
-        If none was.
+        If there is none.
     """
     return SweepRequest.of_plain(newest_unfinished((settings or load_settings()).values.run.experiments_dir))
 
@@ -168,18 +169,18 @@ def tune(
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
 ) -> KeptTuning:
-    """Search several settings at once, and judge the best on days it was not chosen on.
+    """Search several settings at once, and judge the best on held-out days.
 
     Parameters
     ----------
     parameters, forecaster, exact, name, threads, settings, progress, **prompts
         As in `sweep`.
     trials : int
-        Per competition and asset.
+        Trials per competition and asset.
     holdout : float
-        Share of the time range, at its end, that is kept for judging.
+        Share of the time range, at its end, that is held out for judging.
     study : str, optional
-        Journal of the studies, or a database's URL; several processes may share it.
+        Journal file of the studies, or a database URL; several processes may share it.
 
     Raises
     ------
@@ -209,7 +210,7 @@ def tune(
 
 
 def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: bool = False) -> Outcome[list[str]]:
-    """Write values that are proven better as a settings file; return what stays as it is, and why.
+    """Write values that are proven better as a settings file; return the settings left alone, with reasons.
 
     Parameters
     ----------
@@ -217,7 +218,7 @@ def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: b
     path : path
         Must not exist.
     force : bool
-        Take the best value also where the data cannot tell it from the present one.
+        Write the best value even if the data cannot tell it from the configured one.
 
     Raises
     ------
@@ -229,7 +230,7 @@ def write_config(result: SweepResult | TuneResult, path: Path | str, *, force: b
     return Outcome(
         "Settings file",
         left,
-        lambda lines: "".join([f"written: {path}\n", *(f"  left as it is: {line}\n" for line in lines)]),
+        lambda lines: "".join([f"written: {path}\n", *(f"  left alone: {line}\n" for line in lines)]),
         lambda lines: {"config": str(path), "left": lines},
     )
 

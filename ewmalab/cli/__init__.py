@@ -1,4 +1,4 @@
-"""The command line. Modules here import nothing heavy at their top: `ewmalab --help` answers at once."""
+"""The command line. Modules here import nothing heavy at their top, so that `ewmalab --help` is quick."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ app.add_typer(experiments.app, name="experiments")
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend are printed without a traceback."""
-    sys.path.append(str(Path.cwd()))  # a forecaster of the user's own lies where they work
+    """Run the command line; print errors that a user can fix without a traceback."""
+    sys.path.append(str(Path.cwd()))  # a user's own forecaster is in the working directory
     try:
         app()
-    except BrokenPipeError:  # the reader of a pipe has gone, e.g. `| head`
+    except BrokenPipeError:  # the reader of a pipe has ended, e.g. `| head`
         sys.stderr.close()
         sys.exit(1)
     except (api.EwmalabError, OSError) as error:  # OSError: a full or read-only disk, a folder without permission

@@ -23,7 +23,7 @@ def backtest(
     request_lead: Annotated[str | None, typer.Option(help="Time between request and start, e.g. 60s.")] = None,
     simulations: common.Simulations = None,
     refit: Annotated[
-        str | None, typer.Option(help="Fit forecasters that have a fit anew so often, on the bars known then, e.g. 1d.")
+        str | None, typer.Option(help="Refit forecasters at this interval, on the bars known then, e.g. 1d.")
     ] = None,
     seed: common.Seed = None,
     threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
@@ -36,8 +36,8 @@ def backtest(
     """Replay prompts on cached bars and score the forecasts.
 
     Forecasters see only bars that were closed when each request arrived.
-    Bars of the synthetic feed are made on the fly; those of real feeds come
-    from the cache: see `ewmalab data fetch` and `ewmalab data import`.
+    Bars of the synthetic feed are generated; those of real feeds come from
+    the cache: see `ewmalab data fetch` and `ewmalab data import`.
 
     Examples:
 

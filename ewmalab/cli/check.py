@@ -1,4 +1,4 @@
-"""``ewmalab check``: tests of the replay's honesty on the user's own data and forecaster."""
+"""``ewmalab check``: checks of the replay's honesty on the user's own data and forecaster."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def lookahead(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Prove that no forecast depends on its future.
+    """Check that no forecast depends on its future.
 
-    At random moments the future is changed or removed; no earlier forecast
-    may change by a bit. Exit code 1 if one does.
+    At random moments the future is changed or removed. Earlier forecasts
+    must stay the same, bit for bit. Exit code 1 if one changes.
 
     Examples:
 
@@ -69,10 +69,10 @@ def warmup(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Tell how far the first forecast still depends on where the warm-up began.
+    """Check that the warm-up is long enough.
 
-    The warm-up is cut to a half and to three quarters; the spread of the
-    paths at their end is compared with that after the whole. Exit code 1 if
+    The warm-up is cut to a half and to three quarters. The final spread of
+    the paths is compared with that after the whole warm-up. Exit code 1 if
     it changes by more than the tolerance.
 
     Example:
@@ -99,11 +99,11 @@ def parity(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Prove that live answers are what a replay makes of the same bars.
+    """Check that live answers equal a replay of the same bars.
 
-    Every logged answer is reproduced from the cached bars, with the settings
-    recorded with it: state, paths and bytes must be the same, bit for bit.
-    Exit code 1 if one differs.
+    Every logged answer is reproduced from the cached bars and its recorded
+    settings: state, paths and bytes must be the same, bit for bit. The same
+    prompts are also replayed as a backtest. Exit code 1 if one differs.
 
     Example:
 

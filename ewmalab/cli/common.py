@@ -1,4 +1,4 @@
-"""What the commands share: options, settings, output."""
+"""Shared by the commands: options, settings, output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ewmalab import api
 
 
 def checked(parser: str) -> Callable[[Any], Any]:
-    """Return a callback that refuses what a function of the API refuses; the option keeps its value."""
+    """Return a callback that refuses the values that an API function refuses; the option keeps its value."""
 
     def check(value: Any) -> Any:
         try:
@@ -73,7 +73,7 @@ Cadence = Annotated[
 Simulations = Annotated[
     int | None, typer.Option("--simulations", min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
 ]
-Partial = Annotated[bool, typer.Option("--partial", help="Score what can be scored where realised prices are missing.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Score other prompts if realised prices are missing.")]
 
 # ------------------------------------------------------------------------------------------------ with what
 
@@ -81,7 +81,7 @@ Feed = Annotated[
     str | None,
     typer.Option("--feed", help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed."),
 ]
-ScoredFeed = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if another.")]
+ScoredFeed = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if different.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random streams.")]
 Forecaster = Annotated[
     str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
@@ -96,9 +96,7 @@ Forecasters = Annotated[
         "baseline.",
     ),
 ]
-Exact = Annotated[
-    bool, typer.Option("--exact", help="Simulate every prompt by itself, even where one ensemble would do.")
-]
+Exact = Annotated[bool, typer.Option("--exact", help="Simulate every prompt by itself, even if one ensemble would do.")]
 Name = Annotated[
     str,
     typer.Option("--name", help="Part of the experiment directory's name.", callback=checked("check_name")),
@@ -112,18 +110,18 @@ WriteConfig = Annotated[
         callback=checked("refuse_existing"),
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="With --write-config: also values not proven better.")]
+Force = Annotated[bool, typer.Option("--force", help="With --write-config: also write values not proven better.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
 ExperimentName = Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")]
 
 # ------------------------------------------------------------------------------------------------ live
 
 StateDir = Annotated[Path | None, typer.Option(help="Folder of the states.")]
-LogDir = Annotated[Path | None, typer.Option(help="Folder of the log of answers.")]
+LogDir = Annotated[Path | None, typer.Option(help="Folder of the answer log.")]
 UpdateInterval = Annotated[str | None, typer.Option(help="Time between updates: 60, 60s, 2m.")]
 LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", callback=checked("parse_level"))]
 LiveFeed = Annotated[
-    str | None, typer.Option("--feed", help="auto (pyth with a key, else what is scored), pyth, binance, hyperliquid.")
+    str | None, typer.Option("--feed", help="auto (pyth with a key, else the scored feed), pyth, binance, hyperliquid.")
 ]
 LiveForecaster = Annotated[
     str | None,
@@ -137,24 +135,24 @@ LiveForecaster = Annotated[
 Host = Annotated[str | None, typer.Option(help="Address to serve on.")]
 Port = Annotated[int | None, typer.Option(help="Port to serve on.")]
 MonitorPort = Annotated[int | None, typer.Option(help="Port of /health and /metrics, on this machine only.")]
-ExternalIp = Annotated[str | None, typer.Option(help="Announced on the chain, with the port.")]
+ExternalIp = Annotated[str | None, typer.Option(help="IP address to announce on the chain, with the port.")]
 Wallet = Annotated[str | None, typer.Option(help="Name of the wallet.")]
 Hotkey = Annotated[str | None, typer.Option(help="Name of the wallet's hotkey.")]
 WalletPath = Annotated[str | None, typer.Option(help="Folder of the wallets.")]
 Network = Annotated[str | None, typer.Option(help="finney, test, or a chain endpoint.")]
-Netuid = Annotated[int | None, typer.Option(help="Number of the subnet, if the network is no well-known one.")]
+Netuid = Annotated[int | None, typer.Option(help="Number of the subnet, if the network is not well known.")]
 NoChain = Annotated[bool, typer.Option("--no-chain", help="Development: only hotkeys named with --allow may call.")]
-Allow = Annotated[list[str] | None, typer.Option(metavar="HOTKEY", help="With --no-chain. Repeatable.")]
+Allow = Annotated[list[str] | None, typer.Option(metavar="HOTKEY", help="With --no-chain: may call. Repeatable.")]
 Clock = Annotated[str | None, typer.Option("--clock", metavar="URL", help="Clock of `ewmalab feed serve`.")]
 Shadow = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Also score what this forecaster would have answered.")
+    list[str] | None, typer.Option(metavar="NAME", help="Also score what this forecaster would answer. Repeatable.")
 ]
-History = Annotated[str, typer.Option("--feed", help="simulated, or a feed of the cache: pyth, binance ...")]
-Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests that go wrong in a random way.")]
+History = Annotated[str, typer.Option("--feed", help="simulated, or a feed in the cache: pyth, binance ...")]
+Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests with a random fault.")]
 
 
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
-    """Return the values of each parameter: one list for each, one for all, or none."""
+    """Return the values of each parameter, from one list for each, one for all, or none."""
     given = lists or []
     if len(given) > 1 and len(given) != len(names):
         raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
@@ -168,18 +166,18 @@ def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str
 def settings(
     config: Path | None, assignments: list[str] | None, flags: Mapping[str, Any] | None = None
 ) -> api.LoadedSettings:
-    """Load the settings of a command; options that were given become the strongest layer."""
+    """Load the settings of a command; given options become the strongest layer."""
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     return api.load_settings(file=config, flags={**api.parse_assignments(assignments or []), **given})
 
 
 def say(text: str) -> None:
-    """Print a line for people, apart from the output proper."""
+    """Print a line on standard error."""
     print(text, file=sys.stderr)
 
 
 def show(result: api.Result, json: bool) -> None:
-    """Print a result, and end with exit code 1 if not all was well."""
+    """Print a result; exit with code 1 if it is not ok."""
     for note in result.notes:
         say(note)
     if json:
@@ -194,7 +192,7 @@ def show(result: api.Result, json: bool) -> None:
 
 @contextmanager
 def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show what is done on standard error, where that is a terminal; yields what a step reports to.
+    """Show a progress bar on standard error if that is a terminal; yield the function that a step reports to.
 
     Parameters
     ----------
@@ -202,7 +200,7 @@ def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, 
     what : str
         What is counted.
     hint : str
-        How a step that keeps what it has finished goes on; said when it is interrupted.
+        How to resume a step that keeps finished work; printed when it is interrupted.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -14,12 +14,12 @@ def compare(
     named_forecasters: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B [C ...]", help="Forecasters; or experiments, or EXPERIMENT/FORECASTER. A is the reference."
+            metavar="A B [C ...]", help="Forecasters, experiments, or EXPERIMENT/FORECASTER. A is the reference."
         ),
     ],
-    by: Annotated[str, typer.Option(help="asset, interval, hour or weekday: what gets a row of its own.")] = "asset",
+    by: Annotated[str, typer.Option(help="Rows of the table: asset, interval, hour or weekday.")] = "asset",
     common_: Annotated[
-        bool, typer.Option("--common", help="Compare the prompts that all have, instead of refusing.")
+        bool, typer.Option("--common", help="Compare only the common prompts, instead of refusing different sets.")
     ] = False,
     start: common.Start = None,
     days: common.Days = 7.0,
@@ -36,8 +36,8 @@ def compare(
     """Compare forecasters, or finished experiments, on the same prompts.
 
     Forecasters are replayed first (--start, --days, ...; by default the
-    newest cached days). Experiments are compared as they are; a forecaster
-    inside one is named behind a slash, by default it is the first.
+    newest cached days). Experiments are compared as they are. Name one of
+    their forecasters after a slash; the default is the first.
 
     Examples:
 

@@ -24,7 +24,7 @@ def show(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Print every setting, its value and where the value came from; secrets are masked.
+    """Print every setting, its value and the value's source; secrets are masked.
 
     Layers, from weakest to strongest: defaults, ewmalab.toml, environment
     (EWMALAB__SECTION__KEY), preset, flags.
@@ -40,7 +40,7 @@ def show(
 
 @app.command()
 def validate(json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None) -> None:
-    """Check the settings of all layers; exit code 2 and one line per fault if anything is wrong.
+    """Check the settings of all layers; exit code 2 and one line per fault if any is wrong.
 
     Example:
 

@@ -30,7 +30,7 @@ def fetch(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Fetch closed minute bars that the cache lacks; an interrupted fetch goes on where it stopped.
+    """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
 
     Examples:
 
@@ -49,10 +49,10 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files named <ASSET>.parquet.")],
     feed: Annotated[
         str | None,
-        typer.Option(help="Feed the bars are of; default: the folder's name up to its first underscore."),
+        typer.Option(help="Feed of the bars; default: the folder's name up to its first underscore."),
     ] = None,
     asset: Annotated[str | None, typer.Option(help="Asset; default: the file's name.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Prefer new bars to differing cached ones.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace cached bars that differ.")] = False,
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing the file.")
     ] = False,
@@ -62,9 +62,9 @@ def import_(
 ) -> None:
     """Import bars from CSV, Parquet or JSON files.
 
-    Columns: timestamp (open time, seconds UTC) and close, perhaps open, high
-    and low. A file with bad rows is refused with their count by reason, or
-    its bad rows are set aside.
+    Columns: timestamp (open time, seconds UTC) and close; optionally open,
+    high and low. A file with bad rows is refused with their count by reason,
+    unless --quarantine sets the bad rows aside.
 
     Examples:
 
@@ -121,7 +121,7 @@ def verify(
 @app.command()
 def repair(
     refetch: Annotated[
-        bool, typer.Option("--refetch/--no-refetch", help="Fetch again what had to be moved aside.")
+        bool, typer.Option("--refetch/--no-refetch", help="Fetch the days that were moved aside.")
     ] = True,
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -129,7 +129,7 @@ def repair(
 ) -> None:
     """Move damaged partitions aside and fetch them again.
 
-    Damaged manifests are rebuilt and the leftovers of killed writers removed.
+    Leftover temporary files of killed writers are deleted too.
 
     Example:
 

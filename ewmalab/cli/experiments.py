@@ -1,4 +1,4 @@
-"""``ewmalab experiments``: what has been run."""
+"""``ewmalab experiments``: finished runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Print an experiment's results and what it was made from.
+    """Print an experiment's results and provenance.
 
     Example:
 
@@ -50,14 +50,14 @@ def export(
         str,
         typer.Option(metavar="URI", help="Tracking server or store, e.g. http://127.0.0.1:5000, sqlite:///runs.db."),
     ],
-    group: Annotated[str, typer.Option(help="Name of the experiment that the run belongs to there.")] = "ewmalab",
+    group: Annotated[str, typer.Option(help="Name of MLflow's experiment for the run.")] = "ewmalab",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
     """Log an experiment as a run of MLflow: settings, mean CRPS, and its files.
 
-    An experiment that is there already is not logged twice.
+    An experiment that is already there is not logged again.
 
     Example:
 

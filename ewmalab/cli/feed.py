@@ -1,4 +1,4 @@
-"""``ewmalab feed``: a price feed of one's own, for rehearsals without network."""
+"""``ewmalab feed``: a local price feed, for rehearsals without network."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def serve(
     start: Annotated[
         str,
         typer.Option(
-            help="Market time at which it begins, e.g. 2026-10-03T04:00 (UTC).", callback=common.checked("parse_time")
+            help="Market time of the start, e.g. 2026-10-03T04:00 (UTC).", callback=common.checked("parse_time")
         ),
     ],
     feed: common.History = "simulated",
     speed: Annotated[
-        str, typer.Option(help="How fast market time runs: 1x, 60x.", callback=common.checked("parse_speed"))
+        str, typer.Option(help="Speed of market time: 1x, 60x.", callback=common.checked("parse_speed"))
     ] = "1x",
     faults: common.Faults = 0.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 8095,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free port.")] = 8095,
     assets: common.Assets = None,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Serve a history over HTTP in the shapes of Pyth, Binance and Hyperliquid.
+    """Serve a history over HTTP in the formats of Pyth, Binance and Hyperliquid.
 
-    It serves what exists by its own market time, the candle that still forms
-    included. Live processes take that time with --clock URL/clock. Simulated
-    prices say so with every answer.
+    It serves the bars up to its own market time, including the candle that
+    still forms. Live processes use that time with --clock URL/clock. Every
+    answer with simulated prices says so.
 
     Examples:
 
@@ -47,7 +47,7 @@ def serve(
       ewmalab feed serve --start 2026-01-15 --feed pyth --faults 0.05
     """
     settings = common.settings(config, set_)
-    common.say("loading the days before")
+    common.say("loading the history")
     api.serve_feed(
         start,
         feed=feed,

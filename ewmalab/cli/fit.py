@@ -1,4 +1,4 @@
-"""``ewmalab fit``: what a forecaster learns from cached bars."""
+"""``ewmalab fit``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fit(
         str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).", callback=common.checked("parse_time"))
     ],
     days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
-    forecaster: Annotated[str, typer.Option("--forecaster", "-f", help="One that has a fit.")] = "seasonal-har",
+    forecaster: Annotated[str, typer.Option("--forecaster", "-f", help="A forecaster with a fit.")] = "seasonal-har",
     assets: common.Assets = None,
     feed: common.Feed = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of fit.folder.")] = None,
@@ -23,14 +23,14 @@ def fit(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Estimate what a forecaster learns from cached bars.
+    """Fit a forecaster to cached bars.
 
-    Writes a small artifact, named by its content; for seasonal-har: season,
-    volatility curve and shocks, and what the assets of a class have in
-    common. The fit sees the bars that are closed a request's lead before the
-    end of the days: prompts that start there can be answered with it, earlier
-    ones are refused. A plug-in with the methods fit and with_fit is fitted
-    the same way: -f package.module:Name.
+    Writes a small artifact, named by its content. For seasonal-har it holds
+    season, volatility curve and shocks, per asset and per class. The fit uses
+    bars closed replay.request_lead before the end of the days. It answers
+    prompts that start from there on and refuses earlier ones. A plug-in with
+    the methods fit and with_fit is fitted the same way:
+    -f package.module:Name.
 
     Examples:
 

@@ -14,7 +14,7 @@ from ewmalab.cli import common
 def leaderboard(
     named_forecasters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME ...]", help="Forecasters; or experiments, or EXPERIMENT/FORECASTER."),
+        typer.Argument(metavar="[NAME ...]", help="Forecasters, experiments, or EXPERIMENT/FORECASTER."),
     ] = None,
     predictions: Annotated[
         list[Path] | None,
@@ -48,17 +48,17 @@ def leaderboard(
         str,
         typer.Option(
             metavar="A,B",
-            help="Shares of missed prompts whose cost is shown, of the first miner.",
+            help="Shares of prompts missed by the first miner, whose cost is shown.",
             callback=common.checked("parse_shares"),
         ),
     ] = "0.01,0.05,0.2",
     emission: Annotated[
-        float | None, typer.Option(min=0, help="All miners' reward per day: adds an estimate of earnings.")
+        float | None, typer.Option(min=0, help="All miners' reward per day; adds an estimate of earnings.")
     ] = None,
-    unit: Annotated[str, typer.Option(help="What the emission is counted in.")] = "alpha/day",
+    unit: Annotated[str, typer.Option(help="Unit of the emission.")] = "alpha/day",
     correction: Annotated[
         float | None,
-        typer.Option(min=0, help="Realised part of the weights' promise; default: the rulebook's on that date."),
+        typer.Option(min=0, help="Realised share of weight x emission; default: the rulebook's on that date."),
     ] = None,
     seed: common.Seed = None,
     json: common.Json = False,
@@ -69,7 +69,7 @@ def leaderboard(
 
     Prompt scores, rolling averages and softmax weights follow the rules of
     the date. With files of real miners, forecasters are replayed on exactly
-    those miners' prompts. Weights hold within the field that is given.
+    those miners' prompts. Weights are valid only within the given field.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``ewmalab live``: the updater, the miner, and what goes with them."""
+"""``ewmalab live``: the updater, the miner, the allowlist and the track record."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def live(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Serve validators: keeps an updater and a miner running.
+    """Serve validators: keep an updater and a miner running.
 
-    A process that crashes, or no longer responds, is started again.
-    SIGTERM ends both in order, SIGHUP lets them take up changed settings.
+    A process that crashes or hangs is restarted. SIGTERM shuts both down in
+    order, SIGHUP makes them reload the settings.
 
     Examples:
 
@@ -72,7 +72,7 @@ def updater(
     warmup_date: Annotated[
         str | None,
         typer.Option(
-            help="Load the state as of the START of this day (UTC); with --one-shot.",
+            help="Make the state as of the START of this day (UTC); with --one-shot.",
             callback=common.checked("parse_time"),
         ),
     ] = None,
@@ -87,8 +87,8 @@ def updater(
 ) -> None:
     """Keep the states of all assets current.
 
-    Fetches closed minute bars, follows them, saves each state atomically,
-    and catches up after any downtime.
+    Fetches closed minute bars, updates the states, saves each atomically, and
+    catches up after any downtime.
 
     Examples:
 
@@ -104,7 +104,7 @@ def updater(
     if one_shot:
         common.show(api.update_states(load, date=warmup_date, log_level=log_level), json=False)
     elif warmup_date:
-        raise typer.BadParameter("needs --one-shot: afterwards the state would move on", param_hint="--warmup-date")
+        raise typer.BadParameter("needs --one-shot, or the state would be updated further", param_hint="--warmup-date")
     else:
         api.run_updater(load, log_level=log_level)
 
@@ -147,21 +147,21 @@ def miner(
 
 @app.command()
 def allowlist(
-    watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever the chain has changed.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Rewrite it whenever the chain changes.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of standard output.")] = None,
     every: Annotated[
         str,
-        typer.Option(help="With --watch: time between two looks.", callback=common.checked("parse_duration")),
+        typer.Option(help="With --watch: time between queries.", callback=common.checked("parse_duration")),
     ] = "5m",
     network: common.Network = None,
     netuid: common.Netuid = None,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Print the validators' IP addresses, one a line, for a firewall.
+    """Print the validators' IP addresses, one per line, for a firewall.
 
-    Those with a permit and enough stake: who else calls is refused anyway,
-    and need not reach the port at all.
+    Lists validators with a permit and enough stake. The miner refuses all
+    other callers, so a firewall may keep them out.
 
     Examples:
 
@@ -206,6 +206,6 @@ def score(
 
 
 def _flags(context: typer.Context) -> dict[str, Any]:
-    """Return the settings ``live.*`` that a command's options stand for."""
+    """Return the settings ``live.*`` given by a command's options."""
     other = {"log_level", "warmup_date", "one_shot", "config", "set_"}
     return api.live_flags(**{name: value for name, value in context.params.items() if name not in other})

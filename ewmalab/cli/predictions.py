@@ -1,4 +1,4 @@
-"""``ewmalab score``, ``validate`` and ``crps-test``: predictions, judged as validators do."""
+"""``ewmalab score``, ``validate`` and ``crps-test``: scores and verdicts of predictions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def validate(
     rules: common.Rules = "as-of",
     json: common.Json = False,
 ) -> None:
-    """Judge a prediction's format by both dated rules; exit code 1 if either refuses it.
+    """Check a prediction's format by both dated rules; exit code 1 if either refuses it.
 
     Examples:
 
@@ -79,9 +79,9 @@ def crps_test(
 ) -> None:
     """Score the adapter's functions on the prompts of some days.
 
-    Every prompt goes through ewmalab.adapters.synth_simulations, as another
-    program would call it: rounded prices included. `ewmalab backtest` does
-    the same without the detour, and much faster.
+    Every prompt goes through ewmalab.adapters.synth_simulations, as if called
+    by another program, with rounded prices. `ewmalab backtest` does the same
+    directly, and much faster.
 
     Examples:
 

@@ -13,14 +13,14 @@ from ewmalab.cli import common
 def probe(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the miner serves.")],
     axon: Annotated[
-        str | None, typer.Option(metavar="HOTKEY", help="The miner's hotkey; by default the chain is asked for it.")
+        str | None, typer.Option(metavar="HOTKEY", help="The miner's hotkey; by default looked up on the chain.")
     ] = None,
     asset: Annotated[str, typer.Option(help="Asset, e.g. BTC.")] = "BTC",
     competition: Annotated[
-        str | None, typer.Option(help="e.g. crypto-1h; by default all that prompt the asset.")
+        str | None, typer.Option(help="E.g. crypto-1h; by default all competitions of the asset.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts to send.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, max=512, help="Of these at once.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=512, help="Prompts at once.")] = 1,
     timeout: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds to wait for an answer.")] = 20.0,
     wallet: common.Wallet = None,
     hotkey: common.Hotkey = None,

@@ -1,4 +1,4 @@
-"""``ewmalab rehearse``: the whole live stack, on loopback, fast."""
+"""``ewmalab rehearse``: the whole live stack on loopback, faster than real time."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ewmalab.cli import common
 
 def rehearse(
     start: Annotated[
-        str, typer.Option(help="Market time at which it begins (UTC).", callback=common.checked("parse_time"))
+        str, typer.Option(help="Market time of the start (UTC).", callback=common.checked("parse_time"))
     ] = "2026-10-03T04:00",
     hours: Annotated[float, typer.Option(min=0.01, help="Hours of prompts.")] = 1.0,
-    speed: Annotated[float, typer.Option(min=1, max=600, help="How fast market time runs.")] = 60.0,
+    speed: Annotated[float, typer.Option(min=1, max=600, help="Speed of market time.")] = 60.0,
     feed: common.History = "simulated",
     forecaster: common.LiveForecaster = None,
     shadow: common.Shadow = None,
     assets: common.Assets = None,
     faults: common.Faults = 0.0,
     folder: Annotated[
-        Path | None, typer.Option(help="For cache, states and log; default: rehearsals/<now>.", metavar="DIR")
+        Path | None, typer.Option(help="Folder for cache, states, log; default: rehearsals/<now>.", metavar="DIR")
     ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Run the whole live stack on loopback, faster than time, and judge its answers.
+    """Run the whole live stack on loopback, faster than real time, and judge its answers.
 
-    Feed server, updater, miner and a validator that asks every prompt of the
-    rulebook; then every answer is reproduced, bit for bit, and scored.
+    Runs feed server, updater, miner and a validator that sends every prompt
+    of the rulebook. Then every answer is reproduced, bit for bit, and scored.
 
     Examples:
 

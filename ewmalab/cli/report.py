@@ -22,7 +22,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; default: reports/<first source>.")
     ] = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Of a live log: only the last days.")] = 7.0,
+    days: Annotated[float, typer.Option(min=0.01, help="For a live log: only the last days.")] = 7.0,
     clock: common.Clock = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -30,10 +30,10 @@ def report(
 ) -> None:
     """Write an HTML page, and its figures as PNG files.
 
-    The page needs no network and no other file. Of a backtest it shows means
+    The page needs no network and no other file. For a backtest it shows means
     and intervals against the baseline, when and where the difference arose,
-    calibration, and single prompts; of a sweep its curves or maps; of a
-    leaderboard ranks and weights over time; of a live log the track record.
+    calibration, and single prompts; for a sweep its curves or maps; for a
+    leaderboard ranks and weights over time; for a live log the track record.
 
     Examples:
 

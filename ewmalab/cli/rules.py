@@ -1,4 +1,4 @@
-"""``ewmalab rules``: what the subnet decided, by date."""
+"""``ewmalab rules``: the subnet's rules, by date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ewmalab status``: how the miner on this machine is doing."""
+"""``ewmalab status``: the health of the miner on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def status(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Tell how the miner on this machine is doing. Exit code 1 unless all is well.
+    """Show the health of the miner on this machine; exit code 1 unless all is well.
 
     Examples:
 

@@ -37,7 +37,7 @@ def sweep(
     exact: common.Exact = False,
     replicates: Annotated[
         int | None,
-        typer.Option(min=2, max=64, help="Independent sets of random numbers; default 4, or 2 prompt by prompt."),
+        typer.Option(min=2, max=64, help="Independent sets of random numbers; default 4, prompt by prompt 2."),
     ] = None,
     walk_forward: Annotated[
         str | None, typer.Option(metavar="5d/1d", help="Choose on one window, score on the next, rolling.")
@@ -46,9 +46,9 @@ def sweep(
     force: common.Force = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Without --param: go on with the newest sweep that did not end."),
+        typer.Option("--resume", help="Without --param: resume the newest interrupted sweep."),
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Compute also trials known from earlier runs.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Recompute trials known from earlier runs.")] = False,
     engine: Annotated[
         str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
     ] = "threads",
@@ -61,11 +61,11 @@ def sweep(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Try values of settings on the same prompts and say which is best, and how sure that is.
+    """Try values of settings on the same prompts; say which is best, and how certain that is.
 
-    Every value meets the same prompts and the same random numbers. Finished
-    trials are kept: an interrupted sweep goes on where it stopped, and a
-    wider grid computes only what is new.
+    Every value is scored on the same prompts with the same random numbers.
+    Finished trials are kept: an interrupted sweep resumes where it stopped,
+    and a wider grid computes only what is new.
 
     Examples:
 
@@ -106,10 +106,10 @@ def sweep(
         )
     elif resume:
         request = api.unfinished_sweep(settings)
-        common.say("going on with " + " ".join(f"--param {one}" for one in request.parameters))
+        common.say("resuming " + " ".join(f"--param {one}" for one in request.parameters))
     else:
         raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
-    with common.progress(json, "trials", "`ewmalab sweep --resume` goes on") as progress:
+    with common.progress(json, "trials", "resume with `ewmalab sweep --resume`") as progress:
         result = api.run_sweep(
             request,
             fresh=fresh,
@@ -134,7 +134,7 @@ def tune(
     ] = None,
     trials: Annotated[int, typer.Option(min=2, help="Trials per competition and asset, earlier ones included.")] = 60,
     holdout: Annotated[
-        float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, that only judges.")
+        float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, held out for judging.")
     ] = 0.3,
     study: Annotated[
         str | None,
@@ -161,10 +161,10 @@ def tune(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Search several settings at once, and judge the best on days it was not chosen on.
+    """Search several settings at once, and judge the best on held-out days.
 
-    One study per competition and asset. The same command goes on where an
-    interrupted one stopped; processes with one --study share the work.
+    One study per competition and asset. The same command resumes an
+    interrupted one. Processes with the same --study share the work.
 
     Examples:
 
@@ -177,7 +177,7 @@ def tune(
       ewmalab tune -p HALF_LIFE_1M --values 5m,6h --write-config tuned.toml
     """
     flags = {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed}
-    with common.progress(json, "trials", "the same command goes on") as progress:
+    with common.progress(json, "trials", "run the same command to resume") as progress:
         result = api.tune(
             common.value_lists(param, values),
             forecaster=forecaster,
@@ -204,7 +204,7 @@ def tune(
 
 
 def _write(result: Any, path: Path, force: bool, json: bool) -> None:
-    """Write a settings file; with ``--json`` the result has been all of the output."""
+    """Write a settings file; with ``--json`` print nothing more than the result."""
     written = api.write_config(result, path, force=force)
     if not json:
         common.show(written, json)

@@ -36,7 +36,7 @@ def pit(rows: Sequence[PitBin], competition: str, *, synthetic: bool = False) ->
     horizons = sorted({row.horizon for row in inside})
     sheet = Sheet(
         f"{competition}: where realised moves fell among the paths (PIT)",
-        "Flat within the band: calibrated. A bowl: too narrow; a hump: too wide; a slope: biased. Band: 95 % of the "
+        "Flat within the band: calibrated; a bowl: too narrow; a hump: too wide; a slope: biased. Band: 95 % of the "
         "bars of a calibrated forecast, counting only prompts that do not overlap. "
         f"{counted(row.prompts for row in inside)}",
         columns=len(horizons),
@@ -73,7 +73,7 @@ def coverage(rows: Sequence[Coverage], competition: str, *, synthetic: bool = Fa
     levels, horizons = sorted({row.level for row in inside}), sorted({row.horizon for row in inside})
     sheet = Sheet(
         f"{competition}: coverage",
-        "How often the realised move fell within a forecast's central interval; on the line: calibrated, below it: "
+        "How often the realised move fell within a forecast's central interval. On the line: calibrated; below it: "
         f"too narrow. {counted(row.prompts for row in inside)} Bars: 95 % intervals that allow for overlapping "
         "prompts.",
         x="horizon",
@@ -141,7 +141,7 @@ def spread_skill(rows: Sequence[SpreadBin], competition: str, *, synthetic: bool
     sheet = Sheet(
         f"{competition}: do errors grow with the spread?",
         "Prompts in groups of equal number, by the width of the forecast; 1: the asset's typical spread. On the "
-        f"diagonal: the spread is right in calm and in turmoil; flat: it tells nothing. {counted(totals.values())}",
+        f"diagonal: the spread is right in calm and in turmoil; flat: it predicts nothing. {counted(totals.values())}",
         x="spread (relative)",
         y="error (relative)",
         columns=4,

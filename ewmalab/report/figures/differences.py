@@ -27,7 +27,7 @@ from ewmalab.report.figures.style import (
 from ewmalab.report.text.tables import short
 from ewmalab.units import format_duration
 
-_INTERVAL = "Bars: 95 % intervals of a paired block bootstrap, where there are prompts enough."
+_INTERVAL = "Bars: 95 % intervals of a paired block bootstrap, if there are enough prompts."
 
 
 @styled
@@ -65,12 +65,12 @@ def change_by_asset(rows: Sequence[Difference], baseline: str, *, synthetic: boo
 
 @styled
 def change_by_interval(rows: Sequence[IntervalChange], baseline: str, *, synthetic: bool = False) -> Figure:
-    """Draw the change of mean CRPS per scoring interval, an asset a mark; a panel per competition and forecaster."""
+    """Draw the change of mean CRPS per scoring interval: a mark per asset, a panel per competition and forecaster."""
     pairs = list(dict.fromkeys((row.competition, row.forecaster) for row in rows))
     styles = looks(row.asset for row in rows)
     sheet = Sheet(
         f"By scoring interval, against {short(baseline)}",
-        "Below zero is better; the total adds up all intervals, so long ones, whose CRPS is larger, count most. "
+        "Below zero is better. The total adds up all intervals, so long ones, whose CRPS is larger, count most. "
         f"{counted(row.prompts for row in rows)}",
         x="scoring interval",
         y="change of CRPS, %",
@@ -106,8 +106,9 @@ def change_by_part(rows: Sequence[Difference], baseline: str, what: str, *, synt
         By hour or weekday.
     baseline : str
     what : str
-        What the parts are, in words.
+        Name of the parts, such as "hour of day".
     synthetic : bool
+        Whether prices are simulated.
     """
     groups = _by_competition(rows)
     styles = looks(row.forecaster for row in rows)
@@ -152,7 +153,7 @@ def cumulative(course: Course, *, synthetic: bool = False) -> Figure:
     """Draw the running sum of differences from the baseline."""
     note = (
         "Falling is better: -1 means that the CRPS of one average prompt has been saved. A steady slope is skill, a "
-        f"step is one lucky time. Mean over the assets of one time; {course.prompts:,} prompts."
+        f"single step is luck. Mean over the assets at each time; {course.prompts:,} prompts."
     )
     title = f"Cumulative difference from {short(course.baseline)}"
     return _course(course, Sheet(title, note, y="prompts' worth of CRPS", synthetic=synthetic), 0, {"marker": ""})
@@ -179,7 +180,7 @@ def _by_competition(rows: Iterable[Difference]) -> dict[str, list[Difference]]:
 
 
 def _whiskers(rows: Sequence[Difference]) -> tuple[list[float], np.ndarray]:
-    """Return changes and the lengths of both sides of their intervals, percent; 0 where there is none."""
+    """Return changes and the lengths of both sides of their intervals, percent; 0 without an interval."""
     low = [0.0 if row.low is None else row.change - row.low for row in rows]
     high = [0.0 if row.high is None else row.high - row.change for row in rows]
     return [100 * row.change for row in rows], 100 * np.array([low, high]).clip(0)

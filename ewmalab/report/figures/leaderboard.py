@@ -20,9 +20,9 @@ def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Figure:
     competitions = sorted(frame["competition"].unique())  # the sum of all has an empty name
     styles = looks(ranking.named)
     note = (
-        f"{'1 is the best' if what == 'rank' else 'Part of the reward of all miners'}; {len(ranking.miners)} miners, "
-        f"{ranking.prompts:,} prompts, rules {ranking.rules}. Grey: the others. What holds is only the order within "
-        "this field."
+        f"{'1 is the best' if what == 'rank' else 'Share of the reward of all miners'}; {len(ranking.miners)} miners, "
+        f"{ranking.prompts:,} prompts, rules {ranking.rules}. Grey: the others. Only the order within this field is "
+        "meaningful."
     )
     title = f"{what.capitalize()} over time"
     sheet = Sheet(title, note, "UTC", what, columns=2, width=4.0, synthetic=ranking.synthetic)

@@ -51,7 +51,7 @@ def running(frame: pd.DataFrame, *, synthetic: bool = False) -> Figure:
 
 @styled
 def latency(serving: Serving, *, synthetic: bool = False) -> Figure:
-    """Draw how long answers took: over time, and how they are distributed."""
+    """Draw the latency of answers, over time and as a histogram."""
     answers, total = serving.answers, serving.latencies[0]
     note = (
         "From the whole request to the last byte handed over. Dashed: the median and the 99th percentile. "
@@ -84,8 +84,8 @@ def state_age(serving: Serving, *, synthetic: bool = False) -> Figure:
     answers = serving.answers
     told = ", ".join(f"{100 * share:.1f} % {name}" for name, share in serving.sources.items())
     note = (
-        "Left: seconds since the newest bar closed, when the answer was made; more than a minute or two means that "
-        f"bars came late. Right: age of the price that paths start from; source: {told}. {len(answers):,} answers."
+        "Left: seconds from the close of the newest bar to the answer; more than a minute or two means that bars were "
+        f"late. Right: age of the anchor, by source: {told}. {len(answers):,} answers."
     )
     sheet = Sheet("Age of states and anchors", note, "UTC", "seconds", columns=2, width=4.2, synthetic=synthetic)
     figure, axes = panels(["state", "anchor"], sheet)

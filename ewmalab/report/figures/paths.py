@@ -1,4 +1,4 @@
-"""Figures of single prompts: their paths and what became of the price."""
+"""Figures of single prompts: their paths and the realised prices."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def telling(found: TellingPrompts, *, synthetic: bool = False) -> Figure:
     titled = {f"{word}: {fan.title}": fan for word, fan in found.drawn.items()}
     note = (
         "By CRPS (basis points) relative to the asset's mean. Bands: 50, 90 and 99 % of the paths; grey: three paths. "
-        f"Simulated again, bit for bit; chosen among {found.prompts:,} prompts."
+        f"Reproduced, bit for bit; chosen among {found.prompts:,} prompts."
     )
     title = f"{found.competition}: {', '.join(words)} and {last} prompt of {short(found.forecaster)}"
     return fans(titled, title, note, synthetic=synthetic)

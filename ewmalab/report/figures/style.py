@@ -1,4 +1,4 @@
-"""How figures look: readable in print and by colour-blind people, and never silent about synthetic data."""
+"""The style of figures: readable in print and by colour-blind people, with synthetic data always marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ewmalab.units import format_duration
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; markers and dashes tell them apart in grey.
+# Okabe and Ito's colours, distinct with any kind of colour vision; markers and dashes are distinct in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
@@ -49,14 +49,14 @@ P = ParamSpec("P")
 
 
 class Drawing(Figure):
-    """A figure that a notebook shows, without the global state of pyplot."""
+    """A figure that notebooks display, without the global state of pyplot."""
 
     def _repr_png_(self) -> bytes:
         return png(self, 90)
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw in this style."""
+    """Make a function draw in this style."""
 
     @wraps(draw)
     def drawn(*args: P.args, **options: P.kwargs) -> Figure:
@@ -68,22 +68,22 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What the panels of a figure have in common.
+    """Properties that the panels of a figure share.
 
     Attributes
     ----------
     title, note : str
-        What it shows; how it is to be read and how many prompts it rests on. Both stand in the figure.
+        What the figure shows; how to read it, and on how many prompts it is based. Both are drawn.
     x, y : str
         Labels of the axes, with their units.
     columns : int
-        Panels side by side, at most.
+        Most panels side by side.
     width, height : float
-        Of a panel, inches.
+        Size of a panel, inches.
     sharey : bool
-        Whether all panels have one vertical scale.
+        Whether all panels share a vertical scale.
     synthetic : bool
-        Whether prices are simulated: a watermark says so.
+        Whether prices are simulated, which a watermark says.
     """
 
     title: str
@@ -98,7 +98,7 @@ class Sheet:
 
 
 def panels(names: Sequence[str], sheet: Sheet) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel of each name, titles and labels in place."""
+    """Return a figure with a panel per name, with titles and labels."""
     columns = max(1, min(sheet.columns, len(names)))
     rows = -(-len(names) // columns)
     wide = max(6.4, sheet.width * columns + 0.4)
@@ -139,7 +139,7 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 
 def look(index: int) -> dict[str, Any]:
-    """Return colour, marker and dash of the n-th of several things; the second seven have other marks and dashes."""
+    """Return colour, marker and dash of the n-th series; from the eighth on, colours recur with other marks."""
     turned = index + index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -149,12 +149,12 @@ def look(index: int) -> dict[str, Any]:
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return what each of several things looks like, the same in all figures that name them in this order."""
+    """Return the look of each series, the same in all figures that name them in this order."""
     return {name: look(i) for i, name in enumerate(dict.fromkeys(names))}
 
 
 def side_by_side(styles: Mapping[str, dict[str, Any]], gap: float) -> dict[str, tuple[dict[str, Any], float]]:
-    """Return the looks of several things, and how far each stands from the middle of its group."""
+    """Return the look of each series, and its offset from the middle of its group."""
     middle = (len(styles) - 1) / 2
     return {name: (style, (i - middle) * gap) for i, (name, style) in enumerate(styles.items())}
 
@@ -165,31 +165,31 @@ def marks(style: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def times(seconds: Iterable[float]) -> np.ndarray:
-    """Return seconds since 1970 as what matplotlib draws as dates (UTC)."""
+    """Return seconds since 1970 in the type that matplotlib draws as dates (UTC)."""
     return np.asarray(list(seconds), "float64").astype("datetime64[s]")
 
 
 def date_axis(axes: Axes, *, offset: bool = True) -> None:
-    """Label a time axis briefly; call it once everything is drawn.
+    """Label a time axis briefly; call it after everything is drawn.
 
     Parameters
     ----------
     axes : Axes
     offset : bool
-        Add year and month where the labels do not tell them.
+        Add year and month if the labels lack them.
     """
     low, high = (float(edge) for edge in axes.dataLim.intervalx)
     if high - low < _MIN_DATE_SPAN:  # matplotlib would show four years around a single moment
         middle = (low + high) / 2 if math.isfinite(low + high) else 0.0
         axes.set_xlim(middle - _MIN_DATE_SPAN / 2, middle + _MIN_DATE_SPAN / 2)
-    # With 3 to 7 ticks every span has a fitting interval; the default of 5 ticks has none from 2.5 to 5 years.
+    # With 3 to 7 ticks every span has a suitable interval; the default of 5 ticks has none from 2.5 to 5 years.
     locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=offset))
 
 
 def spans(axes: Axes, values: Sequence[float], logarithmic: bool = False) -> None:
-    """Mark an axis of durations by those that occur."""
+    """Put ticks on an axis of durations at the given values."""
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(list(values), [format_duration(int(value)) for value in values], fontsize=7.5)
@@ -197,14 +197,14 @@ def spans(axes: Axes, values: Sequence[float], logarithmic: bool = False) -> Non
 
 
 def counted(counts: Iterable[int], what: str = "prompts") -> str:
-    """Return on how many prompts something rests, in words."""
+    """Return the range of the numbers of prompts in words."""
     found = list(counts)
     low, high = int(min(found)), int(max(found))
     return f"{low:,} {what} each." if low == high else f"{low:,} to {high:,} {what} each."
 
 
 def title_of(figure: Figure) -> str:
-    """Return what a figure shows."""
+    """Return a figure's title."""
     return figure.get_suptitle().strip()
 
 
@@ -224,6 +224,6 @@ def _saved(figure: Figure, **options: Any) -> bytes:
     with matplotlib.rc_context(_STYLE):
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once: it takes longer than the drawing
+            figure.set_layout_engine("none")  # laid out once, since that takes longer than drawing
         figure.savefig(data, **options)
     return data.getvalue()

@@ -52,7 +52,7 @@ def _curve(panel: Axes, values: Sequence[TriedValue]) -> None:
             panel.axvline(i, color=GREY, linewidth=1, linestyle=(0, (4, 2)), label="configured")
     panel.axhline(0, color=GREY, linewidth=1)
     panel.set_xticks(at, [value.label for value in values], rotation=60, fontsize=7.5)
-    # what is far off is of no interest, and would flatten what is
+    # values that are far worse would flatten the others
     top = max(2.0, 3.0 * float(np.max(np.abs(change[alike]), initial=0.0)))
     bottom = min(-0.5, float(np.min(np.where(known, low, change))))
     panel.set_ylim(max(bottom, -top) * 1.08, min(float(np.max(change)), top) * 1.08 + 0.05)

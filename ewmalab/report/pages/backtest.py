@@ -55,7 +55,7 @@ _PROMPTS: list[Column] = [
 
 
 def backtest_report(review: BacktestReview) -> Report:
-    """Lay out the report of a backtest."""
+    """Return the report of a backtest."""
     experiment = review.experiment
     report = Report(experiment.name, provenance(experiment, (review.scored, review.unscored)), review.synthetic)
     if review.differences:
@@ -89,7 +89,7 @@ def _differences(found: Differences, synthetic: bool) -> list[Section]:
 def _calibration(found: Calibration | None, problem: str | None, synthetic: bool) -> Section:
     section = Section(
         "Calibration",
-        ["Is the spread right? Realised prices are compared with the paths at a few horizons after the start time."],
+        ["Whether the spread is right: realised prices against the paths at a few horizons after the start time."],
     )
     if found is None:
         section.text.append(str(problem))
@@ -101,7 +101,7 @@ def _calibration(found: Calibration | None, problem: str | None, synthetic: bool
             draw_calibration.term_structure(found.volatility, competition, synthetic=synthetic),
             draw_calibration.spread_skill(found.spread_skill, competition, synthetic=synthetic),
         ]
-    title = "Scale that would make forecast and realised volatility agree (1: right; above 1: too narrow)"
+    title = "Scale at which forecast and realised volatility agree (1: right; above 1: too narrow)"
     section.content.append(Table(title, *grid(found.volatility, _VOLATILITY), folded=True))
     return section
 

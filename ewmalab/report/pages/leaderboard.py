@@ -28,7 +28,7 @@ _EARNINGS: list[Column] = [
 
 
 def leaderboard_report(ranking: Ranking, title: str = "leaderboard") -> Report:
-    """Lay out the report of a ranked field."""
+    """Return the report of a ranked field."""
     provenance = [
         ("at", iso(ranking.when)),
         ("rules", ranking.rules),

@@ -34,14 +34,14 @@ _DAYS: list[Column] = [
 
 
 def live_report(serving: Serving, record: TrackRecord, title: str = "live track record") -> Report:
-    """Lay out the report of a live miner.
+    """Return the report of a live miner.
 
     Parameters
     ----------
     serving : Serving
-        From `ewmalab.analysis.serving.serving`, of the answers of its log.
+        From `ewmalab.analysis.serving.serving`, with the answers of its log.
     record : TrackRecord
-        From `ewmalab.live.audit.track_record.track_record`, of the same log.
+        From `ewmalab.live.audit.track_record.track_record`, with the same log.
     title : str
     """
     starts = serving.answers["start_time"]

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else, and its figures as PNG files."""
+"""A report as one self-contained HTML file, and its figures as PNG files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that sorts by a click on a column's head.
+    """A table that is sorted by a click on a column's head.
 
     Attributes
     ----------
     title : str
     columns : sequence of str
     rows : sequence of sequence
-        Cells are shown as they are; a (shown, key) pair sorts by its key.
+        Cells; a (shown, key) pair is sorted by its key.
     folded : bool
-        Whether it is closed at first: for long ones.
+        Whether it is closed at first, for long tables.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Report:
     ----------
     title : str
     provenance : list of (str, str)
-        What it was made from: name and value.
+        Names and values of what it was made from.
     synthetic : bool
     sections : list of Section
     """
@@ -76,7 +76,7 @@ class Report:
 
 
 def value(number: float | None, form: str = "") -> object:
-    """Return a cell of a number, shown in a form, by which the table sorts; "-" where there is none."""
+    """Return a cell that shows a number in a format and sorts by it; "-" for a missing number."""
     if number is None or not isfinite(number):
         return "-"
     return (format(number, form), number) if form else float(number)
@@ -90,14 +90,14 @@ def percent(number: float | None) -> object:
 def write_reports(reports: Sequence[Report], folder: Path, progress: Callable[[], None] | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into a folder, and return the page's path.
 
-    What was there under these names is replaced; the page is written atomically.
+    Existing files of these names are replaced; the page is written atomically.
 
     Parameters
     ----------
     reports : sequence of Report
     folder : Path
     progress : callable, optional
-        Called for each figure, twice: drawn into the page, and as PNG.
+        Called twice for each figure: once drawn into the page, once as PNG.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def write_reports(reports: Sequence[Report], folder: Path, progress: Callable[[]
 
 
 def named_figures(reports: Sequence[Report]) -> Iterator[tuple[str, Figure]]:
-    """Yield each figure with its name: number, and title."""
+    """Yield each figure with its name, made of number and title."""
     number = 0
     for report in reports:
         for section in report.sections:

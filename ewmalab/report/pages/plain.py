@@ -1,4 +1,4 @@
-"""The page of a result that has no page of its own: its plain data as facts and tables."""
+"""The page of a result without a page of its own: its plain data as facts and tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ewmalab.report.pages.page import Report, Section, Table
 
 
 def plain_page(title: str, data: Any) -> Report:
-    """Lay out plain data: texts and numbers as facts, lists and tables of them as tables.
+    """Return a page of plain data, with texts and numbers as facts, and lists and mappings as tables.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def _tables(data: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:
-    """Return rows by column of a list or mapping; of a single value none."""
+    """Return the rows of a list or mapping, by column; none for a single value."""
     if isinstance(value, Mapping):
         return [{"": name, **_row(entry)} for name, entry in value.items()]
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What an experiment was made from, in few lines."""
+"""What an experiment was made from, in a few lines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ewmalab.times import iso
 
 
 def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) -> list[tuple[str, str]]:
-    """Return name and value of what a reader needs to judge an experiment, and to reproduce it.
+    """Return names and values of what a reader needs to judge and reproduce an experiment.
 
-    `scored` are the numbers of scored and of other prompts, if they are to be told.
+    `scored` are the numbers of scored and unscored prompts, to be shown if given.
     """
     manifest = experiment.manifest
     inputs, notes = manifest["inputs"], manifest["notes"]

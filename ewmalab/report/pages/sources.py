@@ -1,4 +1,4 @@
-"""What a report can be of, by what a user names."""
+"""Find the report of a source that a user names."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ewmalab.settings import LoadedSettings
 def report_of(
     source: Experiment | Path | str, settings: LoadedSettings, *, now: int, days: float | None = None
 ) -> Report:
-    """Lay out the report of an experiment, of a leaderboard's JSON file, or of a folder of live logs.
+    """Return the report of an experiment, of a leaderboard's JSON file, or of a folder of live logs.
 
     Parameters
     ----------
     source : Experiment, path or str
-        A text may also be a name or a unique part of a name of an experiment, or "latest".
+        A text may also be an experiment's name or a unique part of it, or "latest".
     settings : LoadedSettings
     now : int
-        The present, for what a live log has not been scored on yet.
+        The present in seconds since 1970, to tell which prompts of a live log cannot be scored yet.
     days : float, optional
-        Of a live log: only so many days before the last prompt.
+        For a live log: only the last days.
 
     Raises
     ------
@@ -65,5 +65,5 @@ def _of_leaderboard(path: Path) -> Report:
         return leaderboard_report(Ranking.read(orjson.loads(path.read_bytes())), path.stem)
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(
-            f"{path}: not what `ewmalab leaderboard --json` prints ({type(error).__name__}: {error})"
+            f"{path}: not the output of `ewmalab leaderboard --json` ({type(error).__name__}: {error})"
         ) from error

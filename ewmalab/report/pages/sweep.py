@@ -48,7 +48,7 @@ _FORWARD: list[Column] = [
 
 
 def sweep_report(experiment: Experiment) -> Report:
-    """Lay out the report of a sweep, or of what a tuning found on the days it was not made on.
+    """Return the report of a sweep, or of tuning on its held-out days.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def sweep_report(experiment: Experiment) -> Report:
     report = Report(experiment.name, provenance(experiment), synthetic)
     judged = [row for row in rows if row.prompts]
     words = [f"{row.competition} {row.asset}: {row.words}" for row in rows]
-    found = Section("What it says", words, [Table("The configured value and the best tried", *grid(judged, _BEST))])
+    found = Section("Verdicts", words, [Table("The configured value and the best tried", *grid(judged, _BEST))])
     if judged and len(parameters) == 1:
         found.content.append(draw.curves(rows, parameters[0], synthetic=synthetic))
     elif judged and len(parameters) == 2:
@@ -77,9 +77,9 @@ def _forward(rows: Sequence[SweepRow]) -> Section:
     found = [row.forward for row in rows if row.forward]
     chosen = [(row.competition, row.asset, (iso(at), at), label) for row in found for at, label in row.choices]
     text = (
-        "Values were chosen on one window (in sample) and scored on the next (out of sample), rolling: what a miner "
-        "would have got."
+        "Values were chosen on one window (in sample) and scored on the next (out of sample), rolling, as a miner "
+        "would have done."
     )
     changes = Table("Change of mean CRPS against the configured value, percent", *grid(found, _FORWARD))
-    choices = Table("What was chosen", ["competition", "asset", "from", "chosen"], chosen, folded=True)
+    choices = Table("Chosen values", ["competition", "asset", "from", "chosen"], chosen, folded=True)
     return Section("Walk-forward", [text], [changes, choices])

@@ -12,7 +12,7 @@ from ewmalab.times import iso
 
 
 def backtest_text(summary: Sequence[SummaryRow], inputs: Mapping[str, Any]) -> str:
-    """Return a backtest's result for people, at most 80 columns wide for two forecasters.
+    """Return a backtest's result, at most 80 columns wide for two forecasters.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def backtest_text(summary: Sequence[SummaryRow], inputs: Mapping[str, Any]) -> s
 
 
 def _by_day(summary: Sequence[SummaryRow]) -> str:
-    """Return a line of blocks per competition and forecaster: the change of each day, the mean over assets."""
+    """Return a line of blocks per competition and forecaster: each day's change, as the mean over assets."""
     found = daily_changes(summary)
     days = sorted({day for changes in found.values() for day in changes})
     if len(days) < 2:

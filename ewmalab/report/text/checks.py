@@ -1,4 +1,4 @@
-"""Checks of replay and live answers as text."""
+"""Checks of replays and live answers as text."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def lookahead_text(report: LookaheadReport) -> str:
     lines = [f"{report.cuts} cuts, {report.forecasts} forecasts reproduced: {len(leaks)} changed"]
     lines += [
         f"  {leak.forecaster} {leak.competition} {leak.asset}: the forecast requested at {iso(leak.request_time)} "
-        f"changed when what came after was {leak.mutation}"
+        f"changed when the future was {leak.mutation}"
         for leak in leaks[:_SHOWN]
     ]
     return "\n".join([*lines, *([] if leaks else ["no forecast depends on its future"])]) + "\n"
 
 
 def warmup_text(rows: Sequence[WarmupRow]) -> str:
-    """Return how states follow from bars."""
+    """Return whether states follow the rule from bars, and how much the warm-up's length matters."""
     lines = [
         (r.forecaster, r.competition, r.asset, f"{r.days:g}", percent(r.half), percent(r.three_quarters), r.verdict)
         for r in rows
@@ -34,7 +34,7 @@ def warmup_text(rows: Sequence[WarmupRow]) -> str:
     return (
         f"{plain_table(columns, lines)}\n\n"
         "from half, from 3/4: change of the first forecast's volatility with that part of\nthe warm-up\n"
-        f"{sum(r.states for r in rows)} states made from scratch: {sum(r.differing for r in rows)} differ\n"
+        f"{sum(r.states for r in rows)} states remade from their bars: {sum(r.differing for r in rows)} differ\n"
     )
 
 
@@ -44,8 +44,8 @@ def parity_text(report: ParityReport) -> str:
     lines = [f"{report.answers} answers reproduced: {report.identical} identical, bit for bit"]
     lines += _differences(report.differences)
     lines.append(f"a backtest of the same prompts: {backtest.same} of {report.answers} have the paths that were sent")
-    lines += [f"  {backtest.late} were answered before a bar that was closed had arrived"] if backtest.late else []
-    lines += [f"  {backtest.amended} rested on bars that were revised or completed since"] if backtest.amended else []
+    lines += [f"  {backtest.late} were answered before a closed bar had arrived"] if backtest.late else []
+    lines += [f"  {backtest.amended} used bars that have been revised or completed since"] if backtest.amended else []
     lines += _differences(backtest.differences)
     lines += [f"{report.torn} lines of the log were cut by a crash and left out"] if report.torn else []
     return "\n".join(lines) + "\n"

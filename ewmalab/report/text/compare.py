@@ -10,22 +10,12 @@ from ewmalab.report.text.tables import SYNTHETIC, Column, bounds, grid, number, 
 
 _TAIL = (
     "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change by a paired block bootstrap, "
-    "percent; p: Diebold-Mariano, corrected for the number of forecasters; all: the mean over assets of relative "
-    "changes"
+    "percent; p: Diebold-Mariano, corrected for the number of forecasters; all: mean of the assets' relative changes"
 )
 
 
 def compare_text(rows: Sequence[Difference], reference: str, synthetic: bool) -> str:
-    """Return a comparison for people.
-
-    Parameters
-    ----------
-    rows : sequence of Difference
-    reference : str
-        Label of the first forecaster.
-    synthetic : bool
-        Whether prices were simulated.
-    """
+    """Return a comparison as tables, with `reference` as the label of the first forecaster."""
     columns: list[Column] = [("comp.", "competition"), ("asset", "asset")]
     if any(row.part for row in rows):
         columns += [("part", "part"), ("n", "prompts")]
@@ -46,7 +36,7 @@ def compare_text(rows: Sequence[Difference], reference: str, synthetic: bool) ->
 
 
 def verdict(row: Difference, reference: str) -> str:
-    """Return in words what a row says."""
+    """Return the verdict of a row in words."""
     where = row.competition if row.asset == ALL else f"{row.competition} {row.asset}"
     if row.low is None or row.high is None:
         return f"{where}: {row.prompts} prompts are too few to tell {row.forecaster} from {reference}."
@@ -57,12 +47,12 @@ def verdict(row: Difference, reference: str) -> str:
 
 
 def _crps(row: Difference, value: float) -> str:
-    """Return a mean CRPS; of all assets it is in percent of each asset's own mean."""
+    """Return a mean CRPS; over all assets it is in percent of each asset's own mean."""
     return number(value) + (" %" if row.asset == ALL else "")
 
 
 def _short(labels: Iterable[str]) -> dict[str, str]:
-    """Return names for a table: no module path, an experiment by its hash; whole where two would be alike."""
+    """Return names for a table: without module path, experiments by their hash; in full if two would be equal."""
     names = {}
     for label in labels:
         experiment = re.sub(r"^.*\d{8}T\d{6}Z-.*-([0-9a-f]{8}(-\d+)?)", r"\1", label)

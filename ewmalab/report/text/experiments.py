@@ -50,7 +50,7 @@ def fit_text(
     path: str,
     seconds: float,
 ) -> str:
-    """Return what a fit found.
+    """Return the summary of a fit.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def fit_text(
     table : mapping of asset to mapping
         Columns that describe the fit of each asset.
     left_out : mapping of asset to int
-        Bars of the assets that have too few.
+        Number of bars of the assets that have too few.
     path : str
-        Where the artifact lies.
+        Path of the artifact.
     seconds : float
-        That the fit took.
+        Duration of the fit.
     """
     rows = []
     for asset, columns in table.items():
@@ -72,7 +72,7 @@ def fit_text(
     extra = next(iter(table.values()), {})
     lines = [plain_table(("asset", "days", "bars", *extra), rows)]
     for asset, count in left_out.items():
-        lines.append(f"{asset}: {count:,} bars are too few: it takes what others of its class share")
+        lines.append(f"{asset}: {count:,} bars are too few: it uses what others of its class share")
     lines.append(f"fitted on bars of {artifact.feed} closed by {iso(artifact.fit.end)}, {seconds:.1f} s")
     lines.append(f"artifact: {path}\nuse it:   --set fit.artifacts='[\"{path}\"]'")
     return "\n".join(lines) + "\n"

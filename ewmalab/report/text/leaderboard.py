@@ -10,24 +10,24 @@ from ewmalab.analysis.ranking import Ranking
 from ewmalab.report.text.tables import SYNTHETIC, Column, grid, number, plain_table, short, wrapped
 from ewmalab.times import DAY, iso
 
-DOUBT = "The interval is that of other draws of the window's prompts; that other miners change is not in it."
+DOUBT = "The interval covers other draws of the window's prompts, but not changes by other miners."
 
 
 def leaderboard_text(ranking: Ranking, most: int = 20) -> str:
-    """Return a leaderboard for people: `most` miners per table, and those that were named."""
+    """Return a leaderboard: the first `most` miners per table, and the named ones."""
     parts = [SYNTHETIC] if ranking.synthetic else []
     parts.append(
         wrapped(
             f"Leaderboard of {len(ranking.miners)} miners at {iso(ranking.when)}, rules {ranking.rules}, "
             f"{ranking.prompts} prompts\n"
-            "weight: part of the reward of all; average: basis points above the best, rolling"
+            "weight: share of all miners' reward; average: basis points above the best, rolling"
         )
     )
     names = sorted({s.competition for s in ranking.final}, key=lambda name: (not name, name))  # the sum comes last
     parts += [_board(ranking, name, most) for name in names]
     parts.append(_over_time(ranking))
     if ranking.missing:
-        title = "What it costs not to answer some prompts, drawn at random"
+        title = "Cost of missing some prompts, drawn at random"
         parts.append(plain_table(*grid(ranking.missing, _MISSING), title))
     if ranking.earnings:
         parts.append(_earnings(ranking) + "\n" + wrapped(DOUBT))
@@ -68,7 +68,7 @@ def _earnings(ranking: Ranking) -> str:
 
 
 def factors(ranking: Ranking) -> str:
-    """Return in words what an estimate of earnings is made of."""
+    """Return the factors of an estimate of earnings in words."""
     return f"weight x emission {ranking.emission:g} {ranking.unit} x correction {ranking.correction:g}"
 
 

@@ -1,4 +1,4 @@
-"""Cached bars as text: what was fetched, imported, found damaged and repaired."""
+"""Cached bars as text: fetches, imports, damage and repairs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ewmalab.times import iso
 
 
 def fetch_text(feed: str, fetched: Sequence[AssetFetch]) -> str:
-    """Return what a fetch brought, a line per asset."""
+    """Return the result of a fetch, a line per asset."""
     lines = []
     for one in fetched:
         lines.append(f"{feed} {one.asset}: {one.bars} new bars")
-        lines += [f"  no bars from {iso(a)} to {iso(b)}: will be asked again" for a, b in one.unanswered]
+        lines += [f"  no bars from {iso(a)} to {iso(b)}: to be requested again" for a, b in one.unanswered]
         lines += [f"  failed: {one.error}"] if one.error else []
     return _lines(lines)
 
 
 def import_text(files: Sequence[FileImport]) -> str:
-    """Return what came of imported files, a line each."""
+    """Return the result of each imported file, a line each."""
     lines = []
     for one in files:
         name, done = f"{one.file.feed} {one.file.asset}", one.imported

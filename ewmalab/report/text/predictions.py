@@ -1,4 +1,4 @@
-"""Judged predictions and answers as text."""
+"""Scores and verdicts of predictions and answers as text."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def score_text(score: PredictionScore) -> str:
 
 
 def offline_text(rows: Sequence[Mapping[str, Any]], synthetic: bool) -> str:
-    """Return mean CRPS per competition and asset of the offline test."""
+    """Return the offline test's mean CRPS per competition and asset."""
     head = "SYNTHETIC DATA: simulated prices, not a market.\n\n" if synthetic else ""
     lines = [(row["competition"], row["asset"], row["prompts"], f"{row['crps']:.3f}") for row in rows]
     return head + plain_table(("competition", "asset", "prompts", "mean CRPS (bp)"), lines) + "\n"
 
 
 def replies_text(summary: Mapping[str, Any]) -> str:
-    """Return how many answers of a miner validators would accept, and how long they took.
+    """Return how many of a miner's answers validators would accept, and how long they took.
 
     Parameters
     ----------

@@ -17,11 +17,12 @@ def rules_text(version: str, when: int, rules: Rules) -> str:
     Parameters
     ----------
     version : str
-        Of the rulebook.
+        Version of the rulebook.
     when : int
+        Seconds since 1970.
     rules : Rules
     """
-    head = f"rulebook {version}, rules on {iso(when)}\n(this set is in force since {iso(rules.on)})\n\n"
+    head = f"rulebook {version}, rules on {iso(when)}\n(this set has been in force since {iso(rules.on)})\n\n"
     if not rules.competitions:
         return head + f"no competition yet: the first start on {iso(rules.first_start)}\n"
     lines = [line for competition in rules.competitions.values() for line in _competition(competition)]
@@ -42,7 +43,7 @@ def rules_text(version: str, when: int, rules: Rules) -> str:
 
 
 def settings_text(rows: Sequence[tuple[str, Any, str]]) -> str:
-    """Return settings with their values and where these came from."""
+    """Return settings with their values and the values' sources."""
     if not rows:
         return "all settings have their defaults\n"
     return plain_table(("setting", "value", "from"), rows) + "\n"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def status_text(health: dict[str, Any]) -> str:
-    """Return a miner's health for people."""
+    """Return a miner's health."""
     lines = [SYNTHETIC + "\n"] if health["synthetic"] else []
     chain = "never" if health["chain_age"] is None else f"{_seconds(health['chain_age'])} ago"
     uid = "" if health["uid"] is None else f", uid {health['uid']}"
@@ -29,7 +29,7 @@ def status_text(health: dict[str, Any]) -> str:
 
 
 def states_text(states: SavedStates) -> str:
-    """Return the newest bar of each saved state, a line each."""
+    """Return the newest bar of each saved state, one per line."""
     return "".join(
         f"{asset}: {'no bar' if label is None else f'state after the bar of {iso(label)}'}\n"
         for asset, label in states.newest.items()

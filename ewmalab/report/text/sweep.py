@@ -16,7 +16,7 @@ _BEST_ONLY = 5  # of a grid of several parameters
 
 
 def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> str:
-    """Return a sweep's result for people, at most about 80 columns wide for one parameter.
+    """Return a sweep's result, at most about 80 columns wide for one parameter.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
         Of `ewmalab.sweeps.sweep.SweepResult`.
     """
     rows, sweep = read_sweep(summary), inputs["sweep"]
-    noise = "part of the interval where prompts are simulated" if any(row.noise_in_interval for row in rows) else ""
+    noise = "part of the interval if prompts are simulated" if any(row.noise_in_interval for row in rows) else ""
     width = max(len(f"{row.competition} {row.asset}") for row in rows)
     words = [wrapped(f"{row.competition + ' ' + row.asset:<{width}}  {row.words}", " " * (width + 2)) for row in rows]
     out = [
@@ -33,7 +33,7 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
         wrapped(
             "set: the configured value; change: of the best against it, percent, and its interval by a paired block "
             "bootstrap; p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
-            + (noise or "beside the interval")
+            + (noise or "not in the interval")
         ),
         _grid(rows) if any(len(row.best.value) > 1 for row in rows) else _values(rows),
         "\n".join(words),
@@ -45,14 +45,14 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
 def tune_text(
     chosen: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
 ) -> str:
-    """Return a tuning's result for people: what was chosen, and how it did on days it was not chosen on.
+    """Return a tuning's result: the chosen values, and their changes on held-out days.
 
     Parameters
     ----------
     chosen : sequence of mapping
-        Of `ewmalab.sweeps.tune.TuneResult`.
+        From `ewmalab.sweeps.tune.TuneResult`.
     held_out, inputs
-        Of its `held_out`.
+        From its `held_out`.
     """
     judged = {(row.competition, row.asset): row for row in read_sweep(held_out)}
     lines = []
@@ -74,7 +74,7 @@ def tune_text(
         plain_table(("comp.", "asset", "trials", "n", "in", "n", "out", "95 %", "p"), lines),
         wrapped(
             "in, out: change of mean CRPS against the configured value in sample (on the prompts of the choice) and "
-            "out of sample (on later ones), with the interval of a paired block bootstrap (percent)"
+            "out of sample (on later prompts), with the interval of a paired block bootstrap (percent)"
         ),
         "\n".join(words),
     ]
@@ -91,7 +91,7 @@ def _head(title: str, inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _told(row: SweepRow, text: str) -> str:
-    """Return what differs between the best and the configured value; nothing where they are the same."""
+    """Return a cell on the difference of the best and the configured value; "-" if they are the same."""
     return "-" if row.best.configured or not row.prompts else text
 
 
@@ -147,7 +147,7 @@ def _grid(rows: Sequence[SweepRow]) -> str:
 
 
 def _values(rows: Sequence[SweepRow]) -> str:
-    """Return the change of mean CRPS per value, in as many tables as the width asks for."""
+    """Return the change of mean CRPS per value, in as many tables as the width requires."""
     places = {value.label: value.place("") for row in rows for value in row.values}
     left = sorted(places, key=lambda label: places[label])
     tables = []

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 WIDTH = 80
-"""Columns of a terminal that everything printed for people fits into, where names allow it."""
+"""Columns of a terminal; everything printed for people fits into them unless names are too long."""
 
 SYNTHETIC = "SYNTHETIC DATA: simulated prices, not a market."
 
@@ -18,7 +18,7 @@ Column = tuple[str, str | Callable[[Any], object]]
 
 
 def grid(rows: Iterable[Any], columns: Sequence[Column]) -> tuple[list[str], list[list[object]]]:
-    """Return the heads and the cells of a table: what `plain_table` and a page's `Table` begin with.
+    """Return the heads and the cells of a table, for `plain_table` and a page's `Table`.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def grid(rows: Iterable[Any], columns: Sequence[Column]) -> tuple[list[str], lis
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Return lines of text broken to the width of a terminal; what follows the first line of each is indented."""
+    """Return lines of text wrapped to the width of a terminal, with continuation lines indented."""
     return "\n".join(
         textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines()
@@ -51,10 +51,14 @@ def plain_table(
 
     Parameters
     ----------
-    columns, rows
+    columns : sequence of str
+        Heads.
+    rows : sequence of sequence
+        Cells.
     title : str, optional
+        Line above the table.
     clip : bool
-        Cut the last column where the table would be wider than a terminal.
+        Cut the last column if the table would be wider than a terminal.
 
     Examples
     --------
@@ -82,7 +86,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return values as a line of blocks, the smallest as the lowest one; what is unknown is blank.
+    """Return values as a line of blocks, the smallest as the lowest one and NaN as a blank.
 
     Examples
     --------
@@ -98,7 +102,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number for people; "-" where there is none."""
+    """Return a number for people; "-" if it is missing."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
@@ -108,7 +112,7 @@ def percent(value: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """Return an interval of relative differences, percent; "-" where there are too few prompts for one."""
+    """Return an interval of relative differences, percent; "-" if there are too few prompts for one."""
     if low is None or high is None or not math.isfinite(high - low):
         return "-"
     return f"{100 * low:+.2f}..{100 * high:+.2f}"

@@ -8,7 +8,7 @@ from ewmalab.report.text.tables import SYNTHETIC
 
 
 def track_text(record: TrackRecord) -> str:
-    """Return a track record for people."""
+    """Return a track record."""
     lines = [f"{record.answered} prompts answered, {record.settled} of them scored"]
     lines += [f"  {count} not scored: {reason}" for reason, count in record.waiting.items()]
     lines.append("")
