@@ -392,7 +392,7 @@ def test_a_whole_name_wins_over_names_that_contain_it(tmp_path: Path) -> None:
 
 
 def test_a_part_that_fits_several_is_refused_with_their_names(tmp_path: Path, three: list[Experiment]) -> None:
-    with pytest.raises(ExperimentError, match="'alpha' fits 2 experiments") as caught:
+    with pytest.raises(ExperimentError, match="'alpha' matches 2 experiments") as caught:
         find_experiment(tmp_path, "alpha")
     assert three[0].name in str(caught.value)
     assert three[2].name in str(caught.value)

@@ -294,7 +294,7 @@ def test_two_artifacts_of_one_forecaster_are_an_error_and_of_two_forecasters_are
     (first,) = fitted.values.fit.artifacts
     second = artifact(fitted, bars, tmp_path, START - 2 * MINUTE)
     other = artifact(fitted, bars, tmp_path, START - MINUTE, OTHER)
-    with pytest.raises(ForecasterError, match=rf"fit\.artifacts names 2 artifacts of {NAME}: leave one"):
+    with pytest.raises(ForecasterError, match=rf"fit\.artifacts names 2 artifacts of {NAME}: keep one"):
         plan_of(fitted.with_flags({"fit.artifacts": [first, other, second]}))
     both = fitted.with_flags({"fit.artifacts": [first, other], "presets.plugin.wide.scale": 3.0})
     mean = {name: load_model(name, BOOK.asset("BTC"), both).forecaster.mean for name in (NAME, OTHER)}  # type: ignore[attr-defined]
