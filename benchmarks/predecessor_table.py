@@ -179,15 +179,7 @@ def main() -> int:
             worst = max(worst, abs(off))
             noise = 100 * np.std(means, ddof=1) / theirs if len(means) > 1 else float("nan")
             rows.append(
-                (
-                    name,
-                    asset,
-                    len(prompts),
-                    f"{theirs:.2f}",
-                    f"{np.mean(means):.2f}",
-                    f"{off:+.3f} %",
-                    f"{noise:.3f} %",
-                )
+                (name, asset, len(prompts), f"{theirs:.2f}", f"{np.mean(means):.2f}", f"{off:+.3f} %", f"{noise:.3f} %")
             )
     print(plain_table(("competition", "asset", "prompts", "published", "ours", "off by", "seed noise"), rows))
     print(f"\nlargest deviation {worst:.3f} % (tolerance {args.tolerance:g} %)")

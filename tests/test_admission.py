@@ -689,8 +689,7 @@ def test_other_fields_of_a_body_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "served"),
-    [(EARLIEST, True), (EARLIEST - 1, False), (0, True), (LATEST, True), (LATEST + 1, False)],
+    ("offset", "served"), [(EARLIEST, True), (EARLIEST - 1, False), (0, True), (LATEST, True), (LATEST + 1, False)]
 )
 def test_start_times_lie_in_the_next_minutes(offset: float, served: bool) -> None:
     start = iso(int(MARKET + offset))

@@ -659,11 +659,7 @@ class Reaper:
             os.ftruncate(handle, state.st_size // 2)
 
 
-OLD = {
-    DAYS[0]: market(1, DAYS[0], 1440),
-    DAYS[1]: market(2, DAYS[1], 600),
-    DAYS[2]: market(3, DAYS[2], 1440),
-}
+OLD = {DAYS[0]: market(1, DAYS[0], 1440), DAYS[1]: market(2, DAYS[1], 600), DAYS[2]: market(3, DAYS[2], 1440)}
 NEW = {
     DAYS[0]: OLD[DAYS[0]],  # rewritten as it is
     DAYS[1]: Bars.concatenate([OLD[DAYS[1]], market(4, DAYS[1] + 36_000, 840)]),  # goes on

@@ -76,12 +76,7 @@ def averages(of: Field, when: int | None = None) -> dict[str, float]:
 
 NAN = float("nan")
 # b is invalid once and misses once, c misses once, d comes late
-ANSWERS = {
-    "a": [10.0, 30.0, 5.0],
-    "b": [20.0, -1.0, NAN],
-    "c": [40.0, NAN, 100.0],
-    "d": [NAN, 10.0, 6.0],
-}
+ANSWERS = {"a": [10.0, 30.0, 5.0], "b": [20.0, -1.0, NAN], "c": [40.0, NAN, 100.0], "d": [NAN, 10.0, 6.0]}
 ASSETS = ["BTC", "ETH", "BTC"]
 # Prompt scores by transformation: the first of d is what it is back-filled with.
 BY_HAND: dict[tuple[str, str], dict[str, list[float]]] = {
@@ -836,18 +831,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-REPLAY = [
-    "--start",
-    "2026-01-15",
-    "--days",
-    "0.1",
-    "--feed",
-    "simulated",
-    "--assets",
-    "BTC",
-    "--competitions",
-    "1h",
-]
+REPLAY = ["--start", "2026-01-15", "--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h"]
 
 
 def test_the_commands_json_holds_standings_costs_and_earnings(ewmalab) -> None:

@@ -171,12 +171,7 @@ def test_requests_have_the_hosts_own_terms(make, server):
     for name in FEEDS:
         get(make(name))
     pyth, binance, hyperliquid = server.seen
-    assert pyth.query == {
-        "symbol": "Crypto.BTC/USD",
-        "resolution": "1",
-        "from": str(START),
-        "to": str(START + 7200),
-    }
+    assert pyth.query == {"symbol": "Crypto.BTC/USD", "resolution": "1", "from": str(START), "to": str(START + 7200)}
     assert binance.query == {
         "symbol": "BTCUSDT",
         "interval": "1m",
@@ -187,12 +182,7 @@ def test_requests_have_the_hosts_own_terms(make, server):
     assert hyperliquid.method == "POST"
     assert hyperliquid.body == {
         "type": "candleSnapshot",
-        "req": {
-            "coin": "@107",
-            "interval": "1m",
-            "startTime": START * 1000,
-            "endTime": (START + 7200) * 1000 - 1,
-        },
+        "req": {"coin": "@107", "interval": "1m", "startTime": START * 1000, "endTime": (START + 7200) * 1000 - 1},
     }
     assert all("Authorization" not in seen.headers for seen in server.seen)
 
@@ -684,8 +674,7 @@ def test_netrc_does_not_replace_the_key(make, server, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["", "127.0.0.1:80", "ftp://a", "https://", "https://me:secret@a", "http://a:99999", "http://a?b=c"],
+    "url", ["", "127.0.0.1:80", "ftp://a", "https://", "https://me:secret@a", "http://a:99999", "http://a?b=c"]
 )
 def test_unusable_hosts_are_refused(url):
     with pytest.raises(ConfigError, match="http") as caught:

@@ -279,10 +279,7 @@ def test_a_plug_ins_parameters_come_from_the_environment():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (
-            "garch",
-            "unknown forecaster 'garch': choose ewma or random-walk or seasonal-har, or name your own",
-        ),
+        ("garch", "unknown forecaster 'garch': choose ewma or random-walk or seasonal-har, or name your own"),
         ("", "unknown forecaster ''"),
         ("random_walk", "unknown forecaster 'random_walk'"),
         ("no_such_module:X", "forecaster 'no_such_module:X' cannot be imported: No module named 'no_such_module'"),

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.rulebook import load_rulebook
-from ewmalab.scoring.leaderboard import (
-    Leaderboard,
-    ScoreTable,
-    leaderboard,
-    rolling_averages,
-    softmax_weights,
-)
+from ewmalab.scoring.leaderboard import Leaderboard, ScoreTable, leaderboard, rolling_averages, softmax_weights
 from ewmalab.times import parse_time
 
 GOLDEN_CASES = 6
@@ -131,28 +125,17 @@ def test_a_gap_after_the_first_score_is_not_filled() -> None:
 
 
 def test_a_row_without_a_score_ends_the_back_filling_but_counts_nothing() -> None:
-    rows: list[Row] = [
-        (10, 1, "BTC", 0.0, 12.0, 2.0),
-        (20, 2, "BTC", None, 12.0, 2.0),
-        (30, 2, "BTC", 4.0, 12.0, 2.0),
-    ]
+    rows: list[Row] = [(10, 1, "BTC", 0.0, 12.0, 2.0), (20, 2, "BTC", None, 12.0, 2.0), (30, 2, "BTC", 4.0, 12.0, 2.0)]
     assert averages(*rows)[2] == 7.0
 
 
 def test_times_whose_worst_score_is_unknown_are_not_back_filled() -> None:
-    rows: list[Row] = [
-        (10, 1, "BTC", 0.0, None, 2.0),
-        (20, 1, "BTC", 0.0, 12.0, 2.0),
-        (30, 2, "BTC", 4.0, 12.0, 2.0),
-    ]
+    rows: list[Row] = [(10, 1, "BTC", 0.0, None, 2.0), (20, 1, "BTC", 0.0, 12.0, 2.0), (30, 2, "BTC", 4.0, 12.0, 2.0)]
     assert averages(*rows)[2] == 7.0
 
 
 def test_a_miner_without_a_valid_score_has_infinity_and_no_weight() -> None:
-    rows: list[Row] = [
-        (10, 1, "BTC", 1.0, 12.0, 2.0),
-        (10, 2, "BTC", None, 12.0, 2.0),
-    ]
+    rows: list[Row] = [(10, 1, "BTC", 1.0, 12.0, 2.0), (10, 2, "BTC", None, 12.0, 2.0)]
     board = leaderboard(table(*rows), end=10, window=10, beta=-0.1, share=0.5, weights={})
     assert board.averages.tolist() == [1.0, np.inf]
     assert board.weights.tolist() == [0.5, 0.0]
@@ -164,11 +147,7 @@ def test_the_window_excludes_its_start_and_includes_its_end() -> None:
 
 
 def test_what_happened_before_the_window_makes_nobody_a_late_joiner() -> None:
-    rows: list[Row] = [
-        (10, 1, "BTC", 0.0, 99.0, 0.0),
-        (20, 1, "BTC", 2.0, 99.0, 0.0),
-        (20, 2, "BTC", 4.0, 99.0, 0.0),
-    ]
+    rows: list[Row] = [(10, 1, "BTC", 0.0, 99.0, 0.0), (20, 1, "BTC", 2.0, 99.0, 0.0), (20, 2, "BTC", 4.0, 99.0, 0.0)]
     assert averages(*rows, end=20, window=10) == {1: 2.0, 2: 4.0}
 
 
@@ -215,14 +194,7 @@ def naive_averages(rows: list[Row], weights: dict[str, float]) -> dict[int, floa
 
 amounts = st.one_of(st.none(), st.floats(0.0, 1e4, allow_subnormal=False))
 some_rows = st.lists(
-    st.tuples(
-        st.integers(1, 12),
-        st.integers(0, 5),
-        st.sampled_from(["BTC", "ETH", "XYZ"]),
-        amounts,
-        amounts,
-        amounts,
-    ),
+    st.tuples(st.integers(1, 12), st.integers(0, 5), st.sampled_from(["BTC", "ETH", "XYZ"]), amounts, amounts, amounts),
     max_size=40,
 )
 

@@ -179,11 +179,7 @@ def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: E
     fill(short, days=3)
     made = refitter(short, START)
     made.step(stop)
-    assert read_note(settings.values.live.state_dir, FITTED) == {
-        "forecaster": FITTED,
-        "artifact": "",
-        "end": MIDNIGHT,
-    }
+    assert read_note(settings.values.live.state_dir, FITTED) == {"forecaster": FITTED, "artifact": "", "end": MIDNIGHT}
     assert with_newest_fit(short) is short
 
 

@@ -159,10 +159,7 @@ class Bench:
         """Begin as a new process does, with changed settings if there are any."""
         self.settings = self.settings.with_flags({key.replace("__", "."): value for key, value in flags.items()})
         patch_live_http(
-            self._patch,
-            sleep=self._sleep,
-            monotonic=lambda: self._steady,
-            timeout=Patience.of(self._hangs, 0.5),
+            self._patch, sleep=self._sleep, monotonic=lambda: self._steady, timeout=Patience.of(self._hangs, 0.5)
         )
         self.updater = Updater.of(self.settings, self.ours)
         self._held.enter_context(self.updater.store.writing())

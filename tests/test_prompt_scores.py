@@ -94,9 +94,7 @@ def test_a_median_of_zero_caps_nothing() -> None:
 
 
 fields = hnp.arrays(
-    np.float64,
-    st.integers(1, 60),
-    elements=st.one_of(st.just(-1.0), st.floats(0.0, 1e9, allow_subnormal=False)),
+    np.float64, st.integers(1, 60), elements=st.one_of(st.just(-1.0), st.floats(0.0, 1e9, allow_subnormal=False))
 )
 
 

@@ -139,13 +139,7 @@ def test_sp500_takes_the_place_of_spyx() -> None:
 
 @pytest.mark.parametrize(
     ("date", "share"),
-    [
-        ("2025-12-02", 1 / 2),
-        ("2026-06-22", 1 / 2),
-        ("2026-06-23", 1 / 3),
-        ("2026-07-31", 1 / 3),
-        ("2026-08-01", 1 / 4),
-    ],
+    [("2025-12-02", 1 / 2), ("2026-06-22", 1 / 2), ("2026-06-23", 1 / 3), ("2026-07-31", 1 / 3), ("2026-08-01", 1 / 4)],
 )
 def test_competitions_share_equally(date: str, share: float) -> None:
     assert {c.share for c in on(date).competitions.values()} == {share}
@@ -220,8 +214,7 @@ def test_the_volatility_term_joins_crypto_1h_alone_on_2026_09_22() -> None:
 
 
 @pytest.mark.parametrize(
-    ("boundary", "before", "at"),
-    [("2026-07-16", "p90_cap", "p95_fill"), ("2026-09-01", "p95_fill", "median10_cap")],
+    ("boundary", "before", "at"), [("2026-07-16", "p90_cap", "p95_fill"), ("2026-09-01", "p95_fill", "median10_cap")]
 )
 def test_the_transformation_changes_at_the_second(boundary: str, before: str, at: str) -> None:
     assert tuple(rules.transformation for rules in around(boundary)) == (before, at)
@@ -595,10 +588,7 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
             id="unscored",
         ),
         pytest.param(
-            'symbols = { hyperliquid = "xyz:SP500" }',
-            "symbols = {}",
-            "asset.SP500.*'hyperliquid'",
-            id="symbol",
+            'symbols = { hyperliquid = "xyz:SP500" }', "symbols = {}", "asset.SP500.*'hyperliquid'", id="symbol"
         ),
         pytest.param(
             "beta = -0.3", "beta = 0.3", r"competition\.crypto-1h\.beta = 0\.3: .*less than 0", id="beta-sign"

@@ -96,13 +96,7 @@ def test_where_nothing_came_the_score_is_zero(name: str) -> None:
     assert scores[0] == 0.0 < scores[1]
 
 
-@pytest.mark.parametrize(
-    "holes",
-    [
-        [-1],
-        [7, 30],
-    ],
-)
+@pytest.mark.parametrize("holes", [[-1], [7, 30]])
 def test_absolute_changes_before_the_end_need_the_last_price_too(holes: list[int]) -> None:
     # an absolute interval shorter than the horizon: no rule of the rulebook has one yet
     intervals = (ScoringInterval("15min_abs", 900, "abs"), ScoringInterval("5min", 300, "changes"))

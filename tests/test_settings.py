@@ -116,8 +116,7 @@ def test_other_environment_variables_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [{"ewma.half_life_1m.BTC": "45m"}, {"EWMA.HALF_LIFE_1M.btc": "45m"}, {"Ewma.Half_Life_1m.Btc": "45m"}],
+    "flags", [{"ewma.half_life_1m.BTC": "45m"}, {"EWMA.HALF_LIFE_1M.btc": "45m"}, {"Ewma.Half_Life_1m.Btc": "45m"}]
 )
 def test_keys_of_flags_are_case_insensitive(flags: dict[str, str]) -> None:
     assert loaded(flags).values.ewma.half_life_1m["BTC"] == 2700

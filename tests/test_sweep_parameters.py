@@ -214,8 +214,7 @@ def test_one_refused_value_refuses_the_sweep_and_is_named_with_its_key_and_limit
 
 
 @pytest.mark.parametrize(
-    ("value", "place"),
-    [("90m", 5400.0), (3, 3.0), (0.5, 0.5), (True, None), ("hold", None), ("30", None)],
+    ("value", "place"), [("90m", 5400.0), (3, 3.0), (0.5, 0.5), (True, None), ("hold", None), ("30", None)]
 )
 def test_the_place_of_a_value_on_its_scale(value: Any, place: float | None) -> None:
     assert magnitude(value) == place

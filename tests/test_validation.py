@@ -27,12 +27,7 @@ START = 1_777_636_860
 
 
 def verdict(
-    response: object,
-    response_format: str,
-    *,
-    points: int = 4,
-    paths: int = 2,
-    process_time: str | float | None = "1.2",
+    response: object, response_format: str, *, points: int = 4, paths: int = 2, process_time: str | float | None = "1.2"
 ) -> str:
     return validate_response(
         response,
@@ -235,11 +230,7 @@ mantissas = st.integers(-(10**8), 10**8)
 decimals = st.builds(lambda digits, power: float(f"{digits}e{power}"), mantissas, st.integers(-60, 40))
 edges = [1e-14, 1e29, (2 - 2**-24) * 2.0**127, 2.0**-150, 1.0, 10.0, 1e22, 1e23]
 numbers = st.one_of(
-    decimals,
-    decimals.flatmap(near),
-    st.sampled_from(edges).flatmap(near),
-    st.floats(),
-    st.integers(-(10**30), 10**30),
+    decimals, decimals.flatmap(near), st.sampled_from(edges).flatmap(near), st.floats(), st.integers(-(10**30), 10**30)
 )
 
 
@@ -332,13 +323,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     "content",
     [
         GOOD,
-        {
-            "start_timestamp": START,
-            "asset": "BTC",
-            "time_increment": 60,
-            "time_length": 180,
-            "paths": GOOD[2:],
-        },
+        {"start_timestamp": START, "asset": "BTC", "time_increment": 60, "time_length": 180, "paths": GOOD[2:]},
         {"simulation_input": {"asset": "BTC"}, "prediction": GOOD},
     ],
 )
@@ -367,10 +352,7 @@ def test_numbers_stay_as_written(tmp_path: Path) -> None:
         ("null", "holds null"),
         ("{}", "lacks 'start_timestamp', 'time_increment', 'paths'"),
         ('{"paths": [], "time_increment": 60}', "lacks 'start_timestamp'"),
-        (
-            '{"start_timestamp": 0, "time_increment": 60, "paths": {}}',
-            "'paths' must be a list, not an object",
-        ),
+        ('{"start_timestamp": 0, "time_increment": 60, "paths": {}}', "'paths' must be a list, not an object"),
         ('{"prediction": null}', "'prediction' must be a list, not null"),
     ],
 )

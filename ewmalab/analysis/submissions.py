@@ -106,10 +106,7 @@ def find_competition(
 
 
 def score_predictions(
-    files: Iterable[PredictionFile],
-    rulebook: Rulebook,
-    choice: RuleChoice,
-    realised: Callable[[str, int, int], Bars],
+    files: Iterable[PredictionFile], rulebook: Rulebook, choice: RuleChoice, realised: Callable[[str, int, int], Bars]
 ) -> tuple[dict[str, pd.Series], list[str]]:
     """Score prediction files as a validator would.
 

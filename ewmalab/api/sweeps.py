@@ -7,16 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Unpack
 
-from ewmalab.api.inputs import (
-    Parameters,
-    Progress,
-    Prompts,
-    check_name,
-    present,
-    selection_of,
-    values_of,
-    worker_count,
-)
+from ewmalab.api.inputs import Parameters, Progress, Prompts, check_name, present, selection_of, values_of, worker_count
 from ewmalab.api.result import Outcome
 from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
 from ewmalab.experiments.store import Experiment

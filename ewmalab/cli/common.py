@@ -98,8 +98,7 @@ Forecasters = Annotated[
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Simulate every prompt by itself, even if one ensemble would do.")]
 Name = Annotated[
-    str,
-    typer.Option("--name", help="Part of the experiment directory's name.", callback=checked("check_name")),
+    str, typer.Option("--name", help="Part of the experiment directory's name.", callback=checked("check_name"))
 ]
 WriteConfig = Annotated[
     Path | None,

@@ -48,8 +48,7 @@ def fetch(
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files named <ASSET>.parquet.")],
     feed: Annotated[
-        str | None,
-        typer.Option(help="Feed of the bars; default: the folder's name up to its first underscore."),
+        str | None, typer.Option(help="Feed of the bars; default: the folder's name up to its first underscore.")
     ] = None,
     asset: Annotated[str | None, typer.Option(help="Asset; default: the file's name.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace cached bars that differ.")] = False,
@@ -87,10 +86,7 @@ def import_(
 
 @app.command("list")
 def list_(
-    feed: OneFeed = None,
-    json: common.Json = False,
-    config: common.ConfigFile = None,
-    set_: common.Assignments = None,
+    feed: OneFeed = None, json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None
 ) -> None:
     """List what is cached.
 

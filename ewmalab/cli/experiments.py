@@ -10,9 +10,7 @@ from ewmalab import api
 from ewmalab.cli import common
 
 app = typer.Typer(
-    no_args_is_help=True,
-    help="List and show experiments.",
-    epilog="Example:  ewmalab experiments show latest",
+    no_args_is_help=True, help="List and show experiments.", epilog="Example:  ewmalab experiments show latest"
 )
 
 

@@ -150,8 +150,7 @@ def allowlist(
     watch: Annotated[bool, typer.Option("--watch", help="Rewrite it whenever the chain changes.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of standard output.")] = None,
     every: Annotated[
-        str,
-        typer.Option(help="With --watch: time between queries.", callback=common.checked("parse_duration")),
+        str, typer.Option(help="With --watch: time between queries.", callback=common.checked("parse_duration"))
     ] = "5m",
     network: common.Network = None,
     netuid: common.Netuid = None,

@@ -12,8 +12,7 @@ from ewmalab.cli import common
 
 Prediction = Annotated[Path, typer.Argument(help="JSON as sent to a validator: \\[start, dt, \\[path], ...].")]
 Competition = Annotated[
-    str,
-    typer.Option("--competition", metavar="NAME", help="24h, 1h, or a competition's name under the rules."),
+    str, typer.Option("--competition", metavar="NAME", help="24h, 1h, or a competition's name under the rules.")
 ]
 
 
@@ -21,8 +20,7 @@ def score(
     prediction: Prediction,
     competition: Competition,
     realised: Annotated[
-        Path | None,
-        typer.Option(help="JSON list of prices on the grid, null = missing; default: from the cache."),
+        Path | None, typer.Option(help="JSON list of prices on the grid, null = missing; default: from the cache.")
     ] = None,
     rules: common.Rules = "as-of",
     asset: Annotated[str | None, typer.Option(help="Asset, for prices from the cache.")] = None,
@@ -46,10 +44,7 @@ def score(
 
 
 def validate(
-    prediction: Prediction,
-    competition: Competition,
-    rules: common.Rules = "as-of",
-    json: common.Json = False,
+    prediction: Prediction, competition: Competition, rules: common.Rules = "as-of", json: common.Json = False
 ) -> None:
     """Check a prediction's format by both dated rules; exit code 1 if either refuses it.
 

@@ -16,8 +16,7 @@ app = typer.Typer(
 
 @app.command()
 def show(
-    on: Annotated[str, typer.Option(metavar="DATE", help="A date, or latest.")] = "latest",
-    json: common.Json = False,
+    on: Annotated[str, typer.Option(metavar="DATE", help="A date, or latest.")] = "latest", json: common.Json = False
 ) -> None:
     """Print competitions, scoring, weights and feeds in force on a date.
 

@@ -45,8 +45,7 @@ def sweep(
     write_config: common.WriteConfig = None,
     force: common.Force = False,
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Without --param: resume the newest interrupted sweep."),
+        bool, typer.Option("--resume", help="Without --param: resume the newest interrupted sweep.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute trials known from earlier runs.")] = False,
     engine: Annotated[

@@ -10,12 +10,7 @@ from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 
 def confidence_set(
-    losses: Floats,
-    block: float,
-    rng: np.random.Generator,
-    *,
-    level: float = LEVEL,
-    replications: int = REPLICATIONS,
+    losses: Floats, block: float, rng: np.random.Generator, *, level: float = LEVEL, replications: int = REPLICATIONS
 ) -> npt.NDArray[np.bool_]:
     """Return which columns the data cannot tell from the best.
 

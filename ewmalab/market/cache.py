@@ -145,14 +145,7 @@ class Cache:
         return bars, {day: entry for day, (entry, _) in found.items()}
 
     def write(
-        self,
-        feed: str,
-        asset: str,
-        bars: Bars,
-        covered: list[Range],
-        provenance: Provenance,
-        *,
-        replace: bool = False,
+        self, feed: str, asset: str, bars: Bars, covered: list[Range], provenance: Provenance, *, replace: bool = False
     ) -> int:
         """Merge bars into the cache; if the process is killed, each day is either old or new.
 

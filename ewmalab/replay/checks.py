@@ -41,11 +41,7 @@ class LookaheadReport:
 
 
 def check_lookahead(
-    plan: BacktestPlan,
-    *,
-    cuts: int = 12,
-    knowledge: Knowledge = moments,
-    progress: Callable[[], None] | None = None,
+    plan: BacktestPlan, *, cuts: int = 12, knowledge: Knowledge = moments, progress: Callable[[], None] | None = None
 ) -> LookaheadReport:
     """Mutate the future at random cuts and compare forecasts bit for bit.
 

@@ -111,10 +111,7 @@ def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, in
 
 
 def after_silence(
-    cache: Cache,
-    needs: Mapping[str, Needs],
-    feed: str,
-    make: Callable[[str, int, int], object] | None = None,
+    cache: Cache, needs: Mapping[str, Needs], feed: str, make: Callable[[str, int, int], object] | None = None
 ) -> dict[str, Needs]:
     """Return the needs with the newest bar that each first request knows; after a silence origins lie further back.
 

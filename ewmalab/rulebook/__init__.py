@@ -3,13 +3,4 @@
 from ewmalab.rulebook.load import load_rulebook
 from ewmalab.rulebook.model import Asset, Competition, Rulebook, RuleChoice, Rules, ScoringInterval, ScoringRule
 
-__all__ = [
-    "Asset",
-    "Competition",
-    "RuleChoice",
-    "Rulebook",
-    "Rules",
-    "ScoringInterval",
-    "ScoringRule",
-    "load_rulebook",
-]
+__all__ = ["Asset", "Competition", "RuleChoice", "Rulebook", "Rules", "ScoringInterval", "ScoringRule", "load_rulebook"]

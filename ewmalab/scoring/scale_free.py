@@ -54,11 +54,7 @@ class Observations:
 
     @classmethod
     def of(
-        cls,
-        rule: ScoringRule,
-        time_increment: int,
-        anchors: npt.NDArray[np.float64],
-        realised: npt.NDArray[np.float64],
+        cls, rule: ScoringRule, time_increment: int, anchors: npt.NDArray[np.float64], realised: npt.NDArray[np.float64]
     ) -> Observations:
         """Lay out the changes that a rule compares.
 

@@ -115,10 +115,7 @@ class LoadedSettings:
 
 
 def load_settings(
-    *,
-    file: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    flags: Mapping[str, Any] | None = None,
+    *, file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
 ) -> LoadedSettings:
     """Read, merge and validate all layers.
 

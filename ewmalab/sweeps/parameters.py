@@ -59,12 +59,7 @@ class Parameter:
         return all(magnitude(value) is not None for value in self.values)
 
 
-def resolve(
-    name: str,
-    values: Sequence[str] | None,
-    settings: LoadedSettings,
-    forecaster: str,
-) -> Parameter:
+def resolve(name: str, values: Sequence[str] | None, settings: LoadedSettings, forecaster: str) -> Parameter:
     """Find the setting that a name denotes, and its grid.
 
     Parameters

@@ -289,11 +289,7 @@ class Ewma:
         return _with_synthetic_range(bars, minute, spread_gaps=self.gap_policy != "decay")
 
     def _filter(
-        self,
-        core: npt.NDArray[np.float64],
-        bars: Bars,
-        half_life: int,
-        track: npt.NDArray[np.float64] = _NO_TRACK,
+        self, core: npt.NDArray[np.float64], bars: Bars, half_life: int, track: npt.NDArray[np.float64] = _NO_TRACK
     ) -> npt.NDArray[np.float64]:
         """Return one resolution's state after `bars`; `track`, if given, receives the variance after each."""
         new = core.copy()

@@ -89,17 +89,7 @@ def variance_proxies(
 
 @njit(nogil=True, cache=True)
 def filter_variances(
-    proxies,
-    elapsed,
-    decays,
-    variances,
-    long_run,
-    count,
-    long_decay,
-    expanding,
-    gap_policy,
-    gap_decay,
-    track,
+    proxies, elapsed, decays, variances, long_run, count, long_decay, expanding, gap_policy, gap_decay, track
 ):
     """Run EWMA recursions for many decays at once, in place: ``h <- decay h + (1 - decay) v``.
 

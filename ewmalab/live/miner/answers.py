@@ -188,9 +188,6 @@ class Answerer:
             "anchor": {"price": anchor, "at": at, "source": source},
             "paths_sha256": paths_digest(paths),
             "body_sha256": hashlib.sha256(body).hexdigest(),
-            "seconds": {
-                "simulate": round(simulated - began, 6),
-                "render": round(time.perf_counter() - simulated, 6),
-            },
+            "seconds": {"simulate": round(simulated - began, 6), "render": round(time.perf_counter() - simulated, 6)},
         }
         return Answer(body, record, paths)

@@ -187,10 +187,7 @@ async def _respond(send: Send, status: int, body: bytes) -> None:
 
 
 async def _send(send: Send, status: int, parts: list[bytes], *, close: bool = False) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(sum(map(len, parts))).encode()),
-    ]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(sum(map(len, parts))).encode())]
     if close:  # the rest of a refused request is not read
         headers.append((b"connection", b"close"))
     if status == 200:  # a stock axon sends it, and some clients check it

@@ -30,11 +30,7 @@ class BinanceFeed(HttpFeed):
     chunk = _LIMIT * MINUTE
 
     def __init__(
-        self,
-        symbols: Mapping[str, str],
-        *,
-        host: str = "https://api.binance.com",
-        options: HttpOptions = PATIENT,
+        self, symbols: Mapping[str, str], *, host: str = "https://api.binance.com", options: HttpOptions = PATIENT
     ) -> None:
         setting = "BINANCE_API_HOST (for example to https://data-api.binance.vision)"
         # A call has weight 2; 6000 per minute are allowed. 418 bans callers that ignored a 429.

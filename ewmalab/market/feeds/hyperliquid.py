@@ -34,11 +34,7 @@ class HyperliquidFeed(HttpFeed):
     reach: int | None = REACH
 
     def __init__(
-        self,
-        symbols: Mapping[str, str],
-        *,
-        host: str = "https://api.hyperliquid.xyz",
-        options: HttpOptions = PATIENT,
+        self, symbols: Mapping[str, str], *, host: str = "https://api.hyperliquid.xyz", options: HttpOptions = PATIENT
     ) -> None:
         # A call has weight 20, plus 1 per 60 candles; 1200 per minute are allowed.
         super().__init__(symbols, HttpClient(Host(host, (10, 10.0), setting="Hyperliquid's host"), options))

@@ -8,18 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ewmalab.analysis.serving import Serving
-from ewmalab.report.figures.style import (
-    COLOURS,
-    GREY,
-    Sheet,
-    counted,
-    date_axis,
-    legend,
-    looks,
-    panels,
-    styled,
-    times,
-)
+from ewmalab.report.figures.style import COLOURS, GREY, Sheet, counted, date_axis, legend, looks, panels, styled, times
 from ewmalab.report.text.tables import short
 
 _DOTS = {"linestyle": "none", "markersize": 3}

@@ -26,11 +26,7 @@ _LATENCY: list[Column] = [
     ("99 %", lambda row: value(row.percentile_99, ".3f")),
     ("longest", lambda row: value(row.longest, ".3f")),
 ]
-_DAYS: list[Column] = [
-    ("day", lambda row: (iso(row.day)[:10], row.day)),
-    ("asset", "asset"),
-    ("answers", "answers"),
-]
+_DAYS: list[Column] = [("day", lambda row: (iso(row.day)[:10], row.day)), ("asset", "asset"), ("answers", "answers")]
 
 
 def live_report(serving: Serving, record: TrackRecord, title: str = "live track record") -> Report:

@@ -44,11 +44,7 @@ def provenance_text(experiment: Experiment) -> str:
 
 
 def fit_text(
-    artifact: Artifact,
-    table: Mapping[str, Mapping[str, str]],
-    left_out: Mapping[str, int],
-    path: str,
-    seconds: float,
+    artifact: Artifact, table: Mapping[str, Mapping[str, str]], left_out: Mapping[str, int], path: str, seconds: float
 ) -> str:
     """Return the summary of a fit.
 
