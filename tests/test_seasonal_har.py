@@ -366,7 +366,7 @@ def test_the_command_writes_an_artifact_that_a_backtest_uses(tmp_path: Path) -> 
     made = run.invoke(app, ["fit", "--start", "2026-01-01", "--days", "12", "-o", str(tmp_path), "--json", *flags])
     assert made.exit_code == 0, made.output
     artifact = orjson.loads(made.stdout)["artifact"]
-    flags += ["--set", f'fit.artifacts=["{artifact}"]', "--simulations", "50", "--json"]
+    flags += ["--set", f"fit.artifacts={artifact}", "--simulations", "50", "--json"]
     named = ["-f", "seasonal-har", "-f", "random-walk"]
     done = run.invoke(app, ["backtest", "--start", "2026-01-13", "--days", "0.2", *named, *flags])
     assert done.exit_code == 0, done.output

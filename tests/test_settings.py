@@ -297,7 +297,7 @@ WRONG = [
     ("feeds.simulated.gaps", 0.9, "less than or equal to 0.5"),
     ("feeds.simulated.gaps", math.nan, "finite"),
     ("replay.forecasters", [], "at least 1"),
-    ("replay.forecasters", "ewma", "tuple"),
+    ("replay.forecasters", 3, "tuple"),
     ("replay.request_lead", "60", "no unit"),
     ("replay.request_lead", "61m", "3600"),
     ("replay.request_lead", "-60s", "number with a unit"),
@@ -725,3 +725,8 @@ def test_every_setting_of_the_file_explains_itself_or_is_explained_by_its_neighb
         "pyth | binance | hyperliquid | file | simulated",
     ):
         assert choice in text
+
+
+def test_a_list_of_names_may_be_a_text_with_commas() -> None:
+    settings = load_settings(environ={}, flags={"live.assets": "BTC, XAU", "fit.artifacts": "a.json"})
+    assert (settings.values.live.assets, settings.values.fit.artifacts) == (("BTC", "XAU"), ("a.json",))

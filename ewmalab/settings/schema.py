@@ -52,6 +52,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 FeedName = Literal["pyth", "binance", "hyperliquid", "file", "simulated"]
 
 
+def _listed(value: object) -> object:
+    """Accept names as a text with commas between them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 def _host(value: str) -> str:
     if not re.match(r"https?://[^/]+", value):
         raise ValueError("a host must start with http:// or https://")
@@ -131,7 +139,7 @@ class FeedSettings(_Section):
 class ReplaySettings(_Section):
     """The replay of prompts."""
 
-    forecasters: Annotated[tuple[str, ...], Field(min_length=1)]
+    forecasters: Annotated[Names, Field(min_length=1)]
     request_lead: Annotated[Duration, Field(ge=0, le=3600)]
     warmup: PerAsset[Annotated[Duration, Field(ge=0, le=90 * 86_400)]]
 
@@ -172,10 +180,10 @@ class SeasonalHarSettings(_Section):
 class FitSettings(_Section):
     """Fits of forecasters."""
 
-    artifacts: tuple[str, ...]
+    artifacts: Names
     every: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
-    assets: tuple[str, ...]
+    assets: Names
     folder: str
 
 
@@ -187,7 +195,7 @@ class LiveSettings(_Section):
     """Updater and miner."""
 
     forecaster: str
-    assets: tuple[str, ...]
+    assets: Names
     feed: Literal["auto", "pyth", "binance", "hyperliquid", "simulated"]
     state_dir: Path
     log_dir: Path
@@ -209,7 +217,7 @@ class LiveSettings(_Section):
     hotkey: str
     wallet_path: str
     chain: bool
-    allow: tuple[str, ...]
+    allow: Names
     chain_refresh: Annotated[Duration, Field(ge=12, le=86_400)]
     min_stake: Annotated[Number, Field(ge=-1)]
     require_permit: bool

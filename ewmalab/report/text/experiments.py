@@ -70,5 +70,5 @@ def fit_text(
     for asset, count in left_out.items():
         lines.append(f"{asset}: {count:,} bars are too few: it uses what others of its class share")
     lines.append(f"fitted on bars of {artifact.feed} closed by {iso(artifact.fit.end)}, {seconds:.1f} s")
-    lines.append(f"artifact: {path}\nuse it:   --set fit.artifacts='[\"{path}\"]'")
+    lines.append(f"artifact: {path}\nuse it:   --set fit.artifacts={path}")
     return "\n".join(lines) + "\n"
