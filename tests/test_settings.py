@@ -309,7 +309,7 @@ WRONG = [
     ("fit.every", "91d", "less than or equal to 7776000"),
     ("fit.every", 1, "no unit"),
     ("fit.history", "7d", "greater than or equal to 691200"),
-    ("fit.artifacts", "one.json", "tuple"),
+    ("fit.artifacts", 1, "tuple"),
     ("ewma.half_life_1m", 1800, "no unit"),
     ("ewma.half_life_1m", "30", "no unit"),
     ("ewma.half_life_1m", "30 weeks", "'weeks' is not one of s, m, h, d"),
