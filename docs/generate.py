@@ -33,7 +33,10 @@ def settings() -> str:
     lines += [
         "Durations are text with a unit: `90s`, `30m`, `2h`, `3d`. A per-asset setting is one value for all assets,"
     ]
-    lines += ['or a table: `{ default = "2h", BTC = "30m" }`. `ewmalab config show` prints what holds, and why.', ""]
+    lines += [
+        'or a table: `{ default = "2h", BTC = "30m" }`. `ewmalab config show` prints the values and their sources.',
+        "",
+    ]
     above = ""
     for line in DEFAULTS.read_text().splitlines():
         if section := re.match(r"\[([\w.]+)\]\s*(?:# (.*))?$", line):

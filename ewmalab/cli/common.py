@@ -73,7 +73,7 @@ Cadence = Annotated[
 Simulations = Annotated[
     int | None, typer.Option("--simulations", min=1, max=100_000, help="Paths per prompt, instead of the rulebook's.")
 ]
-Partial = Annotated[bool, typer.Option("--partial", help="Score other prompts if realised prices are missing.")]
+Partial = Annotated[bool, typer.Option("--partial", help="If realised prices are missing, score the other prompts.")]
 
 # ------------------------------------------------------------------------------------------------ with what
 

@@ -1,4 +1,4 @@
-"""``ewmalab probe``: ask a miner as a validator does."""
+"""``ewmalab probe``: send prompts to a miner as a validator does."""
 
 from __future__ import annotations
 
