@@ -11,7 +11,7 @@ from typing import Any
 from ewmalab.api.inputs import Names, Time, assets_of, time_of
 from ewmalab.api.result import Result
 from ewmalab.errors import MissingDataError, RulebookError
-from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.load import FITTED, load_forecaster
 from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
@@ -65,7 +65,7 @@ def fit(
     start: Time,
     days: float = 120.0,
     *,
-    forecaster: str = "seasonal-har",
+    forecaster: str | None = None,
     assets: Names = None,
     settings: LoadedSettings | None = None,
 ) -> Fit:
@@ -97,9 +97,10 @@ def fit(
     bars = {asset: own for asset, own in bars.items() if len(own) or wanted}
     if not any(len(own) for own in bars.values()):
         raise MissingDataError(f"the cache has no bars of {feed} in that range; see `ewmalab data list`")
-    artifact = make_artifact(forecaster, bars, settings, rulebook, end=end, feed=feed)
+    name = forecaster or FITTED
+    artifact = make_artifact(name, bars, settings, rulebook, end=end, feed=feed)
     path = write_artifact(artifact, Path(values.fit.folder))
-    maker: object = load_forecaster(forecaster, rulebook.asset(chosen[0]), settings)
+    maker: object = load_forecaster(name, rulebook.asset(chosen[0]), settings)
     table = maker.fit_table(artifact.fit.numbers) if isinstance(maker, Explained) else {asset: {} for asset in bars}
     return Fit(artifact, path, table, perf_counter() - began)
 

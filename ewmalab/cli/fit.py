@@ -15,7 +15,7 @@ def fit(
         str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).", callback=common.checked("parse_time"))
     ],
     days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
-    forecaster: Annotated[str, typer.Option("--forecaster", "-f", help="A forecaster with a fit.")] = "seasonal-har",
+    forecaster: Annotated[str | None, typer.Option("--forecaster", "-f", help="A forecaster with a fit.")] = None,
     assets: common.Assets = None,
     feed: common.Feed = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of fit.folder.")] = None,

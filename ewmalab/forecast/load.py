@@ -28,6 +28,8 @@ Factory = Callable[..., Forecaster[Any]]
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
 BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": SeasonalHar}
+FITTED = next(name for name, factory in BUILT_IN.items() if hasattr(factory, "with_fit"))
+"""The built-in forecaster that is fitted where none is named."""
 FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
 """Sections of the settings that hold parameters of forecasters."""
 
