@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ewmalab.sweeps.tune  # before a test patches what it imports
 from ewmalab.atomic_files import TEMP_PREFIX
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import list_experiments
