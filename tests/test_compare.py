@@ -269,7 +269,7 @@ def test_the_forecaster_of_each_side_can_be_chosen(tmp_path: Path) -> None:
 def test_a_damaged_side_is_refused(tmp_path: Path) -> None:
     damaged = save(tmp_path, table({("ewma", "1h", "BTC", 0): 10.0}))
     (damaged.path / "results.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ExperimentError, match="bytes"):
+    with pytest.raises(ExperimentError, match="damaged"):
         scores_of(damaged)
 
 
@@ -527,8 +527,8 @@ def test_the_text_fits_a_page_where_experiments_are_named_in_full(ewmalab, exper
         (["latest/ewma", "random-walk"], 2, "forecasters or experiments, not both"),
         (["latest", "my.module:forecaster"], 2, "forecasters or experiments, not both"),
         (["ewma"], 2, "at least two"),
-        (["latest", "latest"], 2, "twice"),
-        (["latest/ewma", "latest/random-walk", "--by", "week"], 2, "none of asset, interval, hour, weekday"),
+        (["latest", "latest"], 2, "duplicate name: "),
+        (["latest/ewma", "latest/random-walk", "--by", "week"], 2, "not one of asset, interval, hour, weekday"),
         (["latest/ewma", "latest/ewna"], 1, "no forecaster 'ewna'; it has random-walk, ewma"),
         (["latest", "nothing-like-it"], 1, "experiments list"),
     ],

@@ -974,7 +974,7 @@ def test_missing_every_prompt_alone_ends_in_a_board_or_a_message(ewmalab) -> Non
     ("arguments", "code", "words"),
     [
         (["ewma", "latest"], 2, "forecasters or experiments, not both"),
-        (["ewma", "ewma"], 2, "twice"),
+        (["ewma", "ewma"], 2, "duplicate name: "),
         (["ewma", "--missing", "1.5"], 2, "shares must lie between 0 and 1"),
         (["ewma", "--missing", "some"], 2, "could not convert"),
         (["ewma", "--every", "30s"], 2, "at least 1m"),

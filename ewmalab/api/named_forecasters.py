@@ -73,8 +73,8 @@ def named_scores(
         If forecasters and experiments are mixed, or a name is a duplicate.
     """
     labels = [one if isinstance(one, str) else one.name for one in named]
-    if len(set(labels)) < len(labels):
-        raise ConfigError("duplicate name")
+    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
+        raise ConfigError(f"duplicate name: {twice[0]}")
     kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
     if len(kinds) > 1:
         raise ConfigError(
