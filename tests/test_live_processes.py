@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +144,21 @@ def wallets(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Any]:
 class Stack:
     """A feed server and `ewmalab live` beside it."""
 
-    folder: Path
-    feed: Running
-    live: Running
-    url: str
-    port: int
-    monitor: int
+    folders: Iterator[Path]
     wallets: tuple[str, Any, Any]
+    running: list[Running] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start both in a folder of their own."""
+        self.folder = next(self.folders)
+        self.feed = Running(self.folder, "feed", "feed", "serve", "--start", START, "--speed", "60x", "--assets", "BTC",
+                            "--port", "0")  # fmt: skip
+        self.running.append(self.feed)
+        self.url, (self.port, self.monitor) = served_url(self.feed), free_ports(2)
+        settings = settings_text(self.url, self.port, self.monitor, self.wallets[0], "30m")
+        (self.folder / "ewmalab.toml").write_text(settings)
+        self.live = Running(self.folder, "live", "live", "--no-chain", "--allow", self.wallets[2].ss58_address)
+        self.running.append(self.live)
 
     def health(self) -> dict[str, Any]:
         try:
@@ -159,7 +168,9 @@ class Stack:
             return {"status": "absent", "problems": []}
 
     def well(self) -> None:
-        """Wait until all is well."""
+        """Wait until all is well; start again what a test has ended."""
+        if self.live.process.poll() is not None:
+            self.start()
         soon(lambda: self.health()["status"] == "ok", f"health ok; {self.live.err}")
 
     def beat(self) -> dict[str, Any]:
@@ -195,19 +206,14 @@ def settings_text(url: str, port: int, monitor: int, wallet_path: str, half_life
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, wallets: tuple[str, Any, Any]) -> Iterator[Stack]:
     """The whole stack, an hour of market time a minute; whoever breaks it waits until it is well again."""
-    folder = tmp_path_factory.mktemp("stack")
-    running = [Running(folder, "feed", "feed", "serve", "--start", START, "--speed", "60x", "--assets", "BTC",
-                       "--port", "0")]  # fmt: skip
+    made = Stack((tmp_path_factory.mktemp("stack") for _ in count()), wallets)
     try:
-        url, (port, monitor) = served_url(running[0]), free_ports(2)
-        (folder / "ewmalab.toml").write_text(settings_text(url, port, monitor, wallets[0], "30m"))
-        running.append(Running(folder, "live", "live", "--no-chain", "--allow", wallets[2].ss58_address))
-        made = Stack(folder, *running, url, port, monitor, wallets)
+        made.start()
         made.well()
         yield made
         made.feed.end()
     finally:
-        for each in reversed(running):
+        for each in reversed(made.running):
             each.kill()
 
 
