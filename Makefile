@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo live-demo interop test lint docs lock clean
+.PHONY: demo live-demo interop test test-ci lint docs lock clean
 
 demo: .venv/runtime
 	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
@@ -15,6 +15,10 @@ interop: .venv-interop/ready
 
 test: .venv/dev
 	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder
+
+# Whole processes, notebooks, kills and sites: what takes a developer's time and a change must pass.
+test-ci: .venv/dev
+	$(BIN)/python -m pytest -q -n logical --dist load -m ci
 
 lint: .venv/dev
 	$(BIN)/ruff check .

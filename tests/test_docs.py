@@ -46,6 +46,7 @@ def test_every_command_has_an_example() -> None:
         assert re.search(r"Examples?:", command), command.partition("`")[0]
 
 
+@pytest.mark.ci
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(tmp_path / "site")],

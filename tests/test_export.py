@@ -17,7 +17,7 @@ from ewmalab.experiments.store import Experiment
 from ewmalab.settings import load_settings
 
 # MLflow's own, of the database it keeps
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+pytestmark = [pytest.mark.ci, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")]
 
 
 @pytest.fixture

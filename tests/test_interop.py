@@ -14,6 +14,8 @@ from ewmalab.live.miner.chain import AllowList
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import iso
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(os.environ.get("EWMALAB_INTEROP") or ROOT / ".venv-interop/bin/python")
 MNEMONIC = "bottom drive obey lake curtain smoke basket hold race lonely fit walk"  # of the public development keys

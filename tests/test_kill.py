@@ -24,7 +24,7 @@ from ewmalab.market.ranges import Range, subtract
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, day_start
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+pytestmark = [pytest.mark.ci, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")]
 
 MONDAY = day_start("2026-01-12")
 DAYS = 6

@@ -30,7 +30,10 @@ from ewmalab.live.state_store import StateStore
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import iso, parse_time
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc and signals")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc and signals"),
+]
 
 LIMIT = 300.0  # seconds until a test fails that waits for something
 START = "2026-10-03T04:00"

@@ -15,6 +15,8 @@ import pytest
 
 import ewmalab
 
+pytestmark = pytest.mark.ci
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 Run = Callable[[Path, Path, Path], Any]
 BOOKS = sorted(FOLDER.glob("*.ipynb"))

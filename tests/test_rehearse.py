@@ -23,6 +23,8 @@ from ewmalab.replay.schedule import Scheduled
 from ewmalab.settings import load_settings
 from ewmalab.times import MINUTE
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:

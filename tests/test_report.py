@@ -368,6 +368,7 @@ def test_a_table_sorts_by_a_click_numbers_as_numbers(browser: Any, tmp_path: Pat
         assert shown() == downwards
 
 
+@pytest.mark.ci
 def test_a_page_of_five_thousand_prompts_opens_and_tells_how_fast(
     browser: Any, settings: LoadedSettings, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def stored(tmp_path: Path) -> Cache:
 # ----------------------------------------------------------------------------------------------------- engines
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("many_tasks", "dask")
 def test_every_engine_and_number_of_workers_gives_the_same_bits(settings: LoadedSettings) -> None:
     counted: list[list[tuple[int, int]]] = []
@@ -324,6 +325,7 @@ def test_a_url_of_an_unknown_kind_is_refused() -> None:
         Cache("nonsense://bucket/data").read("file", "BTC", *SPAN)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("many_tasks")
 def test_a_sweep_over_a_cache_at_a_url_says_the_same_in_every_engine(tmp_path: Path, stored: Cache) -> None:
     here = loaded(stored.root, tmp_path / "here", feed="file")

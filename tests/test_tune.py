@@ -96,6 +96,7 @@ def _share(cache: Path, folder: Path, journal: Path) -> None:
     run(work(cache, folder), 12, study=str(journal))
 
 
+@pytest.mark.ci
 def test_two_processes_share_a_study(cache: Path, tmp_path: Path) -> None:
     journal = tmp_path / "shared.journal"
     run(work(cache, tmp_path), 2, study=str(journal))  # the bars are there before the processes start
