@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,6 @@ from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringInterval, ScoringRule, load_rulebook
 from ewmalab.scoring.crps import INVALID, Score, crps_ensemble, score_log_returns, score_paths
 from ewmalab.times import parse_time
-
-with warnings.catch_warnings():  # they warn about their own dependencies on import
-    warnings.simplefilter("ignore")
-    import properscoring
-    import scoringrules
 
 Floats = npt.NDArray[np.float64]
 
@@ -170,23 +166,36 @@ def ensembles(seed: int, members: int, rows: int = 40) -> tuple[Floats, Floats]:
     return (offset + scale * rng.normal(size=(rows, 1)))[:, 0], offset + scale * rng.standard_t(4, size=(rows, members))
 
 
+@pytest.fixture(scope="module")
+def others() -> dict[str, Callable[..., Any]]:
+    """Other implementations; they compile on import, for seconds, so that only this module's worker imports them."""
+    with warnings.catch_warnings():  # they warn about their own dependencies on import
+        warnings.simplefilter("ignore")
+        import properscoring
+        import scoringrules
+    return {
+        "properscoring": properscoring.crps_ensemble,
+        "scoringrules": partial(scoringrules.crps_ensemble, estimator="nrg"),
+    }
+
+
 @pytest.mark.parametrize("members", [1, 2, 3, 10, 127, 128, 129, 1000])
-def test_float64_equals_other_implementations(members: int) -> None:
+def test_float64_equals_other_implementations(members: int, others: dict[str, Callable[..., Any]]) -> None:
     observed, values = ensembles(members, members)
     ours = crps_ensemble(observed, values)
     assert ours.dtype == np.float64
-    np.testing.assert_allclose(ours, properscoring.crps_ensemble(observed, values), rtol=1e-12)
-    np.testing.assert_allclose(ours, scoringrules.crps_ensemble(observed, values, estimator="nrg"), rtol=1e-12)
+    for other in others.values():
+        np.testing.assert_allclose(ours, other(observed, values), rtol=1e-12)
 
 
 @pytest.mark.parametrize("members", [2, 3, 10, 127, 128, 129, 1000])
-def test_float32_equals_other_implementations(members: int) -> None:
+def test_float32_equals_other_implementations(members: int, others: dict[str, Callable[..., Any]]) -> None:
     observed, values = (array.astype(np.float32) for array in ensembles(members, members))
     ours = crps_ensemble(observed, values)
     assert ours.dtype == np.float64
     exact = observed.astype(np.float64), values.astype(np.float64)
-    np.testing.assert_allclose(ours, properscoring.crps_ensemble(*exact), rtol=1e-6)
-    np.testing.assert_allclose(ours, scoringrules.crps_ensemble(*exact, estimator="nrg"), rtol=1e-6)
+    for other in others.values():
+        np.testing.assert_allclose(ours, other(*exact), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

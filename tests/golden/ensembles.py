@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-with warnings.catch_warnings():  # it warns about its own dependencies on import
-    warnings.simplefilter("ignore")
-    import properscoring
-
 Floats = npt.NDArray[np.float64]
 Case = dict[str, Any]
 
@@ -57,6 +53,9 @@ def crps(x: float, members: Floats) -> float:
     """Return ``mean|y_i - x| - 1 / (2 N**2) sum_ij |y_i - y_j|``, where properscoring agrees."""
     pairs = np.abs(members[:, None] - members[None, :])
     score = float(np.mean(np.abs(members - x)) - pairs.sum() / (2 * len(members) ** 2))
+    with warnings.catch_warnings():  # it warns about its own dependencies on import, and compiles for seconds
+        warnings.simplefilter("ignore")
+        import properscoring
     other = float(properscoring.crps_ensemble(x, members))
     size = max(abs(x), float(np.abs(members).max()))
     if not math.isclose(score, other, rel_tol=1e-11, abs_tol=1e-14 * size):
