@@ -18,7 +18,7 @@ test: .venv/dev
 
 # Whole processes, notebooks, kills and sites: what takes a developer's time and a change must pass.
 test-ci: .venv/dev
-	$(BIN)/python -m pytest -q -n logical --dist load -m ci
+	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder -m "ci and not slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -69,10 +69,16 @@ def plan_of(
 
 
 @pytest.fixture(scope="module")
-def experiment(settings: LoadedSettings) -> Experiment:
+def own_cache(settings: LoadedSettings) -> str:
+    """Where the experiment's bars are: other tests may extend the days of the shared cache."""
+    return f"{settings.values.data.cache_dir}-experiment"
+
+
+@pytest.fixture(scope="module")
+def experiment(settings: LoadedSettings, own_cache: str) -> Experiment:
     return ew.backtest(
         "seasonal-har", "ewma", start="2026-01-15", days=1, assets=["BTC", "ETH"], competitions=["1h"], cadence="3h",
-        num_simulations=50, settings=settings, threads=2,
+        num_simulations=50, settings=settings.with_flags({"data.cache_dir": own_cache}), threads=2,
     )  # fmt: skip
 
 
@@ -166,9 +172,9 @@ def test_the_record_names_the_bars_that_fits_have_seen(experiment: Experiment) -
     assert "folder" not in experiment.manifest["inputs"]["settings"]["fit"]
 
 
-def test_a_prompt_of_one_asset_can_be_simulated_again(experiment: Experiment, settings: LoadedSettings) -> None:
+def test_a_prompt_of_one_asset_can_be_reproduced(experiment: Experiment, own_cache: str) -> None:
     key = ("seasonal-har", "1h", "ETH", START + 15 * 3600)
-    (fan,) = reproduce_prompts(experiment, settings.values.data.cache_dir, [key])
+    (fan,) = reproduce_prompts(experiment, own_cache, [key])
     assert fan.paths.shape == (61, 50)
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -584,7 +585,9 @@ def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
     sweeps: dict[int, ew.SweepResult],
     settings: LoadedSettings,
     live_log: tuple[Path, LoadedSettings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ewmalab.api.audit.make_clock", lambda _: SimpleNamespace(now=lambda: NOW))  # on any date
     bars = ew.load_bars("BTC", BEGIN, days=1, settings=settings)
     prompt = ew.make_prompt("BTC", "2026-01-16", "1h")
     forecaster = ew.make_forecaster("ewma", "BTC", settings)
