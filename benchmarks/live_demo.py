@@ -33,7 +33,7 @@ EWMALAB = [sys.executable, "-m", "ewmalab"]
 
 
 def main() -> int:
-    """Run the rehearsal; return 1 unless every prompt was accepted and every answer could be made again."""
+    """Run the rehearsal; return 1 unless every prompt was accepted and every answer could be reproduced."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=3.0, help="simulated hours")
     parser.add_argument("--speed", type=float, default=60.0)

@@ -119,7 +119,9 @@ def test_each_fit_is_made_once_whatever_the_number_of_groups(
     assert len(plan.groups) == 4
     plan.run(threads=2)
     assert ends == BEGINS
-    check_lookahead(plan, cuts=1)
+    covered: list[int] = []
+    check_lookahead(plan, cuts=1, progress=covered.append)
+    assert sum(covered) == plan.prompts
     plan.run(threads=1)
     assert ends == BEGINS
 

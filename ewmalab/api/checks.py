@@ -36,8 +36,7 @@ def check_lookahead(
         Random cuts per forecaster, competition and asset.
     """
     plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
-    step = counter(progress, len(plan.forecasters) * len(plan.groups))
-    report = checks.check_lookahead(plan, cuts=cuts, progress=step)
+    report = checks.check_lookahead(plan, cuts=cuts, progress=counter(progress, plan.prompts))
     return Outcome("Look-ahead", report, lookahead_text, _leaks, ok=not report.leaks)
 
 

@@ -74,7 +74,7 @@ def named_scores(
     """
     labels = [one if isinstance(one, str) else one.name for one in named]
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
-        raise ConfigError(f"duplicate name: {twice[0]}")
+        raise ConfigError(f"duplicate name: {twice[0]}; give each name once")
     kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
     if len(kinds) > 1:
         raise ConfigError(

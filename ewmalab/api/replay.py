@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
-from ewmalab.analysis.compare import By, Difference
+from ewmalab.analysis.compare import PARTS, By, Difference
 from ewmalab.analysis.compare import compare as _compare
 from ewmalab.api.inputs import Progress, Prompts, check_name
 from ewmalab.api.named_forecasters import NamedScores, named_scores, replayed
@@ -153,8 +153,8 @@ def compare(
     ConfigError, ExperimentError
         If forecasters are replayed, also the errors of `backtest`.
     """
-    if by not in get_args(By):
-        raise ConfigError(f"by = {by!r} is not one of {', '.join(get_args(By))}")
+    if by not in PARTS:
+        raise ConfigError(f"by = {by!r} is not one of {', '.join(PARTS)}")
     settings = settings or load_settings()
     if len(named) == 1 and isinstance(named[0], Experiment):
         found = NamedScores.within(named[0], baseline)

@@ -87,7 +87,8 @@ def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
     apart = int(np.gcd.reduce(np.diff(timestamp))) if len(timestamp) >= _MIN_SPACING_ROWS else resolution
     if apart == resolution:
         return None
-    return f"from timestamp {int(timestamp[0])} on, bars are {apart} s apart, not {resolution} s"
+    since = f"from timestamp {int(timestamp[0])} on"
+    return f"{since}, bars are {apart} s apart, not {resolution} s; bars of {resolution} s are needed"
 
 
 def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:

@@ -41,7 +41,7 @@ class LookaheadReport:
 
 
 def check_lookahead(
-    plan: BacktestPlan, *, cuts: int = 12, knowledge: Knowledge = moments, progress: Callable[[], None] | None = None
+    plan: BacktestPlan, *, cuts: int = 12, knowledge: Knowledge = moments, progress: Callable[[int], None] | None = None
 ) -> LookaheadReport:
     """Mutate the future at random cuts and compare forecasts bit for bit.
 
@@ -56,7 +56,7 @@ def check_lookahead(
     knowledge : callable
         As in `ewmalab.replay.engine.replay`.
     progress : callable, optional
-        Called after each forecaster, competition, asset and fit.
+        Called with the number of prompts just covered.
     """
     leaks: list[Leak] = []
     forecasts = tried = 0
@@ -81,7 +81,7 @@ def check_lookahead(
                 ]
             tried += 1
         if progress:
-            progress()
+            progress(len(prompts))
     return LookaheadReport(tried, forecasts, leaks)
 
 
