@@ -23,7 +23,9 @@ def one(args: argparse.Namespace, days: int) -> dict[str, float]:
     begin = time.perf_counter()
     from pathlib import Path
 
-    from ewmalab.replay.backtest import backtest, plan_backtest
+    from ewmalab.replay.backtest import backtest
+    from ewmalab.replay.engines import Workers
+    from ewmalab.replay.plan import plan_backtest
     from ewmalab.rulebook import RuleChoice
     from ewmalab.settings import load_settings
     from ewmalab.times import parse_time
@@ -37,7 +39,7 @@ def one(args: argparse.Namespace, days: int) -> dict[str, float]:
         forecasters=["ewma"], now=now,
     )  # fmt: skip
     planned = time.perf_counter()
-    experiment = backtest(plan, now=0, threads=args.threads)
+    experiment = backtest(plan, now=0, workers=Workers("threads", args.threads))
     done = time.perf_counter()
     replayed = experiment.manifest["notes"]["seconds"]
     assert Path(experiment.path).exists()

@@ -13,8 +13,8 @@ import argparse
 import sys
 from dataclasses import replace
 
-from ewmalab.replay.backtest import plan_backtest
-from ewmalab.replay.results import results_table, summarise
+from ewmalab.replay.plan import plan_backtest
+from ewmalab.replay.results import collect, results_schema, summarise
 from ewmalab.report.text.tables import plain_table
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import load_settings
@@ -37,14 +37,15 @@ def main() -> int:
         load_settings(environ={}, flags={"data.cache_dir": args.cache}),
         start=parse_time(args.start), days=args.days, rules=RuleChoice.parse(args.rules), forecasters=names,
     )  # fmt: skip
+    schema = results_schema(plan.rules, (item.prompt for items in plan.groups.values() for item in items))
     found: dict[tuple[str, str, str, str], float] = {}
     for label, lead in LEADS.items():
         groups = {
             group: [replace(i, prompt=replace(i.prompt, request_time=i.prompt.start_time - lead)) for i in items]
             for group, items in plan.groups.items()
         }
-        rows = replace(plan, groups=groups).run(threads=args.threads)
-        for row in summarise(results_table(rows), "random-walk"):
+        blocks = replace(plan, groups=groups).blocks(threads=args.threads)
+        for row in summarise(collect(blocks, names, schema), "random-walk"):
             found[row.competition, row.asset, row.forecaster, label] = row.mean_crps
     honest, _, future = LEADS
     print(f"Mean CRPS (bp), {args.start}, {args.days:g} days, rules {args.rules}, requests 60 s before the start\n")

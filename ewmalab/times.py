@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ewmalab.errors import RulebookError
 
 MINUTE = 60
+HOUR = 3600
 DAY = 86_400
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

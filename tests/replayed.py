@@ -10,8 +10,8 @@ from ewmalab.forecast.model import Model, paths_digest
 from ewmalab.forecast.protocol import LogReturns, Prompt
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.market.bars import Bars
-from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.knowledge import Knowledge, Moment
+from ewmalab.replay.plan import plan_backtest
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings

@@ -26,7 +26,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS
-from ewmalab.replay.backtest import plan_backtest
+from ewmalab.replay.plan import plan_backtest
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.scoring.validation import CORRECT, validate_response

@@ -22,9 +22,9 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.replay import checks
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.checks import Leak, LookaheadReport, WarmupRow, check_lookahead, check_warmup
 from ewmalab.replay.knowledge import Moment, moments
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.rulebook import Asset, RuleChoice
 from ewmalab.settings import load_settings
 from ewmalab.times import DAY, MINUTE, parse_time

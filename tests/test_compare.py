@@ -19,7 +19,8 @@ from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.inference.paired_tests import holm
-from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.backtest import backtest
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.report.text.compare import compare_text
 from ewmalab.settings import load_settings
 from ewmalab.sweeps.sweep import save_sweep, sweep

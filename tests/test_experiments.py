@@ -17,20 +17,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from ewmalab.errors import ExperimentError
+from ewmalab.experiments import store
 from ewmalab.experiments.store import (
     Experiment,
     content_hash,
-    encode_results,
     environment_hash,
     find_experiment,
     list_experiments,
     save_experiment,
     versions,
+    write_results,
 )
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
-from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.backtest import backtest
+from ewmalab.replay.engines import Workers
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -94,6 +97,13 @@ def test_an_exception_while_writing_leaves_nothing(
             return honest(self, *args, **kwargs)
 
         monkeypatch.setattr(Path, method, fail)
+
+    def half_written(path: Path, *_: object) -> None:
+        path.touch()
+        raise error("planted")
+
+    if failing == "results.parquet":
+        monkeypatch.setattr(store, "write_results", half_written)
     with pytest.raises(error, match="planted"):
         save(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -160,7 +170,7 @@ def plan(cache_dir: Path, tmp_path: Path) -> MakePlan:
 
 def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache_dir: Path) -> None:
     chosen = plan({"ewma.nu_1m.BTC": 4.5})
-    experiment = backtest(chosen, now=NOW, name="mine", threads=2)
+    experiment = backtest(chosen, now=NOW, name="mine", workers=Workers("threads", 2))
     manifest = experiment.manifest
     inputs = manifest["inputs"]
     assert inputs["settings"]["ewma"]["nu_1m"]["BTC"] == 4.5
@@ -180,23 +190,21 @@ def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache
     assert manifest["versions"]["ewmalab"] == importlib.metadata.version("ewmalab")
     assert manifest["environment_sha256"] == environment_hash()
     assert manifest["created"] == "2026-03-01T00:00:00Z"
-    assert (manifest["name"], manifest["format"]) == ("mine", 1)
+    assert (manifest["name"], manifest["format"]) == ("mine", 2)
     assert manifest["hash"] == content_hash(inputs)
-    assert manifest["notes"]["threads"] == 2
+    assert (manifest["notes"]["engine"], manifest["notes"]["workers"]) == ("threads", 2)
     assert any("synthetic" in source for source in manifest["notes"]["sources"])
     data = (experiment.path / "results.parquet").read_bytes()
     assert manifest["results_sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_the_fingerprint_is_the_sha256_of_every_partition_that_was_read(plan: MakePlan, cache_dir: Path) -> None:
-    experiment = backtest(plan(), now=NOW)
-    found = experiment.manifest["notes"]["partitions"]
-    assert experiment.manifest["inputs"]["data"].keys() == found.keys()
+def test_the_fingerprint_is_a_digest_of_all_days_that_were_read(plan: MakePlan, cache_dir: Path) -> None:
+    found = backtest(plan(), now=NOW).manifest["inputs"]["data"]
     # five days before the midnight before the first request, which comes a minute before the 8th
-    assert sorted(found) == [f"simulated-7/BTC/2026-01-0{day}" for day in range(2, 9)]
-    for key, sha in found.items():
-        feed, asset, day = key.split("/")
-        assert sha == hashlib.sha256((cache_dir / feed / asset / "1m" / f"{day}.parquet").read_bytes()).hexdigest()
+    days = Cache(cache_dir).days("simulated-7", "BTC", START - 6 * DAY, START + DAY)
+    assert [*days] == [f"2026-01-0{day}" for day in range(2, 9)]
+    lines = "".join(f"simulated-7/BTC/{day} {entry.digest}\n" for day, entry in days.items())
+    assert found == {"simulated-7/BTC": hashlib.sha256(lines.encode()).hexdigest()}
 
 
 def test_no_secret_is_written(plan: MakePlan) -> None:
@@ -216,15 +224,18 @@ def test_a_run_can_be_repeated_from_its_manifest(plan: MakePlan, tmp_path: Path)
         inputs["settings"], start=inputs["start"], days=inputs["days"], rules=RuleChoice.parse(inputs["rules"]),
         forecasters=inputs["forecasters"], **inputs["options"],
     )  # fmt: skip
-    second = backtest(again, now=NOW + 5, threads=2)
+    second = backtest(again, now=NOW + 5, workers=Workers("threads", 2))
     assert second.manifest["hash"] == first.manifest["hash"]
     assert second.manifest["results_sha256"] == first.manifest["results_sha256"]
 
 
 def test_equal_inputs_give_equal_hashes_whatever_the_threads_folders_and_time(plan: MakePlan, tmp_path: Path) -> None:
-    one = backtest(plan({"run.threads": 1}), now=NOW, threads=1)
+    one = backtest(plan({"run.threads": 1}), now=NOW, workers=Workers("threads", 1))
     other = backtest(
-        plan({"run.threads": 4, "run.experiments_dir": str(tmp_path / "elsewhere")}), now=NOW + 99, threads=4, name="b"
+        plan({"run.threads": 4, "run.experiments_dir": str(tmp_path / "elsewhere")}),
+        now=NOW + 99,
+        workers=Workers("threads", 4),
+        name="b",
     )
     assert other.path.parent.name == "elsewhere"
     assert one.manifest["hash"] == other.manifest["hash"]
@@ -287,7 +298,7 @@ def test_a_bar_that_differs_changes_the_hash(tmp_path: Path) -> None:
 
     one, same, other = planned("a", 1.0), planned("b", 1.0), planned("c", 1.0001)
     assert content_hash(one) == content_hash(same) != content_hash(other)
-    assert {key for key in one["data"] if one["data"][key] != other["data"][key]} == {"pyth/BTC/2026-01-05"}
+    assert {key for key in one["data"] if one["data"][key] != other["data"][key]} == {"pyth/BTC"}
 
 
 def test_hashing_ignores_the_order_of_keys() -> None:
@@ -295,10 +306,12 @@ def test_hashing_ignores_the_order_of_keys() -> None:
     assert content_hash({"a": [1, 2]}) != content_hash({"a": [2, 1]})
 
 
-def test_equal_tables_give_equal_bytes_and_come_back_as_they_were() -> None:
-    data = encode_results(SOME)
-    assert data == encode_results(table({("ewma", "24h", "BTC", 0): 10.0, ("ewma", "24h", "BTC", 3600): 20.0}))
-    assert pq.read_table(pa.BufferReader(data)).equals(SOME)
+def test_equal_tables_give_equal_bytes_and_come_back_as_they_were(tmp_path: Path) -> None:
+    same = table({("ewma", "24h", "BTC", 0): 10.0, ("ewma", "24h", "BTC", 3600): 20.0})
+    for name, rows in (("one", SOME), ("other", same)):
+        write_results(tmp_path / name, rows.schema, [rows])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert pq.read_table(tmp_path / "one").equals(SOME)
 
 
 # --------------------------------------------------------------------------------------------------- damage
@@ -331,7 +344,7 @@ def test_results_that_are_cut_short_or_gone_are_refused(tmp_path: Path) -> None:
     [
         (b"{", r"manifest\.json: damaged"),
         (b"", r"manifest\.json: damaged"),
-        (b'{"format": 99}', "format 99, this version reads 1"),
+        (b'{"format": 99}', "format 99, this version reads 1 to 2"),
         (b"{}", "format None"),
         (b"[]", "format|damaged"),
         (b'{"format": 1}', "results_sha256|damaged"),

@@ -35,7 +35,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
         cadence="1h",
         num_simulations=50,
         settings=settings,
-        threads=1,
+        workers=1,
     )
 
 

@@ -24,8 +24,8 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.checks import check_lookahead, check_warmup
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.rulebook import Asset, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -186,7 +186,7 @@ def test_a_class_of_a_notebook_is_backtested_and_reproduced(
     scaled = settings.with_flags({"plugin.scale": 2.0})
     experiment = ew.backtest(
         notebook(SOURCE), "random-walk", start="2026-01-15", days=0.25, assets=["BTC"], competitions=["1h"],
-        cadence="1h", num_simulations=20, settings=scaled, threads=1,
+        cadence="1h", num_simulations=20, settings=scaled, workers=1,
     )  # fmt: skip
     assert experiment.manifest["inputs"]["forecasters"] == ["__main__:Mine", "random-walk"]
     key = ("__main__:Mine", "1h", "BTC", START + 3600)
@@ -210,7 +210,7 @@ def test_another_process_says_why_it_cannot_reproduce(settings: LoadedSettings, 
     for given in (notebook(SOURCE), Local):
         experiment = ew.backtest(
             given, start="2026-01-15", days=0.1, assets=["BTC"], competitions=["1h"], cadence="1h",
-            num_simulations=20, settings=settings, threads=1,
+            num_simulations=20, settings=settings, workers=1,
         )  # fmt: skip
         (name,) = experiment.manifest["inputs"]["forecasters"]
         code = (

@@ -17,8 +17,8 @@ import ewmalab as ew
 from ewmalab.errors import ForecasterError
 from ewmalab.experiments.store import find_experiment
 from ewmalab.market.bars import Bars
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.fits import artifact_of, load_model, make_artifact, read_artifact, write_artifact
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -203,7 +203,7 @@ def test_each_prompt_is_answered_with_the_newest_fit_before_it(settings: LoadedS
 def test_where_bars_are_too_few_for_a_fit_the_unfitted_forecaster_answers(settings: LoadedSettings) -> None:
     plan = plan_of(settings.with_flags({"fit.every": "12h"}), assets=["BTC"])
     (fits,) = plan.refits.values()
-    fits.bars = {asset: own.rows(0, 100) for asset, own in fits.bars.items()}
+    vars(fits.history)["bars"] = {asset: own.rows(0, 100) for asset, own in fits.history.bars.items()}
     assert [model.forecaster.mean for model, _ in plan.stretches(NAME, ("1h", "BTC"))] == [1e-3] * 3  # type: ignore[attr-defined]
     assert all(row.score is not None for row in plan.run(threads=1))
 
@@ -214,7 +214,7 @@ def test_where_bars_are_too_few_for_a_fit_the_unfitted_forecaster_answers(settin
 def test_prompts_of_a_backtest_with_an_artifact_are_reproduced(fitted: LoadedSettings, bars: dict[str, Bars]) -> None:
     experiment = ew.backtest(
         NAME, start=START, days=0.5, assets=["BTC", "ETH"], competitions=["1h"], cadence="3h", num_simulations=50,
-        settings=fitted, threads=1,
+        settings=fitted, workers=1,
     )  # fmt: skip
     (again,) = reproduce_prompts(experiment, fitted.values.data.cache_dir, [(NAME, "1h", "ETH", START + 3 * 3600)])
     sigma = mean_move(bars["ETH"].known_at(START - MINUTE)) * math.sqrt(math.pi / 2)
@@ -227,7 +227,7 @@ def test_an_experiment_whose_artifact_is_gone_says_so(
     path = artifact(settings, bars, tmp_path, START - 2 * MINUTE)
     experiment = ew.backtest(
         NAME, start=START, days=0.2, assets=["BTC"], competitions=["1h"], cadence="3h", num_simulations=50,
-        settings=settings.with_flags({"fit.artifacts": [path]}), threads=1,
+        settings=settings.with_flags({"fit.artifacts": [path]}), workers=1,
     )  # fmt: skip
     Path(path).unlink()
     read_artifact.cache_clear()

@@ -17,9 +17,9 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.bars import Bars
 from ewmalab.replay import fits as module
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.checks import check_lookahead
 from ewmalab.replay.fits import Refits, boundary, refit, write_artifact
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, parse_time
@@ -78,7 +78,7 @@ def own_cache(settings: LoadedSettings) -> str:
 def experiment(settings: LoadedSettings, own_cache: str) -> Experiment:
     return ew.backtest(
         "seasonal-har", "ewma", start="2026-01-15", days=1, assets=["BTC", "ETH"], competitions=["1h"], cadence="3h",
-        num_simulations=50, settings=settings.with_flags({"data.cache_dir": own_cache}), threads=2,
+        num_simulations=50, settings=settings.with_flags({"data.cache_dir": own_cache}), workers=2,
     )  # fmt: skip
 
 
@@ -156,12 +156,13 @@ def test_what_comes_after_a_fit_changes_nothing(settings: LoadedSettings, monkey
     monkeypatch.setattr(module, "refit", refit)
     plan = plan_of(settings, assets=("BTC",))
     (fits,) = plan.refits.values()
-    fits.bars = {asset: Bars.from_closes(bars.timestamp, bars.close) for asset, bars in fits.bars.items()}
+    held = vars(fits.history)
+    held["bars"] = {asset: Bars.from_closes(bars.timestamp, bars.close) for asset, bars in fits.history.bars.items()}
     before = artifacts_of(plan, fits)
     cut = START  # bars from here on are others
-    fits.bars = {
+    held["bars"] = {
         asset: Bars.from_closes(bars.timestamp, np.where(bars.timestamp >= cut, 2.0 * bars.close[::-1], bars.close))
-        for asset, bars in fits.bars.items()
+        for asset, bars in fits.history.bars.items()
     }
     fits._made.clear()
     after = artifacts_of(plan, fits)
@@ -170,7 +171,8 @@ def test_what_comes_after_a_fit_changes_nothing(settings: LoadedSettings, monkey
 
 def test_the_record_names_the_bars_that_fits_have_seen(experiment: Experiment) -> None:
     seen = experiment.manifest["inputs"]["data"]
-    assert "simulated-7/ETH/2026-01-06" in seen
+    names = {"simulated-7/BTC", "simulated-7/ETH"}
+    assert seen.keys() == names | {f"{name}/fits" for name in names}
     assert "folder" not in experiment.manifest["inputs"]["settings"]["fit"]
 
 
@@ -184,12 +186,12 @@ def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: Loa
     first = settings.with_flags({"data.cache_dir": str(settings.values.data.cache_dir) + "-short"})
     plan = plan_of(first, assets=("BTC",))
     (fits,) = plan.refits.values()
-    fits.bars = {asset: bars.rows(0, 100) for asset, bars in fits.bars.items()}
+    vars(fits.history)["bars"] = {asset: bars.rows(0, 100) for asset, bars in fits.history.bars.items()}
     rows = plan.run(threads=1)
     assert all(row.score is not None for row in rows)
-    (remark,) = plan.remarks()
-    assert remark.startswith("note: seasonal-har: BTC: not fitted yet")
-    assert remark.endswith("(3 fits)")
+    ((remark, count),) = fits.remarks.items()
+    assert remark.startswith("BTC: not fitted yet")
+    assert count == 3
 
 
 def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import har
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 
 from ewmalab.errors import ConfigError, ForecasterError, MissingDataError
-from ewmalab.experiments.store import encode_results
+from ewmalab.experiments.store import write_results
 from ewmalab.forecast.model import Model, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
@@ -23,11 +24,12 @@ from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
-from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.backtest import backtest
 from ewmalab.replay.data import needed
 from ewmalab.replay.engine import LAST_PRICE_MISSING, NOT_SETTLED, Row, realised_path, replay
 from ewmalab.replay.knowledge import moments
-from ewmalab.replay.results import results_table, summarise
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
+from ewmalab.replay.results import collect, results_schema, summarise
 from ewmalab.report.text.backtest import backtest_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_paths
@@ -62,8 +64,16 @@ def plan(cache_dir: Path, tmp_path: Path) -> MakePlan:
     return make
 
 
-def encoded(rows: list[Row]) -> bytes:
-    return encode_results(results_table(rows))
+def tabled(plan: BacktestPlan, blocks: Iterable[list[Row]] | None = None, threads: int = 1) -> pa.Table:
+    """Return a plan's results as an experiment holds them."""
+    schema = results_schema(plan.rules, (item.prompt for items in plan.groups.values() for item in items))
+    return collect(blocks or plan.blocks(threads=threads), plan.forecasters, schema)
+
+
+def encoded(plan: BacktestPlan, threads: int, folder: Path) -> bytes:
+    table = tabled(plan, threads=threads)
+    write_results(folder / "results", table.schema, [table])
+    return (folder / "results").read_bytes()
 
 
 def of(rows: list[Row], forecaster: str, competition: str, asset: str) -> list[Row]:
@@ -119,20 +129,21 @@ def replayed(plan: BacktestPlan, make: Callable[[str, str], Any], **options: Any
             yield replace(model, forecaster=make(name, group[1])), items
 
     chosen: dict[str, Any] = {"seed": 1, "threads": 1} | options
-    return replay(plan.forecasters[:1], stretches, plan.groups, plan.data, **chosen)
+    blocks = replay(plan.forecasters[:1], stretches, plan.groups, plan.data, **chosen)
+    return sorted((row for block in blocks for row in block), key=lambda row: row.prompt)
 
 
 # ------------------------------------------------------------------------------------------ reproducible
 
 
-def test_results_are_the_same_bytes_for_any_number_of_threads_and_in_every_run(plan: MakePlan) -> None:
+def test_results_are_the_same_bytes_for_any_number_of_threads_and_in_every_run(plan: MakePlan, tmp_path: Path) -> None:
     once = plan(1.0, assets=["BTC", "SPYX"], rules=RuleChoice.parse("2026-01-20"))
     assert max(len(items) for items in once.groups.values()) > 3 * 32  # several blocks per group
-    first = encoded(once.run(threads=1))
-    assert encoded(once.run(threads=4)) == first
-    assert encoded(once.run(threads=3)) == first
+    first = encoded(once, 1, tmp_path)
+    assert encoded(once, 4, tmp_path) == first
+    assert encoded(once, 3, tmp_path) == first
     again = plan(1.0, assets=["SPYX", "BTC"], rules=RuleChoice.parse("2026-01-20"))
-    assert encoded(again.run(threads=4)) == first
+    assert encoded(again, 4, tmp_path) == first
 
 
 def test_another_seed_gives_other_scores_on_the_same_anchors(plan: MakePlan) -> None:
@@ -169,7 +180,7 @@ def test_results_of_a_competition_do_not_depend_on_what_is_replayed_beside_it(pl
 
 
 def test_settlement_of_a_prompt_does_not_depend_on_what_is_replayed_beside_it(tmp_path: Path) -> None:
-    """The candle after the last grid point is missing, a later one is there: validators score such a prompt."""
+    """The candle after the last grid point is missing, a later one is there: validators never ask for that."""
     begin, end = START - 6 * DAY, START + 2 * DAY
     last = START + 3600
     bars = chain(wandering((end - begin) // MINUTE), begin, {last + MINUTE, last + 2 * MINUTE})
@@ -183,8 +194,8 @@ def test_settlement_of_a_prompt_does_not_depend_on_what_is_replayed_beside_it(tm
         )  # fmt: skip
         return [r.reason for r in of(chosen.run(threads=1), "random-walk", "1h", "BTC")]
 
-    assert reasons(["1h", "24h"]) == [None]
-    assert reasons(["1h"]) == [None]
+    assert reasons(["1h", "24h"]) == [NOT_SETTLED]
+    assert reasons(["1h"]) == [NOT_SETTLED]
 
 
 def test_a_forecast_does_not_depend_on_the_prompts_before_it(plan: MakePlan) -> None:
@@ -539,11 +550,11 @@ def prompt_of(increment: int = 60, length: int = 3600) -> Prompt:
         ({61, 62}, NOT_SETTLED),
         ({60, 61, 62}, NOT_SETTLED),
         (set(range(63)), NOT_SETTLED),
-        ({61}, None),  # any later candle is a witness
+        ({61}, NOT_SETTLED),  # validators ask for no later candle
         ({62}, None),
     ],
 )
-def test_a_prompt_is_scored_once_a_later_candle_exists_and_its_last_price_is_there(
+def test_a_prompt_is_scored_once_the_next_candle_exists_and_its_last_price_is_there(
     missing: set[int], reason: str | None
 ) -> None:
     closes = wandering(63)
@@ -576,11 +587,11 @@ def test_partial_scores_what_is_settled_and_says_why_the_rest_is_not(plan: MakeP
         assert row.reason == (None if settled else NOT_SETTLED)
     unsettled = [row for row in rows if row.reason]
     assert unsettled
-    table = results_table(rows)
+    table = tabled(chosen, [rows])
     assert table["crps"].null_count == len(unsettled)
     summary = summarise(table, "ewma")[0]
     assert (summary.prompts, summary.scored) == (len(rows), len(rows) - len(unsettled))
-    text = backtest_text(summarise(results_table(chosen.run(threads=1)), chosen.forecasters[-1]), chosen.inputs())
+    text = backtest_text(summarise(tabled(chosen), chosen.forecasters[-1]), chosen.inputs())
     assert f"{len(rows) - len(unsettled)}/{len(rows)}" in text
 
 
@@ -772,7 +783,7 @@ def test_a_users_forecaster_is_replayed_like_any_other(plan: MakePlan, plugin: s
     assert of(rows, "random-walk", "1h", "BTC") == of(
         plan(0.25, forecasters=["random-walk"]).run(threads=1), "random-walk", "1h", "BTC"
     )
-    experiment = backtest(chosen, now=NOW, threads=1, render=backtest_text)
+    experiment = backtest(chosen, now=NOW, render=backtest_text)
     assert experiment.manifest["inputs"]["forecasters"] == [name, "random-walk"]
     assert "Mine" in (experiment.path / "summary.txt").read_text()
 
@@ -840,7 +851,7 @@ def test_one_synthetic_feed_of_two_makes_the_replay_synthetic(plan: MakePlan, tm
 def test_the_summary_holds_the_means_of_the_rows(plan: MakePlan) -> None:
     chosen = plan(0.5, assets=["BTC", "ETH"])
     rows = chosen.run(threads=1)
-    for line in summarise(results_table(rows), "random-walk"):
+    for line in summarise(tabled(chosen, [rows]), "random-walk"):
         own = of(rows, line.forecaster, line.competition, line.asset)
         totals = [r.score.total for r in own if r.score]
         assert line.prompts == line.scored == len(own)
@@ -855,10 +866,11 @@ def test_the_summary_holds_the_means_of_the_rows(plan: MakePlan) -> None:
 
 
 def test_the_change_counts_only_prompts_that_both_have_a_score_for(plan: MakePlan) -> None:
-    rows = plan(0.25, competitions=["1h"]).run(threads=1)
+    chosen = plan(0.25, competitions=["1h"])
+    rows = chosen.run(threads=1)
     first = next(i for i, r in enumerate(rows) if r.forecaster == "ewma")
     rows[first] = replace(rows[first], score=None, reason="taken out")
-    line = next(s for s in summarise(results_table(rows), "random-walk") if s.forecaster == "ewma")
+    line = next(s for s in summarise(tabled(chosen, [rows]), "random-walk") if s.forecaster == "ewma")
     ours, base = of(rows, "ewma", "1h", "BTC"), of(rows, "random-walk", "1h", "BTC")
     pairs = [(a.score.total, b.score.total) for a, b in zip(ours, base, strict=True) if a.score and b.score]
     assert len(pairs) == len(ours) - 1 == line.scored
@@ -866,6 +878,6 @@ def test_the_change_counts_only_prompts_that_both_have_a_score_for(plan: MakePla
 
 
 @pytest.mark.slow
-def test_a_week_of_four_assets_is_the_same_bytes_for_one_and_four_threads(plan: MakePlan) -> None:
+def test_a_week_of_four_assets_is_the_same_bytes_for_one_and_four_threads(plan: MakePlan, tmp_path: Path) -> None:
     chosen = plan(7.0, assets=["BTC", "ETH", "XAU", "SOL"], num_simulations=1000)
-    assert encoded(chosen.run(threads=1)) == encoded(chosen.run(threads=4))
+    assert encoded(chosen, 1, tmp_path) == encoded(chosen, 4, tmp_path)

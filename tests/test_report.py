@@ -88,7 +88,7 @@ def experiment(settings: LoadedSettings) -> Experiment:
         rules="2026-01-20",
         num_simulations=100,
         settings=settings,
-        threads=2,
+        workers=2,
     )
 
 

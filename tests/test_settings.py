@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ewmalab.errors import ConfigError
-from ewmalab.replay.backtest import check_settings
+from ewmalab.replay.plan import check_settings
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.settings.layers import DEFAULTS, parse_assignments, read_settings

@@ -20,8 +20,8 @@ from ewmalab.errors import ConfigError, CorruptPartitionError, EngineError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, local_cache, open_cache
 from ewmalab.market.partition import Provenance
+from ewmalab.replay.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.sweeps.sweep import SweepResult, sweep
 from ewmalab.times import DAY, MINUTE, parse_time
 

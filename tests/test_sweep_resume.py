@@ -23,8 +23,8 @@ from ewmalab.experiments.store import list_experiments
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
+from ewmalab.replay.engines import MIN_SECONDS
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.engines import MIN_SECONDS
 from ewmalab.sweeps.sweep import SweepResult, sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.times import DAY, MINUTE, parse_time
@@ -241,7 +241,7 @@ def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
             interrupted(patch, "sweep.judge_sweep")
             code, out, error = ewmalab(*arguments, *there)
         assert (code, out) == (130, "")
-        assert "finished trials are kept: resume with `ewmalab sweep --resume`" in error
+        assert "what is finished is kept: resume with `ewmalab sweep --resume`" in error
         os.utime(max(left(tmp_path / "e"), key=os.path.getmtime), (NOW + number, NOW + number))
     code, out, error = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, error
@@ -324,7 +324,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ewmalab.sweeps.engines import MIN_SECONDS
+from ewmalab.replay.engines import MIN_SECONDS
 
 GATE = Path(__file__).with_name("gate")  # how many trials pass while it is there
 ARRIVED = Path(__file__).with_name("arrived")  # the first trial that waits before the gate makes it
@@ -524,7 +524,7 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     finally:
         process.kill()
     assert (process.returncode, out) == (130, b"")
-    assert error.decode().strip() == "stopped; finished trials are kept: resume with `ewmalab sweep --resume`"
+    assert error.decode().strip() == "stopped; what is finished is kept: resume with `ewmalab sweep --resume`"
     assert len(trial_files(tmp_path / "e")) == 5
     code, output, messages = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, messages

@@ -23,8 +23,8 @@ from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.partition import Provenance
-from ewmalab.replay.backtest import plan_backtest
 from ewmalab.replay.knowledge import known_counts
+from ewmalab.replay.plan import plan_backtest
 from ewmalab.rulebook import Asset, RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.settings.layers import DEFAULTS

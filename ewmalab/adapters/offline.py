@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ewmalab.adapters.synth_simulations import Simulations
-from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.replay.engine import realised_path
+from ewmalab.replay.plan import BacktestPlan
 from ewmalab.scoring.crps import score_paths
 from ewmalab.times import iso
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.sweeps import run_sweep, sweep, tune, unfinished_sweep, write_config
     from ewmalab.errors import ConfigError, EwmalabError, RulebookError
     from ewmalab.live.processes import live_flags, options_of, parse_level
+    from ewmalab.replay.engines import Workers
     from ewmalab.settings import LoadedSettings, load_settings
     from ewmalab.settings.layers import parse_assignments
     from ewmalab.sweeps.config_file import refuse_existing
@@ -70,6 +71,7 @@ _MODULES = {
     "api.sweeps": "run_sweep sweep tune unfinished_sweep write_config",
     "errors": "ConfigError EwmalabError RulebookError",
     "live.processes": "live_flags options_of parse_level",
+    "replay.engines": "Workers",
     "settings.layers": "LoadedSettings load_settings parse_assignments",
     "sweeps.config_file": "refuse_existing",
     "times": "parse_time",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from ewmalab.errors import ConfigError
+from ewmalab.replay.engines import Workers
 from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
@@ -136,6 +137,13 @@ def present() -> int:
 def worker_count(wanted: int | None, settings: LoadedSettings) -> int:
     """Return the number of threads or processes, by default one per processor."""
     return wanted or settings.values.run.threads or os.cpu_count() or 1
+
+
+def workers_of(wanted: Workers | int | None, settings: LoadedSettings) -> Workers:
+    """Return where a long job runs: by default on a thread per processor."""
+    if isinstance(wanted, Workers):
+        return Workers(wanted.engine, worker_count(wanted.count, settings), wanted.scheduler)
+    return Workers("threads", worker_count(wanted, settings))
 
 
 def counter(progress: Progress | None, total: int) -> Callable[..., None]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
-from ewmalab.api.inputs import Progress, Prompts, counter, present, selection_of, worker_count
+from ewmalab.api.inputs import Progress, Prompts, counter, present, selection_of, workers_of
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
-from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
+from ewmalab.replay.backtest import backtest
+from ewmalab.replay.engines import Workers
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.report.text.backtest import backtest_text
 from ewmalab.settings import LoadedSettings
@@ -53,6 +55,7 @@ def named_scores(
     progress: Progress | None,
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
+    workers: Workers | int | None = None,
 ) -> NamedScores:
     """Return the scores of finished experiments, or replay forecasters and return theirs.
 
@@ -66,6 +69,8 @@ def named_scores(
         As in `backtest`.
     scheduled : sequence of Scheduled, optional
         Replay exactly these prompts.
+    workers : Workers or int, optional
+        Where the replay runs, or a number of threads; by default a thread per processor.
 
     Raises
     ------
@@ -84,8 +89,8 @@ def named_scores(
         found = [_finished(one, settings.values.run.experiments_dir) for one in named]
         frames = {label: scores_of(*one) for label, one in zip(labels, found, strict=True)}
         return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found))
-    plan, made = replayed(settings, labels, name, None, progress, prompts, scheduled)
-    notes = (*plan.warnings(), *plan.remarks(), f"experiment: {made.path}")
+    plan, made, notes = replayed(settings, labels, name, workers, progress, prompts, scheduled)
+    notes = (*notes, f"experiment: {made.path}")
     return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes)
 
 
@@ -129,28 +134,28 @@ def replayed(
     settings: LoadedSettings,
     forecasters: Sequence[str | Factory],
     name: str,
-    threads: int | None,
+    workers: Workers | int | None,
     progress: Progress | None,
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
-) -> tuple[BacktestPlan, Experiment]:
-    """Plan a replay and run it.
+) -> tuple[BacktestPlan, Experiment, tuple[str, ...]]:
+    """Plan a replay and run it; also return notes for users.
 
     Parameters
     ----------
-    settings, name, progress, prompts, scheduled
+    settings, name, workers, progress, prompts, scheduled
         As in `named_scores`.
     forecasters : sequence of str or factory
         By default the setting ``replay.forecasters``.
-    threads : int, optional
-        By default one per processor.
     """
     plan = planned(settings, forecasters, prompts, scheduled)
-    return plan, backtest(
+    experiment = backtest(
         plan,
         now=present(),
         name=name,
-        threads=worker_count(threads, settings),
+        workers=workers_of(workers, settings),
         progress=counter(progress, plan.prompts),
         render=backtest_text,
     )
+    remarks = experiment.manifest["notes"]["remarks"]
+    return plan, experiment, (*plan.warnings(), *(f"note: {line}" for line in remarks))

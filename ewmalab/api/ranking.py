@@ -21,6 +21,7 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
+from ewmalab.replay.engines import Workers
 from ewmalab.report.text.leaderboard import leaderboard_text
 from ewmalab.report.text.predictions import score_text, verdicts_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
@@ -87,6 +88,7 @@ def leaderboard(
     predictions: Sequence[Path] = (),
     scores: Sequence[Path] = (),
     questions: Questions | None = None,
+    workers: Workers | int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
@@ -104,7 +106,7 @@ def leaderboard(
         Tables of other miners' scores, CSV or Parquet.
     questions : Questions, optional
         What to compute beside the standings of each day.
-    settings, progress, **prompts
+    workers, settings, progress, **prompts
         As in `backtest`.
 
     Raises
@@ -116,7 +118,7 @@ def leaderboard(
     choice = RuleChoice.parse(prompts.get("rules", "as-of"))
     files = read_miners(settings.values, rulebook, choice, predictions, scores, progress)
     names = named or (() if files.scores else settings.values.replay.forecasters)
-    found = _named(names, files, settings, progress, prompts) if names else NamedScores({}, False)
+    found = _named(names, files, settings, progress, prompts, workers) if names else NamedScores({}, False)
     miners = {name: frame["crps"] for name, frame in found.frames.items()} | files.scores
     done = ranking.rank(
         Field.of(miners, rulebook, choice),
@@ -188,10 +190,11 @@ def _named(
     settings: LoadedSettings,
     progress: Progress | None,
     prompts: Prompts,
+    workers: Workers | int | None,
 ) -> NamedScores:
     """Return the scores of the named; replay forecasters on the prompts of the files."""
     scheduled = None
     if files.scores:
         choice = RuleChoice.parse(prompts.get("rules", "as-of"))
         scheduled = prompts_of(files.scores, load_rulebook(), choice, settings.values.replay.request_lead)
-    return named_scores(named, settings, "leaderboard", progress, prompts, scheduled)
+    return named_scores(named, settings, "leaderboard", progress, prompts, scheduled, workers)

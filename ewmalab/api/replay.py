@@ -16,6 +16,7 @@ from ewmalab.api.result import Result
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.load import Factory
+from ewmalab.replay.engines import Workers
 from ewmalab.replay.results import SummaryRow
 from ewmalab.report.text.backtest import backtest_text
 from ewmalab.report.text.compare import compare_text
@@ -88,7 +89,7 @@ class Comparison(Result):
 def backtest(
     *forecasters: str | Factory,
     name: str = "backtest",
-    threads: int | None = None,
+    workers: Workers | int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
@@ -102,8 +103,9 @@ def backtest(
         ``replay.forecasters``.
     name : str
         Part of the experiment directory's name.
-    threads : int, optional
-        By default one per processor; the result does not depend on it.
+    workers : Workers or int, optional
+        Where the replay runs, or a number of threads; by default a thread per processor. The result does not depend
+        on it.
     settings : LoadedSettings, optional
     progress : callable, optional
         Called with prompts done and the total.
@@ -115,8 +117,7 @@ def backtest(
     ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError
     """
     settings = settings or load_settings()
-    plan, experiment = replayed(settings, forecasters, check_name(name), threads, progress, prompts)
-    notes = (*plan.warnings(), *plan.remarks())
+    _, experiment, notes = replayed(settings, forecasters, check_name(name), workers, progress, prompts)
     return Backtest(experiment.path, notes, settings.values.data.cache_dir)
 
 
@@ -126,6 +127,7 @@ def compare(
     by: By = "asset",
     common: bool = False,
     seed: int | None = None,
+    workers: Workers | int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
@@ -145,7 +147,7 @@ def compare(
         Compare only the common prompts, instead of refusing different sets.
     seed : int, optional
         Seed of the bootstrap; by default the setting ``run.seed``.
-    settings, progress, **prompts
+    workers, settings, progress, **prompts
         As in `backtest`; for forecasters.
 
     Raises
@@ -161,7 +163,7 @@ def compare(
     elif len(named) < 2:
         raise ConfigError("name at least two: the first is the reference")
     else:
-        found = named_scores(named, settings, "compare", progress, prompts)
+        found = named_scores(named, settings, "compare", progress, prompts, workers=workers)
     frames = found.frames
     if baseline is not None:
         if baseline not in frames:

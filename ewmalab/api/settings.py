@@ -46,7 +46,7 @@ def check_settings(settings: LoadedSettings | None = None) -> Outcome[list[str]]
     ConfigError
         One line per fault.
     """
-    from ewmalab.replay.backtest import check_settings as check
+    from ewmalab.replay.plan import check_settings as check
 
     settings = settings or load_settings()
     check(settings.values, load_rulebook())

@@ -11,16 +11,16 @@ from ewmalab.api.inputs import Parameters, Progress, Prompts, check_name, presen
 from ewmalab.api.result import Outcome
 from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
 from ewmalab.experiments.store import Experiment
+from ewmalab.experiments.unfinished import kept_until_done, newest_unfinished
+from ewmalab.replay.engines import Engine
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps import config_file
 from ewmalab.sweeps import sweep as sweeps
 from ewmalab.sweeps import tune as tuning
-from ewmalab.sweeps.engines import Engine
 from ewmalab.sweeps.sweep import SweepResult
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult
-from ewmalab.sweeps.unfinished import kept_until_done, newest_unfinished
 from ewmalab.times import iso
 
 
@@ -90,7 +90,7 @@ def run_sweep(
     fresh : bool
         Recompute trials that are known from earlier runs.
     engine, scheduler
-        Where trials run, see `ewmalab.sweeps.engines.run_tasks`; the result is the same.
+        Where trials run, see `ewmalab.replay.engines.run_tasks`; the result is the same.
     workers : int
         0: one per processor.
     progress : callable, optional

@@ -26,7 +26,9 @@ def backtest(
         str | None, typer.Option(help="Refit forecasters at this interval, on the bars known then, e.g. 1d.")
     ] = None,
     seed: common.Seed = None,
-    threads: Annotated[int | None, typer.Option(min=0, help="Worker threads; 0: one per processor.")] = None,
+    engine: common.Engine = "threads",
+    workers: common.Workers = 0,
+    scheduler: common.Scheduler = None,
     partial: common.Partial = False,
     name: common.Name = "backtest",
     json: common.Json = False,
@@ -38,6 +40,8 @@ def backtest(
     Forecasters see only bars that were closed when each request arrived.
     Bars of the synthetic feed are generated; those of real feeds come from
     the cache: see `ewmalab data fetch` and `ewmalab data import`.
+    Finished weeks are kept: an interrupted backtest resumes with the same
+    command.
 
     Examples:
 
@@ -48,16 +52,17 @@ def backtest(
       ewmalab backtest --start 2026-01-08 --days 7 -f ewma -f ewma@seed
 
       ewmalab backtest --start 2026-01-08 --days 7 -f seasonal-har -f ewma --refit 1d
+
+      ewmalab backtest --start 2025-08-01 --days 182 --engine processes --workers 8
     """
     flags = {
         "run.seed": seed,
-        "run.threads": threads,
         "data.feed": feed,
         "data.scored_feed": scored_feed,
         "replay.request_lead": request_lead,
         "fit.every": refit,
     }
-    with common.progress(json, "replaying") as progress:
+    with common.progress(json, "replaying", common.SAME_COMMAND) as progress:
         result = api.backtest(
             *(forecaster or ()),
             start=start,
@@ -69,6 +74,7 @@ def backtest(
             num_simulations=simulations,
             partial=partial,
             name=name,
+            workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, flags),
             progress=progress,
         )

@@ -111,6 +111,12 @@ WriteConfig = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="With --write-config: also write values not proven better.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="threads, processes or dask: where the work is done. Results are the same.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
+]
 ExperimentName = Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")]
 
 # ------------------------------------------------------------------------------------------------ live
@@ -148,6 +154,9 @@ Shadow = Annotated[
 ]
 History = Annotated[str, typer.Option("--feed", help="simulated, or a feed in the cache: pyth, binance ...")]
 Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests with a random fault.")]
+
+
+SAME_COMMAND = "run the same command to resume"
 
 
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
@@ -213,5 +222,5 @@ def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, 
         except KeyboardInterrupt:
             if not hint:
                 raise
-            say(f"\nstopped; finished trials are kept: {hint}")
+            say(f"\nstopped; what is finished is kept: {hint}")
             raise typer.Exit(130) from None

@@ -29,6 +29,9 @@ def compare(
     feed: common.Feed = None,
     cadence: common.Cadence = None,
     seed: common.Seed = None,
+    engine: common.Engine = "threads",
+    workers: common.Workers = 0,
+    scheduler: common.Scheduler = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -47,7 +50,7 @@ def compare(
 
       ewmalab compare 20260115T101500Z-backtest-1a2b3c4d latest --common
     """
-    with common.progress(json, "replaying") as progress:
+    with common.progress(json, "replaying", common.SAME_COMMAND) as progress:
         result = api.compare(
             *named_forecasters,
             by=by,  # type: ignore[arg-type]  # checked there
@@ -58,6 +61,7 @@ def compare(
             competitions=competitions,
             rules=rules,
             cadence=cadence,
+            workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,
         )

@@ -61,6 +61,9 @@ def leaderboard(
         typer.Option(min=0, help="Realised share of weight x emission; default: the rulebook's on that date."),
     ] = None,
     seed: common.Seed = None,
+    engine: common.Engine = "threads",
+    workers: common.Workers = 0,
+    scheduler: common.Scheduler = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -79,7 +82,7 @@ def leaderboard(
 
       ewmalab leaderboard --predictions miner_outputs/ --rules 2026-05-01
     """
-    with common.progress(json, "replaying") as progress:
+    with common.progress(json, "replaying", common.SAME_COMMAND) as progress:
         result = api.leaderboard(
             *(named_forecasters or ()),
             predictions=predictions or (),
@@ -91,6 +94,7 @@ def leaderboard(
             competitions=competitions,
             rules=rules,
             cadence=cadence,
+            workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,
         )

@@ -48,13 +48,9 @@ def sweep(
         bool, typer.Option("--resume", help="Without --param: resume the newest interrupted sweep.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute trials known from earlier runs.")] = False,
-    engine: Annotated[
-        str, typer.Option("--engine", help="threads, processes or dask: where trials run. Results are the same.")
-    ] = "threads",
+    engine: common.Engine = "threads",
     workers: common.Workers = 0,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
-    ] = None,
+    scheduler: common.Scheduler = None,
     name: common.Name = "sweep",
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -176,7 +172,7 @@ def tune(
       ewmalab tune -p HALF_LIFE_1M --values 5m,6h --write-config tuned.toml
     """
     flags = {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed}
-    with common.progress(json, "trials", "run the same command to resume") as progress:
+    with common.progress(json, "trials", common.SAME_COMMAND) as progress:
         result = api.tune(
             common.value_lists(param, values),
             forecaster=forecaster,

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ewmalab.atomic_files import TEMP_PREFIX, sync_folder
 from ewmalab.errors import ExperimentError
 
-FORMAT = 1
+FORMAT = 2
 _LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic", "exchange_calendars")
 
 
@@ -50,8 +50,8 @@ class Experiment:
     def manifest(self) -> dict[str, Any]:
         """Return settings, data fingerprint, rulebook version, seed and package versions."""
         data = self._json("manifest.json")
-        if data.get("format") != FORMAT:
-            raise ExperimentError(f"{self.path}: format {data.get('format')!r}, this version reads {FORMAT}")
+        if data.get("format") not in range(1, FORMAT + 1):
+            raise ExperimentError(f"{self.path}: format {data.get('format')!r}, this version reads 1 to {FORMAT}")
         missing = {"inputs", "notes", "hash", "results_sha256", "versions"} - data.keys()
         if missing:
             raise ExperimentError(f"{self.path / 'manifest.json'}: damaged: it lacks {', '.join(sorted(missing))}")
@@ -90,11 +90,23 @@ class Experiment:
             raise ExperimentError(f"{path}: damaged: {error}") from error
 
 
-def encode_results(table: pa.Table) -> bytes:
-    """Return a table as Parquet bytes; equal tables give equal bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return bytes(sink.getvalue())
+def write_results(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables, one after the other, as one Parquet file; equal tables give equal bytes.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+    tables : iterable of pyarrow.Table
+        Each is held in memory only while it is written.
+    """
+    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+    others = [name for name in schema.names if name not in floats]
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=others, use_byte_stream_split=floats, write_page_checksum=True
+    ) as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def content_hash(inputs: Mapping[str, Any]) -> str:
@@ -121,7 +133,7 @@ def save_experiment(
     now: int,
     inputs: Mapping[str, Any],
     notes: Mapping[str, Any],
-    results: pa.Table,
+    results: pa.Table | Path,
     summary: list[dict[str, Any]],
     text: str,
 ) -> Experiment:
@@ -139,7 +151,8 @@ def save_experiment(
         Everything that determines the results; its hash names the run.
     notes : mapping
         Further provenance: timings, sources of the data.
-    results : pyarrow.Table
+    results : pyarrow.Table or Path
+        A table, or a file from `write_results`, which is moved.
     summary : list of dict
     text : str
         The summary for people.
@@ -151,26 +164,30 @@ def save_experiment(
     while target.exists():
         number += 1
         target = root / f"{stamp}-{name}-{identity[:8]}-{number}"
-    data = encode_results(results)
-    manifest = {
+    temp = root / f"{TEMP_PREFIX}{target.name}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir(parents=True)
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
         "hash": identity,
         "created": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
-        "results_sha256": hashlib.sha256(data).hexdigest(),
         "inputs": dict(inputs),
         "notes": dict(notes),
         "versions": versions(),
         "environment_sha256": environment_hash(),
         "platform": platform.platform(),
     }
-    temp = root / f"{TEMP_PREFIX}{target.name}"
-    shutil.rmtree(temp, ignore_errors=True)
-    temp.mkdir(parents=True)
     try:
+        path = temp / "results.parquet"
+        if isinstance(results, Path):
+            shutil.move(results, path)
+        else:
+            write_results(path, results.schema, [results])
+        with path.open("rb") as file:
+            manifest["results_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
         pretty = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         (temp / "manifest.json").write_bytes(orjson.dumps(manifest, option=pretty))
-        (temp / "results.parquet").write_bytes(data)
         (temp / "summary.json").write_bytes(orjson.dumps({"rows": summary}, option=pretty))
         (temp / "summary.txt").write_text(text, encoding="utf-8")
         temp.rename(target)

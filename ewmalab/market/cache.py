@@ -45,7 +45,7 @@ class Cache:
     The cache detects a changed byte (for files of earlier versions see `partition`), a truncated file, and a file of
     another feed, asset or day. It moves such a file into the folder ``quarantine`` and names it in the error. It does
     not detect a deleted file (the day counts as never fetched), or an older valid file of the same day. An experiment
-    records the digest of each day that it read; reproducing it names the days that have changed.
+    records a digest of the days that it read of each asset; reproducing it names the assets that have changed.
 
     Parameters
     ----------

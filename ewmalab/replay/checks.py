@@ -13,8 +13,8 @@ from ewmalab.forecast.model import Model, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.backtest import BacktestPlan
 from ewmalab.replay.knowledge import Knowledge, moments
+from ewmalab.replay.plan import BacktestPlan
 
 _BEFORE = 6  # forecasts reproduced for each cut: the one at it, and others before
 _STATES = 8  # states of each group that `check_warmup` makes from scratch

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.model import origin_of
@@ -33,7 +36,7 @@ class Needs:
     warmup : int
         The longest warm-up of the forecasters, seconds.
     scored : (int, int)
-        Range of labels: the grids and one later candle, which settles the last prompt.
+        Range of labels: the grids and the candle after the last, which settles the last prompt.
     newest : int
         Label of the newest bar that the first request knows.
     """
@@ -55,24 +58,26 @@ class Needs:
         return origin_of(self.newest, min(self.warmup, MIN_WARMUP))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReplayData:
-    """Bars of a replay.
+    """Bars of a replay, read when they are first used.
 
     Attributes
     ----------
-    model : mapping of asset to Bars
-        Bars that forecasters learn from.
-    realised : mapping of asset to Bars
-        Bars that paths are scored against.
+    cache : Cache
+    feed, scored_feed : str
+        Folders of the cache: what forecasters learn from, and what paths are scored against.
+    needs : mapping of asset to Needs
     partitions : mapping of "feed/asset/date" to Partition
-        The files they came from.
+        The files that hold the bars.
     short : mapping of asset to int
         Assets whose cache begins after the warm-up: label of the first cached bar.
     """
 
-    model: Mapping[str, Bars]
-    realised: Mapping[str, Bars]
+    cache: Cache
+    feed: str
+    scored_feed: str
+    needs: Mapping[str, Needs]
     partitions: Mapping[str, Partition]
     short: Mapping[str, int] = field(default_factory=dict)
 
@@ -80,6 +85,16 @@ class ReplayData:
     def synthetic(self) -> bool:
         """Return whether any bars are simulated."""
         return any(entry.synthetic for entry in self.partitions.values())
+
+    @cached_property
+    def model(self) -> dict[str, Bars]:
+        """Return the bars that forecasters learn from, by asset."""
+        return {a: self.cache.read(self.feed, a, need.origin, need.last) for a, need in self.needs.items()}
+
+    @cached_property
+    def realised(self) -> dict[str, Bars]:
+        """Return the bars that paths are scored against, by asset."""
+        return {a: self.cache.read(self.scored_feed, a, *need.scored) for a, need in self.needs.items()}
 
 
 def group_prompts(scheduled: Iterable[Scheduled]) -> dict[Group, list[Scheduled]]:
@@ -140,10 +155,10 @@ def _newest(cache: Cache, feed: str, asset: str, need: Needs, make: Callable[[st
         end = begin
 
 
-def load_data(
+def find_data(
     cache: Cache, needs: Mapping[str, Needs], feed: str, scored_feed: str, *, partial: bool = False
 ) -> ReplayData:
-    """Read the needed bars from the cache.
+    """Find the needed bars in the cache; only descriptions are read.
 
     Parameters
     ----------
@@ -171,17 +186,55 @@ def load_data(
             missing[scored_feed, asset] = union([*missing.get((scored_feed, asset), []), *holes])
     if missing:
         raise MissingDataError(_explain(missing))
-    model: dict[str, Bars] = {}
-    realised: dict[str, Bars] = {}
     partitions: dict[str, Partition] = {}
     for asset, need in needs.items():
-        model[asset], entries = cache.read_with_fingerprint(feed, asset, need.origin, need.last)
-        bars, scored = cache.read_with_fingerprint(scored_feed, asset, *need.scored)
-        end = need.scored[1]  # if the next candle is missing, a later one settles the last prompts
-        realised[asset] = Bars.concatenate([bars, cache.read(scored_feed, asset, end, end + DAY).rows(0, 1)])
-        partitions |= {f"{feed}/{asset}/{day}": entry for day, entry in entries.items()}
-        partitions |= {f"{scored_feed}/{asset}/{day}": entry for day, entry in scored.items()}
-    return ReplayData(model, realised, partitions, short)
+        for source, span in ((feed, (need.origin, need.last)), (scored_feed, need.scored)):
+            days = cache.days(source, asset, *span)
+            partitions |= {f"{source}/{asset}/{day}": entry for day, entry in days.items()}
+    return ReplayData(cache, feed, scored_feed, needs, partitions, short)
+
+
+@dataclass(frozen=True)
+class FitHistory:
+    """Bars that the fits during a replay see, read when they are first used.
+
+    Attributes
+    ----------
+    cache : Cache
+    feed : str
+        Folder of the cache.
+    start, end : int
+        Range of labels.
+    partitions : mapping of "feed/asset/date" to Partition
+        The files that hold the bars.
+    """
+
+    cache: Cache
+    feed: str
+    start: int
+    end: int
+    partitions: Mapping[str, Partition]
+
+    @cached_property
+    def bars(self) -> dict[str, Bars]:
+        """Return the bars of each asset that has any."""
+        assets = dict.fromkeys(key.split("/")[1] for key in self.partitions)
+        found = {asset: self.cache.read(self.feed, asset, self.start, self.end) for asset in assets}
+        return {asset: bars for asset, bars in found.items() if len(bars)}
+
+    @classmethod
+    def find(cls, cache: Cache, feed: str, assets: Iterable[str], start: int, end: int) -> FitHistory:
+        """Find the bars of some assets in the cache; only descriptions are read."""
+        days = {f"{feed}/{a}/{day}": entry for a in assets for day, entry in cache.days(feed, a, start, end).items()}
+        return cls(cache, feed, start, end, days)
+
+
+def digests(partitions: Mapping[str, Partition]) -> dict[str, str]:
+    """Return a digest of the bars of all days by "feed/asset"."""
+    found: dict[str, Any] = {}
+    for key, entry in sorted(partitions.items()):
+        found.setdefault(key.rpartition("/")[0], hashlib.sha256()).update(f"{key} {entry.digest}\n".encode())
+    return {name: sha.hexdigest() for name, sha in found.items()}
 
 
 def newest_scorable_days(

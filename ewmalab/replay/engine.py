@@ -19,10 +19,11 @@ from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
+from ewmalab.times import MINUTE
 
 _BLOCK = 32  # prompts per task: large against a task's overhead, small against a thread's share
 
-NOT_SETTLED = "no later candle: not settled"
+NOT_SETTLED = "no candle after the last: not settled"
 LAST_PRICE_MISSING = "last price missing"
 
 
@@ -64,8 +65,8 @@ def replay(
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
     knowledge: Knowledge = moments,
-) -> list[Row]:
-    """Replay every prompt under every forecaster.
+) -> Iterator[list[Row]]:
+    """Replay every prompt under every forecaster, and yield the rows of each block of prompts as it is done.
 
     Each competition and asset is replayed separately; no state passes from one to another.
 
@@ -84,10 +85,9 @@ def replay(
     knowledge : callable
         Yields the model's knowledge at each prompt; tests replace it to plant leaks.
 
-    Returns
-    -------
-    list of Row
-        Ordered by forecaster, start time, competition and asset.
+    Notes
+    -----
+    Blocks are done in any order: see `ewmalab.replay.results.collect`.
     """
     wanted = list(groups)
 
@@ -101,32 +101,27 @@ def replay(
                     while chunk := list(islice(known, _BLOCK)):
                         yield _Block(model, chunk, [rules[moment.prompt] for moment in chunk], realised)
 
-    rows: list[Row] = []
     with ThreadPoolExecutor(threads) as pool:
         waiting: set[Future[list[Row]]] = set()
+
+        def finished() -> Iterator[list[Row]]:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            waiting.difference_update(done)
+            for future in done:
+                if progress:
+                    progress(len(future.result()))
+                yield future.result()
+
         try:
             for block in blocks():
                 waiting.add(pool.submit(_run, block, seed))
                 while len(waiting) >= 4 * threads:
-                    waiting = _collect(waiting, rows, progress)
+                    yield from finished()
             while waiting:
-                waiting = _collect(waiting, rows, progress)
+                yield from finished()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    order = {name: i for i, name in enumerate(names)}
-    return sorted(rows, key=lambda row: (order[row.forecaster], row.prompt))
-
-
-def _collect(
-    waiting: set[Future[list[Row]]], rows: list[Row], progress: Callable[[int], None] | None
-) -> set[Future[list[Row]]]:
-    done, left = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in done:
-        rows.extend(future.result())
-        if progress:
-            progress(len(future.result()))
-    return left
 
 
 def _run(block: _Block, seed: int) -> list[Row]:
@@ -167,10 +162,11 @@ def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float6
     (steps + 1,) float64
         Closes of the bars labelled by the grid, NaN where missing.
     str or None
-        None if it can be scored: a candle after the last grid point exists, and the last price is not missing.
+        None if it can be scored: the candle after the last grid point exists, and the last price is not missing.
+        Validators ask for no later candle than that one, so no later one settles a prompt.
     """
     truth = realised.closes_at(prompt.grid())
-    if not len(realised) or realised.timestamp[-1] <= prompt.start_time + prompt.time_length:
+    if np.isnan(realised.closes_at([prompt.start_time + prompt.time_length + MINUTE])[0]):
         return truth, NOT_SETTLED
     if np.isnan(truth[-1]):
         return truth, LAST_PRICE_MISSING

@@ -18,6 +18,7 @@ from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.model import Fit, Model
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
+from ewmalab.replay.data import FitHistory
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Asset, Rulebook
 from ewmalab.settings import LoadedSettings
@@ -207,9 +208,8 @@ class Refits:
     name : str
     settings : LoadedSettings
     rulebook : Rulebook
-    bars : mapping of asset to Bars
+    history : FitHistory
         Bars for the fits, from the first one's history on.
-    feed : str
     assets : sequence of str
         Assets that are forecast.
     remarks : dict of str to int
@@ -219,8 +219,7 @@ class Refits:
     name: str
     settings: LoadedSettings
     rulebook: Rulebook
-    bars: Mapping[str, Bars]
-    feed: str
+    history: FitHistory
     assets: Sequence[str]
     remarks: dict[str, int] = field(default_factory=dict)
     _made: dict[int, Artifact | None] = field(default_factory=dict)
@@ -241,7 +240,8 @@ class Refits:
 
     def _artifact(self, end: int) -> Artifact | None:
         if end not in self._made:
-            self._made[end] = refit(self.name, self.bars, self.settings, self.rulebook, end=end, feed=self.feed)
+            bars, feed = self.history.bars, self.history.feed
+            self._made[end] = refit(self.name, bars, self.settings, self.rulebook, end=end, feed=feed)
             for asset in self.assets:
                 if words := _remark(self.name, self.rulebook.asset(asset), self.settings, self._made[end]):
                     self.remarks[words] = self.remarks.get(words, 0) + 1
@@ -270,7 +270,8 @@ def refit(
     ForecasterError
     """
     history = settings.values.fit.history
-    seen = {asset: found.between(end - history, end) for asset, found in bars.items()}
+    cut = {asset: found.between(end - history, end) for asset, found in bars.items()}
+    seen = {asset: found for asset, found in cut.items() if len(found)}
     try:
         return make_artifact(name, seen, settings, rulebook, end=end, feed=feed) if seen else None
     except MissingDataError:

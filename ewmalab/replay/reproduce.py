@@ -12,10 +12,10 @@ import orjson
 import pandas as pd
 
 from ewmalab.errors import ExperimentError
-from ewmalab.experiments.store import Experiment
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
+from ewmalab.experiments.store import FORMAT, Experiment
 from ewmalab.replay.engine import realised_path
 from ewmalab.replay.knowledge import moments
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.rulebook import RuleChoice
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings.layers import read_settings
@@ -65,7 +65,7 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
     MissingDataError
     """
     inputs, notes = experiment.manifest["inputs"], experiment.manifest["notes"]
-    if inputs.get("kind") != "backtest" or "layers" not in notes:
+    if inputs.get("kind") != "backtest" or experiment.manifest["format"] < FORMAT:
         raise ExperimentError(f"{experiment.name} cannot be reproduced: an older version wrote it")
     options = inputs["options"]
     if options["prompts"]:
@@ -86,7 +86,7 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
         num_simulations=options["num_simulations"],
         partial=options["partial"],
     )
-    other = [key for key, entry in plan.data.partitions.items() if inputs["data"].get(key) != entry.digest]
+    other = [key for key, digest in plan.digests().items() if inputs["data"].get(key) != digest]
     if other:
         raise ExperimentError(f"the cache holds other bars than {experiment.name} saw: {', '.join(sorted(other)[:3])}")
     return plan

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ewmalab.inference.aggregate import Bins, Means, paired
+from ewmalab.forecast.protocol import Prompt
+from ewmalab.inference.aggregate import Bins, Ints, Means, paired
 from ewmalab.replay.engine import Row
+from ewmalab.rulebook import ScoringRule
+from ewmalab.scoring.calibration import HORIZONS
 from ewmalab.times import DAY, iso
 
+CRPS = "crps_"
+_CHECKS = ("pit", "error", "spread")
 _GROUP = ("competition", "asset", "forecaster")
+SUMMARISED = [*_GROUP, "start_time", "crps"]
+"""Columns that `summarise` reads."""
 _FIXED = pa.schema(
     [
         ("forecaster", pa.string()),
@@ -32,14 +40,31 @@ _FIXED = pa.schema(
 )
 
 
-def results_table(rows: Sequence[Row]) -> pa.Table:
-    """Return the rows as columns.
+_ROWS = 4096  # rows that are held as objects; as columns they take a tenth of the memory
+
+
+def results_schema(rules: Iterable[ScoringRule], prompts: Iterable[Prompt]) -> pa.Schema:
+    """Return the columns of results of some prompts under some rules.
 
     CRPS per scoring interval is in columns ``crps_<interval>`` (basis points), and the calibration of the prompt in
     ``pit_<horizon>``, ``error_<horizon>`` and ``spread_<horizon>`` (horizons in seconds; see `HorizonCheck`). Null
     marks what was not scored, and an interval or a horizon that the prompt does not have.
     """
-    intervals = list(dict.fromkeys(name for row in rows if row.score for name in row.score.intervals))
+    intervals = dict.fromkeys(interval.name for rule in rules for interval in rule.intervals)
+    grids = {(prompt.time_increment, prompt.time_length) for prompt in prompts}
+    horizons = [h for h in HORIZONS if any(h <= length and h % step == 0 for step, length in grids)]
+    checks = [f"{what}_{horizon}" for horizon in horizons for what in _CHECKS]
+    return pa.schema(
+        [
+            *_FIXED,
+            *(pa.field(f"{CRPS}{name}", pa.float64()) for name in intervals),
+            *(pa.field(name, pa.float32()) for name in checks),
+        ]
+    )
+
+
+def results_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Return rows as the columns of a schema from `results_schema`."""
     columns: dict[str, list[Any]] = {
         "forecaster": [row.forecaster for row in rows],
         "asset": [row.prompt.asset for row in rows],
@@ -54,18 +79,46 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
         "volatility_term": [row.score.volatility_term if row.score else None for row in rows],
         "reason": [row.reason for row in rows],
     }
-    schema = _FIXED
-    for name in intervals:
-        columns[f"crps_{name}"] = [row.score.intervals.get(name) if row.score else None for row in rows]
-        schema = schema.append(pa.field(f"crps_{name}", pa.float64()))
     checks = [{check.horizon: check for check in row.horizons} for row in rows]
-    for horizon in sorted(set().union(*checks)):
-        for what in ("pit", "error", "spread"):
-            columns[f"{what}_{horizon}"] = [
-                getattr(check[horizon], what) if horizon in check else None for check in checks
-            ]
-            schema = schema.append(pa.field(f"{what}_{horizon}", pa.float64()))
+    for name in schema.names[len(columns) :]:
+        what, _, part = name.partition("_")
+        if name.startswith(CRPS):
+            columns[name] = [row.score.intervals.get(part) if row.score else None for row in rows]
+        else:
+            columns[name] = [getattr(check.get(int(part)), what, None) for check in checks]
     return pa.table(columns, schema=schema)
+
+
+def collect(blocks: Iterable[Sequence[Row]], forecasters: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Return rows as a table ordered by forecaster, start time, competition and asset.
+
+    Parameters
+    ----------
+    blocks : iterable of sequences of Row
+        From `ewmalab.replay.engine.replay`.
+    forecasters : sequence of str
+        Their order.
+    schema : pyarrow.Schema
+    """
+    tables: list[pa.Table] = []
+    held: list[Row] = []
+    for block in blocks:
+        held += block
+        if len(held) >= _ROWS:
+            tables.append(results_table(held, schema))
+            held = []
+    return ordered([*tables, results_table(held, schema)], forecasters)
+
+
+def ordered(tables: Sequence[pa.Table], forecasters: Sequence[str]) -> pa.Table:
+    """Join tables and order their rows by forecaster, start time, competition and asset."""
+    table = pa.concat_tables(tables)
+    place = pc.index_in(table["forecaster"], pa.array(list(forecasters)))
+    keys = [
+        ("place", "ascending"),
+        *((name, "ascending") for name in ("start_time", "competition", "asset", "request_time")),
+    ]
+    return table.take(pc.sort_indices(table.append_column("place", place), sort_keys=keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +168,36 @@ def summarise(table: pa.Table, baseline: str) -> list[SummaryRow]:
     baseline : str
         The forecaster that the others are compared with.
     """
-    competition, asset, forecaster = (np.array(table[name].to_pylist(), str) for name in _GROUP)
+    names, codes = zip(*(_coded(table[name]) for name in _GROUP), strict=True)
+    competition, asset, forecaster = codes
     crps, start = (table[name].to_numpy(zero_copy_only=False) for name in ("crps", "start_time"))
-    bins = Bins.of(competition, asset, forecaster)
-    own, reference = paired(Bins.of(competition, asset, start), forecaster == baseline, crps)
-    own[forecaster == baseline] = np.nan  # the baseline is not compared with itself
+    bins = Bins.of(*codes)
+    is_baseline = np.isin(forecaster, [names[2].index(baseline)])
+    own, reference = paired(Bins.of(competition, asset, start), is_baseline, crps)
+    own[is_baseline] = np.nan  # the baseline is not compared with itself
     means = Means.of(bins, {"crps": crps, "own": own, "reference": reference})
     mean, scored = means.mean("crps"), means.count["crps"]
     squares = Means.of(bins, {"crps": (crps - mean[bins.of_row]) ** 2}).total["crps"]
     change = _changes(means)
-    daily: dict[tuple[str, ...], dict[str, float]] = {}
-    by_day = Bins.of(competition, asset, forecaster, start // DAY)
+    daily: dict[tuple[int, ...], dict[str, float]] = {}
+    by_day = Bins.of(*codes, start // DAY)
     for (*group, day), ratio in _changes(Means.of(by_day, {"own": own, "reference": reference})).items():
         daily.setdefault(tuple(group), {})[iso(day * DAY)[:10]] = ratio
     rows = []
     for key, size, count, average, square in zip(bins.keys, bins.sizes, scored, mean, squares, strict=True):
         known = float(average) if count else None
         sd = float(np.sqrt(square / (count - 1))) if count > 1 else None
-        own_days = daily.get(key, {})
-        rows.append(SummaryRow(key[0], key[1], key[2], int(size), int(count), known, sd, change.get(key), own_days))
-    order = {name: i for i, name in enumerate(dict.fromkeys(forecaster.tolist()))}
+        first, second, third = (values[code] for values, code in zip(names, key, strict=True))
+        changes = change.get(key), daily.get(key, {})
+        rows.append(SummaryRow(first, second, third, int(size), int(count), known, sd, *changes))
+    order = {name: i for i, name in enumerate(pc.unique(table["forecaster"]).to_pylist())}
     return sorted(rows, key=lambda row: (row.competition, row.asset, order[row.forecaster]))
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
+    """Return the values of a column of texts, and the index of each row's."""
+    values = pc.unique(column).to_pylist()
+    return values, pc.index_in(column, pa.array(values, pa.string())).to_numpy().astype(np.int64)
 
 
 def daily_changes(summary: Sequence[SummaryRow]) -> dict[tuple[str, str], dict[str, float]]:

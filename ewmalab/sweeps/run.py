@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ConfigError, EngineError
-from ewmalab.replay.backtest import BacktestPlan
-from ewmalab.sweeps.engines import MIN_SECONDS, Engine, check_engine, run_tasks
+from ewmalab.replay.engines import MIN_SECONDS, OTHER_WORKER, Engine, check_engine, run_tasks
+from ewmalab.replay.plan import BacktestPlan
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
 from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters, score_trials
 from ewmalab.sweeps.workload import Cell, Workload
@@ -115,7 +115,7 @@ def run_sweep(
     fresh : bool
         Recompute trials that the store has.
     engine, workers, scheduler
-        See `ewmalab.sweeps.engines.run_tasks`.
+        See `ewmalab.replay.engines.run_tasks`.
     progress : callable, optional
         Called with the numbers of finished and of all trials.
 
@@ -262,8 +262,5 @@ def _run(task: _Task) -> list[tuple[str, Scores]]:
     """Score a task's trials; bars, settings and code here must equal those of the calling process."""
     trials = [ResolvedTrial.of(task.workload, trial) for trial in task.trials]
     if tuple(trial.name for trial in trials) != task.names:
-        raise EngineError(
-            "a worker sees other bars or runs other code than the calling process: give all the same "
-            "data.cache_dir (a shared folder or a URL) and the same versions"
-        )
+        raise EngineError(OTHER_WORKER)
     return list(zip(task.names, score_trials(trials), strict=True))

@@ -15,11 +15,11 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
+from ewmalab.replay.engines import Engine
 from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
-from ewmalab.sweeps.engines import Engine
 from ewmalab.sweeps.judge import CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweeps.parameters import label, resolve_all
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
@@ -157,7 +157,7 @@ def sweep(
     fresh : bool
         Recompute trials that earlier runs finished.
     engine, workers, scheduler
-        See `ewmalab.sweeps.engines.run_tasks`.
+        See `ewmalab.replay.engines.run_tasks`.
     progress : callable, optional
         Called with the numbers of finished and of all trials.
     **selection
@@ -233,7 +233,6 @@ def save_sweep(
             "trials": result.sweep.trials,
             "reused": result.sweep.reused,
             "digest": result.digest(),
-            "partitions": {key: entry.sha256 for key, entry in sorted(plan.data.partitions.items())},
             "synthetic_parameters": plan.truth(),
             **(notes or {}),
         },

@@ -18,11 +18,11 @@ from ewmalab.forecast.load import apply_preset
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.inference.intervals import overlap_of
 from ewmalab.market.bars import Bars
-from ewmalab.replay.backtest import BacktestPlan, plan_backtest
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import realised_path
 from ewmalab.replay.fits import load_model, refitted
 from ewmalab.replay.knowledge import known_counts
+from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.scoring.scale_free import Observations

@@ -20,7 +20,7 @@ def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) ->
         ("prices", data["feed"] + (f", scored on {data['scored_feed']}" if data["scored_feed"] else "")),
         ("rules", f"{inputs['rules']}, rulebook {inputs['rulebook']['version']}"),
         ("seed", str(inputs["settings"]["run"]["seed"])),
-        ("bars", f"{len(inputs['data'])} partitions; {'; '.join(notes.get('sources', [])) or 'sources not recorded'}"),
+        ("bars", f"{len(inputs['data'])} series; {'; '.join(notes.get('sources', [])) or 'sources not recorded'}"),
         ("made", f"{manifest['created']}, hash {manifest['hash'][:16]}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
     ]

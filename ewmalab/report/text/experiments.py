@@ -38,7 +38,7 @@ def provenance_text(experiment: Experiment) -> str:
     return (
         f"experiment: {experiment.path}\n"
         f"hash {manifest['hash'][:16]}, seed {inputs['settings']['run']['seed']}, {rows} rows\n"
-        f"data: {len(inputs['data'])} partitions; {'; '.join(notes.get('sources', []))}\n"
+        f"data: {len(inputs['data'])} series; {'; '.join(notes.get('sources', []))}\n"
         f"versions: {', '.join(f'{name} {version}' for name, version in manifest['versions'].items())}\n"
     )
 

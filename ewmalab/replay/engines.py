@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ewmalab.errors import ConfigError, EngineError
@@ -19,10 +20,33 @@ ENGINES: tuple[Engine, ...] = ("threads", "processes", "dask")
 # A task must take long compared with the cost of submitting it.
 MIN_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0.2}
 
+OTHER_WORKER = (
+    "a worker sees other bars or runs other code than the calling process: give all the same data.cache_dir (a shared "
+    "folder or a URL) and the same versions"
+)
+
 _PATIENCE = 20  # seconds between checks of a cluster that finishes nothing
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the parts of a long job run; the results are the same.
+
+    Attributes
+    ----------
+    engine : {"threads", "processes", "dask"}
+    count : int
+        Threads or processes; 0: one per processor.
+    scheduler : str or None
+        Address of a running Dask scheduler.
+    """
+
+    engine: Engine = "threads"
+    count: int = 0
+    scheduler: str | None = None
 
 
 def check_engine(engine: str, scheduler: str | None = None) -> None:
