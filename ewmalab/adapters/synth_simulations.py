@@ -94,9 +94,10 @@ class Simulations:
             If no bar is known at the request.
         """
         start = parse_time(start_time.isoformat() if isinstance(start_time, datetime) else start_time)
-        request = start - self._settings.values.replay.request_lead
         found = self._rulebook.at(start).competition_of(asset, time_increment, time_length)
         competition = found.name if found else ""
+        lead = self._settings.values.replay.request_lead or (found.request_lead if found else MINUTE)
+        request = start - lead
         prompt = Prompt(start, competition, asset, request, time_increment, time_length, num_simulations)
         bars = self._known(asset, request)
         running = self._running(asset)

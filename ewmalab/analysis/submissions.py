@@ -12,12 +12,13 @@ import pandas as pd
 
 from ewmalab.analysis.compare import KEY
 from ewmalab.analysis.prediction_files import read_prediction
+from ewmalab.analysis.tables import first_row, read_table, seconds_of, whole_numbers
 from ewmalab.errors import PredictionError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.inference.aggregate import Floats
 from ewmalab.market.bars import Bars
 from ewmalab.replay.engine import realised_path
-from ewmalab.replay.schedule import Scheduled
+from ewmalab.replay.schedule import Scheduled, scheduled_at
 from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID, score_paths
 from ewmalab.scoring.validation import CORRECT, validate_response
@@ -135,7 +136,7 @@ def score_predictions(
     for file in files:
         what = str(file.path)
         competition = find_competition(rulebook, choice, file.start_time, file.asset, file.time_length, what)
-        prompt = _prompt(competition, file.asset, file.start_time, 0)
+        prompt = scheduled_at(competition, file.asset, file.start_time).prompt
         bars = realised(file.asset, file.start_time, file.start_time + file.time_length + DAY)
         truth, reason = realised_path(bars, prompt)
         if reason is not None:
@@ -170,18 +171,6 @@ def _score(path: Path, prompt: Prompt, truth: Floats, competition: Competition, 
     return score_paths(paths, truth, competition.scoring, prompt.time_increment).total, verdict
 
 
-def _prompt(competition: Competition, asset: str, start: int, request_lead: int) -> Prompt:
-    return Prompt(
-        start_time=start,
-        competition=competition.name,
-        asset=asset,
-        request_time=start - request_lead,
-        time_increment=competition.time_increment,
-        time_length=competition.time_length,
-        num_simulations=competition.num_simulations,
-    )
-
-
 def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str, pd.Series]:
     """Read a table of miners' CRPS: CSV or Parquet, one row per miner and prompt.
 
@@ -197,13 +186,13 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
     columns = _columns(path)
     assets = columns["asset"].astype(str).str.upper()
     if "time_length" in columns:
-        lengths = _whole(columns["time_length"], path)
+        lengths = whole_numbers(columns["time_length"], path)
     else:
         lengths = np.array([rulebook.horizon(str(name)) for name in columns["competition"]], np.int64)
     if "start_time" in columns:
-        starts = _seconds(columns["start_time"], path)
+        starts = seconds_of(columns["start_time"], path)
     else:
-        starts = _seconds(columns["scored_time"], path) - lengths
+        starts = seconds_of(columns["scored_time"], path) - lengths
         starts -= starts % MINUTE
     names = [
         find_competition(rulebook, choice, int(start), asset, int(length), str(path)).name
@@ -216,10 +205,7 @@ def read_scores(path: Path, rulebook: Rulebook, choice: RuleChoice) -> dict[str,
 
 def _columns(path: Path) -> dict[str, pd.Series]:
     """Return a table's columns by content."""
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
+    table = read_table(path)
     found = {kind: next((n for n in names if n in table.columns), None) for kind, names in _COLUMNS.items()}
     lacking = [" or ".join(_COLUMNS[kind]) for kind in ("miner", "crps", "asset") if found[kind] is None]
     for one, other in (("start_time", "scored_time"), ("time_length", "competition")):
@@ -232,7 +218,7 @@ def _columns(path: Path) -> dict[str, pd.Series]:
     columns = {kind: table[name] for kind, name in found.items() if name is not None}
     for kind in ("miner", "asset"):
         if columns[kind].isna().any():
-            raise PredictionError(f"{path}: row {_first(columns[kind].isna())} has no {columns[kind].name}")
+            raise PredictionError(f"{path}: row {first_row(columns[kind].isna())} has no {columns[kind].name}")
     if not len(table):
         raise PredictionError(f"{path}: it holds no scores")
     return columns
@@ -244,45 +230,13 @@ def _crps(column: pd.Series, path: Path) -> Floats:
     unread = numbers.isna() & column.notna()
     if unread.any():
         raise PredictionError(
-            f"{path}: row {_first(unread)}: {column[unread].iloc[0]!r} is not a CRPS; leave it empty if there was no "
-            "answer"
+            f"{path}: row {first_row(unread)}: {column[unread].iloc[0]!r} is not a CRPS; leave it empty if there was "
+            "no answer"
         )
     crps = numbers.fillna(INVALID).to_numpy(np.float64)
     if ((crps < 0) & (crps != INVALID)).any() or np.isinf(crps).any():
         raise PredictionError(f"{path}: a CRPS is a number of at least 0, or -1 for an invalid answer")
     return crps
-
-
-def _seconds(column: pd.Series, path: Path) -> np.ndarray:
-    if pd.api.types.is_numeric_dtype(column):
-        seconds = _whole(column, path)
-        if len(seconds) and seconds.max() > 10**11:
-            raise PredictionError(
-                f"{path}: column {column.name} holds {seconds.max()}: times are seconds, not milliseconds"
-            )
-        return seconds
-    try:
-        times = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        raise PredictionError(f"{path}: column {column.name}: {error}") from error
-    if times.isna().any():
-        raise PredictionError(f"{path}: row {_first(times.isna())} has no {column.name}")
-    return ((times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(np.int64)
-
-
-def _whole(column: pd.Series, path: Path) -> np.ndarray:
-    """Return a column of whole numbers."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy(np.float64)) | (numbers.to_numpy(np.float64) % 1 != 0)
-    if bad.any():
-        value = column.iloc[int(np.argmax(bad))]
-        raise PredictionError(f"{path}: row {_first(bad)}: {value!r} in column {column.name} is not a whole number")
-    return numbers.to_numpy(np.int64)
-
-
-def _first(mask: pd.Series | np.ndarray) -> int:
-    """Return the first marked row, counted from 1."""
-    return int(np.argmax(np.asarray(mask, bool))) + 1
 
 
 def prompts_of(
@@ -297,10 +251,10 @@ def prompts_of(
     rulebook, choice
         The rules.
     request_lead : int
-        Seconds between a prompt's request and its start time.
+        Seconds between a prompt's request and its start time; 0: as the rulebook says.
     """
     found = []
     for name, asset, start in {key for series in scores.values() for key in series.index}:
         competition = choice.at(rulebook, int(start)).competitions[name]
-        found.append(Scheduled(_prompt(competition, asset, int(start), request_lead), competition.scoring))
+        found.append(scheduled_at(competition, asset, int(start), request_lead))
     return sorted(found, key=lambda item: item.prompt)

@@ -16,6 +16,7 @@ from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
 from ewmalab.replay.fits import Artifact, make_artifact, write_artifact
+from ewmalab.replay.schedule import scheduled_at
 from ewmalab.report.text.experiments import fit_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -76,7 +77,7 @@ def fit(
     start : str or int
         Label of the first bar.
     days : float
-        Days of bars; the fit uses those closed ``replay.request_lead`` before their end.
+        Days of bars; the fit uses those that a request of their end would know.
     forecaster : str
         A `Fittable` forecaster.
     assets : str or sequence of str, optional
@@ -90,7 +91,8 @@ def fit(
     """
     settings, rulebook, began = settings or load_settings(), load_rulebook(), perf_counter()
     values, begin, wanted = settings.values, time_of(start), assets_of(assets)
-    end = begin + round(days * DAY) - values.replay.request_lead
+    end = begin + round(days * DAY)
+    end -= values.replay.request_lead or rulebook.at(end).longest_lead
     cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
     chosen = [rulebook.asset(symbol).symbol for symbol in wanted or rulebook.symbols]
     bars = {asset: cache.read(feed, asset, begin, end) for asset in chosen}
@@ -127,7 +129,7 @@ def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = Non
     return load_forecaster(name, load_rulebook().asset(asset), settings or load_settings())
 
 
-def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: int = 60) -> Prompt:
+def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: int = 0) -> Prompt:
     """Return the prompt that validators would send under the rules of its date.
 
     Parameters
@@ -137,7 +139,7 @@ def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: 
     horizon : str
         ``24h``, ``1h``, or the name of a competition.
     request_lead : int
-        Seconds between request and start time.
+        Seconds between request and start time; 0: as the rulebook says.
 
     Raises
     ------
@@ -152,6 +154,5 @@ def make_prompt(asset: str, start: Time, horizon: str = "24h", *, request_lead: 
     when = time_of(start)
     for c in load_rulebook().at(when).select([horizon]):
         if asset in c.assets:
-            request = when - request_lead
-            return Prompt(when, c.name, asset, request, c.time_increment, c.time_length, c.num_simulations)
+            return scheduled_at(c, asset, when, request_lead).prompt
     raise RulebookError(f"{asset} is in no competition {horizon} on {iso(when)[:10]}; see `ewmalab rules show`")

@@ -6,15 +6,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 from ewmalab.errors import ConfigError
 from ewmalab.replay.engines import Workers
 from ewmalab.replay.newest_days import newest_days
-from ewmalab.replay.schedule import Selection
-from ewmalab.rulebook import RuleChoice
+from ewmalab.replay.schedule import WHICH, Scheduled, Selection
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import parse_time
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 from ewmalab.units import parse_duration
 
 Time = str | int
@@ -39,6 +40,9 @@ class Prompts(TypedDict, total=False):
         Only these.
     rules : str
         ``as-of`` (each prompt's own date), ``latest``, or a date.
+    prompts : str or path
+        ``scored`` (by default): the prompts that validators score; ``sent``: all that they send; or a file of start
+        times, see `ewmalab.analysis.prompt_files.read_prompts`, all of it without `start`.
     cadence : str or int
         Time between prompts, instead of the rulebook's.
     num_simulations : int
@@ -52,6 +56,7 @@ class Prompts(TypedDict, total=False):
     assets: Names
     competitions: Names
     rules: str
+    prompts: str | Path
     cadence: str | int | None
     num_simulations: int | None
     partial: bool
@@ -62,24 +67,62 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
 
     Raises
     ------
-    RulebookError, MissingDataError
+    ConfigError, RulebookError, MissingDataError
     """
     rules = RuleChoice.parse(prompts.get("rules", "as-of"))
-    days, start = prompts.get("days", 7.0), prompts.get("start")
-    competitions, assets = names_of(prompts.get("competitions")), assets_of(prompts.get("assets"))
-    chosen: Sequence[str] | None = assets
-    if start is None:
-        start, chosen = newest_days(settings.values, days, rules, competitions, assets)
-    return {
-        "start": time_of(start),
-        "days": days,
-        "assets": chosen,
-        "competitions": competitions,
+    chosen: Selection = {
+        "days": prompts.get("days", 7.0),
+        "assets": assets_of(prompts.get("assets")),
+        "competitions": names_of(prompts.get("competitions")),
         "rules": rules,
         "cadence": seconds_of(prompts.get("cadence")),
         "num_simulations": prompts.get("num_simulations"),
         "partial": prompts.get("partial", False),
     }
+    which, start = prompts.get("prompts", "scored"), prompts.get("start")
+    if which not in WHICH:
+        return chosen | _from_file(settings, Path(which), chosen, start)
+    chosen["which"] = which
+    if start is None:
+        first, chosen["assets"] = newest_days(
+            settings.values, chosen["days"], rules, chosen["competitions"], chosen["assets"]
+        )
+    else:
+        first = time_of(start)
+    chosen["start"] = first
+    return chosen
+
+
+def _from_file(settings: LoadedSettings, path: Path, chosen: Selection, start: Time | None) -> Selection:
+    """Return the prompts of a file, and the range of their start times."""
+    from ewmalab.analysis.prompt_files import read_prompts
+
+    if not path.is_file():
+        raise ConfigError(f"prompts = {str(path)!r}: neither {' nor '.join(WHICH)}, and no such file")
+    if chosen["cadence"]:
+        raise ConfigError("a cadence makes prompts of its own: leave it out with a file of prompts")
+    found = read_prompts(
+        path,
+        load_rulebook(),
+        chosen["rules"] or RuleChoice(),
+        competitions=chosen["competitions"],
+        assets=chosen["assets"],
+        request_lead=settings.values.replay.request_lead,
+        num_simulations=chosen["num_simulations"],
+    )
+    if start is not None:
+        begin = time_of(start)
+        end = begin + round(chosen["days"] * DAY)
+        found = [item for item in found if begin <= item.prompt.start_time < end]
+        if not found:
+            raise ConfigError(f"{path}: no prompt between {iso(begin)} and {iso(end)}")
+    return range_of(found)
+
+
+def range_of(scheduled: Sequence[Scheduled]) -> Selection:
+    """Return the selection of exactly these prompts, which are in time order."""
+    first, last = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
+    return {"scheduled": scheduled, "start": first, "days": (last - first + MINUTE) / DAY}
 
 
 def time_of(value: Time) -> int:

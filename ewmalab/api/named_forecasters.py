@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
-from ewmalab.api.inputs import Progress, Prompts, counter, present, selection_of, workers_of
+from ewmalab.api.inputs import Progress, Prompts, counter, present, range_of, selection_of, workers_of
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
@@ -19,7 +19,6 @@ from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.report.text.backtest import backtest_text
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,12 @@ def planned(
         By default the setting ``replay.forecasters``.
     """
     if scheduled:
-        start, end = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
-        prompts = {**prompts, "start": start, "days": (end - start) / DAY}
+        span = range_of(scheduled)
+        prompts = {**prompts, "prompts": "scored", "start": span["start"], "days": span["days"]}
     chosen = selection_of(settings, prompts)
-    return plan_backtest(settings, forecasters=forecasters or None, prompts=scheduled, now=present(), **chosen)
+    if scheduled:
+        chosen["scheduled"] = scheduled
+    return plan_backtest(settings, forecasters=forecasters or None, now=present(), **chosen)
 
 
 def replayed(

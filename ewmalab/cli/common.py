@@ -62,6 +62,14 @@ Competitions = Annotated[
     str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
 ]
 Rules = Annotated[str, typer.Option("--rules", help="as-of (each prompt's own date), latest, or a date.")]
+PromptSource = Annotated[
+    str,
+    typer.Option(
+        "--prompts",
+        metavar="scored|sent|FILE",
+        help="The prompts that validators score, all that they send, or a file of start times (CSV, Parquet, JSON).",
+    ),
+]
 Cadence = Annotated[
     str | None,
     typer.Option(

@@ -27,6 +27,7 @@ def compare(
     competitions: common.Competitions = None,
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
+    prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
     seed: common.Seed = None,
     engine: common.Engine = "threads",
@@ -60,6 +61,7 @@ def compare(
             assets=assets,
             competitions=competitions,
             rules=rules,
+            prompts=prompts,
             cadence=cadence,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),

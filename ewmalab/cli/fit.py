@@ -27,7 +27,7 @@ def fit(
 
     Writes a small artifact, named by its content. For seasonal-har it holds
     season, volatility curve and shocks, per asset and per class. The fit uses
-    bars closed replay.request_lead before the end of the days. It answers
+    bars that a request at the end of the days would know. It answers
     prompts that start from there on and refuses earlier ones. A plug-in with
     the methods fit and with_fit is fitted the same way:
     -f package.module:Name.

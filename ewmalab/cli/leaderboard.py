@@ -40,6 +40,7 @@ def leaderboard(
     competitions: common.Competitions = None,
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
+    prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
     every: Annotated[
         str, typer.Option(help="Time between standings, e.g. 6h.", callback=common.checked("parse_duration"))
@@ -93,6 +94,7 @@ def leaderboard(
             assets=assets,
             competitions=competitions,
             rules=rules,
+            prompts=prompts,
             cadence=cadence,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),

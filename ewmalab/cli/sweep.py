@@ -30,6 +30,7 @@ def sweep(
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
     scored_feed: common.ScoredFeed = None,
+    prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
     simulations: common.Simulations = None,
     seed: common.Seed = None,
@@ -77,12 +78,13 @@ def sweep(
     flags = {"run.seed": seed, "data.feed": feed, "data.scored_feed": scored_feed}
     settings = common.settings(config, set_, flags)
     if param:
-        prompts: api.Prompts = {
+        selection: api.Prompts = {
             "start": start,
             "days": days,
             "assets": assets,
             "competitions": competitions,
             "rules": rules,
+            "prompts": prompts,
             "cadence": cadence,
             "num_simulations": simulations,
             "partial": partial,
@@ -90,7 +92,7 @@ def sweep(
         request = api.SweepRequest(
             common.value_lists(param, values),
             settings,
-            prompts,
+            selection,
             forecaster,
             exact=exact,
             replicates=replicates,
@@ -143,6 +145,7 @@ def tune(
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
     scored_feed: common.ScoredFeed = None,
+    prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
     simulations: common.Simulations = None,
     seed: common.Seed = None,
@@ -185,6 +188,7 @@ def tune(
             assets=assets,
             competitions=competitions,
             rules=rules,
+            prompts=prompts,
             cadence=cadence,
             num_simulations=simulations,
             partial=partial,

@@ -127,7 +127,7 @@ def run_part(part: Part, threads: int = 1, progress: Callable[[int], None] | Non
     plan = plan_backtest(
         part.settings,
         forecasters=part.forecasters,
-        prompts=part.prompts,
+        scheduled=part.prompts,
         start=first,
         days=(last - first) / DAY,
         rules=part.rules,

@@ -186,7 +186,6 @@ def plan_backtest(
     settings: LoadedSettings,
     *,
     forecasters: Sequence[str | Factory] | None = None,
-    prompts: Sequence[Scheduled] | None = None,
     now: int | None = None,
     **selection: Unpack[Selection],
 ) -> BacktestPlan:
@@ -198,8 +197,6 @@ def plan_backtest(
     forecasters : sequence of str or callable, optional
         Names, classes or functions, instead of the setting ``replay.forecasters``; see
         `ewmalab.forecast.load.names_of`.
-    prompts : sequence of Scheduled, optional
-        Prompts in time order, instead of those that `schedule` lists.
     now : int, optional
         Current time, seconds since 1970-01-01 UTC. If given, synthetic bars that the cache lacks are generated.
     **selection
@@ -213,8 +210,7 @@ def plan_backtest(
     choice = selection.get("rules") or RuleChoice()
     names = names_of(forecasters or values.replay.forecasters)
     check_settings(values, rulebook)
-    scheduled = list(prompts or ()) or _schedule(rulebook, choice, values.replay.request_lead, selection)
-    groups = group_prompts(scheduled)
+    groups = group_prompts(_schedule(rulebook, choice, values.replay.request_lead, selection))
     warmups = {
         asset: max(_warmup(name, asset, settings, rulebook) for name in names)
         for asset in dict.fromkeys(asset for _, asset in groups)
@@ -236,35 +232,42 @@ def plan_backtest(
     }
     data = find_data(cache, needs, feed, scored, partial=selection.get("partial", False))
     start, days = selection["start"], selection["days"]
-    options = _recorded(selection, prompts)
+    options = _recorded(selection)
     return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
 
 
 def _schedule(rulebook: Rulebook, choice: RuleChoice, request_lead: int, selection: Selection) -> list[Scheduled]:
+    """Return the prompts of a selection: those given, of the wanted assets, or those of the rulebook."""
+    assets = selection.get("assets")
+    if given := selection.get("scheduled"):
+        return [item for item in given if assets is None or item.prompt.asset in assets]
     start = selection["start"]
     return schedule(
         rulebook,
         choice,
         start,
         start + round(selection["days"] * DAY),
+        which=selection.get("which", "scored"),
         competitions=selection.get("competitions"),
-        assets=selection.get("assets"),
+        assets=assets,
         cadence=selection.get("cadence"),
         request_lead=request_lead,
         num_simulations=selection.get("num_simulations"),
     )
 
 
-def _recorded(selection: Selection, prompts: Sequence[Scheduled] | None) -> dict[str, Any]:
+def _recorded(selection: Selection) -> dict[str, Any]:
     """Return the choices that are not settings, for the record."""
     competitions, assets = selection.get("competitions"), selection.get("assets")
+    given = selection.get("scheduled")
     return {
         "competitions": list(competitions) if competitions else None,
         "assets": list(assets) if assets else None,
+        "which": selection.get("which", "scored"),
         "cadence": selection.get("cadence"),
         "num_simulations": selection.get("num_simulations"),
         "partial": selection.get("partial", False),
-        "prompts": _digest(prompts) if prompts else None,
+        "prompts": _digest(given) if given else None,
     }
 
 

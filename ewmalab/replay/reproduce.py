@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pandas as pd
+import pyarrow.compute as pc
 
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import FORMAT, Experiment
 from ewmalab.replay.engine import realised_path
 from ewmalab.replay.knowledge import moments
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
-from ewmalab.rulebook import RuleChoice
+from ewmalab.replay.schedule import Scheduled, scheduled_at
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings.layers import read_settings
 from ewmalab.times import iso
@@ -68,8 +70,6 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
     if inputs.get("kind") != "backtest" or experiment.manifest["format"] < FORMAT:
         raise ExperimentError(f"{experiment.name} cannot be reproduced: an older version wrote it")
     options = inputs["options"]
-    if options["prompts"]:
-        raise ExperimentError(f"{experiment.name} replayed the prompts of prediction files, which it does not contain")
     settings = read_settings(orjson.dumps(notes["layers"])).with_flags({"data.cache_dir": str(cache_dir)})
     if not settings.values.fit.assets:  # fits see all assets of the run, not only those chosen here
         seen = dict.fromkeys(key.split("/")[1] for key in inputs["data"])
@@ -85,11 +85,31 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
         cadence=options["cadence"],
         num_simulations=options["num_simulations"],
         partial=options["partial"],
+        which=options["which"],
+        scheduled=_given(experiment) if options["prompts"] else None,
     )
     other = [key for key, digest in plan.digests().items() if inputs["data"].get(key) != digest]
     if other:
         raise ExperimentError(f"the cache holds other bars than {experiment.name} saw: {', '.join(sorted(other)[:3])}")
     return plan
+
+
+def _given(experiment: Experiment) -> list[Scheduled]:
+    """Return the prompts of an experiment that replayed given ones, from its results."""
+    inputs, table = experiment.manifest["inputs"], experiment.results
+    rulebook, choice = load_rulebook(), RuleChoice.parse(inputs["rules"])
+    mine = table.filter(pc.equal(table["forecaster"], inputs["forecasters"][0]))
+    columns = (mine[name].to_pylist() for name in ("competition", "asset", "start_time", "request_time"))
+    return [
+        scheduled_at(
+            choice.at(rulebook, start).competitions[competition],
+            asset,
+            start,
+            start - request,
+            inputs["options"]["num_simulations"],
+        )
+        for competition, asset, start, request in zip(*columns, strict=True)
+    ]
 
 
 def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Sequence[Key]) -> list[ReproducedPrompt]:

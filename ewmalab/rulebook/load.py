@@ -122,7 +122,7 @@ class _Moment:
             response_format=self.one(file.response_format).value,
             sigma=sigma.values,
             sigma_default=sigma.default,
-            request_lead=self.one(file.request_lead).value,
+            stored_as=self.one(file.stored_as).value,
             min_stake=self.one(file.min_stake).value,
             emission_factor=self.one(file.emission_factor).value,
             notes=tuple(self.notes),  # complete only after all entries above have been read
@@ -136,7 +136,7 @@ class _Moment:
         for symbol in members:
             if not self.all(self.file.asset[symbol].scored):
                 raise RulebookError(f"competition.{name}: {symbol} has no scored feed at {iso(self.when)}")
-        cadence = self.one(horizon.cadence)
+        sent, scored = self.one(horizon.sent), self.one(horizon.scored)
         return Competition(
             name=name,
             aliases=tuple(horizon.aliases),
@@ -144,11 +144,14 @@ class _Moment:
             time_increment=horizon.time_increment,
             time_length=horizon.time_length,
             num_simulations=horizon.num_simulations,
-            window=table.window_days * DAY,
-            beta=table.beta,
+            window=self.one(table.window_days).value * DAY,
+            beta=self.one(table.beta).value,
             share=self.one(table.share).value,
             scoring=self.scoring_rule(self.one(table.scoring).value),
-            cadence={symbol: cadence.assets.get(symbol, cadence.seconds) for symbol in members},
+            cadence={symbol: sent.assets.get(symbol, sent.seconds) for symbol in members},
+            kept=scored.kept,
+            bucket=scored.bucket or 0,
+            request_lead=self.one(horizon.request_lead).value,
         )
 
     def scoring_rule(self, name: str) -> ScoringRule:

@@ -13,6 +13,8 @@ from ewmalab.times import iso, parse_time
 IntervalKind = Literal["changes", "abs", "gap"]
 Transformation = Literal["p90_cap", "p95_fill", "median10_cap"]
 ResponseFormat = Literal["digits8_text", "float32_8sig"]
+Kept = Literal["all", "first", "drawn"]
+StoredAs = Literal["float64", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,13 @@ class Competition:
         Share of the miners' total reward that this competition distributes.
     scoring : ScoringRule
     cadence : mapping of str to int
-        Seconds between two prompts for the same asset.
+        Seconds between two prompts that validators send for the same asset.
+    kept : {"all", "first", "drawn"}
+        Which of the sent prompts are scored: all, or the first of each asset and bucket, or one that is drawn.
+    bucket : int
+        Length of a bucket of start times, seconds; 0 if all prompts are scored.
+    request_lead : int
+        Seconds from the request time of a prompt to its start time.
     """
 
     name: str
@@ -94,6 +102,9 @@ class Competition:
     share: float
     scoring: ScoringRule
     cadence: Mapping[str, int] = field(hash=False)
+    kept: Kept
+    bucket: int
+    request_lead: int
 
     @property
     def steps(self) -> int:
@@ -155,8 +166,8 @@ class Rules:
         The reference miner's volatilities; see `sigma_per_hour`.
     sigma_default : float
         The reference miner's volatility for every other asset.
-    request_lead : int
-        Seconds from the request time of a prompt to its start time.
+    stored_as : {"float64", "float32"}
+        Type in which validators store paths before they score them.
     min_stake : int
         A miner refuses callers whose stake is at or below this.
     emission_factor : float
@@ -175,11 +186,16 @@ class Rules:
     response_format: ResponseFormat
     sigma: Mapping[str, float] = field(hash=False)
     sigma_default: float
-    request_lead: int
+    stored_as: StoredAs
     min_stake: int
     emission_factor: float
     notes: tuple[str, ...]
     first_start: int
+
+    @property
+    def longest_lead(self) -> int:
+        """Return the longest time between request and start time, seconds; 0 if no competition runs."""
+        return max((c.request_lead for c in self.competitions.values()), default=0)
 
     def weight(self, asset: str) -> float:
         """Return the asset's weight in the rolling average; 1 if the subnet gives none."""
@@ -258,6 +274,11 @@ class Rulebook:
     def at(self, when: int) -> Rules:
         """Return the rules in force at a time; all times of one era give the same object."""
         return self.eras[bisect_right(self.eras, when, lo=1, key=lambda rules: rules.on) - 1]
+
+    def era_of(self, when: int) -> tuple[int, int]:
+        """Return the range of times in which the rules in force at a time hold."""
+        i = bisect_right(self.eras, when, lo=1, key=lambda rules: rules.on)
+        return self.eras[i - 1].on, self.eras[i].on if i < len(self.eras) else 253_402_300_800
 
     def breakpoints(self) -> tuple[int, ...]:
         """Return the times at which any rule changes, in order."""

@@ -1,6 +1,6 @@
 """The tables of a rulebook file, and their checks.
 
-To add a dated rule, add a field such as ``bucket: Timeline[Value[Minutes]]`` to its table. A check of several entries
+To add a dated rule, add a field such as ``stored_as: Timeline[Value[str]]`` to its table. A check of several entries
 begins its message with the entry's place: ``[2]: ...`` or ``.scored[0]: ...``.
 """
 
@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from ewmalab.rulebook.model import ResponseFormat, Transformation
+from ewmalab.rulebook.model import Kept, ResponseFormat, StoredAs, Transformation
 from ewmalab.times import iso
 
 ALWAYS = -(2**62)
@@ -68,6 +68,7 @@ Pair = Annotated[tuple[K, V], Strict(False)]  # an array of two
 Time = Annotated[int, BeforeValidator(seconds_of)]
 Share = Annotated[float, BeforeValidator(_fraction)]
 Minutes = Annotated[int, Field(gt=0, multiple_of=60)]  # seconds; prompts start on whole minutes
+Beta = Annotated[float, Field(lt=0)]  # since low scores are good
 AssetName = Annotated[str, AfterValidator(_known("asset", "asset"))]
 HorizonName = Annotated[str, AfterValidator(_known("horizon", "horizon"))]
 RuleName = Annotated[str, AfterValidator(_known("scoring", "scoring rule"))]
@@ -166,11 +167,24 @@ class AssetTable(Table):
         return self
 
 
-class Cadence(Era):
+class Sent(Era):
     """Seconds between two prompts for the same asset, and exceptions by asset."""
 
     seconds: Minutes
     assets: dict[AssetName, Minutes] = {}
+
+
+class Scoring(Era):
+    """Which of the sent prompts count."""
+
+    kept: Kept
+    bucket: Minutes | None = None
+
+    @model_validator(mode="after")
+    def _a_bucket_unless_all_count(self) -> Self:
+        if (self.kept == "all") != (self.bucket is None):
+            raise ValueError("a bucket belongs to kept = first or drawn, and to these only")
+        return self
 
 
 class HorizonTable(Table):
@@ -181,7 +195,9 @@ class HorizonTable(Table):
     time_length: PositiveInt
     num_simulations: PositiveInt
     intervals: list[Pair[str, int]]
-    cadence: Timeline[Cadence]
+    sent: Timeline[Sent]
+    scored: Timeline[Scoring]
+    request_lead: Timeline[Value[PositiveInt]]
 
     @model_validator(mode="after")
     def _lengths_are_whole_increments(self) -> Self:
@@ -214,8 +230,8 @@ class CompetitionTable(Era):
 
     start: Time = Field(alias="from")
     horizon: HorizonName
-    window_days: PositiveInt
-    beta: float = Field(lt=0)  # since low scores are good
+    window_days: Timeline[Value[PositiveInt]]
+    beta: Timeline[Value[Beta]]
     share: Timeline[Value[Share]]
     scoring: Timeline[Value[RuleName]]
     assets: Dated[Members]
@@ -251,7 +267,7 @@ class RulebookFile(Table):
     response_format: Timeline[Value[ResponseFormat]]
     weights: Dated[Weights]
     sigma: Timeline[Sigma]
-    request_lead: Timeline[Value[PositiveInt]]
+    stored_as: Timeline[Value[StoredAs]]
     min_stake: Timeline[Value[NonNegativeInt]]
     emission_factor: Timeline[Value[PositiveFloat]]
 

@@ -98,6 +98,8 @@ def workload_of(
         rules=rules,
         competitions=tuple(competitions) if competitions else None,
         assets=tuple(assets) if assets else None,
+        which=selection.get("which", "scored"),
+        scheduled=tuple(given) if (given := selection.get("scheduled")) else None,
         cadence=selection.get("cadence"),
         num_simulations=selection.get("num_simulations"),
         partial=selection.get("partial", False),

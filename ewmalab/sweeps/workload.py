@@ -23,7 +23,7 @@ from ewmalab.replay.engine import realised_path
 from ewmalab.replay.fits import load_model, refitted
 from ewmalab.replay.knowledge import known_counts
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
-from ewmalab.replay.schedule import Scheduled
+from ewmalab.replay.schedule import Scheduled, Which
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
@@ -45,7 +45,7 @@ class Workload:
         With the forecaster's preset applied and without secrets.
     forecaster : str
         Name without a preset.
-    start, days, rules, competitions, assets, cadence, num_simulations, partial
+    start, days, rules, competitions, assets, which, scheduled, cadence, num_simulations, partial
         As in `ewmalab.replay.backtest.plan_backtest`.
     exact : bool
         Simulate every prompt, even if one ensemble could serve all.
@@ -60,6 +60,8 @@ class Workload:
     rules: RuleChoice = field(default_factory=RuleChoice)
     competitions: tuple[str, ...] | None = None
     assets: tuple[str, ...] | None = None
+    which: Which = "scored"
+    scheduled: tuple[Scheduled, ...] | None = None
     cadence: int | None = None
     num_simulations: int | None = None
     partial: bool = False
@@ -158,6 +160,8 @@ class Workload:
             competitions=self.competitions,
             assets=assets,
             forecasters=[self.forecaster],
+            which=self.which,
+            scheduled=self.scheduled,
             cadence=self.cadence,
             num_simulations=self.num_simulations,
             partial=self.partial,

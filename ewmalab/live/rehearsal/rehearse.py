@@ -178,8 +178,7 @@ def _ask(
     rulebook = load_rulebook()
     begin = int(now()) // MINUTE * MINUTE + 3 * MINUTE
     end = begin + round(hours * 3600)
-    lead = rulebook.at(begin).request_lead
-    prompts = [s.prompt for s in schedule(rulebook, RuleChoice(), begin, end, assets=assets, request_lead=lead)]
+    prompts = [s.prompt for s in schedule(rulebook, RuleChoice(), begin, end, which="sent", assets=assets)]
     done = 0
 
     def count(_: Future[Reply]) -> None:

@@ -10,6 +10,8 @@ from ewmalab.rulebook import Competition, Rules
 from ewmalab.times import iso
 from ewmalab.units import format_duration
 
+_KEPT = {"first": "the first one", "drawn": "one that is drawn"}
+
 
 def rules_text(version: str, when: int, rules: Rules) -> str:
     """Return competitions, scoring, weights and feeds in force at a time.
@@ -28,7 +30,7 @@ def rules_text(version: str, when: int, rules: Rules) -> str:
     lines = [line for competition in rules.competitions.values() for line in _competition(competition)]
     lines.append(
         f"\nprompt scores: {rules.transformation}   response format: {rules.response_format}\n"
-        f"request lead: {rules.request_lead} s   minimum stake: {rules.min_stake}\n"
+        f"minimum stake: {rules.min_stake}   paths stored as {rules.stored_as}\n"
     )
     rows = []
     for symbol in dict.fromkeys(asset for c in rules.competitions.values() for asset in c.assets):
@@ -59,7 +61,9 @@ def _competition(c: Competition) -> list[str]:
     for symbol in c.assets:
         cadences.setdefault(c.cadence[symbol], []).append(symbol)
     for seconds, names in cadences.items():
-        lines.append(wrapped(f"  every {format_duration(seconds)}: {' '.join(names)}", "    "))
+        lines.append(wrapped(f"  sent every {format_duration(seconds)}: {' '.join(names)}", "    "))
+    counted = f"{_KEPT[c.kept]} per asset and {format_duration(c.bucket)}" if c.bucket else "all of them"
+    lines.append(f"  scored: {counted}; sent {c.request_lead} s before the start time")
     lines.append(wrapped(f"  scoring {c.scoring.name}: {' '.join(i.name for i in c.scoring.intervals)}", "    "))
     if c.scoring.volatility_blocks:
         blocks = ", ".join(f"{format_duration(s)} x {w:.4g}" for s, w in c.scoring.volatility_blocks)
