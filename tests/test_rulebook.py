@@ -93,7 +93,12 @@ def test_three_competitions_replace_two_on_2026_06_23() -> None:
     ("date", "name", "expected"),
     [
         ("2025-12-02", "24h", (300, 86400, 1000, 10, -0.1)),
-        ("2026-06-22", "24h", (300, 86400, 1000, 10, -0.1)),
+        ("2026-06-14", "24h", (300, 86400, 1000, 10, -0.1)),
+        ("2026-06-15", "24h", (300, 86400, 1000, 10, -0.4)),
+        ("2025-12-10", "1h", (60, 3600, 1000, 1, -0.05)),
+        ("2025-12-11", "1h", (60, 3600, 1000, 1, -0.2)),
+        ("2025-12-16", "1h", (60, 3600, 1000, 3, -0.2)),
+        ("2026-06-22", "1h", (60, 3600, 1000, 5, -0.4)),
         ("2026-01-15", "1h", (60, 3600, 1000, 3, -0.2)),
         ("2026-06-23", "crypto-24h", (300, 86400, 1000, 10, -0.15)),
         ("2026-06-23", "crypto-1h", (60, 3600, 1000, 5, -0.3)),
@@ -113,9 +118,10 @@ def test_a_path_has_one_step_per_increment() -> None:
 @pytest.mark.parametrize(
     ("boundary", "name", "joined"),
     [
-        ("2026-01-19", "24h", EQUITIES),
+        ("2026-01-20T14:00", "24h", EQUITIES[:2]),
+        ("2026-01-27T14:00", "24h", EQUITIES[2:]),
         ("2026-04-10T14:00:00Z", "24h", ("XRP", "HYPE", "WTIOIL")),
-        ("2026-04-10", "1h", ("HYPE",)),
+        ("2026-04-10T14:00", "1h", ("HYPE",)),
     ],
 )
 def test_assets_join_at_the_second(boundary: str, name: str, joined: tuple[str, ...]) -> None:
@@ -139,7 +145,7 @@ def test_sp500_takes_the_place_of_spyx() -> None:
 
 @pytest.mark.parametrize(
     ("date", "share"),
-    [("2025-12-02", 1 / 2), ("2026-06-22", 1 / 2), ("2026-06-23", 1 / 3), ("2026-07-31", 1 / 3), ("2026-08-01", 1 / 4)],
+    [("2025-12-02", 1 / 2), ("2026-06-22", 1 / 2), ("2026-06-23", 1 / 3), ("2026-08-24", 1 / 3), ("2026-08-25", 1 / 4)],
 )
 def test_competitions_share_equally(date: str, share: float) -> None:
     assert {c.share for c in on(date).competitions.values()} == {share}
@@ -150,19 +156,40 @@ def test_competitions_share_equally(date: str, share: float) -> None:
     [
         ("2026-01-15", "24h", 3600, {}),
         ("2026-01-15", "1h", 720, {}),
-        ("2026-07-06", "crypto-24h", 3600, {}),
-        ("2026-07-06", "crypto-1h", 720, {}),
-        ("2026-07-07", "crypto-24h", 720, {"BTC": 240}),
-        ("2026-07-07", "com-equ-24h", 720, {}),
-        ("2026-07-07", "crypto-1h", 300, {}),
+        ("2026-06-03T13:59:59", "24h", 3600, {}),
+        ("2026-06-03T14:00", "24h", 2880, {}),
+        ("2026-06-17T15:00", "24h", 2160, {}),
+        ("2026-06-23", "crypto-24h", 2340, {}),
+        ("2026-07-07T12:59:59", "com-equ-24h", 2340, {}),
+        ("2026-04-10T13:59:59", "1h", 720, {}),
+        ("2026-04-10T14:00", "1h", 600, {}),
+        ("2026-06-03", "1h", 900, {}),
+        ("2026-07-01", "crypto-1h", 600, {}),
+        ("2026-07-07T13:00", "crypto-24h", 720, {"BTC": 240}),
+        ("2026-07-07T13:00", "com-equ-24h", 720, {}),
+        ("2026-07-07T13:00", "crypto-1h", 300, {}),
         ("2026-07-15T23:59:59", "crypto-1h", 300, {}),
         ("2026-07-16", "crypto-1h", 300, {"BTC": 60, "HYPE": 60}),
         ("2026-07-16", "crypto-24h", 720, {"BTC": 240}),
     ],
 )
-def test_prompts_come_at_the_cadence_of_the_date(date: str, name: str, default: int, own: dict[str, int]) -> None:
+def test_prompts_are_sent_at_the_cadence_of_the_date(date: str, name: str, default: int, own: dict[str, int]) -> None:
     competition = on(date).competitions[name]
     assert competition.cadence == dict.fromkeys(competition.assets, default) | own
+
+
+@pytest.mark.parametrize(
+    ("date", "kept", "buckets"),
+    [
+        ("2026-05-21T23:59:59", "all", {86_400: 0, 3600: 0}),
+        ("2026-05-22", "first", {86_400: 3600, 3600: 600}),
+        ("2026-07-07T12:59:59", "first", {86_400: 3600, 3600: 600}),
+        ("2026-07-07T13:00", "drawn", {86_400: 3600, 3600: 600}),
+    ],
+)
+def test_one_prompt_of_a_bucket_is_scored(date: str, kept: str, buckets: dict[int, int]) -> None:
+    for competition in on(date).competitions.values():
+        assert (competition.kept, competition.bucket) == (kept, buckets[competition.time_length])
 
 
 # ---------------------------------------------------------------------------------------------- scoring
@@ -247,9 +274,9 @@ def test_the_emission_factor_is_noted_as_measured_and_later_as_unknown() -> None
     ("date", "expected"),
     [
         ("2025-12-02", {"BTC": 1.0, "ETH": 0.6210893136676585, "XAU": 1.4550630831254674, "SPYX": 1.0}),
-        ("2026-01-18T23:59:59", {"SOL": 0.5021491038021751}),
+        ("2026-01-20T13:59:59", {"SOL": 0.5021491038021751}),
         (
-            "2026-01-19",
+            "2026-01-20T14:00",
             {
                 "BTC": 1.0,
                 "ETH": 0.6715516528608204,
@@ -262,8 +289,9 @@ def test_the_emission_factor_is_noted_as_measured_and_later_as_unknown() -> None
                 "GOOGLX": 1.4310534797250312,
             },
         ),
+        ("2026-04-06T18:18:59", {"ETH": 0.6715516528608204}),
         (
-            "2026-05-01",
+            "2026-04-06T18:19",
             {
                 "BTC": 1.0,
                 "ETH": 0.7064366394033871,
@@ -298,24 +326,39 @@ def test_the_reference_miner_has_two_maps_and_a_default() -> None:
     assert [old.sigma_per_hour(a) for a in ("BTC", "XAU", "AAPLX")] == [0.00472, 0.00208, 0.0025]
     assert [new.sigma_per_hour(a) for a in ("BTC", "XAU", "AAPLX")] == [0.00541, 0.00312, 0.00259]
     assert [new.sigma_per_hour(a) for a in ("XRP", "HYPE", "WTIOIL")] == [0.00956, 0.01131, 0.00639]
-    assert old.sigma_per_hour("HYPE") == new.sigma_per_hour("SP500") == 0.005
+    assert new.sigma_per_hour("SP500") == 0.00157
+    assert old.sigma_per_hour("HYPE") == new.sigma_per_hour("SPCX") == 0.005
+    assert tuple(rules.sigma_per_hour("BTC") for rules in around("2026-04-06")) == (0.00472, 0.00541)
+
+
+LEADS = {
+    "2026-01-18": {86_400: 110, 3600: 110},
+    "2026-01-19": {86_400: 170, 3600: 170},
+    "2026-01-23": {86_400: 110, 3600: 110},
+    "2026-07-07T12:59:59": {86_400: 110, 3600: 110},
+    "2026-07-07T13:00": {86_400: 110, 3600: 50},
+}
 
 
 def test_miners_learn_lead_stake_and_netuids() -> None:
-    assert tuple(rules.request_lead for rules in around("2026-07-07")) == (60, 50)
-    assert tuple(rules.min_stake for rules in around("2026-06-01")) == (0, 65_000)
+    leads = {date: {c.time_length: c.request_lead for c in on(date).competitions.values()} for date in LEADS}
+    assert leads == LEADS
+    assert tuple(rules.min_stake for rules in around("2025-01-23")) == (0, 1_000)
+    assert tuple(rules.min_stake for rules in around("2026-06-17")) == (1_000, 65_000)
+    assert tuple(rules.stored_as for rules in around("2026-06-08")) == ("float64", "float32")
     assert BOOK.netuids == {"finney": 50, "test": 247}
 
 
 @pytest.mark.parametrize(
     ("date", "word"),
     [
-        ("2025-12-10", "Metal.XAU/USD"),
-        ("2026-01-15", "volatilities"),
-        ("2026-04-05", "asset weights"),
-        ("2026-05-15", "denser"),
-        ("2026-06-30", "SPCX"),
-        ("2026-08-10", "VHFT"),
+        ("2025-12-10", "10-12 min"),
+        ("2026-01-20", "24h prompts were sent a minute earlier"),
+        ("2026-06-10", "15 min"),
+        ("2026-06-16", "beta -0.4"),
+        ("2026-06-16", "window of 5 days"),
+        ("2026-06-18", "65000"),
+        ("2026-08-26", "VHFT"),
         ("2026-09-10", "median"),
     ],
 )
@@ -341,8 +384,8 @@ def test_every_prompted_asset_is_known_and_has_a_symbol_at_its_scored_feed() -> 
 @pytest.mark.parametrize(
     ("date", "symbol", "feed", "name"),
     [
-        ("2025-12-16T23:59:59", "XAU", "pyth", "Metal.XAU/USD"),
-        ("2025-12-17", "XAU", "pyth", "Crypto.XAUT/USD"),
+        ("2025-12-16T15:07:59", "XAU", "pyth", "Metal.XAU/USD"),
+        ("2025-12-16T15:08", "XAU", "pyth", "Crypto.XAUT/USD"),
         ("2026-07-22T23:59:59", "BTC", "pyth", "Crypto.BTC/USD"),
         ("2026-07-23", "BTC", "binance", "BTCUSDT"),
         ("2026-07-22T23:59:59", "HYPE", "pyth", "Crypto.HYPE/USD"),
@@ -352,7 +395,8 @@ def test_every_prompted_asset_is_known_and_has_a_symbol_at_its_scored_feed() -> 
         ("2026-07-23", "SP500", "hyperliquid", "xyz:SP500"),
         ("2026-05-01", "WTIOIL", "hyperliquid", "xyz:CL"),
         ("2026-10-01", "WTIOIL", "hyperliquid", "xyz:CL"),
-        ("2026-06-23", "SPCX", "hyperliquid", "xyz:SPCX"),
+        ("2026-06-23", "SPCX", "pyth", "Pyth.HL.SPCX/USDC"),
+        ("2026-07-23", "SPCX", "hyperliquid", "xyz:SPCX"),
     ],
 )
 def test_scored_prices_come_from_the_feed_of_the_date(date: str, symbol: str, feed: str, name: str) -> None:
@@ -409,20 +453,33 @@ def test_an_unknown_asset_is_answered_with_the_known_ones() -> None:
 
 def test_breakpoints_are_the_dates_of_the_changes() -> None:
     assert [iso(when).removesuffix("T00:00:00Z") for when in BOOK.breakpoints()] == [
+        "2025-01-23",
         "2025-12-02",
-        "2025-12-17",
+        "2025-12-11",
+        "2025-12-16",
+        "2025-12-16T15:08:00Z",
         "2026-01-19",
+        "2026-01-20T14:00:00Z",
+        "2026-01-23",
+        "2026-01-27T14:00:00Z",
         "2026-03-11",
-        "2026-04-01",
-        "2026-04-10",
+        "2026-04-06",
+        "2026-04-06T18:19:00Z",
         "2026-04-10T14:00:00Z",
-        "2026-05-01",
-        "2026-06-01",
+        "2026-05-22",
+        "2026-06-03",
+        "2026-06-03T14:00:00Z",
+        "2026-06-08",
+        "2026-06-15",
+        "2026-06-17",
+        "2026-06-17T15:00:00Z",
         "2026-06-23",
+        "2026-07-01",
         "2026-07-07",
+        "2026-07-07T13:00:00Z",
         "2026-07-16",
         "2026-07-23",
-        "2026-08-01",
+        "2026-08-25",
         "2026-09-01",
         "2026-09-22",
     ]
@@ -552,18 +609,18 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
             id="member-twice",
         ),
         pytest.param(
-            "from = 2025-12-02\nuntil = 2026-06-23\nwindow_days = 3",
-            "window_days = 3",
+            'horizon = "1h"\nfrom = 2025-12-02\nuntil = 2026-06-23\n',
+            'horizon = "1h"\n',
             r"competition\.1h\.from: field required",
             id="no-start",
         ),
         pytest.param(
-            "from = 2025-12-02\nuntil = 2026-06-23\nwindow_days = 3",
-            "from = 2026-06-23\nuntil = 2026-06-23\nwindow_days = 3",
+            'horizon = "1h"\nfrom = 2025-12-02\n',
+            'horizon = "1h"\nfrom = 2026-06-23\n',
             "not before its end",
             id="empty-span",
         ),
-        pytest.param("until = 2026-01-19\n", 'until = "2026-01-19"\n', "unquoted date", id="quoted-date"),
+        pytest.param("until = 2025-01-23\n", 'until = "2025-01-23"\n', "unquoted date", id="quoted-date"),
         pytest.param("XRP = 0.00956", "DOGE = 0.00956", r"sigma\[1\].*no asset 'DOGE'", id="sigma-asset"),
         pytest.param(
             "XRP = 0.00956",
@@ -572,11 +629,11 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
             id="sigma-negative",
         ),
         pytest.param('names = ["HYPE"]', 'names = ["DOGE"]', "1h.assets.*no asset 'DOGE'", id="member-asset"),
-        pytest.param("HYPE = 60 }", "DOGE = 60 }", "cadence.*no asset 'DOGE'", id="cadence-asset"),
+        pytest.param("HYPE = 60 }", "DOGE = 60 }", "sent.*no asset 'DOGE'", id="cadence-asset"),
         pytest.param(
             "HYPE = 60 }",
             "HYPE = 90 }",
-            r"horizon\.1h\.cadence\[2\]\.assets\.HYPE = 90: .*multiple of 60",
+            r"horizon\.1h\.sent\[5\]\.assets\.HYPE = 90: .*multiple of 60",
             id="cadence-seconds",
         ),
         pytest.param('value = "1h/first-gap+volatility"', 'value = "2h"', "no scoring rule '2h'", id="rule"),
@@ -591,12 +648,20 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
             'symbols = { hyperliquid = "xyz:SP500" }', "symbols = {}", "asset.SP500.*'hyperliquid'", id="symbol"
         ),
         pytest.param(
-            "beta = -0.3", "beta = 0.3", r"competition\.crypto-1h\.beta = 0\.3: .*less than 0", id="beta-sign"
+            "value = -0.3 ", "value = 0.3 ", r"competition\.crypto-1h\.beta\[0\]\.value = 0\.3: .*less", id="beta-sign"
         ),
-        pytest.param("beta = -0.3", "beta = nan", r"crypto-1h\.beta = nan: .*(less than 0|finite)", id="beta-nan"),
-        pytest.param("beta = -0.3", "beta = true", r"crypto-1h\.beta = True: .*valid number", id="beta-type"),
-        pytest.param("beta = -0.3", "", r"crypto-1h\.beta: field required", id="missing-key"),
-        pytest.param("beta = -0.3", "beta = -0.3\nbeat = 1", r"crypto-1h\.beat = 1: unknown key", id="unknown-key"),
+        pytest.param("value = -0.3 ", "value = nan ", r"beta\[0\]\.value = nan: .*(less than 0|finite)", id="beta-nan"),
+        pytest.param("value = -0.3 ", "value = true ", r"beta\[0\]\.value = True: .*valid number", id="beta-type"),
+        pytest.param(
+            'kept = "first", bucket = 600', 'kept = "first"', r"1h\.scored\[1\].*a bucket belongs", id="no-bucket"
+        ),
+        pytest.param("beta = [{ value = -0.3 }]", "", r"crypto-1h\.beta: field required", id="missing-key"),
+        pytest.param(
+            "beta = [{ value = -0.3 }]",
+            "beta = [{ value = -0.3 }]\nbeat = 1",
+            r"crypto-1h\.beat = 1: unknown key",
+            id="unknown-key",
+        ),
         pytest.param("[netuids]", "[networks]", "netuids: field required", id="missing-table"),
         pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "2/3" }]', "more than 1", id="shares-sum"),
         pytest.param('share = [{ value = "1/2" }]', 'share = [{ value = "1/0" }]', "fraction", id="share-text"),
@@ -610,14 +675,16 @@ def test_what_is_no_choice_of_rules_is_refused(text: str) -> None:
         pytest.param('value = "p95_fill"', 'value = "p95"', r"transformation\[1\]\.value = 'p95'", id="transformation"),
         pytest.param('value = "float32_8sig"', 'value = "free"', r"response_format\[1\]\.value = 'free'", id="format"),
         pytest.param("value = 0.69", "value = 0", r"emission_factor\[0\]\.value = 0: .*greater than 0", id="emission"),
-        pytest.param("window_days = 3", "window_days = 3.0", r"window_days = 3\.0: .*valid integer", id="not-whole"),
+        pytest.param(
+            "value = 3 }", "value = 3.0 }", r"window_days\[1\]\.value = 3\.0: .*valid integer", id="not-whole"
+        ),
         pytest.param("finney = 50", 'finney = "50"', r"netuids\.finney = '50': .*valid integer", id="quoted-number"),
         pytest.param("sessions = true", "sessions = 1", r"sessions = 1: .*valid boolean", id="number-for-truth"),
         pytest.param('class = "metal"', 'class = ["metal"]', r"asset\.XAU\.class = \['metal'\]", id="list-for-text"),
         pytest.param('share = [{ value = "1/2" }]', "share = [5]", r"share\[0\] = 5: must be a table", id="no-table"),
         pytest.param('aliases = ["1h", "high"]', "aliases = []", r"1h\.aliases = \[\]: .*at least 1", id="no-alias"),
         pytest.param("from = 2026-09-22,", "from = 2026-09-22T00:00:00.5,", "whole seconds", id="half-second"),
-        pytest.param('version = "2026.10"', "version 2026", "line 8", id="not-toml"),
+        pytest.param('version = "2026.11"', "version 2026", "line 8", id="not-toml"),
     ],
 )
 def test_a_rulebook_that_contradicts_itself_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -632,7 +699,11 @@ def test_a_rulebook_that_contradicts_itself_is_refused(old: str, new: str, messa
 
 def test_every_fault_of_a_rulebook_gets_a_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
-    path.write_text(DEFAULT_PATH.read_text().replace("beta = -0.3", "beta = 0.3\nbeat = 1").replace("= 50", "= 5.5", 1))
+    path.write_text(
+        DEFAULT_PATH.read_text()
+        .replace("beta = [{ value = -0.3 }]", "beta = [{ value = 0.3 }]\nbeat = 1")
+        .replace("= 50", "= 5.5", 1)
+    )
     with pytest.raises(RulebookError) as caught:
         load_rulebook(path)
     lines = str(caught.value).splitlines()
@@ -655,7 +726,7 @@ def test_a_rulebook_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_another_rulebook_can_be_loaded(tmp_path: Path) -> None:
     path = tmp_path / "other.toml"
-    path.write_text(DEFAULT_PATH.read_text().replace('"2026.10"', '"mine"'))
+    path.write_text(DEFAULT_PATH.read_text().replace('"2026.11"', '"mine"'))
     book = load_rulebook(path)
     assert book.version == "mine"
     assert book != BOOK

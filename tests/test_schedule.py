@@ -43,19 +43,64 @@ def test_a_week_of_january_has_168_hourly_and_840_twelve_minute_prompts_per_asse
     assert found == {("24h", a): 168 for a in FIRST_FOUR} | {("1h", a): 840 for a in FIRST_FOUR}
 
 
-def test_prompts_lie_on_the_multiples_of_their_cadence() -> None:
+def test_prompts_of_a_day_are_a_cadence_apart() -> None:
     items = listed("2026-01-08T00:07", 0.5)
     for competition, cadence in (("24h", 3600), ("1h", 720)):
         times = starts(items, competition, "BTC")
         assert times[0] >= parse_time("2026-01-08T00:07")
         assert times[0] - parse_time("2026-01-08T00:07") < cadence
-        assert all(t % cadence == 0 for t in times)
+        assert all(t % 60 == 0 for t in times)
         assert {b - a for a, b in pairwise(times)} == {cadence}
 
 
+def test_assets_take_turns_and_prompts_stand_at_all_minutes_of_the_hour() -> None:
+    items = listed("2026-01-08", 60, competitions=["24h"], rules="2026-01-08")
+    first_day = [starts(items, "24h", asset)[0] for asset in FIRST_FOUR]
+    assert len({t % 3600 for t in first_day}) == 4
+    assert sorted((b - a) % 3600 for a, b in pairwise(sorted(t % 3600 for t in first_day))) == [900, 900, 900]
+    minutes = {t % 3600 // 60 for t in starts(items, "24h", "BTC")}
+    assert len(minutes) > 30  # of 60, on 60 days
+
+
+def test_the_scored_prompts_are_one_of_each_bucket() -> None:
+    for start, kept in (("2026-06-10", "first"), ("2026-10-05", "drawn")):
+        sent, scored = listed(start, 2, which="sent"), listed(start, 2)
+        assert {i.prompt for i in scored} < {i.prompt for i in sent}
+        for (name, asset), count in counts(scored).items():
+            bucket = 3600 if name.endswith("24h") else 600
+            times, chosen = starts(sent, name, asset), starts(scored, name, asset)
+            buckets = {t // bucket for t in times}
+            assert sorted(t // bucket for t in chosen) == sorted(buckets)
+            assert count == len(buckets)
+            firsts = [min(t for t in times if t // bucket == b) for b in sorted(buckets)]
+            if kept == "first":
+                assert chosen == firsts
+            elif len(times) > count:
+                assert chosen != firsts
+
+
+def test_which_prompt_is_drawn_depends_on_asset_competition_and_bucket_alone() -> None:
+    whole = listed("2026-10-05", 3)
+    for options in ({"assets": ["ETH"]}, {"competitions": ["crypto-1h"]}, {"start": "2026-10-06T05:07", "days": 0.3}):
+        chosen: dict[str, Any] = {"start": "2026-10-05", "days": 3} | options
+        part = {item.prompt for item in listed(**chosen)}
+        begin = parse_time(chosen["start"])
+        wanted = {
+            item.prompt
+            for item in whole
+            if item.prompt.asset in chosen.get("assets", [item.prompt.asset])
+            and item.prompt.competition in chosen.get("competitions", [item.prompt.competition])
+            and begin <= item.prompt.start_time < begin + round(chosen["days"] * DAY)
+        }
+        assert part == wanted
+    ranks = [t % 600 // 60 for t in starts(listed("2026-10-05", 20), "crypto-1h", "BTC")]
+    assert min(Counter(ranks).values()) > 200  # of 2880 over ten minutes
+
+
 def test_the_end_is_exclusive_and_the_start_inclusive() -> None:
-    times = starts(listed("2026-01-08", 1 / 24, competitions=["24h"]), "24h", "BTC")
-    assert times == [parse_time("2026-01-08")]
+    begin = parse_time("2026-01-08")
+    times = starts(listed("2026-01-08", 2 / 24, competitions=["24h"], cadence=3600), "24h", "BTC")
+    assert times == [begin, begin + 3600]
 
 
 @given(st.integers(0, 3 * 1440), st.lists(st.integers(1, 1440), min_size=1, max_size=4))
@@ -81,18 +126,18 @@ def test_two_ranges_that_touch_list_the_prompts_of_their_union(offset: int, leng
 
 
 def test_equities_join_on_their_own_day_when_rules_are_as_of() -> None:
-    items = listed("2026-01-18", 2)
+    items = listed("2026-01-20", 1, cadence=3600)
     found = counts(items)
-    assert {found["24h", a] for a in FIRST_FOUR} == {48}
-    assert {found["24h", a] for a in EQUITIES} == {24}
+    assert {found["24h", a] for a in FIRST_FOUR} == {24}
+    assert {found["24h", a] for a in EQUITIES[:2]} == {10}
     assert not any((("1h", a) in found) for a in EQUITIES)
-    assert min(starts(items, "24h", "SPYX")) == parse_time("2026-01-19")
+    assert min(starts(items, "24h", "SPYX")) == parse_time("2026-01-20T14:00")
 
 
 def test_a_date_holds_all_prompts_to_its_rules() -> None:
-    found = counts(listed("2026-01-08", 1, "2026-01-20"))
+    found = counts(listed("2026-01-08", 1, "2026-01-28"))
     assert {found["24h", a] for a in FIRST_FOUR + EQUITIES} == {24}
-    before = counts(listed("2026-01-20", 1, "2026-01-08"))
+    before = counts(listed("2026-01-28", 1, "2026-01-08"))
     assert not {a for _, a in before} & set(EQUITIES)
 
 
@@ -116,7 +161,7 @@ def test_each_prompt_carries_the_scoring_rule_of_its_own_time() -> None:
 
 
 def test_the_latest_rules_have_a_cadence_per_asset() -> None:
-    items = listed("2026-01-08", 1, "latest")
+    items = listed("2026-01-08", 1, "latest", which="sent")
     found = counts(items)
     rules = BOOK.eras[-1]
     for name, competition in rules.competitions.items():
@@ -172,7 +217,13 @@ def test_an_explicit_cadence_replaces_the_rulebooks() -> None:
 # ----------------------------------------------------------------------------------------- the prompt itself
 
 
-@pytest.mark.parametrize("lead", [0, 30, 60, 90, 3600])
+def test_the_rulebook_says_how_long_before_the_start_a_prompt_is_sent() -> None:
+    for start, leads in (("2026-01-20", {170}), ("2026-01-25", {110}), ("2026-10-05", {110, 50})):
+        items = listed(start, 0.2)
+        assert {i.prompt.start_time - i.prompt.request_time for i in items} == leads
+
+
+@pytest.mark.parametrize("lead", [30, 60, 90, 3600])
 def test_the_request_comes_its_lead_before_the_start(lead: int) -> None:
     for item in listed("2026-01-08", 0.2, request_lead=lead):
         assert item.prompt.request_time == item.prompt.start_time - lead
@@ -223,11 +274,11 @@ def test_an_unknown_asset_is_refused_with_the_known_ones() -> None:
 
 def test_an_asset_that_does_not_compete_yet_is_refused_with_a_fix_that_works() -> None:
     with pytest.raises(
-        RulebookError, match=r"SPYX: in none of the competitions .*--rules 2026-01-19T00:00:00Z"
+        RulebookError, match=r"SPYX: in none of the competitions .*--rules 2026-01-20T14:00:00Z"
     ) as caught:
         listed("2026-01-08", assets=["BTC", "SPYX"])
     assert "BTC:" not in str(caught.value)
-    assert listed("2026-01-08", 1, "2026-01-20", assets=["BTC", "SPYX"])
+    assert listed("2026-01-08", 1, "2026-01-21", assets=["BTC", "SPYX"])
 
 
 @pytest.mark.parametrize("asset", ["SPCX", "SP500", "WTIOIL", "XRP", "HYPE", *EQUITIES])
@@ -250,7 +301,7 @@ def test_the_fix_that_is_proposed_for_an_absent_asset_works(asset: str) -> None:
 
 def test_an_asset_in_another_competition_than_the_wanted_one_is_refused() -> None:
     with pytest.raises(RulebookError, match="SPYX"):
-        listed("2026-01-20", competitions=["1h"], assets=["SPYX"])
+        listed("2026-01-21", competitions=["1h"], assets=["SPYX"])
 
 
 def test_an_unknown_competition_is_refused_with_the_known_ones() -> None:
@@ -260,7 +311,7 @@ def test_an_unknown_competition_is_refused_with_the_known_ones() -> None:
 
 def test_a_range_without_a_prompt_is_refused() -> None:
     with pytest.raises(RulebookError, match="no prompt between 2026-01-08T00:01:00Z and 2026-01-08T00:03:00Z"):
-        listed("2026-01-08T00:01", 2 / 1440)
+        listed("2026-01-08T00:01", 2 / 1440, cadence=3600)
 
 
 def test_before_the_first_competition_the_error_says_when_it_starts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from ewmalab.errors import PredictionError
@@ -22,7 +23,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if kind in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_json(path, convert_dates=False) if kind == ".json" else pd.read_csv(path)
+        return pd.DataFrame(orjson.loads(path.read_bytes())) if kind == ".json" else pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
 
