@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from arch.bootstrap import MCS
+from arch.bootstrap import MCS, StationaryBootstrap, optimal_block_length
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from ewmalab.inference.confidence_set import confidence_set
+from ewmalab.inference.bootstrap import optimal_block, resampled_means
+from ewmalab.inference.confidence_set import _model_confidence_set, confidence_set
 from ewmalab.inference.intervals import ConfidenceInterval, block_length, mean_intervals
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 
@@ -92,7 +93,30 @@ def test_of_several_series_the_longest_block_counts() -> None:
     assert block_length(table) == max(blocks) == blocks[2] > 1.3 * blocks[3]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_suit_the_autocorrelation_as_in_arch(kind: str) -> None:
+    for x, _ in simulated(kind)[:40]:
+        assert optimal_block(x) == optimal_block_length(x)["stationary"].item()
+
+
 # ---------------------------------------------------------------------------------------------------- intervals
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 1), (168, 3), (840, 2)])
+@pytest.mark.parametrize("block", [0.3, 1.0, 2.5, 24.0, 280.0])
+def test_means_are_of_the_rows_that_arch_draws(shape: tuple[int, int], block: float) -> None:
+    x = 100.0 + moving_sum(5, shape, np.random.default_rng(0))
+    rival = StationaryBootstrap(max(1, round(block)), x, seed=np.random.default_rng(1))
+    expected = rival.apply(lambda rows: rows.mean(axis=0), 50)
+    ours = resampled_means(x, block, np.random.default_rng(1), 50)
+    np.testing.assert_allclose(ours, expected, rtol=1e-13)
+
+
+def test_means_do_not_depend_on_how_many_series_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = moving_sum(5, (100, 2), np.random.default_rng(0))
+    whole = resampled_means(x, 4.0, np.random.default_rng(1), 50)
+    monkeypatch.setattr("ewmalab.inference.bootstrap._CELLS", 400)
+    assert np.array_equal(resampled_means(x, 4.0, np.random.default_rng(1), 50), whole)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,6 +271,16 @@ def test_the_best_is_kept_where_few_blocks_fit_which_the_model_confidence_set_al
     ours = [chosen(*few, seed)[0] for seed, few in enumerate(fields)]
     alone = [0 in plain_set(*few, seed) for seed, few in enumerate(fields)]
     assert np.mean(ours) >= 0.9 > np.mean(alone)
+
+
+@pytest.mark.parametrize(("width", "n"), [(5, 840), (24, 168)])
+def test_the_model_confidence_set_is_that_of_arch(width: int, n: int) -> None:
+    for seed in range(30):
+        losses, block = field(seed, width, n)
+        best = int(np.argmin(losses.mean(axis=0)))
+        relative, rng = np.delete(losses - losses[:, [best]], best, axis=1), np.random.default_rng(seed)
+        ours = np.insert(_model_confidence_set(relative, block, rng, level=0.95, replications=100), best, True)
+        assert set(np.flatnonzero(ours).tolist()) == plain_set(losses, block, seed)
 
 
 @pytest.mark.parametrize("seed", [7, 17])

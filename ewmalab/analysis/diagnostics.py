@@ -210,7 +210,7 @@ def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: in
 
 def pit_histogram(checks: pd.DataFrame, bins: int = 10) -> list[PitBin]:
     """Return the histogram of the probability integral transform of each forecaster, competition and horizon."""
-    from scipy import stats
+    from scipy import special
 
     edges = np.linspace(0.0, 1.0, bins + 1)
     rows = []
@@ -219,7 +219,8 @@ def pit_histogram(checks: pd.DataFrame, bins: int = 10) -> list[PitBin]:
             counts, _ = np.histogram(own["pit"], edges)
             starts = np.unique(own["start_time"].to_numpy())
             independent = max(1, round(len(starts) / overlap_of(starts, horizon)))
-            low, high = (float(n) / independent for n in stats.binom.interval(0.95, independent, 1.0 / bins))
+            chances = special.bdtr(np.arange(independent + 1), independent, 1.0 / bins)
+            low, high = (float(np.searchsorted(chances, tail)) / independent for tail in (0.025, 0.975))
             for edge, count in zip(edges.tolist(), counts.tolist(), strict=False):
                 rows.append(PitBin(name, competition, horizon, edge, count / len(own), len(own), low, high))
     return rows

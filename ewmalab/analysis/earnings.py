@@ -10,6 +10,7 @@ import numpy as np
 from ewmalab.analysis.competition_field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.aggregate import Bins, Floats, Means
+from ewmalab.inference.bootstrap import resampled_means
 from ewmalab.inference.intervals import LEVEL, REPLICATIONS, block_length, overlap_of, widening
 from ewmalab.scoring.leaderboard import softmax_weights
 
@@ -104,8 +105,6 @@ def estimate_earnings(
 
 def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) -> Floats:
     """Return weights under resampled prompts of the window, in blocks: (replications, m)."""
-    from arch.bootstrap import StationaryBootstrap
-
     competition, rules = field.competition(name, when)
     size = len(field.miners)
     inside = (board.scored > when - competition.window) & (board.scored <= when)
@@ -120,10 +119,8 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
     weighted, masses = np.stack([sums.total[str(i)] for i in range(size)], axis=1), sums.total["mass"]
     block = block_length(weighted[:, seen] / masses[:, None], overlap_of(times, board.horizon))
     rng = RandomStream.of(seed, "field", f"earnings/{name}", when).generator()
-    counts = StationaryBootstrap(max(1, round(block)), np.arange(len(times)), seed=rng).apply(
-        lambda index: np.bincount(index, minlength=len(times)), REPLICATIONS
-    )
-    averages = (counts @ weighted) / (counts @ masses)[:, None]
+    drawn = resampled_means(np.column_stack([weighted, masses]), block, rng, REPLICATIONS)
+    averages = drawn[:, :-1] / drawn[:, -1:]
     if block < len(times):
         averages += (averages - weighted.sum(axis=0) / masses.sum()) * (widening(len(times), block) - 1.0)
     averages[:, ~seen] = np.inf

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS, Floats
+from ewmalab.inference.bootstrap import Floats, resampled_means
+from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 
@@ -54,21 +55,25 @@ def confidence_set(
 def _model_confidence_set(
     relative: Floats, block: float, rng: np.random.Generator, *, level: float, replications: int
 ) -> npt.NDArray[np.bool_]:
-    """Return which columns of losses relative to the best share its model confidence set."""
-    from arch.bootstrap import MCS
+    """Return which columns of losses relative to the best share its model confidence set.
 
+    Columns are eliminated one by one: the one with the largest studentised difference from another that is left,
+    unless resampled differences are often as large.
+    """
     n, k = relative.shape
     field = np.column_stack([np.zeros(n), relative])  # the best, then the others
-    field += 1e-13 * np.arange(k + 1)  # arch fails if two different columns have equal means
-    found = MCS(
-        field,
-        size=1.0 - level,
-        reps=replications,
-        block_size=max(1, round(block)),
-        method="R",
-        bootstrap="stationary",
-        seed=rng,
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found.compute()
-    return np.isin(np.arange(1, k + 1), np.array(list(found.included), np.int64))
+    means = field.mean(axis=0)
+    drawn = resampled_means(field - means, block, rng, replications)
+    noise = drawn[:, :, None] - drawn[:, None, :]
+    scale = np.sqrt(np.mean(noise**2, axis=0) + np.eye(k + 1))
+    noise /= scale
+    apart = (means[:, None] - means) / scale
+    left = np.arange(k + 1)
+    while len(left) > 1:
+        among = np.ix_(left, left)
+        worst = int(np.argmax(apart[among].max(axis=1)))
+        largest = noise[:, left[:, None], left].max(axis=(1, 2))
+        if np.mean(largest > apart[among].max()) > 1.0 - level:
+            break
+        left = np.delete(left, worst)
+    return np.isin(np.arange(1, k + 1), left)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ewmalab.inference.bootstrap import Floats, optimal_block, resampled_means
 
 LEVEL = 0.95
 REPLICATIONS = 1000
@@ -69,23 +69,15 @@ def block_length(series: Floats, overlap: float = 1.0) -> float:
     Returns
     -------
     float
-        The automatic choice, at least twice the overlap, at most a third of the series.
-
-    References
-    ----------
-    Politis and White (2004), doi:10.1081/ETC-120028836, with Patton, Politis and White (2009),
-    doi:10.1080/07474930802459016
+        `optimal_block`, but at least twice the overlap, and at most a third of the series.
     """
-    from arch.bootstrap import optimal_block_length
-
     if not len(series):
         return 1.0
     table = series.reshape(len(series), -1)
     varying = table[:, np.ptp(table, axis=0) > 0]
     chosen = 1.0
     if len(table) >= _MIN_FOR_BLOCK and varying.shape[1]:
-        found = optimal_block_length(varying)["stationary"].to_numpy(np.float64)
-        chosen = float(np.nanmax([1.0, *found]))
+        chosen = float(np.nanmax([1.0, *map(optimal_block, varying.T)]))
     return max(1.0, min(max(chosen, 2.0 * max(overlap, 1.0)), len(table) / 3.0))
 
 
@@ -116,25 +108,17 @@ def mean_intervals(
     -------
     list of ConfidenceInterval
         Percentile bounds, their distance from the mean multiplied by `widening`.
-
-    References
-    ----------
-    Politis and Romano (1994), The stationary bootstrap, doi:10.1080/01621459.1994.10476870
     """
-    from arch.bootstrap import StationaryBootstrap
-
     n = len(differences)
     means = differences.mean(axis=0)
     if n < MIN_DIFFERENCES:
         return [ConfidenceInterval(float(mean), -np.inf, np.inf) for mean in means]
-    bootstrap = StationaryBootstrap(max(1, round(block)), differences, seed=rng)
-    drawn = bootstrap.apply(lambda rows: rows.mean(axis=0), replications)
+    drawn = resampled_means(differences - means, block, rng, replications)
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-    widen = widening(n, block, level)
+    below, above = np.quantile(drawn, [tail, 1.0 - tail], axis=0) * widening(n, block, level)
     return [
-        ConfidenceInterval(float(mean), float(mean + (a - mean) * widen), float(mean + (b - mean) * widen))
-        for mean, a, b in zip(means, low, high, strict=True)
+        ConfidenceInterval(float(mean), float(mean + a), float(mean + b))
+        for mean, a, b in zip(means, below, above, strict=True)
     ]
 
 
@@ -149,8 +133,8 @@ def widening(count: int, block: float, level: float = LEVEL) -> float:
     >>> round(widening(168, 48.0), 2), round(widening(10_000, 1.0), 2)
     (2.16, 1.0)
     """
-    from scipy import stats
+    from scipy import special
 
     blocks = count / block
     tail = (1.0 - level) / 2.0
-    return float(stats.t.isf(tail, blocks - 1.0) / stats.norm.isf(tail) * np.sqrt(blocks / (blocks - 1.0)))
+    return float(special.stdtrit(blocks - 1.0, tail) / special.ndtri(tail) * np.sqrt(blocks / (blocks - 1.0)))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ewmalab.inference.intervals import MIN_DIFFERENCES, Floats
+from ewmalab.inference.bootstrap import Floats
+from ewmalab.inference.intervals import MIN_DIFFERENCES
 
 
 def diebold_mariano(differences: Floats, block: float) -> float:
@@ -38,7 +39,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
     >>> diebold_mariano(np.zeros(50), 1.0)
     1.0
     """
-    from scipy import fft, stats
+    from scipy import fft, special
 
     n = len(differences)
     mean = float(differences.mean()) if n else 0.0
@@ -49,7 +50,7 @@ def diebold_mariano(differences: Floats, block: float) -> float:
     variance = float(np.mean(coefficients**2))
     if variance == 0.0:
         return 0.0
-    return float(2.0 * stats.t.sf(abs(mean) / np.sqrt(variance / n), freedom))
+    return float(2.0 * special.stdtr(freedom, -abs(mean) / np.sqrt(variance / n)))
 
 
 def holm(p_values: Iterable[float]) -> Floats:

@@ -29,6 +29,7 @@ _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 9.0,
     "axes.titlesize": 9.5,
+    "axes.titley": 1.0,  # no search for ticks above the panel, which takes a fifth of the time
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -222,8 +223,9 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
 def _saved(figure: Figure, **options: Any) -> bytes:
     data = BytesIO()
     with matplotlib.rc_context(_STYLE):
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once, since that takes longer than drawing
+        layout = figure.get_layout_engine()
+        if layout is not None:  # lay out once; with a layout, even "none", matplotlib draws each format twice
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(data, **options)
     return data.getvalue()
