@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
-from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.aggregate import Bins, Floats, Ints, Means
-from ewmalab.inference.intervals import block_length, mean_intervals, overlap_of
+from ewmalab.inference.intervals import LEVEL, Dependence, mean_intervals, overlap_of
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 from ewmalab.rulebook import load_rulebook
-from ewmalab.times import DAY
+from ewmalab.times import DAY, MINUTE
 
 By = Literal["asset", "interval", "hour", "weekday"]
 PARTS = get_args(By)
@@ -24,6 +24,29 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ALL = "all"
 KEY = ["competition", "asset", "start_time"]
 INTERVAL = "crps_"
+WEEK = 7 * DAY
+MIN_WEEKS = 8
+"""Fewest weeks whose spread says something about another week."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """The change in single weeks, each relative to the reference's mean of that week.
+
+    Attributes
+    ----------
+    count : int
+        Number of whole weeks.
+    spread : float
+        Standard deviation between them.
+    low, high : float
+        95 % interval for the change in another week like these.
+    """
+
+    count: int
+    spread: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +69,17 @@ class Difference:
     change : float
         The difference, relative to the reference; 0 if that is 0.
     low, high : float or None
-        95 % interval of the change; None if there are too few prompts.
+        95 % interval of the change; None if there are too few independent prompts.
     share_better : float
         Share of the prompts on which the forecaster has the smaller CRPS.
-    p_value, p_holm : float
+    p_value, p_holm : float or None
         Diebold-Mariano, alone and corrected for the number of forecasters.
+    independent : float
+        Number of independent stretches of prompts.
+    shortage : str
+        What is missing for an interval, in words; else empty.
+    weeks : Weeks or None
+        The change in single weeks; None if there are fewer than eight.
     """
 
     competition: str
@@ -65,8 +94,11 @@ class Difference:
     low: float | None
     high: float | None
     share_better: float
-    p_value: float
-    p_holm: float
+    p_value: float | None
+    p_holm: float | None
+    independent: float = 0.0
+    shortage: str = ""
+    weeks: Weeks | None = None
 
     @property
     def sign(self) -> int:
@@ -111,9 +143,7 @@ def backtest_table(experiment: Experiment) -> pd.DataFrame:
     return table
 
 
-def compare(
-    forecasters: Mapping[str, pd.DataFrame], *, common: bool = False, by: By = "asset", seed: int = 0
-) -> list[Difference]:
+def compare(forecasters: Mapping[str, pd.DataFrame], *, common: bool = False, by: By = "asset") -> list[Difference]:
     """Return each forecaster's difference from the first, on the same prompts.
 
     Parameters
@@ -125,8 +155,6 @@ def compare(
     by : {"asset", "interval", "hour", "weekday"}
         One row per asset (and one for all of a competition: the mean of relative differences), per asset and scoring
         interval, or per competition and hour of day or weekday (of the start time, UTC).
-    seed : int
-        For the bootstrap.
 
     Raises
     ------
@@ -136,7 +164,7 @@ def compare(
     if len(forecasters) < 2:
         raise ExperimentError("a comparison needs at least two forecasters")
     frames = _aligned(forecasters, common)
-    return [row for part in _parts(frames, by) for row in _differences(part, seed)]
+    return [row for part in _parts(frames, by) for row in _differences(part)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +178,25 @@ class _Part:
     crps: dict[str, Floats]
 
 
-def _differences(part: _Part, seed: int) -> Iterator[Difference]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Index:
+    """Competition, asset and start time of each row."""
+
+    competition: npt.NDArray[np.object_]
+    asset: npt.NDArray[np.object_]
+    start: Ints
+
+
+def _differences(part: _Part) -> Iterator[Difference]:
     (_, reference), *others = part.crps.items()
-    stream = RandomStream.of(seed, part.asset, f"compare/{part.competition}/{part.part}", len(part.starts))
     relative = np.stack([own - reference for _, own in others], axis=1)
-    block = block_length(relative, overlap_of(part.starts, load_rulebook().horizon(part.competition)))
+    dependence = Dependence.of(relative, overlap_of(part.starts, load_rulebook().horizon(part.competition)))
     base = float(reference.mean())
-    p_values = [diebold_mariano(relative[:, i], block) for i in range(len(others))]
-    intervals = mean_intervals(relative, block, stream.generator())
+    p_values = [diebold_mariano(relative[:, i], dependence) for i in range(len(others))]
+    intervals = mean_intervals(relative, dependence)
     for (name, own), found, p_value, p_holm in zip(others, intervals, p_values, holm(p_values), strict=True):
         change, low, high = (bound / base if base else 0.0 for bound in (found.mean, found.low, found.high))
-        bounded = bool(base) and np.isfinite(low) and np.isfinite(high)
+        bounded = bool(base) and dependence.enough
         yield Difference(
             part.competition,
             part.asset,
@@ -174,9 +210,27 @@ def _differences(part: _Part, seed: int) -> Iterator[Difference]:
             low=low if bounded else None,
             high=high if bounded else None,
             share_better=float((own < reference).mean()),
-            p_value=p_value,
-            p_holm=float(p_holm),
+            p_value=p_value if dependence.enough else None,
+            p_holm=float(p_holm) if dependence.enough else None,
+            independent=dependence.stretches,
+            shortage=dependence.shortage,
+            weeks=_weeks(part.starts, own, reference),
         )
+
+
+def _weeks(starts: Ints, own: Floats, reference: Floats) -> Weeks | None:
+    """Return how the change differs between the whole weeks from the first start time on."""
+    from scipy import special
+
+    week = (starts - starts[0]) // WEEK
+    whole = week < (starts[-1] - starts[0] + DAY) // WEEK  # the last may lack a day's last prompts
+    means = Means.of(Bins.of(week[whole]), {"own": own[whole], "reference": reference[whole]})
+    if len(means.keys) < MIN_WEEKS or not means.mean("reference").all():
+        return None
+    changes = means.mean("own") / means.mean("reference") - 1.0
+    count, spread = len(changes), float(changes.std(ddof=1))
+    reach = float(special.stdtrit(count - 1, (1.0 + LEVEL) / 2.0)) * spread * np.sqrt(1.0 + 1.0 / count)
+    return Weeks(count, spread, float(changes.mean() - reach), float(changes.mean() + reach))
 
 
 def _aligned(forecasters: Mapping[str, pd.DataFrame], common: bool) -> dict[str, pd.DataFrame]:
@@ -207,14 +261,15 @@ def _aligned(forecasters: Mapping[str, pd.DataFrame], common: bool) -> dict[str,
 
 def _parts(frames: Mapping[str, pd.DataFrame], by: By) -> Iterator[_Part]:
     first = next(iter(frames.values()))
-    competition, asset, start = (first.index.get_level_values(name).to_numpy() for name in KEY)
+    index = _Index(*(first.index.get_level_values(name).to_numpy() for name in KEY))
+    competition, asset, start = index.competition, index.asset, index.start
     if by in ("hour", "weekday"):
         relative = relative_to_mean(_columns(frames, "crps"), Bins.of(competition, asset))
         # 1970-01-01 was a Thursday
         parts = start % DAY // 3600 if by == "hour" else (start // DAY + 3) % 7
         bins = Bins.of(competition, parts)
         for (name, part), rows in bins.items():
-            yield _by_time(name, f"{part:02d}:00" if by == "hour" else WEEKDAYS[part], relative, start, rows)
+            yield _by_time(name, f"{part:02d}:00" if by == "hour" else WEEKDAYS[part], relative, index, rows)
         return
     columns = ["crps"] if by == "asset" else [name for name in first.columns if name.startswith(INTERVAL)]
     crps = {name: _columns(frames, name) for name in columns}
@@ -228,7 +283,7 @@ def _parts(frames: Mapping[str, pd.DataFrame], by: By) -> Iterator[_Part]:
                     yield _Part(name, one, part, start[rows[inside]], own)
         if by == "asset" and len(assets.keys) > 1:
             relative = relative_to_mean(crps["crps"], Bins.of(competition, asset))
-            yield _by_time(name, "", relative, start, rows)
+            yield _by_time(name, "", relative, index, rows)
 
 
 def _columns(frames: Mapping[str, pd.DataFrame], name: str) -> dict[str, Floats]:
@@ -250,8 +305,13 @@ def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | 
     return {label: 100.0 * values / base for label, values in crps.items()}
 
 
-def _by_time(competition: str, part: str, crps: Mapping[str, Floats], start: Ints, rows: Ints) -> _Part:
-    """Average over the assets that share a start time, because these are not independent."""
-    means = Means.of(Bins.of(start[rows]), {label: values[rows] for label, values in crps.items()})
-    starts = np.array([key for (key,) in means.keys], np.int64)
+def _by_time(competition: str, part: str, crps: Mapping[str, Floats], index: _Index, rows: Ints) -> _Part:
+    """Average over the assets whose prompts start about the same time, because these are not independent.
+
+    Prompts of the assets are staggered: those within the time between two prompts of one asset belong together.
+    """
+    own = [np.diff(np.unique(index.start[rows[inside]])) for inside in Bins.of(index.asset[rows]).rows()]
+    step = max((int(np.median(steps)) for steps in own if len(steps)), default=MINUTE)
+    means = Means.of(Bins.of(index.start[rows] // step), {label: values[rows] for label, values in crps.items()})
+    starts = np.array([key for (key,) in means.keys], np.int64) * step
     return _Part(competition, ALL, part, starts, {label: means.mean(label) for label in crps})

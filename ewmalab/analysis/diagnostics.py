@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ewmalab.analysis.compare import ALL, KEY, backtest_table
+from ewmalab.analysis.compare import KEY, backtest_table
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
-from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.aggregate import Bins, Floats, Ints, Means
-from ewmalab.inference.intervals import ConfidenceInterval, block_length, mean_intervals, overlap_of
+from ewmalab.inference.intervals import ConfidenceInterval, Dependence, mean_intervals, overlap_of
 
 LEVELS = (0.5, 0.9, 0.99)
 _CHECKS = ["pit", "error", "spread"]
@@ -39,7 +38,7 @@ class Coverage:
     covered : float
         Share of the prompts.
     low, high : float
-        Its 95 % interval; 0 and 1 if there are too few prompts.
+        Its 95 % interval; NaN if there are too few independent prompts.
     """
 
     forecaster: str
@@ -96,7 +95,7 @@ class Volatility:
     scale : float
         Their ratio: the factor that would correct the volatility.
     low, high : float
-        Its 95 % interval, by a block bootstrap of the squared ratio.
+        Its 95 % interval, from that of the squared ratio; NaN if there are too few independent prompts.
     """
 
     forecaster: str
@@ -172,11 +171,10 @@ def horizon_checks(results: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: int = 0) -> list[Coverage]:
+def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS) -> list[Coverage]:
     """Return how often the realised price fell within the central intervals of a forecast.
 
-    Prompts of one start time are averaged over the assets. The interval comes from a block bootstrap with blocks of at
-    least twice the overlap of the horizons.
+    Prompts of one start time are averaged over the assets.
 
     Parameters
     ----------
@@ -184,8 +182,6 @@ def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: in
         From `horizon_checks`.
     levels : sequence of float
         Nominal coverage.
-    seed : int
-        For the bootstrap.
     """
     rows = []
     for (competition, horizon), group in _split(checks, "competition", "horizon"):
@@ -201,9 +197,9 @@ def coverage(checks: pd.DataFrame, levels: Sequence[float] = LEVELS, *, seed: in
                 column[known] = averaged
                 columns.append(column)
                 owners.append((name, level, len(own), float(inside[str(k)].mean())))
-        found = _bounded(np.stack(columns, axis=1), starts, horizon, (seed, ALL, f"coverage/{competition}/{horizon}"))
+        found = _bounded(np.stack(columns, axis=1), starts, horizon)
         for (name, level, prompts, covered), bounds in zip(owners, found, strict=True):
-            low, high = max(0.0, bounds.low), min(1.0, bounds.high)
+            low, high = (float(np.clip(bound, 0.0, 1.0)) for bound in (bounds.low, bounds.high))
             rows.append(Coverage(name, competition, horizon, level, prompts, covered, low, high))
     return rows
 
@@ -226,7 +222,7 @@ def pit_histogram(checks: pd.DataFrame, bins: int = 10) -> list[PitBin]:
     return rows
 
 
-def term_structure(checks: pd.DataFrame, *, seed: int = 0) -> list[Volatility]:
+def term_structure(checks: pd.DataFrame) -> list[Volatility]:
     """Return realised and forecast volatility by horizon, and the scale that would make them agree."""
     rows = []
     for (competition, asset, horizon), group in _split(checks, "competition", "asset", "horizon"):
@@ -236,7 +232,7 @@ def term_structure(checks: pd.DataFrame, *, seed: int = 0) -> list[Volatility]:
         if not names:
             continue
         relative = np.stack([(error[name] / spread[name].mean()).to_numpy(np.float64) for name in names], axis=1)
-        found = _bounded(relative, wide.index.to_numpy(), horizon, (seed, asset, f"scale/{competition}/{horizon}"))
+        found = _bounded(relative, wide.index.to_numpy(), horizon)
         for name, squared in zip(names, found, strict=True):
             squares = [error[name].mean(), spread[name].mean(), squared.mean, squared.low, squared.high]
             realised, forecast, scale, low, high = np.sqrt(np.maximum(0.0, squares)).tolist()
@@ -276,7 +272,7 @@ def _by_forecaster(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(name), table[table["forecaster"] == name]
 
 
-def _bounded(series: Floats, starts: Ints, horizon: int, stream: tuple[int, str, str]) -> list[ConfidenceInterval]:
+def _bounded(series: Floats, starts: Ints, horizon: int) -> list[ConfidenceInterval]:
     """Return the interval of each column's mean; rows are start times with overlapping horizons."""
-    block = block_length(series, overlap_of(starts, horizon))
-    return mean_intervals(series, block, RandomStream.of(*stream, len(starts)).generator())
+    found = mean_intervals(series, Dependence.of(series, overlap_of(starts, horizon)))
+    return [one if np.isfinite(one.low) else ConfidenceInterval(one.mean, np.nan, np.nan) for one in found]

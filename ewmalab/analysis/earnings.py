@@ -11,7 +11,7 @@ from ewmalab.analysis.competition_field import Board, Field, standings
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.aggregate import Bins, Floats, Means
 from ewmalab.inference.bootstrap import resampled_means
-from ewmalab.inference.intervals import LEVEL, REPLICATIONS, block_length, overlap_of, widening
+from ewmalab.inference.intervals import LEVEL, REPLICATIONS, Dependence, overlap_of, widening
 from ewmalab.scoring.leaderboard import softmax_weights
 
 
@@ -23,18 +23,19 @@ class Estimate:
     ----------
     miner : str
     weight, weight_low, weight_high : float
-        Share of all miners' reward, with a 95 % interval over resampled prompts of the window.
+        Share of all miners' reward, with a 95 % interval over resampled prompts of the window; its bounds are None if
+        there are too few independent prompts.
     earnings, earnings_low, earnings_high : float
         Weight times emission times correction, in the unit of the emission.
     """
 
     miner: str
     weight: float
-    weight_low: float
-    weight_high: float
+    weight_low: float | None
+    weight_high: float | None
     earnings: float
-    earnings_low: float
-    earnings_high: float
+    earnings_low: float | None
+    earnings_high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +90,24 @@ def estimate_earnings(
         In the field's order.
     """
     final = {s.miner: s.weight for s in standings(field, [when]) if s.competition == ""}
-    drawn = np.zeros((REPLICATIONS, len(field.miners)))
-    for name, board in field.boards.items():
-        drawn += _drawn_weights(field, name, board, when, seed)
+    drawn = [_drawn_weights(field, name, board, when, seed) for name, board in field.boards.items()]
     tail = (1.0 - LEVEL) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
+    known = [one for one in drawn if one is not None]
+    bounds = np.quantile(np.sum(known, axis=0), [tail, 1.0 - tail], axis=0).T if len(known) == len(drawn) else None
     factor = emission * (emission_factor(field, when) if correction is None else correction)
     out = []
     for i, miner in enumerate(field.miners):
         weight = final.get(miner, 0.0)
-        a, b = min(float(low[i]), weight), max(float(high[i]), weight)
+        if bounds is None:
+            out.append(Estimate(miner, weight, None, None, weight * factor, None, None))
+            continue
+        a, b = min(float(bounds[i, 0]), weight), max(float(bounds[i, 1]), weight)
         out.append(Estimate(miner, weight, a, b, weight * factor, a * factor, b * factor))
     return out
 
 
-def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) -> Floats:
-    """Return weights under resampled prompts of the window, in blocks: (replications, m)."""
+def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) -> Floats | None:
+    """Return weights under resampled prompts of the window, in blocks: (replications, m); None if these are too few."""
     competition, rules = field.competition(name, when)
     size = len(field.miners)
     inside = (board.scored > when - competition.window) & (board.scored <= when)
@@ -117,12 +120,14 @@ def _drawn_weights(field: Field, name: str, board: Board, when: int, seed: int) 
     sums = Means.of(Bins.of(board.starts[inside]), {"mass": mass} | {str(i): mass * scores[:, i] for i in range(size)})
     times = np.array([start for (start,) in sums.keys], np.int64)
     weighted, masses = np.stack([sums.total[str(i)] for i in range(size)], axis=1), sums.total["mass"]
-    block = block_length(weighted[:, seen] / masses[:, None], overlap_of(times, board.horizon))
+    dependence = Dependence.of(weighted[:, seen] / masses[:, None], overlap_of(times, board.horizon))
+    if not dependence.enough:
+        return None
+    block = dependence.block
     rng = RandomStream.of(seed, "field", f"earnings/{name}", when).generator()
     drawn = resampled_means(np.column_stack([weighted, masses]), block, rng, REPLICATIONS)
     averages = drawn[:, :-1] / drawn[:, -1:]
-    if block < len(times):
-        averages += (averages - weighted.sum(axis=0) / masses.sum()) * (widening(len(times), block) - 1.0)
+    averages += (averages - weighted.sum(axis=0) / masses.sum()) * (widening(len(times), block) - 1.0)
     averages[:, ~seen] = np.inf
     return np.array([competition.share * softmax_weights(row, competition.beta) for row in averages])
 

@@ -27,8 +27,10 @@ class TriedValue:
         prompts.
     p_value, p_holm : float
         Diebold-Mariano, alone and corrected for the number of values.
-    as_good : bool
-        Whether the data cannot tell it from the best.
+    not_ruled_out : bool
+        Whether it may be the best: the data have not shown that another is better.
+    equivalent : bool
+        Whether it is proven to be within a margin of the best.
     configured, best : bool
         Whether it is the configured value, and the best tried.
     """
@@ -43,7 +45,8 @@ class TriedValue:
     high: float
     p_value: float
     p_holm: float
-    as_good: bool
+    not_ruled_out: bool
+    equivalent: bool
     configured: bool
     best: bool
 
@@ -136,7 +139,8 @@ def _row(row: Mapping[str, Any]) -> SweepRow:
                 high=high,
                 p_value=value["p_value"],
                 p_holm=value["p_holm"],
-                as_good=value["indistinguishable"],
+                not_ruled_out=value["not_ruled_out"] if "not_ruled_out" in value else value["indistinguishable"],
+                equivalent=value.get("equivalent", False),
                 configured=value["label"] == row["configured"],
                 best=value["label"] == row["best"],
             )

@@ -126,7 +126,6 @@ def compare(
     baseline: str | None = None,
     by: By = "asset",
     common: bool = False,
-    seed: int | None = None,
     workers: Workers | int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
@@ -145,8 +144,6 @@ def compare(
         Rows of the table.
     common : bool
         Compare only the common prompts, instead of refusing different sets.
-    seed : int, optional
-        Seed of the bootstrap; by default the setting ``run.seed``.
     workers, settings, progress, **prompts
         As in `backtest`; for forecasters.
 
@@ -169,5 +166,5 @@ def compare(
         if baseline not in frames:
             raise ConfigError(f"baseline {baseline!r} is not one of {', '.join(frames)}")
         frames = {baseline: frames[baseline], **frames}
-    rows = _compare(frames, common=common, by=by, seed=settings.values.run.seed if seed is None else seed)
+    rows = _compare(frames, common=common, by=by)
     return Comparison(next(iter(frames)), by, found.synthetic, rows, found.notes)

@@ -6,12 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.inference.bootstrap import Floats, resampled_means
-from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, REPLICATIONS
+from ewmalab.inference.intervals import LEVEL, REPLICATIONS, Dependence
 from ewmalab.inference.paired_tests import diebold_mariano, holm
 
 
 def confidence_set(
-    losses: Floats, block: float, rng: np.random.Generator, *, level: float = LEVEL, replications: int = REPLICATIONS
+    losses: Floats,
+    dependence: Dependence,
+    rng: np.random.Generator,
+    *,
+    level: float = LEVEL,
+    replications: int = REPLICATIONS,
 ) -> npt.NDArray[np.bool_]:
     """Return which columns the data cannot tell from the best.
 
@@ -23,8 +28,12 @@ def confidence_set(
     ----------
     losses : (n, k) float64
         Losses on the same rows, smaller is better; time along the first axis.
-    block, rng, level, replications
-        As in `mean_intervals`.
+    dependence : Dependence
+    rng : numpy Generator
+        For the bootstrap.
+    level : float
+        Probability with which the set holds the true best.
+    replications : int
 
     Returns
     -------
@@ -34,11 +43,11 @@ def confidence_set(
     ----------
     Hansen, Lunde and Nason (2011), The model confidence set, doi:10.3982/ECTA5771
     """
-    n, k = losses.shape
+    k = losses.shape[1]
     best = int(np.argmin(losses.mean(axis=0)))
-    if n < MIN_DIFFERENCES or not np.ptp(losses):
+    if not dependence.enough or not np.ptp(losses):
         return np.ones(k, bool)
-    adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], block) for j in range(k) if j != best)
+    adjusted = holm(diebold_mariano(losses[:, j] - losses[:, best], dependence) for j in range(k) if j != best)
     within = np.insert(adjusted > 1.0 - level, best, True)
     # The set's statistic divides by the variance of differences, which is zero for columns that differ by a constant
     # or by rounding. Those are judged here, and one column represents all that equal it.
@@ -47,7 +56,7 @@ def confidence_set(
     within[constant] = relative[0, constant] == 0
     columns, group = np.unique(relative[:, ~constant], axis=1, return_inverse=True)
     if columns.shape[1]:
-        kept = _model_confidence_set(columns, block, rng, level=level, replications=replications // 2)
+        kept = _model_confidence_set(columns, dependence.block, rng, level=level, replications=replications // 2)
         within[~constant] |= kept[group.ravel()]
     return within
 

@@ -1,4 +1,4 @@
-"""Block lengths of dependent series, and confidence intervals of their means."""
+"""How the rows of a series depend on each other, and confidence intervals of its mean."""
 
 from __future__ import annotations
 
@@ -7,13 +7,69 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.inference.bootstrap import Floats, optimal_block, resampled_means
+from ewmalab.inference.bootstrap import Floats, optimal_block
 
 LEVEL = 0.95
 REPLICATIONS = 1000
 MIN_DIFFERENCES = 8
 """Fewest rows for an interval or a test of a mean."""
+MIN_STRETCHES = 4.0
+"""Fewest independent stretches of rows for an interval or a test of a mean; see ``benchmarks/coverage.py``."""
 _MIN_FOR_BLOCK = 16  # fewest rows for an estimate of autocorrelations
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """How the rows of a series depend on each other.
+
+    Attributes
+    ----------
+    rows : int
+    overlap : float
+        How many consecutive rows share a part of what they observe, from `overlap_of`; at least 1.
+    block : float
+        Rows after which the series has forgotten itself: at least twice the overlap.
+    """
+
+    rows: int
+    overlap: float
+    block: float
+
+    @classmethod
+    def of(cls, series: Floats, overlap: float = 1.0) -> Dependence:
+        """Estimate the dependence of a series (n,), or of several (n, k), of which the longest block counts."""
+        overlap = max(1.0, overlap)
+        chosen = 2.0 * overlap if overlap > 1.0 else 1.0
+        table = series.reshape(len(series), -1) if len(series) else np.zeros((0, 0))
+        varying = table[:, np.ptp(table, axis=0) > 0] if table.size else table
+        if len(table) >= _MIN_FOR_BLOCK and varying.shape[1]:
+            chosen = float(np.nanmax([chosen, *map(optimal_block, varying.T)]))
+        return cls(len(series), overlap, chosen)
+
+    @property
+    def stretches(self) -> float:
+        """Return the number of independent stretches: rows over the overlap, or over half a block if that is longer."""
+        return self.rows / max(self.overlap, self.block / 2.0)
+
+    @property
+    def enough(self) -> bool:
+        """Return whether the rows allow an interval or a test."""
+        return self.rows >= MIN_DIFFERENCES and self.stretches >= MIN_STRETCHES
+
+    @property
+    def shortage(self) -> str:
+        """Return what is missing in words; empty if the rows are enough."""
+        if self.enough:
+            return ""
+        if self.stretches < MIN_STRETCHES:
+            shown = np.floor(10 * self.stretches) / 10
+            return f"too few independent prompts: {shown:.1f} of the {MIN_STRETCHES:g} needed"
+        return f"too few prompts: {self.rows} of the {MIN_DIFFERENCES} needed"
+
+    @property
+    def freedom(self) -> int:
+        """Return the degrees of freedom of the long-run variance: one per block, at most 0.4 n**(2/3)."""
+        return max(1, int(min(0.4 * self.rows ** (2 / 3), self.rows / self.block)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,70 +112,64 @@ def overlap_of(starts: npt.NDArray[np.int64], horizon: int) -> float:
     return max(1.0, horizon / float(np.median(np.diff(starts))))
 
 
-def block_length(series: Floats, overlap: float = 1.0) -> float:
-    """Return the mean block length of the stationary bootstrap for a dependent series.
+def standard_errors(differences: Floats, dependence: Dependence) -> Floats:
+    """Return the standard error of each column's mean, robust to autocorrelation and changing variance.
 
-    Parameters
-    ----------
-    series : (n,) or (n, k) float64
-        With several series the longest block counts.
-    overlap : float
-        How many consecutive rows share a part of what they observe, from `overlap_of`.
-
-    Returns
-    -------
-    float
-        `optimal_block`, but at least twice the overlap, and at most a third of the series.
-    """
-    if not len(series):
-        return 1.0
-    table = series.reshape(len(series), -1)
-    varying = table[:, np.ptp(table, axis=0) > 0]
-    chosen = 1.0
-    if len(table) >= _MIN_FOR_BLOCK and varying.shape[1]:
-        chosen = float(np.nanmax([1.0, *map(optimal_block, varying.T)]))
-    return max(1.0, min(max(chosen, 2.0 * max(overlap, 1.0)), len(table) / 3.0))
-
-
-def mean_intervals(
-    differences: Floats,
-    block: float,
-    rng: np.random.Generator,
-    *,
-    level: float = LEVEL,
-    replications: int = REPLICATIONS,
-) -> list[ConfidenceInterval]:
-    """Return the confidence interval of each column's mean by the stationary block bootstrap.
+    The long-run variance is the mean square of the first v cosine coefficients of the series, where v is
+    `Dependence.freedom`. If rows overlap, it is divided by the mean of the spectrum of a moving average of that length
+    at these frequencies, because that spectrum falls from its value at zero.
 
     Parameters
     ----------
     differences : (n, k) float64
-        Paired differences, time along the first axis; all columns share the resampled rows.
-    block : float
-        From `block_length`.
-    rng : numpy Generator
-        Draws the blocks.
+        In time order.
+    dependence : Dependence
+
+    Returns
+    -------
+    (k,) float64
+
+    References
+    ----------
+    Lazarus, Lewis, Stock and Watson (2018), HAR inference: recommendations for practice,
+    doi:10.1080/07350015.2018.1506926
+    """
+    from scipy import fft
+
+    n, v = len(differences), dependence.freedom
+    coefficients = fft.dct(differences, axis=0, norm="ortho")[1 : v + 1]
+    angles = np.pi * np.arange(1, v + 1) / (2 * n)
+    kernel = (np.sin(angles * dependence.overlap) / (dependence.overlap * np.sin(angles))) ** 2
+    return np.asarray(np.sqrt(np.mean(coefficients**2, axis=0) / kernel.mean() / n), np.float64)
+
+
+def mean_intervals(differences: Floats, dependence: Dependence, *, level: float = LEVEL) -> list[ConfidenceInterval]:
+    """Return the confidence interval of each column's mean.
+
+    It holds the values that `diebold_mariano` does not reject.
+
+    Parameters
+    ----------
+    differences : (n, k) float64
+        Paired differences, time along the first axis.
+    dependence : Dependence
     level : float
         Probability with which an interval holds the true mean.
-    replications : int
-        Number of resampled series.
 
     Returns
     -------
     list of ConfidenceInterval
-        Percentile bounds, their distance from the mean multiplied by `widening`.
+        Bounds are infinite if the rows are not enough.
     """
-    n = len(differences)
+    from scipy import special
+
+    if not len(differences):
+        return [ConfidenceInterval(np.nan, -np.inf, np.inf)] * differences.shape[1]
     means = differences.mean(axis=0)
-    if n < MIN_DIFFERENCES:
+    if not dependence.enough:
         return [ConfidenceInterval(float(mean), -np.inf, np.inf) for mean in means]
-    drawn = resampled_means(differences - means, block, rng, replications)
-    tail = (1.0 - level) / 2.0
-    below, above = np.quantile(drawn, [tail, 1.0 - tail], axis=0) * widening(n, block, level)
-    return [
-        ConfidenceInterval(float(mean), float(mean + a), float(mean + b))
-        for mean, a, b in zip(means, below, above, strict=True)
-    ]
+    reach = special.stdtrit(dependence.freedom, (1.0 + level) / 2.0) * standard_errors(differences, dependence)
+    return [ConfidenceInterval(float(m), float(m - r), float(m + r)) for m, r in zip(means, reach, strict=True)]
 
 
 def widening(count: int, block: float, level: float = LEVEL) -> float:

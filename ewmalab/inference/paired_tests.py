@@ -7,50 +7,66 @@ from collections.abc import Iterable
 import numpy as np
 
 from ewmalab.inference.bootstrap import Floats
-from ewmalab.inference.intervals import MIN_DIFFERENCES
+from ewmalab.inference.intervals import LEVEL, Dependence, mean_intervals, standard_errors
 
 
-def diebold_mariano(differences: Floats, block: float) -> float:
+def diebold_mariano(differences: Floats, dependence: Dependence) -> float:
     """Return the two-sided p-value that the mean of paired differences is zero.
 
-    The long-run variance, robust to heteroskedasticity and autocorrelation, is the mean square of the first v cosine
-    coefficients of the series; the statistic then has Student's t distribution with v degrees of freedom. v is the
-    number of blocks, at most 0.4 n**(2/3).
+    The statistic, the mean over its `standard_errors`, has Student's t distribution with as many degrees of freedom
+    as the standard error.
 
     Parameters
     ----------
     differences : (n,) float64
         In time order.
-    block : float
-        From `block_length`.
+    dependence : Dependence
 
     Returns
     -------
     float
-        1 if there are too few differences, or their mean is zero.
+        1 if the rows are not enough, or their mean is zero.
 
     References
     ----------
-    Diebold and Mariano (1995), doi:10.1080/07350015.1995.10524599; Lazarus, Lewis, Stock and Watson (2018), HAR
-    inference: recommendations for practice, doi:10.1080/07350015.2018.1506926
+    Diebold and Mariano (1995), doi:10.1080/07350015.1995.10524599
 
     Examples
     --------
-    >>> diebold_mariano(np.zeros(50), 1.0)
+    >>> diebold_mariano(np.zeros(50), Dependence(50, 1.0, 1.0))
     1.0
     """
-    from scipy import fft, special
+    from scipy import special
 
-    n = len(differences)
-    mean = float(differences.mean()) if n else 0.0
-    if n < MIN_DIFFERENCES or mean == 0.0:
+    mean = float(differences.mean()) if len(differences) else 0.0
+    if not dependence.enough or mean == 0.0:
         return 1.0
-    freedom = max(1, int(min(0.4 * n ** (2 / 3), n / block)))
-    coefficients = fft.dct(differences, norm="ortho")[1 : freedom + 1]
-    variance = float(np.mean(coefficients**2))
-    if variance == 0.0:
-        return 0.0
-    return float(2.0 * special.stdtr(freedom, -abs(mean) / np.sqrt(variance / n)))
+    error = float(standard_errors(differences[:, None], dependence)[0])
+    return float(2.0 * special.stdtr(dependence.freedom, -abs(mean) / error)) if error else 0.0
+
+
+def equivalent(differences: Floats, dependence: Dependence, margin: float, *, level: float = LEVEL) -> bool:
+    """Return whether the mean of paired differences is proven to lie within a margin of zero.
+
+    These are two one-sided tests: that the mean is not below ``-margin``, and not above ``margin``.
+
+    Parameters
+    ----------
+    differences : (n,) float64
+        In time order.
+    dependence : Dependence
+    margin : float
+        In the unit of the differences.
+    level : float
+        Confidence of each test.
+
+    References
+    ----------
+    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach,
+    doi:10.1007/BF01068419
+    """
+    (interval,) = mean_intervals(differences[:, None], dependence, level=2.0 * level - 1.0)
+    return -margin < interval.low and interval.high < margin
 
 
 def holm(p_values: Iterable[float]) -> Floats:

@@ -92,7 +92,7 @@ def _check_shared(result: SweepResult, chosen: Mapping[str, Mapping[str, tuple[A
             taken = chosen.get(key, {}).get(cell.asset)
             if taken is None or taken[0] == present:
                 continue
-            fine = any(v.indistinguishable and v.value[i][1] == taken[0] for v in cell.values)
+            fine = any(v.not_ruled_out and v.value[i][1] == taken[0] for v in cell.values)
             if cell.best == cell.configured or not fine:
                 raise ConfigError(
                     f"{key} for {cell.asset}: another competition chooses {taken[0]}, {cell.competition} keeps "

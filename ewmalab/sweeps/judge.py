@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.inference.confidence_set import confidence_set
-from ewmalab.inference.intervals import LEVEL, MIN_DIFFERENCES, ConfidenceInterval, block_length, mean_intervals
-from ewmalab.inference.paired_tests import diebold_mariano, holm
+from ewmalab.inference.intervals import LEVEL, ConfidenceInterval, Dependence, mean_intervals
+from ewmalab.inference.paired_tests import diebold_mariano, equivalent, holm
 from ewmalab.sweeps.parameters import Overrides, Parameter, label
 from ewmalab.sweeps.run import SweepCell
 from ewmalab.times import DAY, MINUTE
@@ -20,6 +20,8 @@ from ewmalab.units import magnitude
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["better", "keep", "cannot tell", "no effect", "too few prompts"]
 
+MARGIN = 0.001
+"""Relative difference of mean CRPS below which values count as equivalent."""
 _Z = 1.959963984540054
 
 
@@ -36,8 +38,10 @@ class ValueResult:
         Mean CRPS less that of the configured value; negative is better.
     p_value, p_holm : float
         Diebold-Mariano, alone and corrected for the number of values.
-    indistinguishable : bool
-        Whether the data cannot tell it from the best.
+    not_ruled_out : bool
+        Whether it may be the best: the data have not shown that another is better.
+    equivalent : bool
+        Whether it is proven to be within `MARGIN` of the best.
     monte_carlo_sd : float
         Standard deviation of the difference from simulation alone.
     """
@@ -47,7 +51,8 @@ class ValueResult:
     difference: ConfidenceInterval
     p_value: float
     p_holm: float
-    indistinguishable: bool
+    not_ruled_out: bool
+    equivalent: bool
     monte_carlo_sd: float
 
 
@@ -61,8 +66,8 @@ class CellResult:
     parameters : tuple of Parameter
     prompts : int
         Prompts scored under every value.
-    block : float
-        Mean block length of the bootstrap, prompts.
+    dependence : Dependence
+        How the prompts depend on each other.
     values : list of ValueResult
     best, configured : int
         Indices into `values`.
@@ -79,7 +84,7 @@ class CellResult:
     asset: str
     parameters: tuple[Parameter, ...]
     prompts: int
-    block: float
+    dependence: Dependence
     values: list[ValueResult]
     best: int
     configured: int
@@ -96,23 +101,26 @@ class CellResult:
     def words(self) -> str:
         """Return the verdict in plain words."""
         best, present = (label(self.values[i].value) for i in (self.best, self.configured))
-        alike = [label(v.value) for i, v in enumerate(self.values) if v.indistinguishable and i != self.best]
+        left = [v for i, v in enumerate(self.values) if v.not_ruled_out and i != self.best]
         match self.verdict:
             case "no effect":
                 return "every value scores the same"
             case "too few prompts":
-                return f"{self.prompts} prompts are too few to judge: replay more days"
+                return f"{self.dependence.shortage or f'{self.prompts} prompts are too few'}: replay more days"
             case "better":
                 text = f"{best} beats {present}"
-                others = [v for v in alike if v != present]
             case "keep":
                 text = f"{present}, as configured, is the best tried"
-                others = alike
             case _:
                 text = f"cannot tell {best} from {present}"
-                others = [v for v in alike if v != present]
-        if others:
-            text += f"; as good as the best: {_listed(others, single=len(self.parameters) == 1)}"
+        single = len(self.parameters) == 1
+        for words, found in (
+            (f"equivalent to the best within {100 * MARGIN:g} %", [v for v in left if v.equivalent]),
+            ("not ruled out", [v for v in left if not v.equivalent]),
+        ):
+            names = [name for v in found if (name := label(v.value)) != present or self.verdict != "cannot tell"]
+            if names:
+                text += f"; {words}: {_listed(names, single=single)}"
         for name in self.edges:
             text += f"; the best{f' {name}' if len(self.parameters) > 1 else ''} is on the grid's edge: extend it"
         return text
@@ -135,13 +143,13 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     losses = scores.mean(axis=0).T  # (p, k)
     if count == 0:
         unknown = ConfidenceInterval(np.nan, -np.inf, np.inf)
-        nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, np.nan) for v in cell.values]
+        nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, False, np.nan) for v in cell.values]
         return CellResult(
             cell.competition,
             cell.asset,
             cell.parameters,
             0,
-            1.0,
+            Dependence(0, 1.0, 1.0),
             nothing,
             cell.configured,
             cell.configured,
@@ -153,23 +161,32 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     best = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
     differences = losses - losses[:, [cell.configured]]
     others = [i for i in range(len(cell.values)) if i != cell.configured]
-    block = block_length(differences, cell.overlap)
-    intervals = mean_intervals(differences, block, rng, level=level)
-    p_values = np.array([diebold_mariano(differences[:, i], block) for i in range(len(cell.values))])
+    dependence = Dependence.of(differences, cell.overlap)
+    intervals = mean_intervals(differences, dependence, level=level)
+    p_values = np.array([diebold_mariano(differences[:, i], dependence) for i in range(len(cell.values))])
     p_holm = np.ones(len(cell.values))
     p_holm[others] = holm(p_values[others])
-    within = confidence_set(losses, block, rng, level=level)
+    within = confidence_set(losses, dependence, rng, level=level)
+    margin = MARGIN * float(means[best])
+    alike = [equivalent(losses[:, i] - losses[:, best], dependence, margin, level=level) for i in range(len(means))]
     noise = _monte_carlo(scores, cell.configured)
     values = [
         ValueResult(
-            v, float(means[i]), intervals[i], float(p_values[i]), float(p_holm[i]), bool(within[i]), float(noise[i])
+            v,
+            float(means[i]),
+            intervals[i],
+            float(p_values[i]),
+            float(p_holm[i]),
+            bool(within[i]),
+            alike[i],
+            float(noise[i]),
         )
         for i, v in enumerate(cell.values)
     ]
     verdict: Verdict
     if not differences.any():
         verdict = "no effect"
-    elif count < MIN_DIFFERENCES:
+    elif not dependence.enough:
         verdict = "too few prompts"
     elif best == cell.configured:
         verdict = "keep"
@@ -183,7 +200,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         cell.asset,
         cell.parameters,
         count,
-        block,
+        dependence,
         values,
         best,
         cell.configured,
@@ -262,7 +279,7 @@ class WalkForward:
         return self.out_of_sample - self.in_sample
 
 
-def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.random.Generator) -> WalkForward | None:
+def walk_forward(cell: SweepCell, train: int, test: int, horizon: int) -> WalkForward | None:
     """Choose on windows of `train` seconds and score on the next `test` seconds, rolling.
 
     A choice at time t uses only prompts whose realised path had ended by t.
@@ -274,7 +291,6 @@ def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.r
         Seconds.
     horizon : int
         Length of a prompt's path, seconds.
-    rng : numpy Generator
 
     Returns
     -------
@@ -306,8 +322,7 @@ def walk_forward(cell: SweepCell, train: int, test: int, horizon: int, rng: np.r
     table = np.concatenate(after)
     promised = np.array(inside)
     difference = table[:, 0] - table[:, 1]
-    block = block_length(difference, cell.overlap)
-    interval = mean_intervals(difference[:, None], block, rng)[0]
+    (interval,) = mean_intervals(difference[:, None], Dependence.of(difference, cell.overlap))
     return WalkForward(
         cell.competition,
         cell.asset,

@@ -20,7 +20,7 @@ from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
-from ewmalab.sweeps.judge import CellResult, WalkForward, judge, walk_forward
+from ewmalab.sweeps.judge import MARGIN, CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweeps.parameters import label, resolve_all
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
@@ -196,11 +196,10 @@ def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[in
     cells, forward = [], []
     for cell in done.cells:
         stream = RandomStream.of(seed, cell.asset, f"judge/{cell.competition}", int(cell.starts[0]))
-        rng = stream.generator()
-        cells.append(judge(cell, rng))
+        cells.append(judge(cell, stream.generator()))
         if windows:
             horizon = done.plan.groups[cell.competition, cell.asset][0].prompt.time_length
-            found = walk_forward(cell, *windows, horizon, rng)
+            found = walk_forward(cell, *windows, horizon)
             if found is not None:
                 forward.append(found)
     if windows and not forward:
@@ -255,13 +254,14 @@ def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None
         "ensemble_size": done.workload.ensemble_size,
         "walk_forward": list(windows) if windows else None,
         "level": LEVEL,
+        "margin": MARGIN,
     }
     return inputs
 
 
 def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
     best, present = cell.values[cell.best], cell.values[cell.configured]
-    base = present.mean_crps
+    base, enough = present.mean_crps, cell.dependence.enough
     row: dict[str, Any] = {
         "competition": cell.competition,
         "asset": cell.asset,
@@ -273,11 +273,13 @@ def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
         "change": cell.change,
         "change_low": best.difference.low / base,
         "change_high": best.difference.high / base,
-        "p_value": best.p_value,
-        "p_holm": best.p_holm,
+        "p_value": best.p_value if enough else None,
+        "p_holm": best.p_holm if enough else None,
         "monte_carlo": best.monte_carlo_sd / base,
         "monte_carlo_in_interval": not cell.shared,
-        "block": cell.block,
+        "block": cell.dependence.block,
+        "independent": cell.dependence.stretches,
+        "shortage": cell.dependence.shortage,
         "verdict": cell.verdict,
         "edges": cell.edges,
         "words": cell.words(),
@@ -289,9 +291,10 @@ def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
                 "difference": v.difference.mean,
                 "low": v.difference.low,
                 "high": v.difference.high,
-                "p_value": v.p_value,
-                "p_holm": v.p_holm,
-                "indistinguishable": v.indistinguishable,
+                "p_value": v.p_value if enough else None,
+                "p_holm": v.p_holm if enough else None,
+                "not_ruled_out": v.not_ruled_out,
+                "equivalent": v.equivalent,
                 "monte_carlo_sd": v.monte_carlo_sd,
             }
             for v in cell.values

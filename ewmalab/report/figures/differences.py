@@ -27,7 +27,7 @@ from ewmalab.report.figures.style import (
 from ewmalab.report.text.tables import short
 from ewmalab.units import format_duration
 
-_INTERVAL = "Bars: 95 % intervals of a paired block bootstrap, if there are enough prompts."
+_INTERVAL = "Bars: 95 % intervals, if there are enough independent prompts."
 
 
 @styled

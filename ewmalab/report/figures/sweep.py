@@ -19,8 +19,8 @@ def curves(rows: Sequence[SweepRow], parameter: str, *, synthetic: bool = False)
     shown = [row for row in rows if row.prompts]
     sheet = Sheet(
         f"Sweep of {parameter}",
-        "Change of mean CRPS against the configured value (vertical line); below zero is better. Filled: as good as "
-        "the best, as far as these prompts can tell; ringed: the best. Band: 95 % interval of each difference. "
+        "Change of mean CRPS against the configured value (vertical line); below zero is better. Filled: not "
+        "ruled out as the best; ringed: the best. Band: 95 % interval of each difference, if prompts are enough. "
         f"{counted(row.prompts for row in shown)}",
         x=parameter,
         y="change of CRPS, %",
@@ -38,11 +38,11 @@ def curves(rows: Sequence[SweepRow], parameter: str, *, synthetic: bool = False)
 def _curve(panel: Axes, values: Sequence[TriedValue]) -> None:
     at = np.arange(len(values))
     change, low, high = (100 * np.array([getattr(v, name) for v in values]) for name in ("change", "low", "high"))
-    alike = np.array([value.as_good for value in values], bool)
+    alike = np.array([value.not_ruled_out for value in values], bool)
     known = np.isfinite(low) & np.isfinite(high)
     panel.fill_between(at, low, high, where=known, color=BAND, alpha=0.5, linewidth=0, label="95 %")
     panel.plot(at, change, color=COLOURS[0], linewidth=1)
-    panel.plot(at[alike], change[alike], "o", color=COLOURS[0], label="as good as the best")
+    panel.plot(at[alike], change[alike], "o", color=COLOURS[0], label="not ruled out")
     panel.plot(at[~alike], change[~alike], "o", color=COLOURS[0], markerfacecolor="white", label="worse")
     for i, value in enumerate(values):
         if value.best:
@@ -65,8 +65,8 @@ def heat_maps(rows: Sequence[SweepRow], parameters: Sequence[str], *, synthetic:
     shown = [row for row in rows if row.prompts]
     sheet = Sheet(
         f"Sweep of {right} and {upwards}",
-        "Change of mean CRPS against the configured value (square), percent; blue is better. Dots: as good as the "
-        "best, as far as these prompts can tell; star: the best; grey: not tried. "
+        "Change of mean CRPS against the configured value (square), percent; blue is better. Dots: not ruled "
+        "out as the best; star: the best; grey: not tried. "
         f"{counted(row.prompts for row in shown)}",
         x=right,
         y=upwards,
@@ -91,7 +91,7 @@ def _map(panel: Axes, values: Sequence[TriedValue], right: str, upwards: str) ->
     for value in values:
         x, y = columns.index(str(value.value[right])), rows.index(str(value.value[upwards]))
         grid[y, x] = 100.0 * value.change
-        if value.as_good:
+        if value.not_ruled_out:
             panel.plot(x, y, "o", color="black", markersize=3)
         if value.best:
             panel.plot(x, y, "*", color="black", markersize=11, markerfacecolor="#F0E442")

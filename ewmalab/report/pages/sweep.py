@@ -34,7 +34,7 @@ _VALUES: list[Column] = [
     ("95 %, from", lambda tried: percent(tried.low)),
     ("to", lambda tried: percent(tried.high)),
     ("p (Holm)", "p_holm"),
-    ("as good as the best", lambda tried: "yes" if tried.as_good else "no"),
+    ("not ruled out", lambda tried: "equivalent" if tried.equivalent else "yes" if tried.not_ruled_out else "no"),
 ]
 _FORWARD: list[Column] = [
     *_WHERE,

@@ -9,9 +9,22 @@ from ewmalab.analysis.compare import ALL, Difference
 from ewmalab.report.text.tables import SYNTHETIC, Column, bounds, grid, number, percent, plain_table, short, wrapped
 
 _TAIL = (
-    "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change by a paired block bootstrap, "
-    "percent; p: Diebold-Mariano, corrected for the number of forecasters; all: mean of the assets' relative changes"
+    "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change, percent; p: Diebold-Mariano, "
+    "corrected for the number of forecasters; all: mean of the assets' relative changes."
 )
+_ONE = (
+    "An interval speaks for the market of these days alone. From eight weeks on, the spread between weeks shows what "
+    "another week may bring."
+)
+_WEEKS: list[Column] = [
+    ("comp.", "competition"),
+    ("asset", "asset"),
+    ("forecaster", lambda row: short(row.forecaster)),
+    ("weeks", "weeks.count"),
+    ("mean", lambda row: percent(row.change)),
+    ("spread", lambda row: number(100 * row.weeks.spread)),
+    ("another week, 95 %", lambda row: bounds(row.weeks.low, row.weeks.high)),
+]
 
 
 def compare_text(rows: Sequence[Difference], reference: str, synthetic: bool) -> str:
@@ -25,21 +38,35 @@ def compare_text(rows: Sequence[Difference], reference: str, synthetic: bool) ->
         ("CRPS", lambda row: _crps(row, row.mean)),
         ("change", lambda row: percent(row.change)),
         ("95 %", lambda row: bounds(row.low, row.high)),
-        ("p", lambda row: "-" if row.low is None else number(row.p_holm, 3)),
+        ("p", lambda row: "-" if row.p_holm is None else number(row.p_holm, 3)),
     ]
     tables = []
     for forecaster, name in _short(row.forecaster for row in rows).items():
         title = wrapped(f"{name} against {reference}") + "\n"
         tables.append(plain_table(*grid((row for row in rows if row.forecaster == forecaster), columns), title))
+    if any(row.weeks for row in rows):
+        weekly = [row for row in rows if row.weeks and row.asset == ALL] or [row for row in rows if row.weeks]
+        tables.append(plain_table(*grid(weekly, _WEEKS), f"Single weeks against {reference}\n"))
     head = [SYNTHETIC + "\n"] if synthetic else []
-    return "\n".join([*head, "\n\n".join(tables), "", wrapped(_TAIL), ""])
+    tail = [wrapped(text) for text in (*shortages(rows), _TAIL, *([] if any(row.weeks for row in rows) else [_ONE]))]
+    return "\n".join([*head, "\n\n".join(tables), "", *tail, ""])
+
+
+def shortages(rows: Sequence[Difference]) -> list[str]:
+    """Return which parts have too few independent prompts for an interval or a p-value, in words."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.shortage:
+            parts = found.setdefault((row.competition, row.shortage), [])
+            parts += [name for name in [row.part or row.asset] if name not in parts]
+    return [f"{competition} {', '.join(parts)}: {words}." for (competition, words), parts in found.items()]
 
 
 def verdict(row: Difference, reference: str) -> str:
     """Return the verdict of a row in words."""
     where = row.competition if row.asset == ALL else f"{row.competition} {row.asset}"
     if row.low is None or row.high is None:
-        return f"{where}: {row.prompts} prompts are too few to tell {row.forecaster} from {reference}."
+        return f"{where}: {row.shortage or 'nothing to compare'}; no verdict on {row.forecaster} against {reference}."
     told = f"{100 * row.change:+.1f} % [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
     if not row.sign:
         return f"{where}: cannot tell {row.forecaster} from {reference}: {told}."

@@ -59,12 +59,16 @@ def _earnings(ranking: Ranking) -> str:
     columns: list[Column] = [
         ("miner", _miner),
         ("weight", lambda e: number(e.weight, 5)),
-        ("95 %", lambda e: f"{e.weight_low:.5f} .. {e.weight_high:.5f}"),
+        ("95 %", lambda e: _bounds(e.weight_low, e.weight_high, ".5f")),
         (f"estimate, {ranking.unit}", lambda e: f"{e.earnings:.4g}"),
-        ("95 %", lambda e: f"{e.earnings_low:.4g} .. {e.earnings_high:.4g}"),
+        ("95 %", lambda e: _bounds(e.earnings_low, e.earnings_high, ".4g")),
     ]
     named = [estimate for estimate in ranking.earnings if estimate.miner in ranking.named]
     return plain_table(*grid(named, columns), f"Earnings, an estimate: {factors(ranking)}")
+
+
+def _bounds(low: float | None, high: float | None, form: str) -> str:
+    return "too few prompts" if low is None or high is None else f"{low:{form}} .. {high:{form}}"
 
 
 def factors(ranking: Ranking) -> str:

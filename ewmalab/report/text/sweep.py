@@ -31,10 +31,11 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
         *_head(f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n", inputs),
         plain_table(*grid(rows, _BEST)),
         wrapped(
-            "set: the configured value; change: of the best against it, percent, and its interval by a paired block "
-            "bootstrap; p: Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
+            "set: the configured value; change: of the best against it, percent, and its 95 % interval; p: "
+            "Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
             + (noise or "not in the interval")
         ),
+        *_by_chance(rows),
         _grid(rows) if any(len(row.best.value) > 1 for row in rows) else _values(rows),
         "\n".join(words),
         *_forward(rows, sweep["walk_forward"]),
@@ -74,7 +75,7 @@ def tune_text(
         plain_table(("comp.", "asset", "trials", "n", "in", "n", "out", "95 %", "p"), lines),
         wrapped(
             "in, out: change of mean CRPS against the configured value in sample (on the prompts of the choice) and "
-            "out of sample (on later prompts), with the interval of a paired block bootstrap (percent)"
+            "out of sample (on later prompts), with its 95 % interval (percent)"
         ),
         "\n".join(words),
     ]
@@ -88,6 +89,18 @@ def _head(title: str, inputs: Mapping[str, Any]) -> list[str]:
         f"feed {settings['data']['feed']}, rules {inputs['rules']}, seed {settings['run']['seed']}"
     )
     return [*([SYNTHETIC] if inputs["synthetic"] else []), wrapped(text)]
+
+
+def _by_chance(rows: Sequence[SweepRow]) -> list[str]:
+    """Return how many false winners to expect among several cells."""
+    if len(rows) < 2:
+        return []
+    return [
+        wrapped(
+            f"{len(rows)} cells are each judged at 5 %: were all values equal, about {0.05 * len(rows):.1f} would be "
+            "called better by chance"
+        )
+    ]
 
 
 def _told(row: SweepRow, text: str) -> str:
@@ -123,7 +136,7 @@ _COMBINATIONS: list[Column] = [
     ("CRPS", lambda value: number(value.mean_crps)),
     ("change", lambda value: _signed(value.change)),
     ("95 %", lambda value: bounds(value.low, value.high)),
-    ("as good", lambda value: "yes" if value.as_good else "no"),
+    ("may be best", lambda value: "equivalent" if value.equivalent else "yes" if value.not_ruled_out else "no"),
 ]
 
 
@@ -142,7 +155,7 @@ def _forward(rows: Sequence[SweepRow], windows: Sequence[int] | None) -> list[st
 def _grid(rows: Sequence[SweepRow]) -> str:
     """Return the best combinations of several parameters."""
     found = [value for row in rows for value in sorted(row.values, key=lambda v: v.mean_crps)[:_BEST_ONLY]]
-    title = f"The best {_BEST_ONLY} of each grid, against the configured value, percent; as good: as the best"
+    title = f"The best {_BEST_ONLY} of each grid, against the configured value, percent; may be best: not ruled out"
     return plain_table(*grid(found, _COMBINATIONS), title)
 
 
@@ -157,7 +170,7 @@ def _values(rows: Sequence[SweepRow]) -> str:
             count -= 1
         tables.append(table)
         left = left[count:]
-    head = "Change of mean CRPS, percent; =: the configured value; *: the best, ~: as good as the best"
+    head = "Change of mean CRPS, percent; =: the configured value; *: the best, ~: not ruled out"
     return wrapped(head) + "\n\n" + "\n\n".join(tables)
 
 
@@ -170,7 +183,7 @@ def _some_values(rows: Sequence[SweepRow], shown: Sequence[str]) -> str:
 
 
 def _cell(value: TriedValue) -> str:
-    mark = "*" if value.best else "~" if value.as_good else ""
+    mark = "*" if value.best else "~" if value.not_ruled_out else ""
     if value.configured:
         return "=" + mark
     return _signed(value.change) + (mark if value.mean_crps == value.mean_crps else "")
