@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ewmalab.analysis.compare import compare, scores_of
+from ewmalab.analysis.compare import KEY, compare, scores_of
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.inference.paired_tests import holm
@@ -80,7 +80,7 @@ def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
         table(dict(zip(keys, (10.0, 20.0, 30.0, 8.0), strict=True))),
         table(dict(zip(keys, (9.0, 24.0, 21.0, 8.0), strict=True))),
     )
-    few = {"part": "", "contestant": "b", "low": None, "high": None, "p_value": 1.0, "p_holm": 1.0}
+    few = {"part": "", "forecaster": "b", "low": None, "high": None, "p_value": None, "p_holm": None, "weeks": None}
     assert [row.plain() for row in compare(both)] == [
         {
             "competition": "1h",
@@ -91,6 +91,8 @@ def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
             "difference": -2.0,
             "change": pytest.approx(-0.1),
             "share_better": pytest.approx(2 / 3),
+            "independent": pytest.approx(3 / 60),
+            "shortage": "too few independent prompts: 0.0 of the 4 needed",
             **few,
         },
         {
@@ -102,6 +104,8 @@ def test_the_numbers_of_a_comparison_are_right(tmp_path: Path) -> None:
             "difference": 0.0,
             "change": 0.0,
             "share_better": 0.0,
+            "independent": 1.0,
+            "shortage": "too few independent prompts: 1.0 of the 4 needed",
             **few,
         },
     ]
@@ -351,7 +355,8 @@ def test_too_few_prompts_bound_nothing() -> None:
     for n, bounded in ((7, False), (8, True)):
         (row,) = compare({"a": frame({"BTC": 10.0 + noise(0, n)}), "b": frame({"BTC": 9.0 + noise(1, n)})})
         assert (row.low is not None) == (row.high is not None) == bounded
-        assert (row.p_value < 1.0) == bounded
+        assert (row.p_value is not None) == (row.p_holm is not None) == bounded
+        assert bool(row.shortage) != bounded
 
 
 def test_a_reference_of_zero_has_no_relative_change() -> None:
@@ -361,12 +366,41 @@ def test_a_reference_of_zero_has_no_relative_change() -> None:
     assert row.difference == pytest.approx(some["crps"].mean())
 
 
-def test_the_same_seed_gives_the_same_intervals() -> None:
-    a, b = frame({"BTC": 10.0 + noise(0)}), frame({"BTC": 10.0 + noise(1)})
-    one, same, other = (compare({"a": a, "b": b}, seed=seed) for seed in (1, 1, 2))
-    assert one == same
-    assert one[0].low != other[0].low
-    assert one[0].p_value == other[0].p_value
+def test_from_eight_weeks_on_the_spread_between_weeks_is_told() -> None:
+    rng = np.random.default_rng(0)
+    starts = np.arange(0, 10 * 7 * 24) * 3600
+    week = starts // (7 * 86_400)
+    level = rng.standard_normal(10)[week]
+    index = pd.MultiIndex.from_product([["24h"], ["BTC"], starts], names=KEY)
+    one = pd.DataFrame({"crps": 10.0, "rule": "24h"}, index)
+    other = one.assign(crps=10.0 + level)
+    (row,) = compare({"a": one, "b": other})
+    assert row.weeks is not None
+    weekly = [level[week == w].mean() / 10 for w in range(10)]
+    assert row.weeks.count == 10
+    assert row.weeks.spread == pytest.approx(np.std(weekly, ddof=1))
+    reach = 2.262157 * np.std(weekly, ddof=1) * np.sqrt(1.1)
+    assert (row.weeks.low, row.weeks.high) == pytest.approx((np.mean(weekly) - reach, np.mean(weekly) + reach))
+    text = compare_text([row], "a", False)
+    assert "another week" in text
+    assert "speaks for the market of these days alone" not in text
+    few = starts < 55 * 86_400
+    (short,) = compare({"a": one[few], "b": other[few]})
+    assert short.weeks is None
+    assert "speaks for the market of these days alone" in compare_text([short], "a", False)
+
+
+def test_staggered_prompts_of_several_assets_are_pooled_by_their_cadence() -> None:
+    """Each asset's prompts start at other minutes of the hour; the pooled row has one mean per hour."""
+    hours = np.arange(100) * 3600
+    parts = []
+    for i, asset in enumerate(("BTC", "ETH", "SOL", "XAU")):
+        index = pd.MultiIndex.from_product([["24h"], [asset], hours + 900 * i], names=KEY)
+        parts.append(pd.DataFrame({"crps": 10.0 + noise(i, 100), "rule": "24h"}, index))
+    one = pd.concat(parts)
+    *_, pooled = compare({"a": one, "b": one.assign(crps=one["crps"] + 1.0)})
+    assert (pooled.asset, pooled.prompts) == ("all", 100)
+    assert pooled.independent == pytest.approx(100 / 24)
 
 
 # --------------------------------------------------------------------------------------- real experiments
@@ -482,7 +516,7 @@ def test_experiments_are_compared_as_they_are(ewmalab, experiment: Experiment) -
     data = json.loads(result.out)
     assert (data["reference"], data["by"], data["synthetic"]) == ("latest/random-walk", "asset", True)
     frames = {f"latest/{name}": scores_of(experiment, name) for name in ("random-walk", "ewma")}
-    assert data["rows"] == rows_of(frames, seed=load_settings(environ={}).values.run.seed)
+    assert data["rows"] == rows_of(frames)
     # without a slash, it is the experiment's first
     assert json.loads(ewmalab("compare", experiment.name, "latest/ewma", "--json").out)["rows"] == data["rows"]
 
@@ -494,13 +528,13 @@ def test_forecasters_are_replayed_on_the_prompts_that_were_asked_for(ewmalab, tm
     assert result.code == 0, result.err
     data = json.loads(result.out)
     assert (data["reference"], data["synthetic"]) == ("random-walk", True)
-    assert [(row["contestant"], row["asset"], row["prompts"]) for row in data["rows"]] == [
+    assert [(row["forecaster"], row["asset"], row["prompts"]) for row in data["rows"]] == [
         ("ewma", "BTC", 12),
         ("ewma@seed", "BTC", 12),
     ]
     (path,) = tmp_path.glob("*-compare-*")
     frames = {name: scores_of(Experiment(path), name) for name in ("random-walk", "ewma", "ewma@seed")}
-    assert data["rows"] == rows_of(frames, seed=load_settings(environ={}).values.run.seed)
+    assert data["rows"] == rows_of(frames)
 
 
 @pytest.mark.parametrize(("by", "row"), [("asset", "BTC"), ("interval", "60min_abs"), ("hour", "07:00")])

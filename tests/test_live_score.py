@@ -289,7 +289,7 @@ def test_the_command_tells_machines_the_same(ewmalab, diary):
     found = json.loads(ewmalab(*diary.command("--json", "--shadow", TWIN)).out)
     assert (found["synthetic"], found["answered"], found["settled"]) == (True, 11, 10)
     assert found["waiting"] == {NOT_SETTLED: 1}
-    assert {row["contestant"] for row in found["rows"]} == {"ewma", TWIN}
+    assert {row["forecaster"] for row in found["rows"]} == {"ewma", TWIN}
     assert found["running"]["start_time"] == list(steadily(10))
     assert found["running"]["ewma"] == found["running"][TWIN]
     assert [alarm["kind"] for alarm in found["alarms"]] == ["missed"]

@@ -106,8 +106,8 @@ class Difference:
         return -1 if self.high is not None and self.high < 0 else 1 if self.low is not None and self.low > 0 else 0
 
     def plain(self) -> dict[str, Any]:
-        """Return the row for JSON, in which the forecaster is called ``contestant``."""
-        return {"contestant" if key == "forecaster" else key: value for key, value in asdict(self).items()}
+        """Return the row for JSON."""
+        return asdict(self)
 
 
 def scores_of(experiment: Experiment, forecaster: str | None = None) -> pd.DataFrame:
