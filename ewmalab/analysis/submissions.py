@@ -22,7 +22,7 @@ from ewmalab.replay.schedule import Scheduled, scheduled_at
 from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID, score_paths
 from ewmalab.scoring.validation import CORRECT, validate_response
-from ewmalab.times import DAY, MINUTE, parse_time
+from ewmalab.times import MINUTE, parse_time
 
 # YYYY-MM-DD_HH:MM:SSZ_{ASSET}_{time_length}.json, as the subnet's own backtester names them. Some file systems allow no
 # colon in a name, so a dash or nothing is accepted too.
@@ -124,33 +124,38 @@ def score_predictions(
     scores : dict of miner to Series
         CRPS, indexed by competition, asset and start time; -1 if a validator refuses the answer.
     notes : list of str
-        Files that could not be scored, or were refused.
+        Files that could not be scored, or that a validator refuses; the others are scored all the same.
 
-    Raises
-    ------
-    PredictionError
-        If a file cannot be read, or fits no competition.
     """
     scores: dict[str, dict[tuple[str, str, int], float]] = {}
     notes = []
     for file in files:
         what = str(file.path)
-        competition = find_competition(rulebook, choice, file.start_time, file.asset, file.time_length, what)
-        prompt = scheduled_at(competition, file.asset, file.start_time).prompt
-        bars = realised(file.asset, file.start_time, file.start_time + file.time_length + DAY)
-        truth, reason = realised_path(bars, prompt)
-        if reason is not None:
-            notes.append(f"{what}: not scored: {reason}")
+        try:
+            competition = find_competition(rulebook, choice, file.start_time, file.asset, file.time_length, what)
+            prompt = scheduled_at(competition, file.asset, file.start_time).prompt
+            truth, reason = realised_path(realised(file.asset, prompt.start_time, _settled(prompt)), prompt)
+            own, key = scores.setdefault(file.miner, {}), (competition.name, file.asset, file.start_time)
+            if reason is None and key in own:
+                reason = f"a second prediction of {file.miner} for the same prompt"
+            if reason is not None:
+                notes.append(f"{what}: not scored: {reason}")
+                continue
+            own[key], verdict = _score(file.path, prompt, truth, competition, choice.at(rulebook, file.start_time))
+        except PredictionError as error:
+            notes.append(f"{what}: not scored: {str(error).removeprefix(f'{what}: ')}")
             continue
-        crps, verdict = _score(file.path, prompt, truth, competition, choice.at(rulebook, file.start_time))
         if verdict != CORRECT:
             notes.append(f"{what}: a validator refuses it: {verdict}")
-        own = scores.setdefault(file.miner, {})
-        key = (competition.name, file.asset, file.start_time)
-        if key in own:
-            raise PredictionError(f"{what}: a second prediction of {file.miner} for the same prompt: remove one")
-        own[key] = crps
-    return {miner: pd.Series(found, dtype=np.float64) for miner, found in scores.items()}, notes
+        elif own[key] == INVALID:
+            notes.append(f"{what}: a validator gives it no score: a price is zero, or a change is not finite")
+    found = {miner: pd.Series(own, dtype=np.float64) for miner, own in scores.items() if own}
+    return found, notes
+
+
+def _settled(prompt: Prompt) -> int:
+    """Return the end of the range of labels that settle a prompt."""
+    return prompt.start_time + prompt.time_length + 2 * MINUTE
 
 
 def _score(path: Path, prompt: Prompt, truth: Floats, competition: Competition, rules: Rules) -> tuple[float, str]:
