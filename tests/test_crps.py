@@ -410,6 +410,26 @@ def test_log_returns_of_any_ensemble_score_like_its_paths(seed: int, n: int, sig
     assert math.isclose(fast.total, slow.total, rel_tol=1e-6)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.1, 0.6])
+def test_the_volatility_term_equals_numpys_sums_bit_for_bit(missing: float) -> None:
+    paths, realised = walk(1, 70, 60, 1e-3), walk(2, 1, 60, 1e-3)[0]
+    realised[np.random.default_rng(3).random(61) < missing] = np.nan
+    volatility = score_paths(paths, realised, HOURLY, 60).volatility
+    observed, members = (1e4 * np.diff(x) / x[..., :-1] for x in (realised, paths))
+    by_time = np.ascontiguousarray(members.T)  # so that numpy adds step by step
+    assert volatility is not None
+    for seconds, found in volatility.items():
+        crps = []
+        for first in range(0, 60, seconds // 60):
+            block = slice(first, first + seconds // 60)
+            known = observed[block][~np.isnan(observed[block])]
+            if len(known) > 1:
+                spread = np.array([np.std(known, ddof=1)])
+                ensemble = by_time[block].std(axis=0, ddof=1)
+                crps.append(crps_ensemble(spread, ensemble[None])[0])
+        assert found == np.sum(np.array(crps))
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 
 

@@ -60,6 +60,18 @@ def test_horizons_are_those_that_the_prompt_has_and_whose_price_is_known(increme
         assert [c.horizon for c in check_horizons(paths, 100.0, truth, increment)] == expected[1:]
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 127, 128, 129, 137, 1000, 1024, 4099])
+def test_checks_equal_numpys_means_and_deviations_bit_for_bit(n: int) -> None:
+    rng = np.random.default_rng(n)
+    paths = (rng.standard_t(4, (61, n)) * 1e-3).astype(np.float32)
+    truth = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 1e-3, 61)))
+    for check in check_horizons(paths, 100.0, truth, 60):
+        ensemble = paths[check.horizon // 60].astype(np.float64)
+        outcome = np.log(truth[check.horizon // 60] / truth[0])
+        assert check.error == 1e4 * (outcome - ensemble.mean())
+        assert check.spread == (1e4 * ensemble.std(ddof=1) if n > 1 else 0.0)
+
+
 def test_what_the_price_did_before_the_start_is_no_forecasts() -> None:
     paths = np.array([[0.0, 0.0, 0.0], [-0.01, 0.0, 0.01]], np.float32)
     (still,) = check_horizons(paths, 100.0, np.array([100.0, 100.0]), 60)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
+
+from ewmalab.scoring.sample_moments import mean_and_deviation
 
 HORIZONS = (60, 300, 1800, 3600, 10_800, 86_400)
 """Seconds after the start time at which forecasts are checked, if the prompt reaches them."""
@@ -64,20 +69,42 @@ def check_horizons(
     >>> check_horizons(paths, 100.0, np.array([100.0, 101.0]), 60)[0].pit
     0.625
     """
-    found = []
-    origin = anchor if np.isnan(truth[0]) else float(truth[0])
-    for horizon in HORIZONS:
-        step, rest = divmod(horizon, time_increment)
-        if rest or step >= len(truth) or np.isnan(truth[step]):
-            continue
-        outcome, ensemble = np.log(truth[step] / origin), paths[step].astype(np.float64)
-        below = np.count_nonzero(ensemble < outcome) + np.count_nonzero(ensemble <= outcome)
-        found.append(
-            HorizonCheck(
-                horizon,
-                float(below + 1) / (2 * len(ensemble) + 2),
-                float(1e4 * (outcome - ensemble.mean())),
-                float(1e4 * ensemble.std(ddof=1)) if len(ensemble) > 1 else 0.0,
-            )
-        )
-    return tuple(found)
+    horizons, steps = _horizons(time_increment, len(truth))
+    origin = anchor if np.isnan(truth[0]) else truth[0]
+    outcomes = np.log(truth[steps] / origin)
+    found = np.empty((len(steps), 3))
+    _compare(paths, steps, outcomes, found)
+    return tuple(
+        HorizonCheck(horizon, *row)
+        for horizon, outcome, row in zip(horizons, outcomes.tolist(), found.tolist(), strict=True)
+        if not math.isnan(outcome)
+    )
+
+
+@lru_cache(maxsize=64)
+def _horizons(time_increment: int, points: int) -> tuple[tuple[int, ...], npt.NDArray[np.int64]]:
+    """Return the horizons on a grid, and their points."""
+    found = [h for h in HORIZONS if h % time_increment == 0 and h // time_increment < points]
+    return tuple(found), np.array(found, np.int64) // time_increment
+
+
+@njit(nogil=True, cache=True)
+def _compare(
+    paths: npt.NDArray[np.float32],
+    steps: npt.NDArray[np.int64],
+    outcomes: npt.NDArray[np.float64],
+    found: npt.NDArray[np.float64],
+) -> None:
+    """Write transform, error and spread at each point to the rows of `found`; arbitrary where no outcome is known."""
+    n = paths.shape[1]
+    ensemble, squares = np.empty(n), np.empty(n)
+    for k in range(len(steps)):
+        ranks = 1
+        for j in range(n):
+            x = float(paths[steps[k], j])
+            ranks += int(x < outcomes[k]) + int(x <= outcomes[k])
+            ensemble[j] = x
+        mean, deviation = mean_and_deviation(ensemble, squares)
+        found[k, 0] = ranks / (2 * n + 2)
+        found[k, 1] = 1e4 * (outcomes[k] - mean)
+        found[k, 2] = 1e4 * deviation

@@ -33,8 +33,12 @@ class ChangePlan:
     series : (e,) int64
         The series of each change.
     series_count : int
-    blocks : tuple of (int, int, float)
-        Seconds, steps and weight of each block length of the volatility term.
+    blocks : tuple of (int, float)
+        Seconds and weight of each block length of the volatility term.
+    block_begin, block_length : (b,) int64
+        First step and number of steps of every whole block, one block length after the other.
+    block_edges : (lengths + 1,) int64
+        Where the blocks of each length begin, and their number.
     """
 
     names: tuple[str, ...]
@@ -44,7 +48,10 @@ class ChangePlan:
     kind: npt.NDArray[np.int8]
     series: npt.NDArray[np.int64]
     series_count: int
-    blocks: tuple[tuple[int, int, float], ...]
+    blocks: tuple[tuple[int, float], ...]
+    block_begin: npt.NDArray[np.int64]
+    block_length: npt.NDArray[np.int64]
+    block_edges: npt.NDArray[np.int64]
 
 
 @lru_cache(maxsize=64)
@@ -74,6 +81,9 @@ def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePl
                 changes.append((0 if shape == "abs" else a, b, kind, found[stride, shape]))  # a price, from the start
         series_of.append(found[stride, shape])
     begin, end, kinds, series = np.array(changes, np.int64).reshape(-1, 4).T.copy()
+    lengths = [seconds // time_increment for seconds, _ in rule.volatility_blocks]
+    blocks = [(first, length) for length in lengths for first in range(0, steps - length + 1, length)]
+    block_begin, block_length = np.array(blocks, np.int64).reshape(-1, 2).T.copy()
     return ChangePlan(
         names=tuple(interval.name for interval in rule.intervals),
         series_of=tuple(series_of),
@@ -82,7 +92,10 @@ def plan_changes(rule: ScoringRule, time_increment: int, steps: int) -> ChangePl
         kind=kinds.astype(np.int8),
         series=series,
         series_count=len(found),
-        blocks=tuple((seconds, seconds // time_increment, weight) for seconds, weight in rule.volatility_blocks),
+        blocks=rule.volatility_blocks,
+        block_begin=block_begin,
+        block_length=block_length,
+        block_edges=np.cumsum([0, *(steps // length for length in lengths)]),
     )
 
 

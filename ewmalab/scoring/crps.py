@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from ewmalab.errors import PredictionError
 from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring import sorting_network as network
 from ewmalab.scoring.change_plan import ABSOLUTE, ChangePlan, plan_changes
-from ewmalab.scoring.crps_kernels import block_deviations, member_changes, observe
+from ewmalab.scoring.crps_kernels import block_deviations, member_changes, observe, observe_deviations
 from ewmalab.scoring.evaluators import EVALUATORS
+from ewmalab.scoring.sample_moments import pairwise_sum
 
 INVALID = -1.0  # the validators' score of an ensemble that holds a price of zero
 
@@ -135,8 +137,10 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
     members.sort(axis=1)
     crps = np.empty(len(rows))
     _SORTED[np.float64](members, observed, crps)
-    changes = 1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1] if plan.blocks else by_time
-    return _collect(plan, crps, rows, changes, truth)
+    volatility = {}
+    if plan.blocks:
+        volatility = _volatility(1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1], truth, plan)
+    return _collect(plan, crps, rows, volatility)
 
 
 def score_log_returns(
@@ -172,13 +176,12 @@ def score_log_returns(
     crps = np.empty(len(rows))
     buffer = _workspace(network.padded(log_returns.shape[1]) * network.WIDTH)
     _NETWORK(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
-    changes = log_returns
+    volatility = {}
     if plan.blocks:
-        steps = len(realised) - 1
-        changes = np.empty((steps, log_returns.shape[1]), np.float32)
-        index = np.arange(steps)
-        member_changes(log_returns, index, index + 1, index, np.full(steps, 1e4), changes)
-    return _collect(plan, crps, rows, changes, realised)
+        changes = np.empty((len(realised) - 1, log_returns.shape[1]), np.float32)
+        member_changes(log_returns, changes)
+        volatility = _volatility(changes, realised, plan)
+    return _collect(plan, crps, rows, volatility)
 
 
 _local = threading.local()
@@ -238,43 +241,34 @@ def _observed(
     return observed[:kept], scale[:kept], rows[:kept]
 
 
+def _volatility(
+    changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], plan: ChangePlan
+) -> dict[int, float]:
+    """Return the summed CRPS of the deviations in the blocks of each length."""
+    observed, rows = np.empty(len(plan.block_begin)), np.empty(len(plan.block_begin), np.int64)
+    kept = observe_deviations(realised, plan.block_begin, plan.block_length, observed, rows)
+    rows = rows[:kept]
+    members = np.empty((kept, changes.shape[1]))
+    block_deviations(changes, plan.block_begin[rows], plan.block_length[rows], members)
+    members.sort(axis=1)
+    crps = np.empty(kept)
+    _SORTED[np.float64](members, observed[:kept], crps)
+    edges = pairwise(np.searchsorted(rows, plan.block_edges).tolist())
+    return {seconds: pairwise_sum(crps[a:b]) for (seconds, _), (a, b) in zip(plan.blocks, edges, strict=True)}
+
+
 def _collect(
-    plan: ChangePlan,
-    crps: npt.NDArray[np.float64],
-    rows: npt.NDArray[np.int64],
-    changes: npt.NDArray[np.floating],
-    realised: npt.NDArray[np.float64],
+    plan: ChangePlan, crps: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], volatility: Mapping[int, float]
 ) -> Score:
-    series = np.bincount(plan.series[rows], weights=crps, minlength=plan.series_count)
-    counts = np.bincount(plan.series[rows], minlength=plan.series_count)
-    intervals = {name: float(series[s]) for name, s in zip(plan.names, plan.series_of, strict=True)}
-    volatility = {seconds: _volatility(changes, realised, length) for seconds, length, _ in plan.blocks}
-    term = sum(weight * volatility[seconds] for seconds, _, weight in plan.blocks)
+    series = plan.series[rows]
+    totals = np.bincount(series, weights=crps, minlength=plan.series_count).tolist()
+    counts = np.bincount(series, minlength=plan.series_count).tolist()
+    intervals = {name: totals[s] for name, s in zip(plan.names, plan.series_of, strict=True)}
+    term = sum(weight * volatility[seconds] for seconds, weight in plan.blocks)
     return Score(
         total=sum(intervals.values()) + term,
         intervals=intervals,
-        changes=int(sum(counts[s] for s in plan.series_of)),
+        changes=sum(counts[s] for s in plan.series_of),
         volatility_term=term,
         volatility=volatility or None,
     )
-
-
-def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int) -> float:
-    """Return the summed CRPS of the deviations in whole blocks of `length` changes.
-
-    A block counts if at least two of its realised changes exist; its realised deviation is that of the existing ones.
-    """
-    observed_changes = 1e4 * np.diff(realised) / realised[:-1]
-    blocks = len(observed_changes) // length
-    cut = observed_changes[: blocks * length].reshape(blocks, length)
-    present = ~np.isnan(cut)
-    kept = np.flatnonzero(present.sum(axis=1) >= 2)
-    if not len(kept):
-        return 0.0
-    truth = np.array([np.std(cut[k][present[k]], ddof=1) for k in kept])
-    members = np.empty((len(kept), changes.shape[1]))
-    block_deviations(changes, kept * length, length, members)
-    members.sort(axis=1)
-    out = np.empty(len(kept))
-    _SORTED[np.float64](members, truth, out)
-    return float(out.sum())

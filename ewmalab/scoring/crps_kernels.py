@@ -14,6 +14,7 @@ from numba import njit
 
 from ewmalab.elementary import FAST, expm1
 from ewmalab.scoring.change_plan import ABSOLUTE
+from ewmalab.scoring.sample_moments import mean_and_deviation
 
 _CHUNK = 128  # members summed in float32 before the float64 total takes over
 
@@ -100,58 +101,83 @@ def observe(realised, anchor, begin, end, kind, observed, scale, rows):
     return kept
 
 
+@njit(nogil=True, cache=True)
+def observe_deviations(realised, starts, lengths, observed, rows):
+    """Collect the blocks that can be scored; return their number.
+
+    A block counts if at least two of its realised changes exist; its realised deviation is that of the existing ones.
+
+    Parameters
+    ----------
+    realised : (steps + 1,) float64
+        Prices on the grid, NaN where missing.
+    starts, lengths : (b,) int64
+        First change and number of changes of each block.
+    observed : (b,) float64
+        Result: sample standard deviations, basis points, of the blocks kept.
+    rows : (b,) int64
+        Indices of the blocks kept.
+    """
+    changes = np.empty(realised.shape[0])
+    squares = np.empty(realised.shape[0])
+    kept = 0
+    for k in range(starts.shape[0]):
+        count = 0
+        for t in range(starts[k], starts[k] + lengths[k]):
+            change = 1e4 * (realised[t + 1] - realised[t]) / realised[t]
+            if not math.isnan(change):
+                changes[count] = change
+                count += 1
+        if count >= 2:
+            _, observed[kept] = mean_and_deviation(changes[:count], squares[:count])
+            rows[kept] = k
+            kept += 1
+    return kept
+
+
 @njit(nogil=True, cache=True, fastmath=FAST)
-def member_changes(log_returns, begin, end, rows, scale, out):
-    """Fill `out` with ``scale * expm1(L[end] - L[begin])`` of the changes `rows`.
+def member_changes(log_returns, out):
+    """Fill `out` with the changes from step to step, basis points.
 
     Parameters
     ----------
     log_returns : (steps + 1, n) float32
-        Cumulative log-returns L.
-    begin, end : (e,) int64
-        Grid indices of each change.
-    rows : (r,) int64
-        Indices of the changes.
-    scale : (r,) float64
-    out : (r, n) float32
+        Cumulative log-returns.
+    out : (steps, n) float32
         Result.
     """
-    n = log_returns.shape[1]
-    for e in range(rows.shape[0]):
-        a = log_returns[begin[rows[e]]]
-        b = log_returns[end[rows[e]]]
-        factor = _f32(scale[e])
-        for j in range(n):
-            out[e, j] = factor * expm1(b[j] - a[j])
+    for t in range(out.shape[0]):
+        a = log_returns[t]
+        b = log_returns[t + 1]
+        for j in range(out.shape[1]):
+            out[t, j] = _f32(1e4) * expm1(b[j] - a[j])
 
 
 @njit(nogil=True, cache=True)
-def block_deviations(changes, starts, length, out):
+def block_deviations(changes, starts, lengths, out):
     """Fill `out` with the sample standard deviation (ddof 1) of each column of `changes` in blocks.
 
     Parameters
     ----------
     changes : (steps, n)
-    starts : (blocks,) int64
-        First row of each block.
-    length : int
-        Rows per block, at least 2.
-    out : (blocks, n) float64
+    starts, lengths : (b,) int64
+        First row and number of rows, at least 2, of each block.
+    out : (b, n) float64
         Result.
     """
     n = changes.shape[1]
     mean = np.empty(n)
     square = np.empty(n)
     for k in range(starts.shape[0]):
-        for j in range(n):
-            mean[j] = 0.0
-            square[j] = 0.0
-        for t in range(starts[k], starts[k] + length):
+        begin, length = starts[k], lengths[k]
+        mean[:] = 0.0
+        square[:] = 0.0
+        for t in range(begin, begin + length):
             for j in range(n):
                 mean[j] += changes[t, j]
         for j in range(n):
             mean[j] /= length
-        for t in range(starts[k], starts[k] + length):
+        for t in range(begin, begin + length):
             for j in range(n):
                 d = changes[t, j] - mean[j]
                 square[j] += d * d

@@ -1,8 +1,9 @@
 """CRPS of many rows at once: 64 rows lie side by side as columns, so that sorting and summing vectorise.
 
 The sort is Batcher's bitonic network (Batcher, 1968, doi:10.1145/1468075.1468121) over the members. Each comparator is
-a minimum and a maximum of 64 columns. Layers are fused (three at distances 4, 2, 1; two otherwise), so that memory is
-passed 24 times for 1024 members instead of 55. Per row it takes about a quarter of the time of `numpy.sort`.
+a minimum and a maximum of 64 columns. Layers are fused (three at distances 4, 2, 1; two otherwise), and layers within a
+part of the members are applied part by part in the first-level cache, so that 1024 members pass through it 8 times
+instead of 55. Per row it takes about a quarter of the time of `numpy.sort`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ewmalab.elementary import FAST, expm1
 WIDTH = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap
 _CHUNK = 128  # members summed in float32 before the float64 total takes over
 _TILE = 64  # members written at a time
+_PART = 128  # members of all columns that fit into the first-level cache, 32 KB
 _PAD = np.float32(3e38)  # sorts behind every member
 
 _f32 = np.float32
@@ -140,21 +142,38 @@ def _sum(buffer, n, observed, out):
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _sort(x, size):
     """Sort each column of x, (size, WIDTH) flat, ascending; size is a power of two >= 8."""
-    for group in range(0, size, 8):
-        _sort_eight(x[group * WIDTH : (group + 8) * WIDTH], group & 8 == 0)
-    block = 16
+    part = min(size, _PART)
+    for start in range(0, size, part):
+        for group in range(start, start + part, 8):
+            _sort_eight(x[group * WIDTH : (group + 8) * WIDTH], group & 8 == 0)
+        block = 16
+        while block <= part:
+            _merge(x, start, start + part, block, block // 2)
+            block *= 2
+    block = 2 * part
     while block <= size:
         distance = block // 2
-        while distance >= 16:
+        while distance >= part:
             for first in range(0, size, 2 * distance):
                 _two_layers(x, first, distance // 2, first & block == 0)
             distance //= 4
-        if distance == 8:
-            for first in range(0, size, 16):
-                _one_layer(x, first, 8, first & block == 0)
-        for first in range(0, size, 8):
-            _merge_eight(x[first * WIDTH : (first + 8) * WIDTH], first & block == 0)
+        for start in range(0, size, part):
+            _merge(x, start, start + part, block, distance)
         block *= 2
+
+
+@njit(nogil=True, fastmath=FAST)
+def _merge(x, start, stop, block, distance):
+    """Apply the layers of `distance` and below, which merge blocks of that size, to the members in [start, stop)."""
+    while distance >= 16:
+        for first in range(start, stop, 2 * distance):
+            _two_layers(x, first, distance // 2, first & block == 0)
+        distance //= 4
+    if distance == 8:
+        for first in range(start, stop, 16):
+            _one_layer(x, first, 8, first & block == 0)
+    for first in range(start, stop, 8):
+        _merge_eight(x[first * WIDTH : (first + 8) * WIDTH], first & block == 0)
 
 
 @njit(fastmath=FAST)
