@@ -151,6 +151,13 @@ def test_a_fit_does_not_look_past_its_present() -> None:
     assert one == same != other
 
 
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_fit_does_not_depend_on_the_number_of_threads(windows: bool) -> None:
+    bars = {asset: market(9, by_hour, seed) for seed, asset in enumerate(("BTC", "ETH", "XAU", "SPYX"))}
+    one, many = (fit(bars, ASSETS, end=BEGIN + 9 * DAY, windows=windows, threads=n) for n in (1, 5))
+    assert orjson.dumps(one) == orjson.dumps(many)
+
+
 def later(bars: Bars) -> Bars:
     times = int(bars.timestamp[-1]) + MINUTE + MINUTE * np.arange(2000)
     return Bars.from_closes(times, np.full(2000, 3.0 * float(bars.close[-1])))
@@ -217,7 +224,7 @@ def test_planted_shocks_are_found(nu: float, level: float) -> None:
     lanes = RandomStream.of(5, "a", "b", 3).lanes(10_000)
     hk.stochastic_volatility_paths(lanes, nu, level, 0.0, 0.9, np.full(60, 1.3, np.float32), out)
     seen = {n: np.diff(out[::n], axis=0).ravel() / np.sqrt(n) for n in design.lengths}
-    found = fit_shocks({"X": seen}, design)["X"]
+    found = fit_shocks(seen, design)
     moved = found.scale * np.abs(unit_draws(design, found)[1]).mean()
     assert moved == pytest.approx(np.abs(seen[1]).mean(), rel=0.03)
     assert found.nu <= 6 if nu == 4 else found.nu >= 12

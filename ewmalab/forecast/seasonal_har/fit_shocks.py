@@ -32,22 +32,16 @@ _PATHS, _DRAWS, _OBSERVED = 1000, 10_000, 20_000
 _SCALES = np.exp(np.linspace(-0.4, 0.4, 17))
 
 
-def fit_shocks(seen: Mapping[str, Mapping[int, Floats]], design: Design) -> dict[str, Shocks]:
-    """Return, for each asset, the shape and scale that minimise the sum of CRPS over the scored lengths.
+def fit_shocks(seen: Mapping[int, Floats], design: Design) -> Shocks:
+    """Return the shape and scale that minimise the sum of an asset's CRPS over the scored lengths.
 
     Parameters
     ----------
-    seen : mapping of asset to mapping of length to (n,) float64
+    seen : mapping of length to (n,) float64
         From `ewmalab.forecast.seasonal_har.fit_curves.standardised`.
     design : Design
     """
-    return {
-        asset: _fit_one({n: _by_rank(np.sort(z), _OBSERVED) for n, z in own.items()}, design)
-        for asset, own in seen.items()
-    }
-
-
-def _fit_one(observed: Mapping[int, Floats], design: Design) -> Shocks:
+    observed = {n: _by_rank(np.sort(z), _OBSERVED) for n, z in seen.items()}
     tried: dict[Shocks, tuple[float, float]] = {}
     place = len(_SCALES) // 2
 
