@@ -21,13 +21,14 @@ from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.model import Fit, Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
+from ewmalab.forecast.seasonal_har import fit_shocks as shocks_module
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
 from ewmalab.forecast.seasonal_har.fit_seasons import week_season
-from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks, unit_draws
+from ewmalab.forecast.seasonal_har.fit_shocks import _score, fit_shocks, unit_draws
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.replay.fits import load_model, make_artifact, read_artifact, write_artifact
@@ -150,6 +151,13 @@ def test_a_fit_does_not_look_past_its_present() -> None:
     assert one == same != other
 
 
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_fit_does_not_depend_on_the_number_of_threads(windows: bool) -> None:
+    bars = {asset: market(9, by_hour, seed) for seed, asset in enumerate(("BTC", "ETH", "XAU", "SPYX"))}
+    one, many = (fit(bars, ASSETS, end=BEGIN + 9 * DAY, windows=windows, threads=n) for n in (1, 5))
+    assert orjson.dumps(one) == orjson.dumps(many)
+
+
 def later(bars: Bars) -> Bars:
     times = int(bars.timestamp[-1]) + MINUTE + MINUTE * np.arange(2000)
     return Bars.from_closes(times, np.full(2000, 3.0 * float(bars.close[-1])))
@@ -195,6 +203,20 @@ def test_the_crps_of_scaled_draws_is_that_of_the_score(observed: np.ndarray, dra
     assert found == pytest.approx(crps_ensemble(observed, members).mean(), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.7, 0.93, 1.0, 1.31, 1.45, 2.0])  # also beyond the scales that are tried
+def test_a_walk_over_scales_ends_where_trying_all_would(scale: float) -> None:
+    rng, design, scales = np.random.default_rng(int(100 * scale)), DESIGNS[1], shocks_module._SCALES
+    observed = {n: np.sort(scale * rng.standard_t(5, 3000 // n)) for n in design.lengths}
+    score = _score(observed, unit_draws(design, shocks_module._FIRST), design)
+    whole = score(scales)
+    least = int(np.clip(np.argmin(whole), 1, len(scales) - 2))
+    (left, middle, right), step = whole[least - 1 : least + 2], scales[1] / scales[0]
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    for place in range(len(scales)):
+        found = shocks_module._best_scale(score, place)
+        assert found == (least, scales[least] * step**shift, middle - 0.25 * (left - right) * shift)
+
+
 @pytest.mark.parametrize(("nu", "level"), [(4.0, 0.0), (50.0, 0.4), (50.0, 0.0)])
 def test_planted_shocks_are_found(nu: float, level: float) -> None:
     design = DESIGNS[1]
@@ -202,7 +224,7 @@ def test_planted_shocks_are_found(nu: float, level: float) -> None:
     lanes = RandomStream.of(5, "a", "b", 3).lanes(10_000)
     hk.stochastic_volatility_paths(lanes, nu, level, 0.0, 0.9, np.full(60, 1.3, np.float32), out)
     seen = {n: np.diff(out[::n], axis=0).ravel() / np.sqrt(n) for n in design.lengths}
-    found = fit_shocks({"X": seen}, design)["X"]
+    found = fit_shocks(seen, design)
     moved = found.scale * np.abs(unit_draws(design, found)[1]).mean()
     assert moved == pytest.approx(np.abs(seen[1]).mean(), rel=0.03)
     assert found.nu <= 6 if nu == 4 else found.nu >= 12

@@ -115,6 +115,8 @@ class Fittable(Protocol):
     ) -> Numbers:
         """Return the estimates for all assets at once; they do not depend on the asset of `self`.
 
+        A method with another keyword ``threads`` is told how many it may use; its estimates do not depend on that.
+
         Parameters
         ----------
         bars : mapping of asset to Bars

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,7 +105,10 @@ def make_artifact(
     base = name.partition("@")[0]
     if maker is None:
         raise ForecasterError(f"{name} cannot be fitted: it has no methods `fit` and `with_fit`")
-    numbers = maker.fit(known, assets, end=end)
+    shared: dict[str, Any] = {}
+    if "threads" in signature(maker.fit).parameters:
+        shared["threads"] = settings.values.run.threads or os.cpu_count() or 1
+    numbers = maker.fit(known, assets, end=end, **shared)
     _refuse_unfinished(base, numbers)
     seen = {
         asset: {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ _WINDOWS = 500
 _LEVEL_DAYS = 7.0  # an asset with this many days has half the weight in its own level
 
 
-def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, windows: bool = False) -> dict[str, Any]:
+def fit(
+    bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, windows: bool = False, threads: int = 1
+) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
     Slopes are common to all assets. Seasons and levels are shrunk towards those of the asset's class, more for a
@@ -39,6 +43,8 @@ def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, wind
         Time of the fit, seconds since 1970-01-01 UTC.
     windows : bool
         Whether to keep past windows, for historical simulation; they make the artifact large.
+    threads : int
+        The result does not depend on it.
 
     Returns
     -------
@@ -57,21 +63,21 @@ def fit(bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, wind
         found = ", ".join(f"{a} {count:,} of {min_bars(assets[a]):,}" for a, count in short.items())
         raise MissingDataError(f"too few bars before {iso(end)}: {found}")
     classes = {asset: assets[asset].asset_class for asset in known}
-    seasons = pooled_seasons(known, assets)
-    pasts = {asset: _past(own, seasons[asset]) for asset, own in known.items()}
-    entries: dict[str, dict[str, Any]] = {
-        asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
-        for asset, past in pasts.items()
-    }
-    for design in DESIGNS:
-        step, curves = str(design.step), _curves(pasts, classes, design)
-        left = {asset: standardised(pasts[asset], curve, design) for asset, curve in curves.items()}
-        for asset, shocks in fit_shocks(left, design).items():
-            entries[asset]["curves"][step] = _curve(curves[asset])
-            entries[asset]["shocks"][step] = asdict(shocks)
-            entries[asset]["report"][step] = _report(left[asset], design)
-            if windows:
-                entries[asset].setdefault("windows", {})[step] = _windows(asset, left, assets, design)
+    with ThreadPoolExecutor(threads) as pool:
+        pasts = _each(pool, _past, known, pooled_seasons(known, assets))
+        entries: dict[str, dict[str, Any]] = {
+            asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
+            for asset, past in pasts.items()
+        }
+        for design in DESIGNS:
+            step, curves = str(design.step), _curves(pasts, classes, design, pool)
+            left = _each(pool, partial(standardised, design=design), pasts, curves)
+            for asset, shocks in _each(pool, partial(fit_shocks, design=design), left).items():
+                entries[asset]["curves"][step] = _curve(curves[asset])
+                entries[asset]["shocks"][step] = asdict(shocks)
+                entries[asset]["report"][step] = _report(left[asset], design)
+                if windows:
+                    entries[asset].setdefault("windows", {})[step] = _windows(asset, left, assets, design)
     pooled = {
         name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
         for name in dict.fromkeys(classes.values())
@@ -84,19 +90,24 @@ def min_bars(asset: Asset) -> int:
     return MIN_DAYS[asset.sessions] * 1440 - 10
 
 
+def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a function makes of each asset's arguments, computed side by side."""
+    return dict(zip(given[0], pool.map(function, *([own[asset] for asset in given[0]] for own in given)), strict=True))
+
+
 def _past(bars: Bars, season: Season) -> Past:
     states = np.empty((len(bars), SIZE))
     follow(initial_state(), bars, season, states)
     return Past(bars, season, states)
 
 
-def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design) -> dict[str, Curve]:
+def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design, pool: Executor) -> dict[str, Curve]:
     """Fit the curves, and shrink each level towards the mean of its class."""
-    found = {asset: windows_of(past, design) for asset, past in pasts.items()}
+    found = _each(pool, partial(windows_of, design=design), pasts)
     short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _MIN_WINDOWS]
     if short:
         raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
-    fitted = fit_curves(found, design)
+    fitted = fit_curves(found, design, pool)
     shrunk = {}
     for asset, curve in fitted.items():
         others = np.mean([c.level for a, c in fitted.items() if classes[a] == classes[asset]], axis=0)

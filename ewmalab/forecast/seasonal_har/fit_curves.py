@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -159,29 +161,37 @@ def edges_of(design: Design) -> list[int]:
     return [0, *inner, design.length // MINUTE]
 
 
-def fit_curves(found: Mapping[str, Windows], design: Design) -> dict[str, Curve]:
+def fit_curves(found: Mapping[str, Windows], design: Design, pool: Executor) -> dict[str, Curve]:
     """Fit intercepts of each asset and slopes common to all, knot by knot, minimising the CRPS of a Student-t.
 
     All assets weigh the same: scores are relative to an asset's mean absolute outcome.
+
+    Parameters
+    ----------
+    found : mapping of asset to Windows
+    design : Design
+    pool : Executor
+        Runs one task per knot.
     """
-    assets = list(found)
-    levels, slopes = np.empty((len(assets), len(design.knots))), np.empty((len(design.knots), len(design.memories)))
-    for j in range(len(design.knots)):
-        outcomes = [np.ascontiguousarray(found[a].outcomes[:, j]) for a in assets]
-        levels[:, j], slopes[j] = _fit_knot(outcomes, [found[a].logs for a in assets])
-    return {asset: Curve(np.array(design.knots), design.memories, levels[i], slopes) for i, asset in enumerate(assets)}
+    centres = np.stack([own.logs.mean(axis=0) for own in found.values()])
+    centred = [np.ascontiguousarray(own.logs - centre) for own, centre in zip(found.values(), centres, strict=True)]
+    outcomes = [[np.ascontiguousarray(own.outcomes[:, j]) for own in found.values()] for j in range(len(design.knots))]
+    levels, slopes = zip(*pool.map(partial(_fit_knot, logs=centred, centres=centres), outcomes), strict=True)
+    return {
+        asset: Curve(np.array(design.knots), design.memories, level, np.stack(slopes))
+        for asset, level in zip(found, np.stack(levels, axis=1), strict=True)
+    }
 
 
-def _fit_knot(outcomes: Sequence[Floats], logs: Sequence[Floats]) -> tuple[Floats, Floats]:
-    count, memories = len(outcomes), logs[0].shape[1]
+def _fit_knot(outcomes: Sequence[Floats], logs: Sequence[Floats], centres: Floats) -> tuple[Floats, Floats]:
+    """Return the level of each asset and the common slopes, from outcomes and centred logarithms of each asset."""
+    count, memories = centres.shape
     means = [float(np.abs(y).mean()) for y in outcomes]
-    centres = [x.mean(axis=0) for x in logs]
-    centred = [np.ascontiguousarray(x - centre) for x, centre in zip(logs, centres, strict=True)]
     first = np.concatenate([np.log(means), np.full(memories, 1.0 / memories)])
 
     def loss(p: Floats) -> tuple[float, Floats]:
         total, gradient = 0.0, np.zeros_like(p)
-        for i, (y, x, mean) in enumerate(zip(outcomes, centred, means, strict=True)):
+        for i, (y, x, mean) in enumerate(zip(outcomes, logs, means, strict=True)):
             value = crps_of_scales(y, x, p[i], p[count:], gradient[count:], 1.0 / (mean * len(y) * count))
             total += value[0]
             gradient[i] = value[1]
@@ -191,4 +201,4 @@ def _fit_knot(outcomes: Sequence[Floats], logs: Sequence[Floats]) -> tuple[Float
 
     found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
     slopes: Floats = found[count:]
-    return found[:count] - np.stack(centres) @ slopes, slopes
+    return found[:count] - centres @ slopes, slopes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from ewmalab.forecast.seasonal_har.parts import Shocks
 from ewmalab.forecast.streams import RandomStream
 
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Score = Callable[[Floats], Floats]
 
 SHAPES: Mapping[str, tuple[float, ...]] = {
     "level": (0.0, 0.1, 0.2, 0.3, 0.4),
@@ -29,32 +32,24 @@ _PATHS, _DRAWS, _OBSERVED = 1000, 10_000, 20_000
 _SCALES = np.exp(np.linspace(-0.4, 0.4, 17))
 
 
-def fit_shocks(seen: Mapping[str, Mapping[int, Floats]], design: Design) -> dict[str, Shocks]:
-    """Return, for each asset, the shape and scale that minimise the sum of CRPS over the scored lengths.
+def fit_shocks(seen: Mapping[int, Floats], design: Design) -> Shocks:
+    """Return the shape and scale that minimise the sum of an asset's CRPS over the scored lengths.
 
     Parameters
     ----------
-    seen : mapping of asset to mapping of length to (n,) float64
+    seen : mapping of length to (n,) float64
         From `ewmalab.forecast.seasonal_har.fit_curves.standardised`.
     design : Design
     """
-    draws = cache(lambda shape: unit_draws(design, shape))
-    return {
-        asset: _fit_one({n: _sample(z, _OBSERVED) for n, z in own.items()}, design, draws)
-        for asset, own in seen.items()
-    }
-
-
-def _fit_one(observed: Mapping[int, Floats], design: Design, draws: Callable[[Shocks], Mapping[int, Floats]]) -> Shocks:
-    steps = design.length // design.step
+    observed = {n: _by_rank(np.sort(z), _OBSERVED) for n, z in seen.items()}
     tried: dict[Shocks, tuple[float, float]] = {}
+    place = len(_SCALES) // 2
 
     def value(shape: Shocks) -> float:
+        nonlocal place
         if shape not in tried:
-            total = np.zeros(len(_SCALES))
-            for length, z in observed.items():  # number of changes times the root of their length
-                total += steps // length * np.sqrt(length) * crps_by_scale(z, draws(shape)[length], _SCALES)
-            tried[shape] = _minimum(total)
+            place, scale, least = _best_scale(_score(observed, unit_draws(design, shape), design), place)
+            tried[shape] = scale, least
         return tried[shape][1]
 
     shape = _FIRST
@@ -68,29 +63,77 @@ def _with(shape: Shocks, name: str, value: float) -> Shocks:
     return replace(shape, **{name: value})  # type: ignore[arg-type]
 
 
-def unit_draws(design: Design, shape: Shocks) -> dict[int, Floats]:
-    """Return simulated returns over each scored length, sorted, for a volatility of one over that length."""
+def _score(observed: Mapping[int, Floats], draws: Mapping[int, Floats], design: Design) -> Score:
+    """Return the function from scales to the CRPS, summed over the scored lengths."""
     steps = design.length // design.step
-    out = np.empty((steps + 1, 2 * _PATHS), np.float32)
+
+    def score(scales: Floats) -> Floats:
+        total = np.zeros(len(scales))
+        for length, z in observed.items():  # number of changes times the root of their length
+            total += steps // length * np.sqrt(length) * crps_by_scale(z, draws[length], scales)
+        return total
+
+    return score
+
+
+def _best_scale(score: Score, place: int) -> tuple[int, float, float]:
+    """Find the smallest score in `_SCALES`, and the minimum of the parabola through it and its neighbours.
+
+    The CRPS of draws times a scale is a convex function of the scale: a mean of absolute values, less a multiple of the
+    scale. A walk downhill, to the first of equal scores, therefore ends where a search of all scales would.
+
+    Parameters
+    ----------
+    score : callable
+    place : int
+        Where the walk begins; a good guess makes it short.
+
+    Returns
+    -------
+    int, float, float
+        The place in `_SCALES`; scale and score at the minimum.
+    """
+    last = len(_SCALES) - 2
+    place = min(max(place, 1), last)
+    left, middle, right = score(_SCALES[place - 1 : place + 2])
+    while left <= middle and place > 1:
+        place, middle, right = place - 1, left, middle
+        left = score(_SCALES[place - 1 : place])[0]
+    while right < middle and place < last:
+        place, left, middle = place + 1, middle, right
+        right = score(_SCALES[place + 1 : place + 2])[0]
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    scale = _SCALES[place] * (_SCALES[1] / _SCALES[0]) ** shift
+    return place, float(scale), float(middle - 0.25 * (left - right) * shift)
+
+
+@lru_cache(maxsize=512)
+def _moves(design: Design, shape: Shocks) -> dict[int, Singles]:
+    """Return simulated returns over each scored length, ascending, for a volatility of one over a step.
+
+    They are kept, since every asset and every refit tries much the same shapes.
+    """
+    steps = design.length // design.step
+    out = np.empty((steps + 1, _PATHS), np.float32)
     lanes = RandomStream.of(0, "", "shocks", design.step).lanes(_PATHS)
     persistence = 0.5 ** (design.step / shape.wave_half_life)
     hk.stochastic_volatility_paths(
         lanes, shape.nu, shape.level, shape.wave, persistence, np.ones(steps, np.float32), out
     )
-    return {n: _sample(np.diff(out[::n], axis=0).ravel() / np.sqrt(n), _DRAWS) for n in design.lengths}
+    found = {}
+    for n in design.lengths:
+        sizes = np.sort(np.abs(np.diff(out[::n], axis=0)), axis=None)
+        found[n] = _by_rank(np.concatenate([-sizes[::-1], sizes]), _DRAWS)  # with the paths' mirror images
+    return found
 
 
-def _sample(values: npt.NDArray[np.floating], count: int) -> Floats:
-    """Return at most `count` of the values, evenly spaced by rank."""
-    ordered = np.sort(values.astype(np.float64))
+def unit_draws(design: Design, shape: Shocks) -> dict[int, Floats]:
+    """Return simulated returns over each scored length, ascending, for a volatility of one over that length."""
+    return {n: moves / np.sqrt(n) for n, moves in _moves(design, shape).items()}
+
+
+def _by_rank(ordered: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Return at most `count` of ascending values, evenly spaced by rank."""
     if len(ordered) <= count:
         return ordered
     return ordered[((np.arange(count) + 0.5) * (len(ordered) / count)).astype(np.int64)]
-
-
-def _minimum(total: Floats) -> tuple[float, float]:
-    """Return the scale and the value at the minimum of the parabola through the three smallest values."""
-    k = int(np.clip(np.argmin(total), 1, len(_SCALES) - 2))
-    left, middle, right = total[k - 1 : k + 2]
-    shift = 0.5 * (left - right) / (left - 2 * middle + right)
-    return float(_SCALES[k] * (_SCALES[1] / _SCALES[0]) ** shift), float(middle - 0.25 * (left - right) * shift)

@@ -48,20 +48,26 @@ class SeasonalHar:
     warmup: ClassVar[int] = 14 * DAY
 
     def fit(
-        self, bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, prior: Numbers | None = None
+        self,
+        bars: Mapping[str, Bars],
+        assets: Mapping[str, Asset],
+        *,
+        end: int,
+        prior: Numbers | None = None,
+        threads: int = 1,
     ) -> Numbers:
         """Return the numbers of a fit; see `ewmalab.forecast.seasonal_har.fit.fit`.
 
         Parameters
         ----------
-        bars, assets, end
+        bars, assets, end, threads
             As in `Fittable.fit`.
         prior
             Ignored.
         """
         from ewmalab.forecast.seasonal_har.fit import fit  # scipy.optimize is slow to import, and serving needs no fit
 
-        return fit(bars, assets, end=end, windows=self.shocks == "windows")
+        return fit(bars, assets, end=end, windows=self.shocks == "windows", threads=threads)
 
     def with_fit(self, numbers: Numbers) -> SeasonalHar:
         """Return the forecaster with the fit of its asset, else the pooled fit of its class, else the defaults.
