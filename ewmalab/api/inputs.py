@@ -6,15 +6,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ewmalab.errors import ConfigError
-from ewmalab.replay.newest_days import newest_days
-from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import parse_time
 from ewmalab.units import parse_duration
+
+if TYPE_CHECKING:
+    from ewmalab.replay.schedule import Selection
 
 Time = str | int
 """``2026-01-15`` (UTC), or seconds since 1970-01-01 UTC."""
@@ -68,6 +69,8 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     competitions, assets = names_of(prompts.get("competitions")), assets_of(prompts.get("assets"))
     chosen: Sequence[str] | None = assets
     if start is None:
+        from ewmalab.replay.newest_days import newest_days
+
         start, chosen = newest_days(settings.values, days, rules, competitions, assets)
     return {
         "start": time_of(start),

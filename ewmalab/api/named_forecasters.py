@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,11 +14,12 @@ from ewmalab.api.inputs import Progress, Prompts, counter, present, selection_of
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
-from ewmalab.replay.backtest import BacktestPlan, backtest, plan_backtest
-from ewmalab.replay.schedule import Scheduled
-from ewmalab.report.text.backtest import backtest_text
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY
+
+if TYPE_CHECKING:
+    from ewmalab.replay.backtest import BacktestPlan
+    from ewmalab.replay.schedule import Scheduled
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def planned(
     forecasters : sequence of str or factory
         By default the setting ``replay.forecasters``.
     """
+    from ewmalab.replay.backtest import plan_backtest  # slow to import; finished experiments need none
+
     if scheduled:
         start, end = scheduled[0].prompt.start_time, scheduled[-1].prompt.start_time
         prompts = {**prompts, "start": start, "days": (end - start) / DAY}
@@ -145,6 +149,9 @@ def replayed(
     threads : int, optional
         By default one per processor.
     """
+    from ewmalab.replay.backtest import backtest
+    from ewmalab.report.text.backtest import backtest_text
+
     plan = planned(settings, forecasters, prompts, scheduled)
     return plan, backtest(
         plan,
