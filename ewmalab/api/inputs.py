@@ -7,16 +7,17 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ewmalab.errors import ConfigError
 from ewmalab.replay.engines import Workers
-from ewmalab.replay.newest_days import newest_days
-from ewmalab.replay.schedule import WHICH, Scheduled, Selection
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, MINUTE, iso, parse_time
 from ewmalab.units import parse_duration
+
+if TYPE_CHECKING:
+    from ewmalab.replay.schedule import Scheduled, Selection
 
 Time = str | int
 """``2026-01-15`` (UTC), or seconds since 1970-01-01 UTC."""
@@ -69,6 +70,9 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     ------
     ConfigError, RulebookError, MissingDataError
     """
+    from ewmalab.replay.newest_days import newest_days  # slow to import; finished experiments need none
+    from ewmalab.replay.schedule import WHICH
+
     rules = RuleChoice.parse(prompts.get("rules", "as-of"))
     chosen: Selection = {
         "days": prompts.get("days", 7.0),
@@ -98,7 +102,7 @@ def _from_file(settings: LoadedSettings, path: Path, chosen: Selection, start: T
     from ewmalab.analysis.prompt_files import read_prompts
 
     if not path.is_file():
-        raise ConfigError(f"prompts = {str(path)!r}: neither {' nor '.join(WHICH)}, and no such file")
+        raise ConfigError(f"prompts = {str(path)!r}: neither scored nor sent, and no such file")
     if chosen["cadence"]:
         raise ConfigError("a cadence makes prompts of its own: leave it out with a file of prompts")
     found = read_prompts(

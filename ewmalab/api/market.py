@@ -17,7 +17,6 @@ from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
 from ewmalab.market.files.importer import FileImport, find_files, import_files
 from ewmalab.market.inventory import CachedAsset, Repair
-from ewmalab.replay.newest_days import newest_days
 from ewmalab.report.text.market import fetch_text, import_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -205,6 +204,8 @@ def settings_with_bars(days: float = 7.0, flags: dict[str, Any] | None = None) -
     >>> settings_with_bars(flags={"data.cache_dir": "an-empty-folder"}).values.data.feed
     'simulated'
     """
+    from ewmalab.replay.newest_days import newest_days  # compiles: slow to import
+
     settings = load_settings(flags=flags)
     try:
         newest_days(settings.values, days, RuleChoice())

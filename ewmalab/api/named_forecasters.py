@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,12 +14,12 @@ from ewmalab.api.inputs import Progress, Prompts, counter, present, range_of, se
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
-from ewmalab.replay.backtest import backtest
 from ewmalab.replay.engines import Workers
-from ewmalab.replay.plan import BacktestPlan, plan_backtest
-from ewmalab.replay.schedule import Scheduled
-from ewmalab.report.text.backtest import backtest_text
 from ewmalab.settings import LoadedSettings
+
+if TYPE_CHECKING:
+    from ewmalab.replay.plan import BacktestPlan
+    from ewmalab.replay.schedule import Scheduled
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ def planned(
     forecasters : sequence of str or factory
         By default the setting ``replay.forecasters``.
     """
+    from ewmalab.replay.plan import plan_backtest  # slow to import; finished experiments need none
+
     if scheduled:
         span = range_of(scheduled)
         prompts = {**prompts, "prompts": "scored", "start": span["start"], "days": span["days"]}
@@ -149,6 +152,9 @@ def replayed(
     forecasters : sequence of str or factory
         By default the setting ``replay.forecasters``.
     """
+    from ewmalab.replay.backtest import backtest
+    from ewmalab.report.text.backtest import backtest_text
+
     plan = planned(settings, forecasters, prompts, scheduled)
     experiment = backtest(
         plan,

@@ -17,8 +17,6 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.forecast.load import Factory
 from ewmalab.replay.engines import Workers
-from ewmalab.replay.results import SummaryRow
-from ewmalab.report.text.backtest import backtest_text
 from ewmalab.report.text.compare import compare_text
 from ewmalab.settings import LoadedSettings, load_settings
 
@@ -34,6 +32,9 @@ class Backtest(Experiment, Result):
     cache_dir: Path | str = "data_cache"
 
     def text(self) -> str:
+        from ewmalab.replay.results import SummaryRow
+        from ewmalab.report.text.backtest import backtest_text
+
         rows = [SummaryRow.read(row) for row in self.summary]
         return backtest_text(rows, self.manifest["inputs"]) + f"experiment: {self.path}\n"
 

@@ -14,10 +14,7 @@ from typing import Any
 import ewmalab
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.code_digest import code_of
-from ewmalab.forecast.ewma import Ewma
 from ewmalab.forecast.protocol import Forecaster
-from ewmalab.forecast.random_walk import RandomWalk
-from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import asset_parameters
@@ -27,8 +24,13 @@ Factory = Callable[..., Forecaster[Any]]
 
 _LIBRARIES = ("numba", "numpy", "llvmlite")
 
-BUILT_IN: dict[str, Any] = {"ewma": Ewma, "random-walk": RandomWalk, "seasonal-har": SeasonalHar}
-FITTED = next(name for name, factory in BUILT_IN.items() if hasattr(factory, "with_fit"))
+BUILT_IN = {
+    "ewma": "ewmalab.forecast.ewma.forecaster:Ewma",
+    "random-walk": "ewmalab.forecast.random_walk:RandomWalk",
+    "seasonal-har": "ewmalab.forecast.seasonal_har.forecaster:SeasonalHar",
+}
+"""Classes by name; imported on first use, because their kernels are slow to import."""
+FITTED = "seasonal-har"
 """The built-in forecaster that is fitted where none is named."""
 FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
 """Sections of the settings that hold parameters of forecasters."""
@@ -98,15 +100,13 @@ def names_of(forecasters: Iterable[str | Factory]) -> tuple[str, ...]:
 
 
 def _name_of(factory: Factory) -> str:
-    for name, known in BUILT_IN.items():
-        if factory is known:
-            return name
     module, attribute = (getattr(factory, key, None) for key in ("__module__", "__qualname__"))
     if not callable(factory) or module is None or attribute is None:
         raise ForecasterError(
             f"{factory!r} is not a forecaster's name, class or function: wrap it in a function that takes an asset"
         )
-    return f"{module}:{attribute}"
+    found = f"{module}:{attribute}"
+    return next((name for name, place in BUILT_IN.items() if place == found), found)
 
 
 def _remember(name: str, factory: Factory) -> None:
@@ -133,7 +133,7 @@ def factory_of(base: str) -> tuple[Any, str]:
         If the name cannot be imported.
     """
     if base in BUILT_IN:
-        return BUILT_IN[base], base.replace("-", "_")
+        return _import(BUILT_IN[base]), base.replace("-", "_")
     return _given.get(base) or _import(base), "plugin"
 
 
