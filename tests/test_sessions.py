@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import exchange_calendars
 import numpy as np
 import pytest
 
+from ewmalab.market import sessions
 from ewmalab.market.sessions import in_session
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -89,6 +91,13 @@ def test_a_year_has_the_exchanges_number_of_sessions():
     days = [datetime(2025, 1, 1, 12, tzinfo=NEW_YORK) + timedelta(days=i) for i in range(365)]
     noon = np.array([int(datetime(d.year, d.month, d.day, 12, tzinfo=NEW_YORK).timestamp()) for d in days])
     assert in_session(noon).sum() == 250
+
+
+def test_every_session_is_as_the_exchanges_calendar_has_it():
+    calendar = exchange_calendars.get_calendar("XNYS", start="2020-01-01", end="2032-12-31")
+    both = [times.to_numpy("datetime64[s]").astype(np.int64) for times in (calendar.opens, calendar.closes)]
+    assert sessions._edges().dtype == np.int64
+    assert sessions._edges().tolist() == np.column_stack(both).ravel().tolist()
 
 
 def test_shapes_and_empty_input():

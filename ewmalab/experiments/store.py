@@ -21,7 +21,7 @@ from ewmalab.atomic_files import TEMP_PREFIX, sync_folder
 from ewmalab.errors import ExperimentError
 
 FORMAT = 2
-_LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic", "exchange_calendars")
+_LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic")
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
-# The calendar has fixed ends, since its default range depends on the current date.
-_FIRST, _LAST = "2020-01-01", "2032-12-31"
+# The exchange's calendar as the package exchange_calendars has it, with which the tests compare every session. It is a
+# table here because that package loads pandas: 50 MB and a second in each process, once within an answer of a miner.
+_HOLIDAYS = {
+    2020: "01-01 01-20 02-17 04-10 05-25 07-03 09-07 11-26 12-25",
+    2021: "01-01 01-18 02-15 04-02 05-31 07-05 09-06 11-25 12-24",
+    2022: "01-17 02-21 04-15 05-30 06-20 07-04 09-05 11-24 12-26",
+    2023: "01-02 01-16 02-20 04-07 05-29 06-19 07-04 09-04 11-23 12-25",
+    2024: "01-01 01-15 02-19 03-29 05-27 06-19 07-04 09-02 11-28 12-25",
+    2025: "01-01 01-09 01-20 02-17 04-18 05-26 06-19 07-04 09-01 11-27 12-25",
+    2026: "01-01 01-19 02-16 04-03 05-25 06-19 07-03 09-07 11-26 12-25",
+    2027: "01-01 01-18 02-15 03-26 05-31 06-18 07-05 09-06 11-25 12-24",
+    2028: "01-17 02-21 04-14 05-29 06-19 07-04 09-04 11-23 12-25",
+    2029: "01-01 01-15 02-19 03-30 05-28 06-19 07-04 09-03 11-22 12-25",
+    2030: "01-01 01-21 02-18 04-19 05-27 06-19 07-04 09-02 11-28 12-25",
+    2031: "01-01 01-20 02-17 04-11 05-26 06-19 07-04 09-01 11-27 12-25",
+    2032: "01-01 01-19 02-16 03-26 05-31 06-18 07-05 09-06 11-25 12-24",
+}
+_EARLY_CLOSES = {
+    2020: "11-27 12-24",
+    2021: "11-26",
+    2022: "11-25",
+    2023: "07-03 11-24",
+    2024: "07-03 11-29 12-24",
+    2025: "07-03 11-28 12-24",
+    2026: "11-27 12-24",
+    2027: "11-26",
+    2028: "07-03 11-24",
+    2029: "07-03 11-23 12-24",
+    2030: "07-03 11-29 12-24",
+    2031: "07-03 11-28 12-24",
+    2032: "11-26",
+}
+_FIRST, _LAST = date(2020, 1, 1), date(2032, 12, 31)
+_OPEN, _CLOSE, _EARLY_CLOSE = time(9, 30), time(16), time(13)
+_NEW_YORK = ZoneInfo("America/New_York")
 
 
 @lru_cache(maxsize=1)
 def _edges() -> npt.NDArray[np.int64]:
     """Return opens and closes, alternating, seconds since 1970-01-01 UTC."""
-    import exchange_calendars
-
-    calendar = exchange_calendars.get_calendar("XNYS", start=_FIRST, end=_LAST)
-    edges = np.empty(2 * len(calendar.opens), np.int64)
-    edges[0::2] = calendar.opens.to_numpy("datetime64[s]").astype(np.int64)
-    edges[1::2] = calendar.closes.to_numpy("datetime64[s]").astype(np.int64)
-    return edges
+    edges: list[float] = []
+    for day in (_FIRST + timedelta(days) for days in range((_LAST - _FIRST).days + 1)):
+        name = f"{day:%m-%d}"
+        if day.weekday() >= 5 or name in _HOLIDAYS[day.year]:
+            continue
+        close = _EARLY_CLOSE if name in _EARLY_CLOSES[day.year] else _CLOSE
+        edges += [datetime.combine(day, moment, _NEW_YORK).timestamp() for moment in (_OPEN, close)]
+    return np.array(edges, np.int64)
 
 
 def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
