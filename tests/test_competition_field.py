@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ BOOK = load_rulebook()
 HOUR = 3600
 STEP = 720  # between two prompts
 # The date of each transformation, and a competition of an hour that runs then.
-CAP, FILL, MEDIAN = ("2026-05-01", "1h"), ("2026-08-01", "crypto-1h"), ("2026-10-01", "crypto-1h")
+CAP, FILL, MEDIAN = ("2026-05-01", "1h"), ("2026-08-26", "crypto-1h"), ("2026-10-01", "crypto-1h")
 T = parse_time("2026-05-01")
 GOLDEN_PROMPTS = 13
 
@@ -165,7 +166,7 @@ def test_a_competition_in_which_no_answer_is_valid_leaves_the_others_standing() 
 def test_prompts_that_start_together_are_scored_a_second_apart() -> None:
     keys = [("1h", asset, T + STEP * i) for i in range(2) for asset in ("BTC", "ETH", "SOL")]
     board = Field.of({"a": scores(dict.fromkeys(keys, 1.0))}, BOOK, RuleChoice.parse("2026-05-01")).boards["1h"]
-    settled = T + HOUR + MINUTE
+    settled = T + HOUR
     assert board.scored.tolist() == [settled + STEP * i + k for i in range(2) for k in range(3)]
 
 
@@ -205,7 +206,7 @@ def test_a_fields_leaderboards_equal_the_validators(golden: dict[str, list[dict[
     rows = pd.DataFrame(case["scores"])
     table = rows.pivot(index="scored_time", columns="miner_id", values="prompt_score_v3")
     prompts = rows.groupby("scored_time")[["asset", "percentile90", "lowest_score"]].first()
-    starts = np.array([parse_time(text) for text in table.index]) - horizon - MINUTE
+    starts = np.array([parse_time(text) for text in table.index]) - horizon
     board = Board(
         name,
         horizon,
@@ -292,7 +293,7 @@ def test_averages_decide_where_weights_are_too_small_to_differ() -> None:
 
 def test_weights_of_a_competition_are_a_softmax_that_sums_to_its_share() -> None:
     # of two competitions, and in their sum
-    start, rules = parse_time("2026-08-01"), RuleChoice.parse("2026-08-01")
+    start, rules = parse_time("2026-08-26"), RuleChoice.parse("2026-08-26")
     keys = {"crypto-1h": ("BTC", 0.3), "com-equ-24h": ("XAU", 0.15)}
     made = Field.of(
         {
@@ -314,9 +315,9 @@ def test_weights_of_a_competition_are_a_softmax_that_sums_to_its_share() -> None
 def test_a_competition_counts_from_its_first_scored_prompt_until_its_window_has_passed() -> None:
     crps = {("1h", "BTC", T): 1.0} | {("24h", "BTC", T + DAY * i): 1.0 for i in range(5)}
     made = Field.of({"a": scores(crps)}, BOOK, RuleChoice.parse("2026-05-01"))
-    at = {s.when: s.competition for s in standings(made, [T + HOUR + MINUTE - 1]) if s.competition}
+    at = {s.when: s.competition for s in standings(made, [T + HOUR - 1]) if s.competition}
     assert at == {}
-    times = [T + HOUR + MINUTE, T + 2 * DAY, T + 5 * DAY]
+    times = [T + HOUR, T + 2 * DAY, T + 5 * DAY]
     found = standings(made, times)
     assert [[s.competition for s in found if s.when == when and s.competition] for when in times] == [
         ["1h"],
@@ -328,7 +329,7 @@ def test_a_competition_counts_from_its_first_scored_prompt_until_its_window_has_
 @pytest.mark.parametrize("every", [600, HOUR, DAY, 30 * DAY])
 def test_moments_are_round_times_and_end_with_the_last_scored_prompt(every: int) -> None:
     made = field({"a": [1.0] * 400}, start=T + 77 * MINUTE)
-    first, last = T + 137 * MINUTE + MINUTE, T + 137 * MINUTE + MINUTE + 399 * STEP
+    first, last = T + 137 * MINUTE, T + 137 * MINUTE + 399 * STEP
     times = moments(made, every)
     assert times[-1] == last
     assert times[:-1] == [t for t in range(T - T % every, last, every) if t > first]
@@ -627,24 +628,58 @@ def test_a_prompt_that_is_not_settled_is_noted_and_has_no_score(tmp_path: Path) 
     found, notes = scored(tmp_path)
     assert found["alice"].index.tolist() == [("1h", "BTC", settled)]
     assert len(notes) == 2
-    assert all("not scored: no later candle: not settled" in note for note in notes)
+    assert all("not scored: no candle after the last: not settled" in note for note in notes)
 
 
 @pytest.mark.parametrize(("asset", "length"), [("BTC", 60), ("SPYX", HOUR), ("DOGE", DAY)])
-def test_a_prompt_of_no_competition_is_refused(tmp_path: Path, asset: str, length: int) -> None:
+def test_a_prompt_of_no_competition_is_named(tmp_path: Path, asset: str, length: int) -> None:
     write(tmp_path / "alice" / name_of(T, asset, length), answer())
-    with pytest.raises(PredictionError, match=rf"no competition of {length} s has {asset} .* choose --rules"):
-        scored(tmp_path)
+    found, (note,) = scored(tmp_path)
+    assert not found
+    assert re.search(rf"not scored: no competition of {length} s has {asset} .* choose --rules", note)
 
 
-def test_a_file_that_is_no_prediction_is_refused_by_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "alice" / name_of(T)
-    write(path, {"paths": []})
-    with pytest.raises(PredictionError, match=r"BTC_3600\.json lacks 'start_timestamp'"):
-        scored(tmp_path)
-    path.write_text("{")
-    with pytest.raises(PredictionError, match=r"BTC_3600\.json is not valid JSON"):
-        scored(tmp_path)
+def test_files_that_cannot_be_scored_are_named_and_the_others_are_scored(tmp_path: Path) -> None:
+    good, short, broken = (tmp_path / "alice" / name_of(T + STEP * i) for i in range(3))
+    write(good, answer())
+    write(short, {"paths": []})
+    broken.write_text("{")
+    twin = tmp_path / "alice" / "predictions" / name_of(T)
+    write(twin, answer())
+    found, notes = scored(tmp_path)
+    assert found["alice"].index.tolist() == [("1h", "BTC", T)]
+    told = {Path(note.partition(": ")[0]).name if "second" not in note else "twin": note for note in notes}
+    assert "lacks 'start_timestamp'" in told[short.name]
+    assert "is not valid JSON" in told[broken.name]
+    assert "a second prediction of alice for the same prompt" in told["twin"]
+    assert len(notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("rules", "prices", "crps", "words"),
+    [
+        ("2026-05-01", {7: -5.0}, 1, None),  # the format allows it, and relative changes can be computed
+        ("2026-05-01", {7: float("nan")}, -1, "gives it no score"),
+        ("2026-08-01", {7: float("nan")}, -1, "refuses it: Price format is incorrect: non-finite value nan"),
+        ("2026-05-01", {7: 1e-300, 8: 1e300}, -1, "gives it no score"),
+        ("2026-08-01", {7: 1e-300, 8: 1e300}, -1, "refuses it: Price format is incorrect: underflows"),
+        ("2026-05-01", {7: 0.0}, -1, "gives it no score"),
+    ],
+)
+def test_odd_prices_are_treated_as_validators_do(
+    tmp_path: Path, rules: str, prices: dict[int, float], crps: int, words: str | None
+) -> None:
+    sent = answer()
+    for point, price in prices.items():
+        sent[2][point] = price
+    write(tmp_path / "alice" / name_of(T), sent)
+    write(tmp_path / "bob" / name_of(T), answer())
+    found, notes = scored(tmp_path, rules)
+    assert np.sign(found["alice"].iloc[0]) == crps
+    assert found["bob"].iloc[0] > 0
+    assert len(notes) == (words is not None)
+    if words:
+        assert words in notes[0]
 
 
 # -------------------------------------------------------------------------------------------- score tables
@@ -831,7 +866,20 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-REPLAY = ["--start", "2026-01-15", "--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h"]
+REPLAY = [
+    "--start",
+    "2026-01-15",
+    "--days",
+    "0.1",
+    "--cadence",
+    "12m",
+    "--feed",
+    "simulated",
+    "--assets",
+    "BTC",
+    "--competitions",
+    "1h",
+]
 
 
 def test_the_commands_json_holds_standings_costs_and_earnings(ewmalab) -> None:
@@ -851,7 +899,7 @@ def test_the_commands_json_holds_standings_costs_and_earnings(ewmalab) -> None:
     assert result.code == 0, result.err
     data = strict(result.out)
     assert (data["synthetic"], data["prompts"], data["miners"]) == (True, 12, ["ewma", "random-walk"])
-    last = SIMULATED + 11 * STEP + HOUR + MINUTE
+    last = SIMULATED + 11 * STEP + HOUR
     assert data["when"] == last
     assert sorted({s["when"] for s in data["standings"]}) == [*range(SIMULATED + 2 * HOUR, last, HOUR), last]
     final = {(s["competition"], s["miner"]): s for s in data["standings"] if s["when"] == last}
@@ -868,7 +916,7 @@ def test_the_commands_text_says_what_is_synthetic_and_what_is_an_estimate(ewmala
     result = ewmalab("leaderboard", "ewma", "random-walk", *REPLAY, "--emission", "2000")
     assert result.code == 0, result.err
     assert result.out.startswith("SYNTHETIC DATA")
-    assert "Leaderboard of 2 miners at 2026-01-15T03:13:00Z" in result.out
+    assert "Leaderboard of 2 miners at 2026-01-15T03:12:00Z" in result.out
     assert "Earnings, an estimate: weight x emission 2000 alpha/day x correction 0.69" in result.out
     assert "note: the field has 2 miners, the subnet about 250" in result.out
 

@@ -17,7 +17,7 @@ from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID
 from ewmalab.scoring.leaderboard import Leaderboard, ScoreTable, leaderboard
 from ewmalab.scoring.prompt_scores import prompt_scores
-from ewmalab.times import DAY, MINUTE
+from ewmalab.times import DAY
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +139,13 @@ class Board:
 
     @cached_property
     def scored(self) -> Ints:
-        """Return when each prompt is scored: (p,) int64.
+        """Return the scored time of each prompt, the end of its path: (p,) int64.
 
         Prompts with the same start time are put a second apart: validators spread them over a cycle, and their
         back-filling takes one prompt per scored time.
         """
         _, first, place = np.unique(self.starts, return_index=True, return_inverse=True)
-        return self.starts + self.horizon + MINUTE + np.arange(len(self.starts)) - first[place]
+        return self.starts + self.horizon + np.arange(len(self.starts)) - first[place]
 
     def table(self) -> ScoreTable:
         """Return the scores that validators average."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -113,11 +114,12 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
     Returns
     -------
     Score
+        Invalid if a simulated price is zero, or the CRPS is not finite; negative prices are scored.
 
     Raises
     ------
     PredictionError
-        If the shapes do not match, a simulated price is negative or not finite, or a change overflows.
+        If the shapes do not match, or a realised price is not positive.
     """
     prices, truth = _checked(paths, realised)
     plan = plan_changes(rule, time_increment, len(truth) - 1)
@@ -129,18 +131,17 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
     members = np.empty((len(rows), by_time.shape[1]))
     absolute = plan.kind[rows] == ABSOLUTE
     a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         members[absolute] = 1e4 * (b[absolute] / truth[-1])
         members[~absolute] = 1e4 * ((b[~absolute] - a[~absolute]) / a[~absolute])
-    if not np.isfinite(members).all():
-        raise PredictionError("a path changes by more than a float64 can hold")
-    members.sort(axis=1)
-    crps = np.empty(len(rows))
-    _SORTED[np.float64](members, observed, crps)
-    volatility = {}
-    if plan.blocks:
-        volatility = _volatility(1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1], truth, plan)
-    return _collect(plan, crps, rows, volatility)
+        members.sort(axis=1)
+        crps = np.empty(len(rows))
+        _SORTED[np.float64](members, observed, crps)
+        volatility = {}
+        if plan.blocks:
+            volatility = _volatility(1e4 * (by_time[1:] - by_time[:-1]) / by_time[:-1], truth, plan)
+        found = _collect(plan, crps, rows, volatility)
+    return found if isfinite(found.total) else Score(INVALID, {}, 0)
 
 
 def score_log_returns(
@@ -220,8 +221,6 @@ def _checked(paths: npt.ArrayLike, realised: npt.ArrayLike) -> tuple[npt.NDArray
     if truth.shape != prices.shape[1:]:
         raise PredictionError(f"paths have {prices.shape[1]} points, realised prices have shape {truth.shape}")
     _check_realised(truth)
-    if not np.isfinite(prices).all() or (prices < 0).any():
-        raise PredictionError("paths hold prices that are negative or not finite")
     return prices, truth
 
 
