@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--feed", default="simulated")
     parser.add_argument("--start", default="2026-01-15")
     parser.add_argument("--days", type=int, nargs="+", default=[7, 14, 28])
-    parser.add_argument("--rules", default="2026-01-20")
+    parser.add_argument("--rules", default="2026-01-28")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cache", default="data_cache")

@@ -6,9 +6,9 @@ Half-lives and nu, 2026-01-08, 7 days, its grids, its model (``ewma@seed``), hon
 present value, so the interval and the verdict say whether anything beats it. The same from the command line:
 
     ewmalab sweep -f ewma@seed -p HALF_LIFE_1M -p HALF_LIFE_5M --values 15m,30m,1h,2h,4h,8h,12h,1d \\
-        --start 2026-01-08 --days 7 --rules 2026-01-20
+        --start 2026-01-08 --days 7 --rules 2026-01-28
     ewmalab sweep -f ewma@seed -p NU_1M -p NU_5M --values 2.1,3,5,6,7,7.5,8,8.5,9,9.5,10,15,20,30 \\
-        --start 2026-01-08 --days 7 --rules 2026-01-20
+        --start 2026-01-08 --days 7 --rules 2026-01-28
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> int:
             forecaster="ewma@seed",
             start=parse_time("2026-01-08"),
             days=7,
-            rules=RuleChoice.parse("2026-01-20"),
+            rules=RuleChoice.parse("2026-01-28"),
         )
         began = perf_counter()
         result = sweep(

@@ -30,7 +30,7 @@ from ewmalab.replay.fits import make_artifact, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, parse_time
 
-RULES = "2026-01-20"  # XAU competes at 1h
+RULES = "2026-01-28"  # XAU competes at 1h
 
 
 def flat_seasons(bars: Any, assets: Any) -> dict[str, Season]:

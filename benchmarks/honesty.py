@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", default="2026-01-08")
     parser.add_argument("--days", type=float, default=7)
-    parser.add_argument("--rules", default="2026-01-20")
+    parser.add_argument("--rules", default="2026-01-28")
     parser.add_argument("--cache", default="data_cache")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

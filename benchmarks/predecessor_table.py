@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--tolerance", type=float, default=0.3, help="percent")
     args = parser.parse_args()
     published = json.loads(args.published.read_text())["half_life_seconds"]
-    rules = load_rulebook().at(parse_time("2026-01-20"))
+    rules = load_rulebook().at(parse_time("2026-01-28"))
     begin = parse_time(START)
     origin = begin - 5 * 86_400  # the equities' bars begin here
     end = begin + (DAYS + 1) * 86_400

@@ -68,7 +68,7 @@ def run(seed: int, days: float, folder: Path, parameter: str, configured: str, v
         },
     )  # fmt: skip
     workload = workload_of(
-        settings, start=START, days=days, rules=RuleChoice.parse("2026-01-20"), competitions=["1h"], assets=["BTC"]
+        settings, start=START, days=days, rules=RuleChoice.parse("2026-01-28"), competitions=["1h"], assets=["BTC"]
     )
     return sweep(settings, {parameter: values}, now=0, workload=workload)
 

@@ -106,7 +106,7 @@ def main() -> int:
             environ={},
             flags={"data.feed": "simulated", "data.cache_dir": folder, "run.experiments_dir": str(Path(folder) / "e")},
         )
-        rules = load_rulebook().at(parse_time("2026-01-20")).competitions
+        rules = load_rulebook().at(parse_time("2026-01-28")).competitions
 
         def once(forecaster: str, replicates: int | None, exact: bool) -> tuple[float, float, dict[str, int]]:
             sweep_cells._cells.clear()
@@ -115,7 +115,7 @@ def main() -> int:
                 forecaster=forecaster,
                 start=parse_time("2026-01-08"),
                 days=7,
-                rules=RuleChoice.parse("2026-01-20"),
+                rules=RuleChoice.parse("2026-01-28"),
                 exact=exact,
             )
             names = ("half_life_1m", "half_life_5m")

@@ -93,7 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", default="2026-01-15")
     parser.add_argument("--days", type=float, default=0.25)
     parser.add_argument("--assets")
-    parser.add_argument("--rules", nargs="+", default=["2026-01-20", "2026-10-05"])
+    parser.add_argument("--rules", nargs="+", default=["2026-01-28", "2026-10-05"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)

@@ -23,7 +23,7 @@ from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, parse_time
 
 ASSETS = ["BTC", "ETH", "SOL", "XAU"]
-RULES = "2026-01-20"  # XAU competes at 1h
+RULES = "2026-01-28"  # XAU competes at 1h
 LENGTHS = ("3d", "5d", "7d", "10d", "14d", "21d", "28d")
 WHOLE = "60d"
 

@@ -70,7 +70,7 @@ def test_the_honest_walk_has_no_leak_whatever_the_forecaster(plan: MakePlan) -> 
 
 
 def test_the_honest_walk_has_no_leak_with_gaps_sessions_or_any_lead(plan: MakePlan) -> None:
-    rules = RuleChoice.parse("2026-01-20")
+    rules = RuleChoice.parse("2026-01-28")
     for lead in ("0s", "30s", "90s"):
         flags = {"replay.request_lead": lead, "feeds.simulated.gaps": 0.05}
         chosen = plan(0.25, flags, assets=["SPYX", "BTC"], rules=rules, forecasters=["ewma"], partial=True)
@@ -472,7 +472,7 @@ def worst(rows: list[WarmupRow]) -> float:
 
 
 def test_the_default_warm_up_is_long_enough(plan: MakePlan) -> None:
-    rules = RuleChoice.parse("2026-01-20")
+    rules = RuleChoice.parse("2026-01-28")
     rows = check_warmup(plan(0.1, assets=["BTC", "ETH", "XAU", "SPYX"], rules=rules, forecasters=["ewma"]))
     assert len(rows) == 7
     assert worst(rows) < 0.02

@@ -137,12 +137,12 @@ def replayed(plan: BacktestPlan, make: Callable[[str, str], Any], **options: Any
 
 
 def test_results_are_the_same_bytes_for_any_number_of_threads_and_in_every_run(plan: MakePlan, tmp_path: Path) -> None:
-    once = plan(1.0, assets=["BTC", "SPYX"], rules=RuleChoice.parse("2026-01-20"))
+    once = plan(1.0, assets=["BTC", "SPYX"], rules=RuleChoice.parse("2026-01-28"))
     assert max(len(items) for items in once.groups.values()) > 3 * 32  # several blocks per group
     first = encoded(once, 1, tmp_path)
     assert encoded(once, 4, tmp_path) == first
     assert encoded(once, 3, tmp_path) == first
-    again = plan(1.0, assets=["SPYX", "BTC"], rules=RuleChoice.parse("2026-01-20"))
+    again = plan(1.0, assets=["SPYX", "BTC"], rules=RuleChoice.parse("2026-01-28"))
     assert encoded(again, 4, tmp_path) == first
 
 
@@ -170,7 +170,7 @@ def test_progress_counts_every_prompt_once(plan: MakePlan) -> None:
 
 
 def test_results_of_a_competition_do_not_depend_on_what_is_replayed_beside_it(plan: MakePlan) -> None:
-    rules = RuleChoice.parse("2026-01-20")
+    rules = RuleChoice.parse("2026-01-28")
     together = plan(
         1.0, assets=["BTC", "ETH", "SPYX"], rules=rules, forecasters=["ewma", "ewma@seed", "random-walk"]
     ).run(threads=2)
@@ -273,7 +273,7 @@ def test_the_warm_up_begins_its_length_before_the_midnight_before_the_newest_bar
 ) -> None:
     """The first request, a minute before midnight, is of the day before."""
     flags = {} if warmup == 5 * DAY else {"replay.warmup": f"{warmup}s"}
-    chosen = plan(0.1, flags, assets=[asset], rules=RuleChoice.parse("2026-01-20"), forecasters=["ewma"])
+    chosen = plan(0.1, flags, assets=[asset], rules=RuleChoice.parse("2026-01-28"), forecasters=["ewma"])
     assert int(chosen.data.model[asset].timestamp[0]) == START - DAY - warmup
     recorder = Recorder()
     for _, items in chosen.groups.items():

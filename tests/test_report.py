@@ -85,7 +85,7 @@ def experiment(settings: LoadedSettings) -> Experiment:
         days=2,
         assets=["BTC", "XAU", "TSLAX"],
         cadence="2h",
-        rules="2026-01-20",
+        rules="2026-01-28",
         num_simulations=100,
         settings=settings,
         workers=2,

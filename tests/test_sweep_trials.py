@@ -329,7 +329,7 @@ MIDNIGHTS: dict[str, Any] = {"days": 2.5, "cadence": 2 * 3600, "competitions": (
         ("ewma@seed", {"exact": True, **MIDNIGHTS}, (("replay.warmup", "1d"),)),
         ("random-walk", {}, (("random_walk.sigma_per_hour", 0.01),)),
         # clock and volatility term: by themselves, unasked
-        ("ewma", {"assets": ("SPYX",), "competitions": ("24h",), "rules": RuleChoice.parse("2026-01-20")}, ()),
+        ("ewma", {"assets": ("SPYX",), "competitions": ("24h",), "rules": RuleChoice.parse("2026-01-28")}, ()),
         ("ewma", {"rules": RuleChoice.parse("2026-10-01")}, (("ewma.nu_1m", 3.0),)),
     ],
 )
@@ -350,7 +350,7 @@ def test_scores_of_a_trial_that_simulates_every_prompt_are_a_backtests_bit_for_b
         ({}, True),
         ({"exact": True}, False),
         ({"rules": RuleChoice.parse("2026-10-01")}, False),  # a volatility term does not scale
-        ({"assets": ("SPYX",), "competitions": ("24h",), "rules": RuleChoice.parse("2026-01-20")}, False),
+        ({"assets": ("SPYX",), "competitions": ("24h",), "rules": RuleChoice.parse("2026-01-28")}, False),
     ],
 )
 def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
