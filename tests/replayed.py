@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,10 @@ from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.market.bars import Bars
 from ewmalab.replay.knowledge import Knowledge, Moment
 from ewmalab.replay.plan import plan_backtest
-from ewmalab.replay.schedule import Scheduled
-from ewmalab.rulebook import load_rulebook
+from ewmalab.replay.schedule import Scheduled, scheduled_at
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, MINUTE
 
 
 def backtest_digests(log: LiveLog, settings: LoadedSettings) -> dict[Prompt, str]:
@@ -34,7 +37,7 @@ def backtest_digests(log: LiveLog, settings: LoadedSettings) -> dict[Prompt, str
     prompts = sorted(map(prompt_of, log.answers))
     book = load_rulebook()
     scheduled = [Scheduled(p, book.at(p.start_time).competitions[p.competition].scoring) for p in prompts]
-    plan = plan_backtest(given, start=prompts[0].start_time, days=1, forecasters=[name], prompts=scheduled)
+    plan = plan_backtest(given, start=prompts[0].start_time, days=1, forecasters=[name], scheduled=scheduled)
     found: dict[Prompt, str] = {}
     paths_of = Moment.paths
 
@@ -62,3 +65,19 @@ def without_new_beginnings(before: int) -> Knowledge:
             yield Moment(prompt, state, float(known.close[-1]), int(known.timestamp[-1]))
 
     return knowledge
+
+
+def on_grid(
+    settings: LoadedSettings, start: int, days: float, rules: RuleChoice | None = None, **names: Any
+) -> list[Scheduled]:
+    """Prompts at the multiples of their competition's cadence, a minute after their request: times that tests name."""
+    book, choice, found = load_rulebook(), rules or RuleChoice(), []
+    end, lead = start + round(days * DAY), settings.values.replay.request_lead or MINUTE
+    for a, b in pairwise([start, *(t for t in choice.breakpoints(book) if start < t < end), end]):
+        for competition in choice.at(book, a).select(names.get("competitions")):
+            for asset in competition.assets:
+                if names.get("assets") is None or asset in names["assets"]:
+                    step = names.get("cadence") or competition.cadence[asset]
+                    times = range(-(-a // step) * step, b, step)
+                    found += [scheduled_at(competition, asset, t, lead, names.get("num_simulations")) for t in times]
+    return sorted(found, key=lambda item: item.prompt)

@@ -132,7 +132,7 @@ def test_errors_grow_with_the_spread_where_the_spread_knows_something() -> None:
 
 def test_overlapping_prompts_widen_the_bands() -> None:
     apart = dg.horizon_checks(forecasts(count=200))
-    close = apart.assign(start_time=BEGIN + (apart["start_time"] - BEGIN) // 60)
+    close = apart.assign(start_time=BEGIN + (apart["start_time"] - BEGIN) // 12)
     for rows in (dg.pit_histogram, dg.coverage):
         a, b = (f[f["horizon"] == 3600] for f in (pd.DataFrame(rows(apart)), pd.DataFrame(rows(close))))
         assert ((b["high"] - b["low"]).to_numpy() >= (a["high"] - a["low"]).to_numpy()).all()

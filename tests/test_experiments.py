@@ -179,8 +179,8 @@ def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache
     assert inputs["forecasters"] == ["ewma", "random-walk"]
     assert (inputs["start"], inputs["days"], inputs["rules"]) == (START, 0.1, "as-of")
     assert inputs["options"] == {
-        "competitions": ["1h"], "assets": ["BTC"], "cadence": None, "num_simulations": 10, "partial": False,
-        "prompts": None,
+        "competitions": ["1h"], "assets": ["BTC"], "which": "scored", "cadence": None, "num_simulations": 10,
+        "partial": False, "prompts": None,
     }  # fmt: skip
     book = load_rulebook()
     assert inputs["rulebook"] == {"version": book.version, "sha256": book.digest}
@@ -274,8 +274,9 @@ def test_every_input_changes_the_hash(plan: MakePlan) -> None:
         "assets": plan(assets=["ETH"]),
         "competitions": plan(competitions=["24h"]),
         "partial": plan(partial=True),
-        "prompts": plan(prompts=plan().groups["1h", "BTC"][1:]),
-        "other prompts": plan(prompts=plan().groups["1h", "BTC"][2:]),
+        "which": plan(which="sent"),
+        "prompts": plan(scheduled=plan().groups["1h", "BTC"][1:]),
+        "other prompts": plan(scheduled=plan().groups["1h", "BTC"][2:]),
     }
     hashes = {what: content_hash(chosen.inputs()) for what, chosen in changed.items()}
     assert base not in hashes.values()

@@ -244,7 +244,6 @@ def test_a_grid_is_closed_where_the_setting_allows_nothing_beyond(
     [
         ("half_life_1m", "BTC", "30m"), ("half_life_1m", "XAU", "1h"), ("half_life_1m", "WTIOIL", "2h"),
         ("nu_5m", "SOL", 3.5), ("nu_5m", "HYPE", 6), ("feedback", "BTC", 0.5), ("gap_policy", "BTC", "hold"),
-        ("request_lead", "BTC", "1m"),
     ],
 )  # fmt: skip
 def test_the_present_value_is_the_assets_own_or_the_default(name: str, asset: str, value: Any) -> None:

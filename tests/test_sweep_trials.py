@@ -579,16 +579,16 @@ def test_what_is_learned_from_and_what_is_scored_do_not_change_places_under_one_
 
 
 def test_a_candle_that_settles_a_prompt_changes_the_trials_name(workload: MakeWorkload, tmp_path: Path) -> None:
-    """The day ends with a candle missing after the last grid point; the next day brings one."""
+    """Without the candle after the last grid point the last prompt has no score."""
 
     def unsettled(closes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         closes[6 * 1440 - 1] = np.nan
         return closes
 
     names, scores = [], []
-    for end in (START + DAY, START + 2 * DAY):
+    for name, edit in (("open", unsettled), ("settled", lambda closes: closes)):
         chosen = workload(
-            flags=stored(tmp_path / str(end), end=end, edit=unsettled), start=START + DAY - 2 * 3600,
+            flags=stored(tmp_path / name, end=START + DAY, edit=edit), start=START + DAY - 2 * 3600,
             days=59 / 1440, cadence=120,
         )  # fmt: skip
         names.append(named(chosen))
