@@ -1,6 +1,7 @@
 # Set-up, demo and tests in a virtual environment of the project's own.
 PYTHON ?= python3
 BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
 .PHONY: demo live-demo interop test test-ci lint docs lock clean
 
