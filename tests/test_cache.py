@@ -863,6 +863,7 @@ def check_two_writers(root: Path, rounds: int) -> None:
     assert seen_between > 3 * rounds
 
 
+@pytest.mark.ci
 def test_two_writers_of_the_same_days_lose_nothing_and_readers_see_whole_writes(tmp_path):
     check_two_writers(tmp_path, 1)
 

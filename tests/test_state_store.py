@@ -717,6 +717,7 @@ def check_crowd(turns: int, store: StateStore) -> None:
     print(f"{turns * len(answers)} turns of {len(answers)} writers, never two at once; {refused} refused")
 
 
+@pytest.mark.ci
 def test_of_writers_that_start_at_once_one_wins(store):
     check_races(10, store)
 
@@ -774,6 +775,7 @@ def check_reader(count: int, store: StateStore) -> None:
     print(f"{reads} reads beside {count} saves met {len(seen)} generations")
 
 
+@pytest.mark.ci
 def test_a_reader_needs_no_lock_and_always_finds_a_whole_state(store):
     check_reader(100, store)
 
