@@ -1,6 +1,7 @@
 # Set-up, demo and tests in a virtual environment of the project's own.
 PYTHON ?= python3
 BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
 .PHONY: demo live-demo interop test test-ci lint docs lock clean
 
@@ -16,9 +17,11 @@ interop: .venv-interop/ready
 test: .venv/dev
 	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder
 
-# Whole processes, notebooks, kills and sites: what takes a developer's time and a change must pass.
+# Whole processes, notebooks, kills and sites, and all examples of properties: what takes a developer's time and a
+# change must pass.
 test-ci: .venv/dev
-	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder -m "ci and not slow"
+	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder --hypothesis-profile all \
+		-m "(ci or hypothesis) and not slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -10,14 +10,17 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are the parallelism; numpy reads it when it is imported
 
 import pytest
+from examples import ALL, PART
 from hypothesis import HealthCheck, settings
 
 # Examples are the same in every run (look for others with `--hypothesis-profile default`), and nobody takes their time:
 # the first may compile a kernel, and the machine may be busy.
-settings.register_profile(
-    "ewmalab", settings.default, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ewmalab")
+for _name, _count in (("part", PART), ("all", ALL)):
+    settings.register_profile(
+        _name, settings.default, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow],
+        max_examples=_count,
+    )  # fmt: skip
+settings.load_profile("part")
 
 LONGEST_FIRST = (
     "test_notebooks", "test_report", "test_live_processes", "test_sweep_engines", "test_refit", "test_tune",

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 import pytest
 from bittensor import sp_core
+from examples import examples
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ewmalab.forecast.protocol import Prompt
@@ -836,7 +836,7 @@ def test_any_bytes_are_a_refusal(body: bytes) -> None:
 
 
 @given(st.dictionaries(FIELD, JSON, max_size=3), JSON)
-@hypothesis_settings(max_examples=150)
+@examples(150)
 def test_any_fields_give_a_prompt_within_bounds_or_a_refusal(changes: dict[str, Any], other: Any) -> None:
     asked = {"start_time": iso(MARKET + 90), **DAILY, **changes}
     try:

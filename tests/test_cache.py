@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab import atomic_files as files_module
@@ -115,7 +116,7 @@ def test_what_is_written_is_read_back_bit_for_bit(cache, close_only):
 PRICES = st.floats(min_value=5e-324, max_value=1.7e308, allow_subnormal=True)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.dictionaries(st.integers(0, 3000), PRICES, max_size=20), st.booleans())
 def test_any_prices_survive(tmp_path_factory, prices, close_only):
     cache = Cache(tmp_path_factory.mktemp("any"))
@@ -863,6 +864,7 @@ def check_two_writers(root: Path, rounds: int) -> None:
     assert seen_between > 3 * rounds
 
 
+@pytest.mark.ci
 def test_two_writers_of_the_same_days_lose_nothing_and_readers_see_whole_writes(tmp_path):
     check_two_writers(tmp_path, 1)
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -249,7 +250,7 @@ def some_field(crps: Floats, prompts: list[tuple[str, int]]) -> Field | None:
     return made if len(made.boards["1h"].starts) else None
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(some_crps, some_prompts)
 def test_filled_scores_average_to_the_rolling_averages(crps: Floats, prompts: list[tuple[str, int]]) -> None:
     made = some_field(crps, prompts)
@@ -266,7 +267,7 @@ def test_filled_scores_average_to_the_rolling_averages(crps: Floats, prompts: li
     assert np.isnan(board.scores[:, absent]).all()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(some_crps, some_prompts)
 def test_a_rank_is_one_more_than_the_number_of_better_miners(crps: Floats, prompts: list[tuple[str, int]]) -> None:
     made = some_field(crps, prompts)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -398,7 +399,7 @@ def test_gaps_were_scored_as_series_before_the_defect_was_mended() -> None:
     assert old.intervals["0_60min_gaps"] == close(new.intervals["0_60min_gaps"])
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 70), st.floats(1e-5, 1e-2))
 def test_log_returns_of_any_ensemble_score_like_its_paths(seed: int, n: int, sigma: float) -> None:
     paths, realised = walk(seed, n, 60, sigma), walk(seed + 1, 1, 60, sigma)[0]

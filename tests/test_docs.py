@@ -22,6 +22,7 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.ci
 def test_the_reference_is_what_the_code_says() -> None:
     done = generate("--check")
     assert done.returncode == 0, done.stderr
@@ -61,6 +62,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert [url for page in pages for url in outside.findall(page.read_text())] == []
 
 
+@pytest.mark.ci
 def test_a_broken_link_would_be_noticed(tmp_path: Path) -> None:
     (tmp_path / "conf.py").write_text((DOCS / "conf.py").read_text())
     (tmp_path / "index.md").write_text("# Index\n\n[gone](nowhere.md)\n")

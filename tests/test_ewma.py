@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twins import NaiveEwma, Row, ewma_path, lane_state, naive_resample, random_bars, rows_of, xoshiro128pp
 
@@ -92,7 +92,7 @@ def any_bars(draw: st.DrawFn) -> Bars:
 
 @pytest.mark.parametrize("asset", [BTC, EQUITY], ids=lambda a: a.symbol)
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: "-".join(o.values()))
-@hypothesis_settings(max_examples=10)
+@examples(10)
 @given(bars=any_bars(), data=st.data())
 def test_batch_single_bars_and_random_chunks_give_the_same_bits(asset, options, bars, data):
     model = ewma(asset, **options)
@@ -110,7 +110,7 @@ def test_batch_single_bars_and_random_chunks_give_the_same_bits(asset, options, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: "-".join(o.values()))
-@hypothesis_settings(max_examples=60)
+@examples(60)
 @given(bars=any_bars(), data=st.data())
 def test_many_chunkings_give_the_same_bits(options, bars, data):
     model = ewma(EQUITY, **options)

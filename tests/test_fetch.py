@@ -8,7 +8,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab import atomic_files as files_module
@@ -308,7 +309,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=75)
+@examples(75)
 @given(
     gaps=GAPS,
     requests=REQUESTS,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from examples import examples
 from har import written
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twins import random_bars
 
@@ -173,7 +173,7 @@ def test_writing_into_the_paths_reaches_nothing_else(forecaster):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@hypothesis_settings(max_examples=15)
+@examples(15)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6).map(sorted), missing=st.sampled_from([0.0, 0.3]))
 def test_any_cutting_of_the_bars_gives_the_same_state(name, cuts, missing):
     forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS).forecaster

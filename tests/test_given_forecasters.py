@@ -202,6 +202,7 @@ def test_a_cell_that_is_run_again_replaces_the_class(settings: LoadedSettings, n
     assert totals(plan_of(settings, "__main__:Mine"), "__main__:Mine") == second
 
 
+@pytest.mark.ci
 def test_another_process_says_why_it_cannot_reproduce(settings: LoadedSettings, notebook: Callable[[str], Any]) -> None:
     class Local(RandomWalk):
         def __init__(self, asset: Asset) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, DataError, RulebookError
@@ -367,7 +368,7 @@ ROW = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(ROW, max_size=25))
 def test_rows_are_split_as_a_reader_would_row_by_row(rows):
     columns = {

@@ -636,6 +636,7 @@ def apart(tmp_path: Path) -> Iterator[tuple[Target, Connection, int]]:
         process.join()
 
 
+@pytest.mark.ci
 def test_memory_stays_flat_over_the_whole_table_and_no_connection_is_left(
     apart: tuple[Target, Connection, int],
 ) -> None:

@@ -605,6 +605,7 @@ def run_killer(root: Path, kills: int = 0, seed: int = 0) -> dict[str, Any]:
     return tally
 
 
+@pytest.mark.ci
 def test_a_saver_killed_at_random_loses_nothing_acknowledged(tmp_path):
     assert run_killer(tmp_path, 40, seed=1)["kills"] == 40
 
@@ -622,17 +623,20 @@ def killed_everywhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     return run_killer(tmp_path_factory.mktemp("everywhere"))
 
 
+@pytest.mark.ci
 def test_a_saver_killed_before_any_of_its_steps_loses_nothing_and_the_next_one_goes_on(killed_everywhere):
     assert killed_everywhere["kills"] >= 20
     assert killed_everywhere["finished"] == 3
     assert killed_everywhere["between"] >= 2
 
 
+@pytest.mark.ci
 def test_after_a_kill_the_next_saves_leave_nothing_unfinished(killed_everywhere):
     """A kill between the renames leaves two names of one file, where a third is not renamed but stays (POSIX)."""
     assert killed_everywhere["leftovers after the next save"] == 0
 
 
+@pytest.mark.ci
 def test_a_planted_defect_is_found_by_kills(killed_everywhere):
     assert "damaged" in killed_everywhere["overwritten"]
     assert "(1, 0, 2)" in killed_everywhere["old_removed_first"]  # acknowledged, found, begun

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from mean_move import FITTED, WIDE, MeanMove
 
@@ -196,7 +196,7 @@ def test_following_bar_by_bar_over_two_midnights_gives_the_state_of_all_bars():
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=25)
+@examples(25)
 def test_following_in_cuts_around_midnight_gives_the_state_of_all_bars(data):
     bars, of = market(gaps=data.draw(st.sampled_from([0.0, 0.3]))), model()
     midnight = int(np.searchsorted(bars.timestamp, BEGIN + data.draw(st.integers(2, 6)) * DAY))
@@ -464,7 +464,7 @@ def answer(bars: Bars, rng: np.random.Generator) -> Bars:
     return revise(some(part, rng, float(rng.choice([0.3, 0.9, 1.0]))), rng, 0.1) if len(part) else part
 
 
-@hypothesis_settings(max_examples=150)
+@examples(150)
 @given(seed=st.integers(0, 2**32))
 def test_a_merge_is_the_union_in_which_fresh_bars_count(seed):
     rng = np.random.default_rng(seed)
@@ -580,7 +580,7 @@ def test_revisions_of_all_bars_by_little_or_of_some_by_much_are_taken(share, fac
 # --------------------------------------------------------------------------------------------- amendments undone
 
 
-@hypothesis_settings(max_examples=60)
+@examples(60)
 @given(seed=st.integers(0, 2**32))
 def test_undoing_the_amendments_gives_the_bars_before_them(seed):
     rng = np.random.default_rng(seed)
@@ -668,7 +668,7 @@ def test_an_amendment_that_is_not_told_is_not_seen(kind):
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=25)
+@examples(25)
 def test_an_amendment_at_any_place_is_followed(data):
     bars, of = market(gaps=0.0).rows(0, 6000), model()
     running = RunningState(of)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab.errors import FeedError, RulebookError
@@ -58,7 +59,7 @@ def test_it_is_a_feed_that_says_it_is_synthetic(feed):
     assert "seed 7" in feed.source
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     cuts=st.lists(st.integers(0, 5 * 1440), max_size=5),
     order=st.randoms(use_true_random=False),

@@ -19,8 +19,8 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twins import random_bars
 
@@ -126,7 +126,7 @@ VALUE = st.recursive(
 )
 
 
-@hypothesis_settings(max_examples=60)
+@examples(60)
 @given(
     bars=any_bars(),
     states=st.dictionaries(TEXT, st.tuples(TEXT, st.dictionaries(TEXT, VALUE, max_size=4)), max_size=3),
@@ -258,7 +258,7 @@ def test_much_damage_leaves_the_generation_before_or_nothing_but_no_wrong_state(
     assert min(tally[kind] for kind in ("flip", "flip at an end", "truncation")) > 500
 
 
-@hypothesis_settings(max_examples=300)
+@examples(300)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_are_refused(data):
     with pytest.raises(StateError, match="here: damaged"):
@@ -717,6 +717,7 @@ def check_crowd(turns: int, store: StateStore) -> None:
     print(f"{turns * len(answers)} turns of {len(answers)} writers, never two at once; {refused} refused")
 
 
+@pytest.mark.ci
 def test_of_writers_that_start_at_once_one_wins(store):
     check_races(10, store)
 
@@ -774,6 +775,7 @@ def check_reader(count: int, store: StateStore) -> None:
     print(f"{reads} reads beside {count} saves met {len(seen)} generations")
 
 
+@pytest.mark.ci
 def test_a_reader_needs_no_lock_and_always_finds_a_whole_state(store):
     check_reader(100, store)
 

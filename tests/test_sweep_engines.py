@@ -116,6 +116,7 @@ def test_another_seed_gives_another_digest(settings: LoadedSettings) -> None:
 
 
 @pytest.mark.usefixtures("many_tasks")
+@pytest.mark.ci
 def test_workers_that_outlive_a_sweep_see_bars_that_changed_since(tmp_path: Path, stored: Cache) -> None:
     """Processes are kept for the next run, as those of a cluster are."""
     settings = loaded(stored.root, tmp_path / "experiments", feed="file")
@@ -155,7 +156,7 @@ def fail(task: int) -> int:
     return task
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize("engine", ["threads", pytest.param("processes", marks=pytest.mark.ci)])
 def test_a_tasks_error_is_raised_as_it_was(engine: Any) -> None:
     with pytest.raises(ConfigError, match="planted"):
         list(run_tasks(fail, range(6), engine=engine, workers=2))
@@ -352,6 +353,7 @@ def die(task: int) -> int:
     os._exit(1)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("engine", ["processes", pytest.param("dask", marks=pytest.mark.slow)])
 def test_a_task_that_takes_every_worker_down_with_it_is_an_error_of_the_engine(engine: Any) -> None:
     if engine == "dask":

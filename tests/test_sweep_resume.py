@@ -495,6 +495,7 @@ def check_kills(kills: int, ewmalab: Run, cache: Path, folder: Path, held: Held,
 
 
 @needs_kill
+@pytest.mark.ci
 def test_a_sweep_killed_at_random_goes_on_to_the_same_result(
     ewmalab: Run, cache_dir: Path, tmp_path: Path, held: Held
 ) -> None:
@@ -510,6 +511,7 @@ def test_a_sweep_killed_fifty_times_goes_on_to_the_same_result(
 
 
 @needs_kill
+@pytest.mark.ci
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     ewmalab: Run, cache_dir: Path, tmp_path: Path, held: Held
 ) -> None:

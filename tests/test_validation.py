@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ewmalab.analysis import prediction_files as files
@@ -234,7 +235,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.lists(numbers, min_size=1, max_size=20))
 @example([1e22, 1e23, 99999999.0, 99999999.5, 1e8])
 def test_the_array_pass_decides_like_the_rule_for_one_number(prices: list[float]) -> None:
@@ -279,7 +280,7 @@ answers = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(answers, st.sampled_from(FORMATS))
 @example([START, 60, [10**5000] * 4, PATH], "digits8_text")
 @example([START, 60, [10**5000] * 4, PATH], "float32_8sig")
@@ -402,7 +403,7 @@ def test_lists_that_hold_anything_but_prices_are_refused(tmp_path: Path, text: s
     assert str(path) in str(caught.value)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.one_of(st.binary(max_size=40), json_values.map(lambda value: json.dumps(value).encode())))
 def test_no_file_content_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = write(tmp_path_factory.getbasetemp(), data)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,9 @@ def versions() -> dict[str, str]:
     return {"ewmalab": importlib.metadata.version("ewmalab"), "python": platform.python_version(), **found}
 
 
+@cache
 def environment_hash() -> str:
-    """Return the sha256 over all installed distributions and their versions."""
+    """Return the sha256 over the distributions, with versions, that were installed when this process first asked."""
     installed = sorted({f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions()})
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()
 
