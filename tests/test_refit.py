@@ -136,7 +136,7 @@ def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings, tmp_path: Pa
     assert rows == scores(plan_of(settings, "seasonal-har", "ewma").run(threads=1))
     fits = plan.refits["seasonal-har"]
     for begin in BEGINS:
-        artifact = fits._artifact(begin)
+        artifact = fits._start(begin).result()
         assert artifact is not None
         given = settings.with_flags({"fit.every": "0s", "fit.artifacts": [str(write_artifact(artifact, tmp_path))]})
         prompts = sorted(
@@ -204,7 +204,7 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="compare backtests with --refit"):
         ew.sweep({"fit.every": ["1d", "2d"]}, settings=settings, **common)
     (fits,) = plan_of(settings).refits.values()
-    path = write_artifact(fits._artifact(BEGINS[0]), tmp_path)  # type: ignore[arg-type]
+    path = write_artifact(fits._start(BEGINS[0]).result(), tmp_path)  # type: ignore[arg-type]
     one = settings.with_flags({"fit.every": "0s", "fit.artifacts": [str(path)]})
     swept = ew.sweep({"volatility_scale": [0.25, 1.0, 4.0]}, settings=one, **common)
     assert swept.cells[0].values[swept.cells[0].best].value == (("seasonal_har.volatility_scale", 1),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +84,7 @@ app.add_typer(experiments.app, name="experiments")
 
 def main() -> None:
     """Run the command line; print errors that a user can fix without a traceback."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would spin beside ours, for matrices this small
     sys.path.append(str(Path.cwd()))  # a user's own forecaster is in the working directory
     try:
         app()

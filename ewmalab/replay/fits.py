@@ -6,9 +6,11 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import signature
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -206,7 +208,7 @@ def _remark(name: str, asset: Asset, settings: LoadedSettings, artifact: Artifac
 
 @dataclass
 class Refits:
-    """The fits of a forecaster during a replay; each is made when first needed.
+    """The fits of a forecaster during a replay; each is made once, while the prompts before it are answered.
 
     Attributes
     ----------
@@ -227,11 +229,12 @@ class Refits:
     history: FitHistory
     assets: Sequence[str]
     remarks: dict[str, int] = field(default_factory=dict)
-    _made: dict[int, Artifact | None] = field(default_factory=dict)
+    _made: dict[int, Future[Artifact | None]] = field(default_factory=dict)
+    _maker: Executor = field(default_factory=lambda: ThreadPoolExecutor(1))  # fits one after the other
 
     def model_at(self, time: int, asset: str) -> Model:
         """Return the model in force at a time: that of the newest fit before it, if the bars allowed one."""
-        artifact = self._artifact(boundary(time, self.settings.values.fit.every))
+        artifact = self._start(boundary(time, self.settings.values.fit.every)).result()
         return Model.of(self.name, self.rulebook.asset(asset), self.settings, artifact.fit if artifact else None)
 
     def stretches(self, asset: str, items: Sequence[Scheduled]) -> Iterator[tuple[Model, list[Scheduled]]]:
@@ -240,17 +243,25 @@ class Refits:
         blocks: dict[int, list[Scheduled]] = {}
         for item in items:
             blocks.setdefault(boundary(item.prompt.request_time, every), []).append(item)
-        for begin, block in sorted(blocks.items()):
-            yield self.model_at(begin, asset), block
+        begins = sorted(blocks)
+        for begin, following in zip_longest(begins, begins[1:]):
+            model = self.model_at(begin, asset)
+            if following is not None:
+                self._start(following)
+            yield model, blocks[begin]
 
-    def _artifact(self, end: int) -> Artifact | None:
+    def _start(self, end: int) -> Future[Artifact | None]:
         if end not in self._made:
-            bars, feed = self.history.bars, self.history.feed
-            self._made[end] = refit(self.name, bars, self.settings, self.rulebook, end=end, feed=feed)
-            for asset in self.assets:
-                if words := _remark(self.name, self.rulebook.asset(asset), self.settings, self._made[end]):
-                    self.remarks[words] = self.remarks.get(words, 0) + 1
+            self._made[end] = self._maker.submit(self._make, end)
         return self._made[end]
+
+    def _make(self, end: int) -> Artifact | None:
+        bars, feed = self.history.bars, self.history.feed
+        made = refit(self.name, bars, self.settings, self.rulebook, end=end, feed=feed)
+        for asset in self.assets:
+            if words := _remark(self.name, self.rulebook.asset(asset), self.settings, made):
+                self.remarks[words] = self.remarks.get(words, 0) + 1
+        return made
 
 
 def refit(

@@ -16,7 +16,6 @@ from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
 from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Season
-from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, iso
@@ -64,7 +63,7 @@ def fit(
         raise MissingDataError(f"too few bars before {iso(end)}: {found}")
     classes = {asset: assets[asset].asset_class for asset in known}
     with ThreadPoolExecutor(threads) as pool:
-        pasts = _each(pool, _past, known, pooled_seasons(known, assets))
+        pasts = _each(pool, Past.of, known, pooled_seasons(known, assets))
         entries: dict[str, dict[str, Any]] = {
             asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
             for asset, past in pasts.items()
@@ -93,12 +92,6 @@ def min_bars(asset: Asset) -> int:
 def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a function makes of each asset's arguments, computed side by side."""
     return dict(zip(given[0], pool.map(function, *([own[asset] for asset in given[0]] for own in given)), strict=True))
-
-
-def _past(bars: Bars, season: Season) -> Past:
-    states = np.empty((len(bars), SIZE))
-    follow(initial_state(), bars, season, states)
-    return Past(bars, season, states)
 
 
 def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design, pool: Executor) -> dict[str, Curve]:

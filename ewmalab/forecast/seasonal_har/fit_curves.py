@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from scipy import optimize
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Curve, Season
+from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
 from ewmalab.market.bars import Bars
 from ewmalab.times import DAY, MINUTE
 
@@ -76,48 +77,56 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """One asset's bars, and the forecaster's states after them.
+    """One asset's bars, and what the forecaster knew at each start time of a design.
 
     Attributes
     ----------
     bars : Bars
     season : Season
-    states : (n, S) float64
-        The state after each bar.
-    begin : int
-        Label of the first bar.
     price : (m,) float64
-        Logarithm of the last close of each minute, present or not.
+        Logarithm of the last close of each minute since the first bar, present or not.
     variance : (m + 1,) float64
         The season's, summed.
+    starts : mapping of Design to (n,) int64
+        Start times with a known outcome, at least a day after the first bar.
+    logs : mapping of Design to (n, K) float64
+        Logarithms of the averages that the design uses, a minute before each start time.
     """
 
     bars: Bars
     season: Season
-    states: Floats
-    begin: int = field(init=False)
-    price: Floats = field(init=False)
-    variance: Floats = field(init=False)
+    price: Floats
+    variance: Floats
+    starts: Mapping[Design, Ints]
+    logs: Mapping[Design, Floats]
 
-    def __post_init__(self) -> None:
-        begin = int(self.bars.timestamp[0])
-        grid = np.arange(begin, int(self.bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
-        at = np.searchsorted(self.bars.timestamp, grid, side="right") - 1
-        object.__setattr__(self, "begin", begin)
-        object.__setattr__(self, "price", np.log(self.bars.close)[at])
-        object.__setattr__(self, "variance", np.concatenate([[0.0], np.cumsum(self.season.variance(grid))]))
+    @classmethod
+    def of(cls, bars: Bars, season: Season) -> Past:
+        """Follow bars with the forecaster's state; it is kept at the start times alone, to save memory."""
+        times = bars.timestamp
+        grid = np.arange(times[0], times[-1] + MINUTE, MINUTE, dtype=np.int64)
+        price = np.log(bars.close)[np.searchsorted(times, grid, side="right") - 1]
+        variance = np.concatenate([[0.0], np.cumsum(season.variance(grid))])
+        states = np.empty((len(bars), SIZE))
+        follow(initial_state(), bars, season, states)
+        starts = {design: _starts(bars, design) for design in DESIGNS}
+        rows = {d: np.searchsorted(times, own - 2 * MINUTE, side="right") - 1 for d, own in starts.items()}
+        return cls(bars, season, price, variance, starts, {d: _logs(states[own], d) for d, own in rows.items()})
 
-    def starts(self, design: Design, every: int) -> tuple[Ints, Ints]:
-        """Return start times with a known outcome, at least a day after the first bar, and their states' rows."""
-        first = -(-(self.begin + DAY) // every) * every
-        starts = np.arange(first, int(self.bars.timestamp[-1]) + MINUTE - design.length, every, dtype=np.int64)
-        return starts, np.searchsorted(self.bars.timestamp, starts - 2 * MINUTE, side="right") - 1
+    def minute(self, times: Ints) -> Ints:
+        """Return the number of minutes from the first bar to each time."""
+        return (times - int(self.bars.timestamp[0])) // MINUTE
 
-    def logs(self, design: Design, rows: Ints) -> Floats:
-        """Return the logarithms of the averages that a design uses: (n, K)."""
-        chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in design.memories]
-        found: Floats = np.log(np.maximum(self.states[rows][:, chosen], MIN_AVERAGE))
-        return found
+
+def _starts(bars: Bars, design: Design) -> Ints:
+    first = -(-(int(bars.timestamp[0]) + DAY) // design.every) * design.every
+    return np.arange(first, int(bars.timestamp[-1]) + MINUTE - design.length, design.every, dtype=np.int64)
+
+
+def _logs(states: Floats, design: Design) -> Floats:
+    chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in design.memories]
+    found: Floats = np.log(np.maximum(states[:, chosen], MIN_AVERAGE))
+    return found
 
 
 def windows(past: Past, design: Design) -> Windows:
@@ -125,8 +134,8 @@ def windows(past: Past, design: Design) -> Windows:
 
     Most scored changes are short. Their places in a knot's stretch follow a low-discrepancy sequence.
     """
-    starts, rows = past.starts(design, design.every)
-    place, step = (starts - past.begin) // MINUTE, design.step // MINUTE
+    starts = past.starts[design]
+    place, step = past.minute(starts), design.step // MINUTE
     outcomes = np.empty((len(starts), _CHANGES, len(design.knots)))
     shift = (np.arange(len(starts)) * _GOLDEN)[:, None] + np.arange(_CHANGES) / _CHANGES
     for j, (a, b) in enumerate(pairwise(edges_of(design))):
@@ -134,18 +143,18 @@ def windows(past: Past, design: Design) -> Windows:
         first = place[:, None] + a + (shift % 1.0 * ((b - a - length) // step + 1)).astype(np.int64) * step
         moved = past.price[first + length] - past.price[first]
         outcomes[:, :, j] = moved / np.sqrt(past.variance[first + length] - past.variance[first])
-    logs = np.repeat(past.logs(design, rows), _CHANGES, axis=0)
+    logs = np.repeat(past.logs[design], _CHANGES, axis=0)
     return Windows(outcomes.reshape(len(logs), -1), logs)
 
 
 def standardised(past: Past, curve: Curve, design: Design) -> dict[int, Floats]:
     """Return the returns over each scored length (steps), divided by the root of the expected variance."""
-    starts, rows = past.starts(design, design.every)
+    starts = past.starts[design]
     kept = slice(None, None, max(1, len(starts) // _SAMPLED))
     steps, minutes = design.length // design.step, design.step // MINUTE
-    place = ((starts[kept] - past.begin) // MINUTE)[:, None] + minutes * np.arange(steps + 1)
+    place = past.minute(starts[kept])[:, None] + minutes * np.arange(steps + 1)
     tau = np.asarray((np.arange(steps) + 0.5) * minutes, np.float64)
-    log_sigma = curve.at(past.logs(design, rows[kept]), tau)
+    log_sigma = curve.at(past.logs[design][kept], tau)
     variance = np.diff(past.variance[place], axis=1) * np.exp(2 * log_sigma)
     total = np.concatenate([np.zeros((len(place), 1)), np.cumsum(variance, axis=1)], axis=1)
     price = past.price[place]
