@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ewmalab.rulebook import load_rulebook
-from ewmalab.scoring.prompt_scores import prompt_scores
+from ewmalab.scoring.prompt_scores import prompt_scores, table_scores
 
 TRANSFORMATIONS = ("p90_cap", "p95_fill", "median10_cap")
 GOLDEN_CASES = 13
@@ -120,3 +120,21 @@ def test_inputs_are_left_alone(crps: Floats, transformation: str) -> None:
     before = crps.copy()
     prompt_scores(crps, transformation)
     assert np.array_equal(crps, before)
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_a_table_of_prompts_gets_the_scores_of_each(transformation: str) -> None:
+    rng = np.random.default_rng(0)
+    crps = np.where(rng.random((200, 7)) < 0.2, -1.0, rng.exponential(10.0, (200, 7)) ** 3)
+    crps[rng.random(crps.shape) < 0.2] = np.nan
+    crps[:3] = [[np.nan] * 7, [-1.0] * 7, [0.0] * 5 + [-1.0, 9.0]]
+    scores, fill, lowest = table_scores(crps, transformation)
+    for row, of_row, *rest in zip(crps, scores, fill, lowest, strict=True):
+        part = ~np.isnan(row)
+        alone = prompt_scores(row[part], transformation)
+        assert np.isnan(of_row[~part]).all()
+        if alone is None:
+            assert np.isnan([*of_row, *rest]).all()
+        else:
+            assert of_row[part].tolist() == alone.scores.tolist()
+            assert rest == [alone.fill, alone.lowest]

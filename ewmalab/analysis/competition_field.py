@@ -16,7 +16,7 @@ from ewmalab.inference.aggregate import Bins, Floats, Ints
 from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules
 from ewmalab.scoring.crps import INVALID
 from ewmalab.scoring.leaderboard import Leaderboard, ScoreTable, leaderboard
-from ewmalab.scoring.prompt_scores import prompt_scores
+from ewmalab.scoring.prompt_scores import table_scores
 from ewmalab.times import DAY
 
 
@@ -98,14 +98,11 @@ class Field:
         answered = ~np.isnan(crps)
         # A miner takes part from its first answer on; later prompts without an answer count as missing.
         since = np.maximum.accumulate(answered, axis=0)
+        given = np.where(since & ~answered, INVALID, crps)
+        rules = [self.choice.at(self.rulebook, start).transformation for start in starts.tolist()]
         scores, fill, lowest = np.full(crps.shape, np.nan), np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        for i in range(len(rows)):
-            present = since[i]
-            given = np.where(answered[i], crps[i], INVALID)[present]
-            found = prompt_scores(given, self.choice.at(self.rulebook, int(starts[i])).transformation)
-            if found is not None:
-                scores[i, present] = found.scores
-                fill[i], lowest[i] = found.fill, found.lowest
+        for (transformation,), at in Bins.of(rules).items():
+            scores[at], fill[at], lowest[at] = table_scores(given[at], transformation)
         kept = ~np.isnan(fill)
         return Board(name, horizon, starts[kept], assets[kept], scores[kept], fill[kept], lowest[kept], crps[kept])
 

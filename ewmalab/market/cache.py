@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ewmalab.errors import ConfigError, CorruptPartitionError, DataError
 from ewmalab.market import partition
 from ewmalab.market.asset_folder import AssetFolder
@@ -173,7 +175,9 @@ class Cache:
             If the cache is at a URL.
         """
         wanted = union(covered)
-        if len(bars) and subtract([(int(t), int(t) + MINUTE) for t in bars.timestamp], wanted):
+        starts, ends = np.array(wanted, np.int64).reshape(-1, 2).T
+        inside = np.searchsorted(bars.timestamp, ends - MINUTE, "right") - np.searchsorted(bars.timestamp, starts)
+        if inside.clip(0).sum() < len(bars):
             raise DataError(f"{feed} {asset}: bars outside the ranges that they cover")
         folder = self.folder(feed, asset)
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -66,12 +65,12 @@ def check_lookahead(
         for at in rng.choice(len(prompts), size=min(cuts, len(prompts)), replace=False):
             chosen = sorted({int(at), *(int(i) for i in rng.integers(0, at + 1, size=_BEFORE - 1))})
             asked = [prompts[i] for i in chosen]
-            truth = _digests(plan, model, bars, asked, knowledge)
+            truth = _outcomes(plan, model, bars, asked, knowledge)
             # As in a replay, where a block of states is held before its paths are drawn.
-            held = _digests(plan, model, bars, asked, lambda *given: iter(list(knowledge(*given))))
+            held = _outcomes(plan, model, bars, asked, lambda *given: iter(list(knowledge(*given))))
             others = [("held before the paths were drawn", held)]
             for mutation, future in _mutations(bars, prompts[at].request_time, rng):
-                others.append((mutation, _digests(plan, model, future, asked, knowledge, failures=True)))
+                others.append((mutation, _outcomes(plan, model, future, asked, knowledge, failures=True)))
             for mutation, again in others:
                 forecasts += len(asked)
                 leaks += [
@@ -101,20 +100,19 @@ def _fresh(plan: BacktestPlan, model: Model, prompt: Prompt) -> Model:
     return plan.model(model.name, prompt.asset, prompt.request_time)
 
 
-def _digests(
+def _outcomes(
     plan: BacktestPlan, model: Model, bars: Bars, prompts: list[Prompt], knowledge: Knowledge, *, failures: bool = False
-) -> list[str]:
-    """Return a hash of each forecast: anchor, its time, and all paths.
+) -> list[bytes | str]:
+    """Return the bytes of each forecast: anchor, its time, and all paths.
 
     With `failures` an error counts as an outcome, because another future may show as one.
     """
-    out: list[str] = []
+    out: list[bytes | str] = []
     model = _fresh(plan, model, prompts[0])
     try:
         for moment in knowledge(model, bars, prompts):
-            sha = hashlib.sha256(np.float64(moment.anchor).tobytes() + moment.anchor_time.to_bytes(8, "little"))
-            sha.update(moment.paths(model, _seed(plan)).tobytes())
-            out.append(sha.hexdigest())
+            anchor = np.float64(moment.anchor).tobytes() + moment.anchor_time.to_bytes(8, "little")
+            out.append(anchor + moment.paths(model, _seed(plan)).tobytes())
     except Exception as error:
         if not failures:
             raise

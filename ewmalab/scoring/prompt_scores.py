@@ -11,8 +11,11 @@ import numpy.typing as npt
 from ewmalab.scoring.crps import INVALID
 
 _MEDIAN_MULTIPLE = 10.0
+_NOT_FINITE = "crps holds values that are not finite; a missing answer is -1"
 
-Filled = tuple[npt.NDArray[np.float64], float]  # the valid scores, transformed, and the score of missing ones
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Filled = tuple[Floats, Floats]  # of each prompt: the largest score, and the score of missing answers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +32,7 @@ class PromptScores:
         The subtracted CRPS of the best; late joiners are back-filled with ``fill - lowest``.
     """
 
-    scores: npt.NDArray[np.float64]
+    scores: Floats
     fill: float
     lowest: float
 
@@ -64,43 +67,81 @@ def prompt_scores(crps: npt.ArrayLike, transformation: str) -> PromptScores | No
     >>> prompt_scores([30.0, -1.0, 10.0], "p95_fill").scores.tolist()
     [20.0, 19.0, 0.0]
     """
-    if transformation not in _TRANSFORMATIONS:
-        known = ", ".join(_TRANSFORMATIONS)
-        raise ValueError(f"unknown transformation {transformation!r}; known are {known}")
     raw = np.asarray(crps, np.float64)
     if raw.ndim != 1:
         raise ValueError(f"crps must have one dimension, a value per miner; got shape {raw.shape}")
-    if not np.isfinite(raw).all():
-        raise ValueError("crps holds values that are not finite; a missing answer is -1")
-    valid = raw != INVALID
-    if not valid.any():
-        return None
-    kept, fill = _TRANSFORMATIONS[transformation](raw[valid])
-    scores = np.full(len(raw), fill)
-    scores[valid] = kept
-    lowest = float(scores.min())
-    return PromptScores(scores - lowest, fill, lowest)
+    if np.isnan(raw).any():
+        raise ValueError(_NOT_FINITE)
+    scores, fill, lowest = table_scores(raw[None, :], transformation)
+    return None if np.isnan(fill[0]) else PromptScores(scores[0], float(fill[0]), float(lowest[0]))
 
 
-def _p90_cap(valid: npt.NDArray[np.float64]) -> Filled:
-    cap = float(np.percentile(valid, 90))
-    return np.minimum(valid, cap), cap
+def table_scores(crps: Floats, transformation: str) -> tuple[Floats, Floats, Floats]:
+    """Return the prompt scores of several prompts.
+
+    Parameters
+    ----------
+    crps : (p, m) float64
+        As in `prompt_scores`, a row per prompt; NaN where a miner does not take part.
+    transformation : str
+        As in `prompt_scores`.
+
+    Returns
+    -------
+    scores : (p, m) float64
+        NaN where a miner does not take part, or no score of the prompt is valid.
+    fill, lowest : (p,) float64
+        As in `PromptScores`; NaN if no score is valid.
+
+    Raises
+    ------
+    ValueError
+        If the transformation is unknown, or `crps` is infinite.
+    """
+    if transformation not in _TRANSFORMATIONS:
+        known = ", ".join(_TRANSFORMATIONS)
+        raise ValueError(f"unknown transformation {transformation!r}; known are {known}")
+    if np.isinf(crps).any():
+        raise ValueError(_NOT_FINITE)
+    absent = np.isnan(crps)
+    valid = ~absent & (crps != INVALID)
+    counts = valid.sum(axis=1)
+    ordered = np.sort(np.where(valid, crps, np.inf), axis=1)
+    cap, fill = _TRANSFORMATIONS[transformation](ordered, counts)
+    scores = np.where(valid, np.minimum(crps, cap[:, None]), fill[:, None])
+    lowest = np.min(np.where(absent, np.inf, scores), axis=1, initial=np.inf)
+    lowest[counts == 0] = np.nan
+    return np.where(absent, np.nan, scores - lowest[:, None]), fill, lowest
 
 
-def _p95_fill(valid: npt.NDArray[np.float64]) -> Filled:
-    return valid, float(np.percentile(valid, 95))
+def _p90_cap(ordered: Floats, counts: Ints) -> Filled:
+    cap = _of_first(ordered, counts, lambda valid: np.percentile(valid, 90, axis=1))
+    return cap, cap
 
 
-def _median10_cap(valid: npt.NDArray[np.float64]) -> Filled:
-    cap = _MEDIAN_MULTIPLE * float(np.median(valid))
-    if cap <= 0.0:  # validators cap nothing if the median is zero
-        return _p95_fill(valid)
-    uncapped = valid[valid <= cap]
+def _p95_fill(ordered: Floats, counts: Ints) -> Filled:
+    fill = _of_first(ordered, counts, lambda valid: np.percentile(valid, 95, axis=1))
+    return np.full(len(fill), np.inf), fill
+
+
+def _median10_cap(ordered: Floats, counts: Ints) -> Filled:
+    cap = _MEDIAN_MULTIPLE * _of_first(ordered, counts, lambda valid: np.median(valid, axis=1))
+    cap[cap <= 0.0] = np.inf  # validators cap nothing if the median is zero
     # At most half of a field exceeds its median, so some scores are always uncapped.
-    return np.minimum(valid, cap), float(np.percentile(uncapped, 95))
+    uncapped = np.minimum(counts, (ordered <= cap[:, None]).sum(axis=1))
+    return cap, _p95_fill(ordered, uncapped)[1]
 
 
-_TRANSFORMATIONS: dict[str, Callable[[npt.NDArray[np.float64]], Filled]] = {
+def _of_first(ordered: Floats, counts: Ints, statistic: Callable[[Floats], Floats]) -> Floats:
+    """Return a statistic of the first `counts` values of each row: (p,), NaN if there are none."""
+    out = np.full(len(ordered), np.nan)
+    for count in np.unique(counts[counts > 0]):
+        rows = counts == count
+        out[rows] = statistic(ordered[rows, :count])
+    return out
+
+
+_TRANSFORMATIONS: dict[str, Callable[[Floats, Ints], Filled]] = {
     "p90_cap": _p90_cap,
     "p95_fill": _p95_fill,
     "median10_cap": _median10_cap,

@@ -116,7 +116,8 @@ def _typed(table: Mapping[str, Any], path: Path) -> Columns:
 
 
 def _parquet(path: Path) -> dict[str, Any]:
-    table = pq.read_table(path, page_checksum_verification=True)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        table = file.read()
     out: dict[str, Any] = {}
     for name in (n for n in COLUMNS if n in table.column_names):
         column = table[name]

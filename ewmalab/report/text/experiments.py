@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ewmalab.experiments.store import Experiment
-from ewmalab.replay.fits import Artifact
 from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
+
+if TYPE_CHECKING:
+    from ewmalab.replay.fits import Artifact
 
 
 def experiments_text(rows: Sequence[Mapping[str, Any]], root: Path) -> str:
