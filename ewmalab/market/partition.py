@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -94,8 +95,14 @@ def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) 
     note = {"sealed": True, "name": name, "digest": bars.digest(), "rows": len(bars), "covered": covered}
     described = orjson.dumps(note | asdict(provenance))
     schema = _SCHEMA.with_metadata({_NOTE: described, _NOTE_SHA256: hashlib.sha256(described).hexdigest()})
+    # The columns' own memory, since `pa.array` and `to_numpy` load pandas, which every process would carry along.
+    buffers = (pa.py_buffer(np.ascontiguousarray(column)) for column in bars.columns().values())
+    columns = [
+        pa.Array.from_buffers(kind, len(bars), [None, buffer])
+        for kind, buffer in zip(_SCHEMA.types, buffers, strict=True)
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(bars.columns(), schema=schema), sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd", write_page_checksum=True)
     return seal(sink.getvalue().to_pybytes())
 
 
@@ -122,7 +129,7 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
         if note.get("sealed") and not sealed:
             raise CorruptPartitionError("its bytes have changed since they were written (no seal)")
         table = file.read(use_threads=False)
-        bars = Bars.from_columns({column: table[column].to_numpy() for column in COLUMNS})
+        bars = Bars.from_columns({column: np.from_dlpack(table[column].combine_chunks()) for column in COLUMNS})
     except _UNREADABLE as error:
         raise _unreadable(error) from error
     if bars.digest() != partition.digest or len(bars) != partition.rows:
