@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -159,9 +160,9 @@ def test_log_returns_score_like_paths(golden: list[dict[str, Any]], number: int,
 # -------------------------------------------------------------------------------- ensembles of plain numbers
 
 
-def ensembles(seed: int, members: int, rows: int = 40) -> tuple[Floats, Floats]:
+def ensembles(seed: int, members: int) -> tuple[Floats, Floats]:
     """Observations and members of mixed size and offset, as changes in basis points are."""
-    rng = np.random.default_rng(seed)
+    rng, rows = np.random.default_rng(seed), max(5, min(40, 5000 // members))
     scale = np.exp(rng.uniform(-3, 6, size=(rows, 1)))
     offset = rng.normal(size=(rows, 1)) * scale
     return (offset + scale * rng.normal(size=(rows, 1)))[:, 0], offset + scale * rng.standard_t(4, size=(rows, members))
@@ -169,9 +170,10 @@ def ensembles(seed: int, members: int, rows: int = 40) -> tuple[Floats, Floats]:
 
 @pytest.fixture(scope="module")
 def others() -> dict[str, Callable[..., Any]]:
-    """Other implementations; they compile on import, for seconds, so that only this module's worker imports them."""
-    with warnings.catch_warnings():  # they warn about their own dependencies on import
-        warnings.simplefilter("ignore")
+    """Other implementations in numpy: where they find numba they compile all they have on import, for seconds."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")  # they warn about their own dependencies on import
+        patch.setitem(sys.modules, "numba", None)
         import properscoring
         import scoringrules
     return {

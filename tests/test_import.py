@@ -488,6 +488,7 @@ def test_partitions_of_another_program_are_imported_by_their_folders(cache, tmp_
 # --- the real bars
 
 
+@pytest.mark.ci
 def test_all_shared_bars_are_imported_as_they_are(cache, shared_data, rulebook):
     found, skipped = find_files([shared_data], feed=None, asset=None, rulebook=rulebook)
     assert [Path(path).name for path, _ in skipped] == ["README.md"]

@@ -83,12 +83,20 @@ def experiment(settings: LoadedSettings) -> Experiment:
         "random-walk",
         start=BEGIN,
         days=2,
-        assets=["BTC", "XAU", "TSLAX"],
+        assets=["BTC", "TSLAX"],
         cadence="2h",
         rules="2026-01-28",
         num_simulations=100,
         settings=settings,
         workers=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def small(settings: LoadedSettings) -> Experiment:
+    """One that is drawn sooner."""
+    return ew.backtest(
+        "ewma", "random-walk", start=BEGIN, days=2, assets=["BTC"], cadence="4h", num_simulations=50, settings=settings
     )
 
 
@@ -480,8 +488,8 @@ def test_other_bars_or_other_scores_than_those_of_the_run_are_noticed(
         reproduce_prompts(wrong, settings.values.data.cache_dir, [key])
 
 
-def test_without_its_bars_a_report_says_what_is_not_drawn(experiment: Experiment, tmp_path: Path) -> None:
-    report = backtest_report(review_backtest(experiment, tmp_path / "empty"))
+def test_without_its_bars_a_report_says_what_is_not_drawn(small: Experiment, tmp_path: Path) -> None:
+    report = backtest_report(review_backtest(small, tmp_path / "empty"))
     assert any("Not drawn" in text for section in report.sections for text in section.text)
     assert len(figures_of(report)) == KINDS["backtest"]
 
@@ -581,7 +589,7 @@ def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
 
 
 def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
-    experiment: Experiment,
+    small: Experiment,
     sweeps: dict[int, ew.SweepResult],
     settings: LoadedSettings,
     live_log: tuple[Path, LoadedSettings],
@@ -596,11 +604,11 @@ def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
     tables = [
         nb.bars(bars),
         nb.gaps(bars),
-        nb.results(experiment),
-        nb.summary(experiment),
-        nb.changes(experiment),
-        nb.coverage(experiment),
-        nb.volatility(experiment),
+        nb.results(small),
+        nb.summary(small),
+        nb.changes(small),
+        nb.coverage(small),
+        nb.volatility(small),
         nb.values(sweeps[1]),
         nb.answers(live_log[0]),
         nb.track(record),
@@ -608,17 +616,17 @@ def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
     figures = [
         nb.plot_bars(bars),
         nb.plot_paths(prompt, 100.0, paths),
-        nb.plot_change(experiment),
-        nb.plot_by(experiment, "hour"),
-        nb.plot_by(experiment, "interval"),
-        nb.plot_by(experiment, "weekday"),
-        nb.plot_over_time(experiment),
-        nb.plot_cumulative(experiment),
-        nb.plot_pit(experiment, "1h"),
-        nb.plot_coverage(experiment, "1h"),
-        nb.plot_volatility(experiment, "24h"),
-        nb.plot_spread_skill(experiment, "24h"),
-        nb.plot_prompts(experiment, "1h", cache_dir=settings.values.data.cache_dir),
+        nb.plot_change(small),
+        nb.plot_by(small, "hour"),
+        nb.plot_by(small, "interval"),
+        nb.plot_by(small, "weekday"),
+        nb.plot_over_time(small),
+        nb.plot_cumulative(small),
+        nb.plot_pit(small, "1h"),
+        nb.plot_coverage(small, "1h"),
+        nb.plot_volatility(small, "24h"),
+        nb.plot_spread_skill(small, "24h"),
+        nb.plot_prompts(small, "1h", cache_dir=settings.values.data.cache_dir),
         nb.plot_sweep(sweeps[1]),
         nb.plot_sweep(sweeps[2]),
         nb.plot_track(record),
