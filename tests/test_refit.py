@@ -126,6 +126,15 @@ def test_each_fit_is_made_once_whatever_the_number_of_groups(
     assert ends == BEGINS
 
 
+def test_a_fit_is_made_while_the_prompts_before_it_are_answered(settings: LoadedSettings) -> None:
+    plan = plan_of(settings, assets=("BTC",))
+    (fits,) = plan.refits.values()
+    for (model, _), following in zip(plan.stretches("seasonal-har", ("1h", "BTC")), BEGINS[1:], strict=False):
+        assert model.fit is not None
+        assert max(fits._made) == following  # the next one, and none after it
+    assert sorted(fits._made) == BEGINS
+
+
 def artifacts_of(plan: BacktestPlan, fits: Refits) -> list[Any]:
     return [fits.model_at(begin, "BTC").fit for begin in BEGINS]
 

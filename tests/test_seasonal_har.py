@@ -25,7 +25,7 @@ from ewmalab.forecast.seasonal_har import fit_shocks as shocks_module
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.seasonal_har.fit import fit
-from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
 from ewmalab.forecast.seasonal_har.fit_seasons import week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import _score, fit_shocks, unit_draws
@@ -201,6 +201,30 @@ def test_the_crps_of_scaled_draws_is_that_of_the_score(observed: np.ndarray, dra
     found = crps_by_scale(np.sort(observed), np.sort(draws), np.array([scale]))[0]
     members = np.broadcast_to(scale * draws, (len(observed), len(draws)))
     assert found == pytest.approx(crps_ensemble(observed, members).mean(), rel=1e-9, abs=1e-12)
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_ranks_are_merged_with_the_bits_of_a_plain_loop(n: int, m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    observed, draws = (np.sort(rng.standard_normal(count).round(1)) for count in (n, m))  # with ties
+    below, distance = np.cumsum([0.0, *draws]), 0.0
+    for z in observed / 0.9:
+        k = int((draws <= z).sum())
+        distance += (2.0 * k - m) * z + below[m] - 2.0 * below[k]
+    spread = sum(((2.0 * (i + 1) - m - 1.0) * draw for i, draw in enumerate(draws)), start=0.0)
+    assert crps_by_scale(observed, draws, np.array([0.9]))[0] == 0.9 * (distance / (float(n) * m) - spread / (m * m))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_draws_are_those_of_all_paths_with_their_mirror_images(design: Design) -> None:
+    steps, shape = design.length // design.step, shocks_module._FIRST
+    out = np.empty((steps + 1, 2000), np.float32)
+    lanes, stay = RandomStream.of(0, "", "shocks", design.step).lanes(1000), 0.5 ** (design.step / shape.wave_half_life)
+    hk.stochastic_volatility_paths(lanes, shape.nu, shape.level, shape.wave, stay, np.ones(steps, np.float32), out)
+    for n, draws in unit_draws(design, shape).items():
+        every = np.sort((np.diff(out[::n], axis=0).ravel() / np.sqrt(n)).astype(np.float64))
+        rank = (np.arange(len(draws)) + 0.5) * (len(every) / len(draws))
+        np.testing.assert_array_equal(draws, every[rank.astype(np.int64)])
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 0.93, 1.0, 1.31, 1.45, 2.0])  # also beyond the scales that are tried
