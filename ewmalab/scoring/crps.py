@@ -123,7 +123,7 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
         return Score(INVALID, {}, 0)
     by_time = np.ascontiguousarray(prices.T)
     # With anchor 0, observations and members of absolute changes are prices relative to the last one.
-    observed, _, rows = _observed(truth, 0.0, plan)
+    observed, _, rows = observed_changes(truth, 0.0, plan)
     members = np.empty((len(rows), by_time.shape[1]))
     absolute = plan.kind[rows] == ABSOLUTE
     a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
@@ -162,13 +162,9 @@ def score_log_returns(
     Score
         Within 1e-6, relative, of ``score_paths(anchor * exp(log_returns).T, ...)``.
     """
-    if log_returns.ndim != 2 or log_returns.shape[1] == 0:
-        raise PredictionError(f"log-returns must be a (steps + 1, n) table with n >= 1; got {log_returns.shape}")
-    if log_returns.shape[0] != len(realised):
-        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
-    _check_realised(realised)
+    check_log_returns(log_returns, realised)
     plan = plan_changes(rule, time_increment, len(realised) - 1)
-    observed, scale, rows = _observed(realised, anchor, plan)
+    observed, scale, rows = observed_changes(realised, anchor, plan)
     crps = np.empty(len(rows))
     buffer = _workspace(network.padded(log_returns.shape[1]) * network.WIDTH)
     _NETWORK(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
@@ -222,6 +218,20 @@ def _checked(paths: npt.ArrayLike, realised: npt.ArrayLike) -> tuple[npt.NDArray
     return prices, truth
 
 
+def check_log_returns(log_returns: npt.NDArray[np.float32], realised: npt.NDArray[np.float64]) -> None:
+    """Refuse log-returns that are no (steps + 1, n) table or do not fit the realised prices, and impossible prices.
+
+    Raises
+    ------
+    PredictionError
+    """
+    if log_returns.ndim != 2 or log_returns.shape[1] == 0:
+        raise PredictionError(f"log-returns must be a (steps + 1, n) table with n >= 1; got {log_returns.shape}")
+    if log_returns.shape[0] != len(realised):
+        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
+    _check_realised(realised)
+
+
 def _check_realised(truth: npt.NDArray[np.float64]) -> None:
     if len(truth) < 2:
         raise PredictionError(f"a path needs at least 2 points, got {len(truth)}")
@@ -229,9 +239,10 @@ def _check_realised(truth: npt.NDArray[np.float64]) -> None:
         raise PredictionError("realised prices must be positive, or missing (NaN, null)")
 
 
-def _observed(
+def observed_changes(
     realised: npt.NDArray[np.float64], anchor: float, plan: ChangePlan
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return observation, factor of the members, and index of each change that can be scored: see `observe`."""
     count = len(plan.begin)
     observed, scale, rows = np.empty(count), np.empty(count), np.empty(count, np.int64)
     kept = observe(realised, anchor, plan.begin, plan.end, plan.kind, observed, scale, rows)
@@ -259,8 +270,10 @@ def _collect(
     )
 
 
-def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int) -> float:
-    """Return the summed CRPS of the deviations in whole blocks of `length` changes.
+def observed_deviations(
+    realised: npt.NDArray[np.float64], length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the whole blocks of `length` changes that count, and their realised deviations, basis points.
 
     A block counts if at least two of its realised changes exist; its realised deviation is that of the existing ones.
     """
@@ -269,9 +282,16 @@ def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.floa
     cut = observed_changes[: blocks * length].reshape(blocks, length)
     present = ~np.isnan(cut)
     kept = np.flatnonzero(present.sum(axis=1) >= 2)
+    if len(kept) == blocks and present.all():
+        return kept, np.std(cut, axis=1, ddof=1)
+    return kept, np.array([np.std(cut[k][present[k]], ddof=1) for k in kept], np.float64)
+
+
+def _volatility(changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], length: int) -> float:
+    """Return the summed CRPS of the deviations in whole blocks of `length` changes."""
+    kept, truth = observed_deviations(realised, length)
     if not len(kept):
         return 0.0
-    truth = np.array([np.std(cut[k][present[k]], ddof=1) for k in kept])
     members = np.empty((len(kept), changes.shape[1]))
     block_deviations(changes, kept * length, length, members)
     members.sort(axis=1)
