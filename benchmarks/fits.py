@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ASSETS = "BTC,ETH,SOL,XAU,SPYX,NVDAX,TSLAX,AAPLX,GOOGLX"
 COMMANDS = {
     "fit": ["fit", "--start", "2025-07-20", "--days", "178"],
-    "refitted week": ["backtest", "--start", "2026-01-08", "--days", "7", "--rules", "2026-01-20",
+    "refitted week": ["backtest", "--start", "2026-01-08", "--days", "7", "--rules", "2026-01-28",
                       "--refit", "1d", "-f", "seasonal-har", "-f", "ewma", "-f", "ewma@seed"],
 }  # fmt: skip
 

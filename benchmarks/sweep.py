@@ -27,7 +27,6 @@ from ewmalab.rulebook import Competition, RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_log_returns, score_paths
 from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import load_settings
-from ewmalab.sweeps import workload as sweep_cells
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
 from ewmalab.sweeps.sweep import judge_sweep, workload_of
@@ -109,7 +108,6 @@ def main() -> int:
         rules = load_rulebook().at(parse_time("2026-01-28")).competitions
 
         def once(forecaster: str, replicates: int | None, exact: bool) -> tuple[float, float, dict[str, int]]:
-            sweep_cells._cells.clear()
             workload = workload_of(
                 settings,
                 forecaster=forecaster,

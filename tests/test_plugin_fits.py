@@ -22,7 +22,8 @@ from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.sweeps.trials import ResolvedTrial, Trial, score_trials
+from ewmalab.sweeps.scores import score_trials
+from ewmalab.sweeps.trials import ResolvedTrial, Trial
 from ewmalab.sweeps.workload import Workload
 from ewmalab.times import DAY, MINUTE, parse_time
 

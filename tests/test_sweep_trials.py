@@ -30,7 +30,8 @@ from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.settings.layers import DEFAULTS
 from ewmalab.sweeps.parameters import resolve
 from ewmalab.sweeps.run import run_sweep
-from ewmalab.sweeps.trials import ResolvedTrial, Trial, TrialStore, score_trials, seed_of
+from ewmalab.sweeps.scores import score_trials
+from ewmalab.sweeps.trials import ResolvedTrial, Trial, TrialStore, seed_of
 from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.times import DAY, MINUTE, parse_time
 

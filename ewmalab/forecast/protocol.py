@@ -209,6 +209,22 @@ class ScaleFree(Protocol[StateOut]):
         ...
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """A forecaster with a parameter that multiplies its paths and changes nothing else.
+
+    Paths under a value v > 0 are v times those under 1, up to the rounding of float32 and the limit of +-30, and states
+    do not depend on it. A sweep then simulates each prompt once for all values of the parameter.
+
+    Attributes
+    ----------
+    path_scale : str
+        The parameter's name.
+    """
+
+    path_scale: str
+
+
 def check_bars(name: str, asset: str, bars: Bars, seen: float) -> None:
     """Refuse bars that are not minute bars, or do not follow the newest seen.
 

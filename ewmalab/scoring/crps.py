@@ -127,7 +127,7 @@ def score_paths(paths: npt.ArrayLike, realised: npt.ArrayLike, rule: ScoringRule
         return Score(INVALID, {}, 0)
     by_time = np.ascontiguousarray(prices.T)
     # With anchor 0, observations and members of absolute changes are prices relative to the last one.
-    observed, _, rows = _observed(truth, 0.0, plan)
+    observed, _, rows = observed_changes(truth, 0.0, plan)
     members = np.empty((len(rows), by_time.shape[1]))
     absolute = plan.kind[rows] == ABSOLUTE
     a, b = by_time[plan.begin[rows]], by_time[plan.end[rows]]
@@ -167,13 +167,9 @@ def score_log_returns(
     Score
         Within 1e-6, relative, of ``score_paths(anchor * exp(log_returns).T, ...)``.
     """
-    if log_returns.ndim != 2 or log_returns.shape[1] == 0:
-        raise PredictionError(f"log-returns must be a (steps + 1, n) table with n >= 1; got {log_returns.shape}")
-    if log_returns.shape[0] != len(realised):
-        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
-    _check_realised(realised)
+    check_log_returns(log_returns, realised)
     plan = plan_changes(rule, time_increment, len(realised) - 1)
-    observed, scale, rows = _observed(realised, anchor, plan)
+    observed, scale, rows = observed_changes(realised, anchor, plan)
     crps = np.empty(len(rows))
     buffer = _workspace(network.padded(log_returns.shape[1]) * network.WIDTH)
     _NETWORK(log_returns, plan.begin, plan.end, rows, scale, observed, buffer, crps)
@@ -224,6 +220,20 @@ def _checked(paths: npt.ArrayLike, realised: npt.ArrayLike) -> tuple[npt.NDArray
     return prices, truth
 
 
+def check_log_returns(log_returns: npt.NDArray[np.float32], realised: npt.NDArray[np.float64]) -> None:
+    """Refuse log-returns that are no (steps + 1, n) table or do not fit the realised prices, and impossible prices.
+
+    Raises
+    ------
+    PredictionError
+    """
+    if log_returns.ndim != 2 or log_returns.shape[1] == 0:
+        raise PredictionError(f"log-returns must be a (steps + 1, n) table with n >= 1; got {log_returns.shape}")
+    if log_returns.shape[0] != len(realised):
+        raise PredictionError(f"paths have {log_returns.shape[0]} points, realised prices {len(realised)}")
+    _check_realised(realised)
+
+
 def _check_realised(truth: npt.NDArray[np.float64]) -> None:
     if len(truth) < 2:
         raise PredictionError(f"a path needs at least 2 points, got {len(truth)}")
@@ -231,27 +241,35 @@ def _check_realised(truth: npt.NDArray[np.float64]) -> None:
         raise PredictionError("realised prices must be positive, or missing (NaN, null)")
 
 
-def _observed(
+def observed_changes(
     realised: npt.NDArray[np.float64], anchor: float, plan: ChangePlan
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return observation, factor of the members, and index of each change that can be scored: see `observe`."""
     count = len(plan.begin)
     observed, scale, rows = np.empty(count), np.empty(count), np.empty(count, np.int64)
     kept = observe(realised, anchor, plan.begin, plan.end, plan.kind, observed, scale, rows)
     return observed[:kept], scale[:kept], rows[:kept]
 
 
+def observed_deviations(
+    realised: npt.NDArray[np.float64], plan: ChangePlan
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the realised deviations of the blocks that count, basis points, and the indices of these blocks."""
+    observed, rows = np.empty(len(plan.block_begin)), np.empty(len(plan.block_begin), np.int64)
+    kept = observe_deviations(realised, plan.block_begin, plan.block_length, observed, rows)
+    return observed[:kept], rows[:kept]
+
+
 def _volatility(
     changes: npt.NDArray[np.floating], realised: npt.NDArray[np.float64], plan: ChangePlan
 ) -> dict[int, float]:
     """Return the summed CRPS of the deviations in the blocks of each length."""
-    observed, rows = np.empty(len(plan.block_begin)), np.empty(len(plan.block_begin), np.int64)
-    kept = observe_deviations(realised, plan.block_begin, plan.block_length, observed, rows)
-    rows = rows[:kept]
-    members = np.empty((kept, changes.shape[1]))
+    observed, rows = observed_deviations(realised, plan)
+    members = np.empty((len(rows), changes.shape[1]))
     block_deviations(changes, plan.block_begin[rows], plan.block_length[rows], members)
     members.sort(axis=1)
-    crps = np.empty(kept)
-    _SORTED[np.float64](members, observed[:kept], crps)
+    crps = np.empty(len(rows))
+    _SORTED[np.float64](members, observed, crps)
     edges = pairwise(np.searchsorted(rows, plan.block_edges).tolist())
     return {seconds: pairwise_sum(crps[a:b]) for (seconds, _), (a, b) in zip(plan.blocks, edges, strict=True)}
 

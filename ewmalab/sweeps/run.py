@@ -12,7 +12,8 @@ from ewmalab.errors import ConfigError, EngineError
 from ewmalab.replay.engines import MIN_SECONDS, OTHER_WORKER, Engine, check_engine, run_tasks
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
-from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters, score_trials
+from ewmalab.sweeps.scores import score_trials
+from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters
 from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.units import magnitude
 
@@ -224,17 +225,17 @@ def _scale(overrides: Overrides) -> tuple[tuple[float, str], ...]:
 
 
 def _cut(workload: Workload, pending: Sequence[ResolvedTrial], least: float) -> list[_Task]:
-    """Divide trials into tasks of at least so many seconds; those that share an ensemble stay together."""
+    """Divide trials into tasks of at least so many seconds; those that share an ensemble or paths stay together."""
     groups: dict[object, list[ResolvedTrial]] = {}
     costs: dict[object, float] = {}
     for resolved in pending:
-        trial, cell, ensemble = resolved.trial, resolved.cell, resolved.ensemble
+        cell, ensemble = resolved.cell, resolved.ensemble
         first = cell.prompts[0]
         key: object
         if ensemble is None:
-            # group one asset's trials, which read the same bars
-            key = (trial.asset, trial.overrides, trial.replicate, trial.competition)
-            costs[key] = 3e-9 * len(cell.prompts) * first.steps * first.num_simulations
+            key = resolved.source.name
+            points = len(cell.prompts) * first.steps * first.num_simulations
+            costs[key] = costs.get(key, 2.5e-9 * points) + 5e-10 * points
         else:
             key = ensemble
             changes = sum(len(o.begin) for _, o in cell.observations.values())

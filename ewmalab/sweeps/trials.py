@@ -1,10 +1,9 @@
-"""Trials, one combination of values on one competition and asset: their identity, scores and storage."""
+"""Trials, one combination of values on one competition and asset: their identity, and the store of their scores."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +14,9 @@ import orjson
 from ewmalab.atomic_files import TEMP_PREFIX, write_temp
 from ewmalab.forecast.load import code_version, factory_of
 from ewmalab.forecast.model import Model
-from ewmalab.forecast.paths import check_paths
-from ewmalab.forecast.protocol import Ageing, LogReturns, ScaleFree
-from ewmalab.forecast.streams import RandomStream
+from ewmalab.forecast.protocol import Ageing, Scaled, ScaleFree
 from ewmalab.replay.data import Group
 from ewmalab.replay.fits import load_model
-from ewmalab.replay.knowledge import moments
-from ewmalab.scoring.crps import score_log_returns
-from ewmalab.scoring.scale_free import Observations, scale_free_scores
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
 from ewmalab.sweeps.workload import Cell, Workload
@@ -44,7 +38,7 @@ class Trial:
     replicate : int
         Index of an independent set of random numbers; 0 is that of a backtest.
     exact : bool
-        Simulate prompt by prompt, because other values here must be and all use the same random numbers.
+        Simulate each prompt as in a backtest, because other values here must be and all use the same random numbers.
     """
 
     competition: str
@@ -74,6 +68,10 @@ class ResolvedTrial:
         Key of the ensemble that it shares with others like it; None if prompts are simulated.
     name : str
         Name of its scores: a digest of everything that determines them.
+    scale : float or None
+        Factor on the paths of `source`; None if it simulates its own. See `ewmalab.forecast.protocol.Scaled`.
+    unscaled : ResolvedTrial or None
+        The trial with the scale 1, unless it is this one.
     """
 
     trial: Trial
@@ -82,6 +80,13 @@ class ResolvedTrial:
     seed: int
     ensemble: Ensemble | None
     name: str
+    scale: float | None = None
+    unscaled: ResolvedTrial | None = None
+
+    @property
+    def source(self) -> ResolvedTrial:
+        """Return the trial that simulates: all trials with the same one share its paths."""
+        return self.unscaled or self
 
     @classmethod
     def of(cls, workload: Workload, trial: Trial, now: int | None = None) -> ResolvedTrial:
@@ -112,7 +117,21 @@ class ResolvedTrial:
             "code": code_version(workload.forecaster),
         }
         name = hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        return cls(trial, cell, model, seed, ensemble, name)
+        found = cls(trial, cell, model, seed, ensemble, name)
+        return found if exact or ensemble else found._scaled(workload)
+
+    def _scaled(self, workload: Workload) -> ResolvedTrial:
+        """Return the trial with its scale, if its forecaster declares one."""
+        if not isinstance(self.model.forecaster, Scaled):
+            return self
+        parameter = self.model.forecaster.path_scale
+        scale = (self.model.given or {})["parameters"].get(parameter)
+        if not isinstance(scale, int | float) or not scale > 0:
+            return self
+        key = f"{factory_of(workload.forecaster)[1]}.{parameter}"
+        overrides = tuple({**dict(self.trial.overrides), key: 1}.items())
+        unscaled = None if scale == 1 else ResolvedTrial.of(workload, replace(self.trial, overrides=overrides))
+        return replace(self, scale=float(scale), unscaled=unscaled)
 
 
 def matters(workload: Workload, key: str, time_increment: int) -> bool:
@@ -141,78 +160,6 @@ def _ensemble_of(workload: Workload, cell: Cell, model: Model, seed: int) -> Ens
     first = cell.prompts[0]
     size = max(workload.ensemble_size, first.num_simulations)
     return shape, first.time_increment, first.steps, first.num_simulations, size, seed
-
-
-def score_trials(trials: Sequence[ResolvedTrial]) -> list[Scores]:
-    """Score trials: those with a shared ensemble from it, the others prompt by prompt.
-
-    A trial's scores do not depend on the other trials.
-    """
-    out: list[Scores] = [np.empty(0)] * len(trials)
-    shared: dict[Ensemble, list[int]] = defaultdict(list)
-    for index, trial in enumerate(trials):
-        if trial.ensemble is None:
-            out[index] = _score_each(trial)
-        else:
-            shared[trial.ensemble].append(index)
-    for ensemble, members in shared.items():
-        for index, scores in zip(members, _score_shared(ensemble, [trials[i] for i in members]), strict=True):
-            out[index] = scores
-    return out
-
-
-def _score_each(trial: ResolvedTrial) -> Scores:
-    """Simulate and score every prompt; all values of a parameter use the same random numbers."""
-    cell, model = trial.cell, trial.model
-    out = np.full(len(cell.items), np.nan)
-    truth, scorable = cell.truth
-    for i, moment in enumerate(moments(model, cell.bars, cell.prompts)):
-        if scorable[i]:
-            paths, rule = moment.paths(model, trial.seed), cell.items[i].rule
-            out[i] = score_log_returns(paths, moment.anchor, truth[i], rule, cell.time_increment).total
-    return out
-
-
-def _score_shared(ensemble: Ensemble, trials: Sequence[ResolvedTrial]) -> list[Scores]:
-    """Score the trials that share an ensemble, rule by rule."""
-    num_simulations = ensemble[3]
-    log_returns = _reference_paths(ensemble, trials[0])
-    volatilities = [_volatilities(trial) for trial in trials]
-    out = [np.full(len(trial.cell.items), np.nan) for trial in trials]
-    rules = dict.fromkeys(rule for trial in trials for rule in trial.cell.observations)
-    for rule in rules:
-        here = [i for i, trial in enumerate(trials) if rule in trial.cell.observations]
-        parts = [trials[i].cell.observations[rule] for i in here]
-        scores = scale_free_scores(
-            log_returns,
-            np.concatenate([volatilities[i][at] for i, (at, _) in zip(here, parts, strict=True)]),
-            Observations.concatenate([observations for _, observations in parts]),
-            num_simulations,
-        )
-        start = 0
-        for i, (at, _) in zip(here, parts, strict=True):
-            out[i][at] = scores[start : start + len(at)]
-            start += len(at)
-    return out
-
-
-def _reference_paths(ensemble: Ensemble, trial: ResolvedTrial) -> LogReturns:
-    """Return the paths of the reference state: (steps + 1, size) float32."""
-    _, time_increment, steps, _, size, seed = ensemble
-    first, forecaster = trial.cell.prompts[0], trial.model.forecaster
-    assert isinstance(forecaster, ScaleFree)
-    prompt = replace(first, time_increment=time_increment, time_length=steps * time_increment, num_simulations=size)
-    stream = RandomStream.of(seed, "reference", f"{time_increment}/{steps}", 0)
-    paths = trial.model.forecaster.simulate(forecaster.reference_state(), prompt, stream)
-    return check_paths(trial.model.forecaster, paths, prompt)
-
-
-def _volatilities(trial: ResolvedTrial) -> Scores:
-    """Return the relative volatility at each prompt."""
-    cell, model = trial.cell, trial.model
-    model.refuse_seen(cell.prompts)
-    requests = np.array([prompt.request_time for prompt in cell.prompts], np.int64)
-    return model.relative_volatilities(cell.bars, cell.known, requests, cell.time_increment)
 
 
 class TrialStore:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from ewmalab.errors import ConfigError
 from ewmalab.sweeps.parameters import Overrides, Parameter, label, resolve_all
 from ewmalab.sweeps.run import Sweep, SweepCell
+from ewmalab.sweeps.scores import score_trials
 from ewmalab.sweeps.sweep import SweepResult, judge_sweep
-from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters, score_trials
+from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters
 from ewmalab.sweeps.workload import Cell, Workload
 from ewmalab.times import MINUTE
 from ewmalab.units import format_duration, magnitude

@@ -223,10 +223,15 @@ class Cell:
         found = [realised_path(self.realised, prompt) for prompt in self.prompts]
         return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
 
-    @property
+    @cached_property
     def scales(self) -> bool:
         """Return whether all rules here can be scored from one ensemble."""
         return not any(item.rule.volatility_blocks for item in self.items)
+
+    @cached_property
+    def volatilities(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the relative volatilities found so far, by `Model.parameters`: replicates share them."""
+        return {}
 
     @cached_property
     def observations(self) -> dict[ScoringRule, tuple[npt.NDArray[np.int64], Observations]]:

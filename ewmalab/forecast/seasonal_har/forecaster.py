@@ -46,6 +46,7 @@ class SeasonalHar:
 
     STATE_VERSION: ClassVar[int] = 1
     warmup: ClassVar[int] = 14 * DAY
+    path_scale: ClassVar[str] = "volatility_scale"
 
     def fit(
         self,
