@@ -17,6 +17,7 @@ from ewmalab.cli import (
     data,
     experiments,
     feed,
+    field,
     fit,
     leaderboard,
     live,
@@ -72,6 +73,7 @@ app.command("status")(status.status)
 app.command("probe")(probe.probe)
 app.command("crps-test")(predictions.crps_test)
 app.add_typer(feed.app, name="feed")
+app.add_typer(field.app, name="field")
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(rules.app, name="rules")

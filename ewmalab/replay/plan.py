@@ -166,7 +166,7 @@ class BacktestPlan:
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
-        del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"]
+        del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"], settings["field"]
         settings["live"] = {"stale_after": settings["live"]["stale_after"]}
         return {
             "kind": "backtest",

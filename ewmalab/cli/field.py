@@ -1,0 +1,63 @@
+"""``ewmalab field``: the real field of miners."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ewmalab import api
+from ewmalab.cli import common
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The real prompts, scores and rewards of the subnet.",
+    epilog="Example:  ewmalab field fetch --start 2026-08-01 --days 14 --competitions crypto-1h",
+)
+
+
+@app.command()
+def fetch(
+    start: Annotated[
+        str, typer.Option(help="First day of prompts, e.g. 2026-08-01 (UTC).", callback=common.checked("parse_time"))
+    ],
+    days: common.Days = 1.0,
+    competitions: common.Competitions = None,
+    assets: common.Assets = None,
+    paths: Annotated[
+        bool, typer.Option("--paths/--no-paths", help="Fetch the realised path of each scored prompt, a call each.")
+    ] = True,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Fetch prompts, realised paths, scores of all miners, rewards and the pool.
+
+    They come from the subnet's public API, which needs no key. Only what is
+    missing is asked for, two requests a second (setting field.rate), and
+    each answer is kept at once: an interrupted fetch resumes with the same
+    command. Give the days of the rolling window too: 5 for 1h, 10 for 24h.
+
+    Examples:
+
+      ewmalab field fetch --start 2026-08-01 --days 14
+
+      ewmalab field fetch --start 2026-08-01 --days 7 --competitions crypto-1h --assets BTC
+    """
+    settings = common.settings(config, set_)
+    with common.progress(json, "fetching", common.SAME_COMMAND) as progress:
+        result = api.fetch_field(
+            start, days, competitions=competitions, assets=assets, paths=paths, settings=settings, progress=progress
+        )
+    common.show(result, json)
+
+
+@app.command("list")
+def list_(json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None) -> None:
+    """List what is cached of the field, and the days that are missing.
+
+    Example:
+
+      ewmalab field list
+    """
+    common.show(api.list_field(settings=common.settings(config, set_)), json)
