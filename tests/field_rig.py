@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import faulty_feed as fs
 import numpy as np
+import numpy.typing as npt
 from golden.fields import transformed
 
 from ewmalab.live.rehearsal.feed_server import Fault, Seen
@@ -38,6 +39,8 @@ class SyntheticField:
     every : int
         Seconds between two prompts of an asset.
     seed : int
+    market : callable, optional
+        Returns an asset's prices at some times; by default random ones.
     """
 
     start: int
@@ -52,6 +55,7 @@ class SyntheticField:
     every: int = 3540
     reward_times: Sequence[int] = ()
     seed: int = 0
+    market: Callable[[str, npt.NDArray[np.int64]], npt.NDArray[np.float64]] | None = None
     prompts: dict[str, list[int]] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     rewards: list[dict[str, Any]] = field(default_factory=list)
@@ -69,8 +73,11 @@ class SyntheticField:
             first = begin + (7 + 13 * place) * MINUTE
             self.prompts[asset] = list(range(first, end, self.every))
             for start in self.prompts[asset]:
-                growth = np.exp(np.cumsum(rng.normal(0, 1e-3, length // step + 1)))
-                prices = [float(f"{50_000 * g:.8g}") for g in growth]
+                if self.market:
+                    prices = self.market(asset, start + step * np.arange(length // step + 1)).tolist()
+                else:
+                    growth = np.exp(np.cumsum(rng.normal(0, 1e-3, length // step + 1)))
+                    prices = [float(f"{50_000 * g:.8g}") for g in growth]
                 self.paths[asset, start] = [None if rng.random() < 0.01 else p for p in prices[:-1]] + prices[-1:]
                 scored = start + length + 4 * MINUTE + int(rng.integers(0, 40)) + place
                 there = np.flatnonzero(joined <= max(0, start - self.start))

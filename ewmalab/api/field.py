@@ -1,20 +1,24 @@
-"""The real field of miners: fetch it from the subnet's public API, list, import and export it."""
+"""The real field of miners: fetch it from the subnet's public API, list it, and check our rules against it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ewmalab.analysis import field_check as checks
+from ewmalab.analysis.field_check import FieldReport
+from ewmalab.analysis.field_miner import MinerHistory, miner_history
 from ewmalab.api.inputs import Names, Progress, Time, assets_of, names_of, present, time_of
 from ewmalab.api.result import Outcome
-from ewmalab.errors import FeedUnavailable
+from ewmalab.errors import FeedUnavailable, MissingDataError
 from ewmalab.market.cache import local_cache
+from ewmalab.market.field.answers import MinerValidity
 from ewmalab.market.field.client import FieldClient
 from ewmalab.market.field.fetch import FieldFetch, SeriesFetch, Wanted
 from ewmalab.market.field.inventory import CachedSeries, list_series
 from ewmalab.market.field.store import FieldStore
-from ewmalab.report.text.field import field_fetch_text, field_list_text
-from ewmalab.rulebook import load_rulebook
+from ewmalab.report.text.field import field_check_text, field_fetch_text, field_list_text, field_miner_text
+from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, day_name
 
@@ -86,6 +90,117 @@ def list_field(*, settings: LoadedSettings | None = None) -> Outcome[list[Cached
     )
 
 
+def check_field(
+    start: Time | None = None,
+    days: float | None = None,
+    *,
+    competitions: Names = None,
+    rules: str = "as-of",
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[FieldReport]:
+    """Recompute prompt scores, rolling averages and weights from the published CRPS, and compare with the published.
+
+    Parameters
+    ----------
+    start : str or int, optional
+        First scored time; by default the first that is cached.
+    days : float, optional
+        By default all that are cached.
+    competitions : str or sequence of str, optional
+        By default all that are cached.
+    rules : str
+        ``as-of`` (each time's own rules), ``latest``, or a date.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with days done and the total.
+
+    Raises
+    ------
+    RulebookError, MissingDataError, CorruptPartitionError
+    """
+    store = FieldStore((settings or load_settings()).values.data.cache_dir)
+    cached = [day for series in store.series() if series.kind in ("scores", "rewards") for day in store.days(series)]
+    first = time_of(start) // DAY * DAY if start is not None else min(cached, default=0)
+    end = first + -(-round(days * DAY) // DAY) * DAY if days else max(cached, default=0) + DAY
+    report = checks.check_field(
+        store,
+        load_rulebook(),
+        (first, end),
+        competitions=names_of(competitions),
+        choice=RuleChoice.parse(rules),
+        progress=progress,
+    )
+    return Outcome("Field check", report, field_check_text, _checked, report.exact)
+
+
+@dataclass(frozen=True)
+class FieldMiner:
+    """A real miner: whether its newest answer was valid, and its history in the cache.
+
+    Attributes
+    ----------
+    uid : int
+    validity : MinerValidity or None
+        None if it was not asked for, or the API does not know the miner.
+    history : MinerHistory or None
+        None if nothing is cached.
+    """
+
+    uid: int
+    validity: MinerValidity | None
+    history: MinerHistory | None
+
+
+def field_miner(
+    uid: int, start: Time | None = None, days: float = 14.0, *, ask: bool = True, settings: LoadedSettings | None = None
+) -> Outcome[FieldMiner]:
+    """Return whether a real miner's newest answer was valid, and its scores, ranks and weights in the cache.
+
+    Parameters
+    ----------
+    uid : int
+    start : str or int, optional
+        First scored day; by default the newest `days` in the cache.
+    days : float
+    ask : bool
+        Ask the API about the newest answer.
+    settings : LoadedSettings, optional
+
+    Raises
+    ------
+    FeedError, MissingDataError
+        The latter if nothing is cached and nothing was asked.
+    """
+    settings = settings or load_settings()
+    validity, notes = None, []
+    if ask:
+        client = FieldClient(settings.values.field)
+        try:
+            validity = client.validity(uid)
+        finally:
+            client.close()
+        notes = [] if validity else [f"the API knows no answer of uid {uid}"]
+    store = FieldStore(settings.values.data.cache_dir)
+    newest = max((day for series in store.series() for day in store.days(series)), default=0) + DAY
+    first = time_of(start) if start is not None else newest - round(days * DAY)
+    history = None
+    try:
+        history = miner_history(store, load_rulebook(), uid, (first, first + round(days * DAY)))
+    except MissingDataError as error:
+        if not ask:
+            raise
+        notes.append(str(error))
+    return Outcome(
+        "Miner",
+        FieldMiner(uid, validity, history),
+        lambda found: field_miner_text(found.uid, found.validity, found.history),
+        _miner,
+        validity is None or validity.validated,
+        tuple(notes),
+    )
+
+
 def _writable(settings: LoadedSettings) -> FieldStore:
     return FieldStore(local_cache(settings.values.data.cache_dir).root)
 
@@ -93,3 +208,12 @@ def _writable(settings: LoadedSettings) -> FieldStore:
 def _listed(one: CachedSeries) -> dict[str, Any]:
     days = {name: [day_name(day) for day in getattr(one, name)] for name in ("holes", "unfinished")}
     return {**asdict(one), "begin": day_name(one.begin), "end": day_name(one.end), **days}
+
+
+def _checked(report: FieldReport) -> dict[str, Any]:
+    return {**asdict(report), "exact": report.exact, "differing": report.differing}
+
+
+def _miner(found: FieldMiner) -> dict[str, Any]:
+    validity = found.validity.model_dump() if found.validity else None
+    return {"uid": found.uid, "newest_answer": validity, "history": asdict(found.history) if found.history else None}

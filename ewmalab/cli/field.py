@@ -61,3 +61,32 @@ def list_(json: common.Json = False, config: common.ConfigFile = None, set_: com
       ewmalab field list
     """
     common.show(api.list_field(settings=common.settings(config, set_)), json)
+
+
+@app.command()
+def miner(
+    uid: Annotated[int, typer.Argument(min=0, help="The miner's number in the subnet.")],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="First scored day; default: the newest cached.", callback=common.checked("parse_time")
+        ),
+    ] = None,
+    days: Annotated[float, typer.Option("--days", min=0.001, help="Days.")] = 14.0,
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask the API about the miner's newest answer.")] = True,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Show a real miner: its newest answer, its scores, ranks and weights.
+
+    The API says whether the newest answer was valid, and why not; exit code
+    1 if it was not. The rest comes from the cache.
+
+    Examples:
+
+      ewmalab field miner 42
+
+      ewmalab field miner 42 --start 2026-08-01 --days 30 --no-ask
+    """
+    common.show(api.field_miner(uid, start, days, ask=ask, settings=common.settings(config, set_)), json)
