@@ -74,11 +74,14 @@ class SyntheticField:
             self.prompts[asset] = list(range(first, end, self.every))
             for start in self.prompts[asset]:
                 if self.market:
-                    prices = self.market(asset, start + step * np.arange(length // step + 1)).tolist()
+                    prices: list[float | None] = self.market(
+                        asset, start + step * np.arange(length // step + 1)
+                    ).tolist()
                 else:
                     growth = np.exp(np.cumsum(rng.normal(0, 1e-3, length // step + 1)))
                     prices = [float(f"{50_000 * g:.8g}") for g in growth]
-                self.paths[asset, start] = [None if rng.random() < 0.01 else p for p in prices[:-1]] + prices[-1:]
+                    prices[:-1] = [None if rng.random() < 0.01 else price for price in prices[:-1]]
+                self.paths[asset, start] = prices
                 scored = start + length + 4 * MINUTE + int(rng.integers(0, 40)) + place
                 there = np.flatnonzero(joined <= max(0, start - self.start))
                 crps = 400 * skill[there] * rng.lognormal(0, 0.05, len(there))

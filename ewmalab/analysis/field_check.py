@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ from ewmalab.rulebook import Competition, Rulebook, RuleChoice
 from ewmalab.times import DAY, iso
 
 TOLERANCE = 1e-9
-"""Largest accepted difference, relative to the published value and at least to 1; for weights, to the largest one."""
+"""Largest accepted difference, relative to the published value; to 1, or a billionth of the largest weight, if that is
+more."""
 
 PROMPT_SCORES, AVERAGES, WEIGHTS = "prompt scores", "rolling averages", "weights"
 NOT_CACHED, NO_SCORES, NO_VALUE = "window not cached", "miner without scores in it", "none published"
@@ -54,13 +56,17 @@ class Compared:
     left_out: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, own: Floats, published: Floats, scale: Floats | float, words: Callable[[int], str]) -> None:
+    def plain(self) -> dict[str, Any]:
+        """Return the comparison as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"left_out": dict(self.left_out)}
+
+    def add(self, own: Floats, published: Floats, scale: Floats, words: Callable[[int], str]) -> None:
         """Compare values, infinity and NaN included.
 
         Parameters
         ----------
         own, published : (n,) float64
-        scale : (n,) float64 or float
+        scale : (n,) float64
             What differences are relative to.
         words : callable
             Returns what a value is, by its index.
@@ -245,7 +251,8 @@ def _compare(held: Field, name: str, when: int, given: pd.DataFrame, averages: C
 
     averages.add(board.averages[at], published, np.maximum(1.0, np.abs(published)), words)
     shares = given["reward_weight"].to_numpy(np.float64)
-    weights.add(board.weights[at], shares, max(float(shares.max(initial=0.0)), np.finfo(float).tiny), words)
+    scale = np.maximum(shares, max(TOLERANCE * float(shares.max(initial=0.0)), np.finfo(float).tiny))
+    weights.add(board.weights[at], shares, scale, words)
     absent = len(set(place) - set(given["miner_uid"]))
     for row in (averages, weights):
         row.left_out[NO_WEIGHT] += absent

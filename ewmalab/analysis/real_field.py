@@ -271,7 +271,8 @@ def field_notes(field: Field, ours: Sequence[str], published: Published, paid: t
     notes = [SYNTHETIC] if published.synthetic else []
     notes.append(
         f"estimated: scores, averages and weights of {', '.join(ours)}, from a replay in which no answer is late or "
-        "lost; and those of the real miners, which ours change a little. `ewmalab check field` compares them without ours with the published ones"
+        "lost; and those of the real miners, which ours change a little. `ewmalab check field` compares the real ones "
+        "alone with what was published"
     )
     if paid is not None:
         notes.append(

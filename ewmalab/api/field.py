@@ -1,8 +1,11 @@
-"""The real field of miners: fetch it from the subnet's public API, list it, and check our rules against it."""
+"""The real field of miners: fetch it from the subnet's public API, list it, and import and export it, and check our
+rules against it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ewmalab.analysis import field_check as checks
@@ -11,13 +14,23 @@ from ewmalab.analysis.field_miner import MinerHistory, miner_history
 from ewmalab.api.inputs import Names, Progress, Time, assets_of, names_of, present, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.errors import FeedUnavailable, MissingDataError
-from ewmalab.market.cache import local_cache
+from ewmalab.market.cache import Cache, local_cache, open_cache
+from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.field.answers import MinerValidity
+from ewmalab.market.field.bundle import Exported, export_bundle
 from ewmalab.market.field.client import FieldClient
 from ewmalab.market.field.fetch import FieldFetch, SeriesFetch, Wanted
+from ewmalab.market.field.importer import FieldImport, FileImported
 from ewmalab.market.field.inventory import CachedSeries, list_series
 from ewmalab.market.field.store import FieldStore
-from ewmalab.report.text.field import field_check_text, field_fetch_text, field_list_text, field_miner_text
+from ewmalab.report.text.field import (
+    field_check_text,
+    field_export_text,
+    field_fetch_text,
+    field_import_text,
+    field_list_text,
+    field_miner_text,
+)
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, day_name
@@ -87,6 +100,82 @@ def list_field(*, settings: LoadedSettings | None = None) -> Outcome[list[Cached
         lambda cached: field_list_text(cached, str(store.root)),
         lambda cached: list(map(_listed, cached)),
         not any(one.damaged for one in found),
+    )
+
+
+def import_field(
+    paths: Sequence[Path],
+    *,
+    asset: str | None = None,
+    competition: str | None = None,
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[list[FileImported]]:
+    """Import answers of the subnet's API, or an offline bundle, into the cache.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, or folders of them: the API's answers as ``.json``, ``miner_scores_ASSET_COMPETITION.parquet``,
+        ``rewards_history_COMPETITION.parquet``, ``miner_pool_usd.parquet``, prices as
+        ``ASSET/1m/date=YYYY-MM-DD.parquet``, and what `export_field` writes.
+    asset, competition : str, optional
+        Of answers with start times, which do not say it.
+    settings : LoadedSettings, optional
+    progress : callable, optional
+        Called with files done and the total.
+
+    Raises
+    ------
+    RulebookError, ConfigError
+        If a file is refused, the result says so instead.
+    """
+    store, rulebook = _writable(settings or load_settings()), load_rulebook()
+    symbol = rulebook.asset(asset.upper()).symbol if asset else None
+    length = {"24h": 86_400, "1h": 3600}.get(competition or "") or (
+        rulebook.horizon(competition) if competition else None
+    )
+    done = FieldImport(store, Cache(store.cache), rulebook, present(), symbol, length).run(paths, progress)
+    return Outcome(
+        "Imported field",
+        done,
+        field_import_text,
+        lambda found: list(map(asdict, found)),
+        bool(done) and all(one.error is None for one in done),
+    )
+
+
+def export_field(
+    folder: Path, *, prices: bool = True, settings: LoadedSettings | None = None
+) -> Outcome[list[Exported]]:
+    """Write all that is cached of the field as an offline bundle, which the subnet's own backtester reads.
+
+    Parameters
+    ----------
+    folder : Path
+        New, or empty.
+    prices : bool
+        Also the cached bars of the scored feed, on the same days.
+    settings : LoadedSettings, optional
+
+    Raises
+    ------
+    DataError
+    """
+    values, rulebook = (settings or load_settings()).values, load_rulebook()
+
+    def competition_of(asset: str, time_length: int, when: int) -> str | None:
+        running = rulebook.at(when).competitions.values()
+        return next((c.name for c in running if c.time_length == time_length and asset in c.assets), None)
+
+    feed = cache_name(values.data.scored_feed or values.data.feed, values)
+    bars = (open_cache(values.data.cache_dir), feed) if prices else None
+    done = export_bundle(FieldStore(values.data.cache_dir), folder, competition_of, bars)
+    return Outcome(
+        "Exported field",
+        done,
+        lambda files: field_export_text(files, str(folder)),
+        lambda files: {"folder": str(folder), "files": list(map(asdict, files))},
     )
 
 
@@ -211,7 +300,13 @@ def _listed(one: CachedSeries) -> dict[str, Any]:
 
 
 def _checked(report: FieldReport) -> dict[str, Any]:
-    return {**asdict(report), "exact": report.exact, "differing": report.differing}
+    counts = {name: getattr(report, name) for name in ("prompts", "miners", "snapshots", "ambiguous", "synthetic")}
+    return {
+        **counts,
+        "exact": report.exact,
+        "differing": report.differing,
+        "rows": [row.plain() for row in report.rows],
+    }
 
 
 def _miner(found: FieldMiner) -> dict[str, Any]:

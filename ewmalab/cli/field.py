@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,6 +62,56 @@ def list_(json: common.Json = False, config: common.ConfigFile = None, set_: com
       ewmalab field list
     """
     common.show(api.list_field(settings=common.settings(config, set_)), json)
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of files.")],
+    asset: Annotated[str | None, typer.Option("--asset", help="Asset of JSON files with start times.")] = None,
+    competition: Annotated[
+        str | None, typer.Option("--competition", help="Competition of JSON files with start times, e.g. 1h.")
+    ] = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Import the API's answers, or an offline bundle.
+
+    Files are the API's answers as JSON; or those of a bundle, such as
+    miner_scores_BTC_crypto-1h.parquet, rewards_history_crypto-1h.parquet,
+    miner_pool_usd.parquet and ASSET/1m/date=2026-08-01.parquet (prices). A
+    file that contradicts the cache is refused.
+
+    Examples:
+
+      ewmalab field import offline_data/crypto-1h
+
+      ewmalab field import prompts.json --asset BTC --competition crypto-1h
+    """
+    with common.progress(json, "importing") as progress:
+        result = api.import_field(
+            paths, asset=asset, competition=competition, settings=common.settings(config, set_), progress=progress
+        )
+    common.show(result, json)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    prices: Annotated[bool, typer.Option("--prices/--no-prices", help="With the cached bars of these days.")] = True,
+    feed: common.Feed = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Export the cached field as an offline bundle for other programs.
+
+    Example:
+
+      ewmalab field export offline_data
+    """
+    settings = common.settings(config, set_, {"data.feed": feed})
+    common.show(api.export_field(folder, prices=prices, settings=settings), json)
 
 
 @app.command()

@@ -243,6 +243,12 @@ def validity(answer: Any, where: str) -> MinerValidity | None:
     return found
 
 
+def seconds(value: Any, where: str) -> int:
+    """Return an ISO time as seconds since 1970-01-01 UTC; `where` is named if it is none."""
+    found: int = _checked(Time, value, where)
+    return found
+
+
 def _nan(value: float | None) -> float:
     return float("nan") if value is None else value
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from ewmalab.analysis.field_check import TOLERANCE, FieldReport
 from ewmalab.analysis.field_miner import MinerHistory
 from ewmalab.market.field.answers import MinerValidity
+from ewmalab.market.field.bundle import Exported
 from ewmalab.market.field.fetch import SeriesFetch
+from ewmalab.market.field.importer import FileImported
 from ewmalab.market.field.inventory import CachedSeries
 from ewmalab.report.text.tables import SYNTHETIC_FIELD, Column, grid, number, plain_table, wrapped
 from ewmalab.times import day_name, iso
@@ -44,6 +46,25 @@ def field_list_text(cached: Sequence[CachedSeries], root: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def field_import_text(files: Sequence[FileImported]) -> str:
+    """Return what was imported, a line per file and series."""
+    lines = [
+        wrapped(f"{one.file}: refused: {one.error}", "  ")
+        if one.error
+        else f"{one.series}: {one.rows} rows, {one.days} days written"
+        for one in files
+    ]
+    return "".join(f"{line}\n" for line in lines or ["nothing to import"])
+
+
+def field_export_text(files: Sequence[Exported], folder: str) -> str:
+    """Return what was written."""
+    tables = [one for one in files if "/" not in one.file]
+    lines = [f"{one.file}: {one.rows} rows" for one in tables]
+    lines += [f"{len(files) - len(tables)} days of prices"] if len(files) > len(tables) else []
+    return "".join(f"{line}\n" for line in [*lines, f"bundle: {folder}"])
+
+
 def field_check_text(report: FieldReport) -> str:
     """Return how many recomputed values equal the published ones."""
     parts = [SYNTHETIC_FIELD] if report.synthetic else []
@@ -78,7 +99,11 @@ def _verdict(report: FieldReport) -> str:
     if not compared:
         return "verdict: nothing could be compared"
     if report.exact:
-        return f"verdict: exact: all {compared} published values are recomputed to within {TOLERANCE:g}"
+        without = sorted({f"{row.competition} {row.quantity}" for row in report.rows if not row.compared})
+        rest = f"; nothing to compare of {', '.join(without)}" if without else ""
+        return wrapped(
+            f"verdict: exact: all {compared} compared values are recomputed to within {TOLERANCE:g}{rest}", "  "
+        )
     return f"verdict: {report.differing} of {compared} published values differ from those recomputed here"
 
 
