@@ -21,15 +21,18 @@ from ewmalab.analysis.field_check import AVERAGES, PROMPT_SCORES, WEIGHTS, Field
 from ewmalab.analysis.field_miner import miner_history
 from ewmalab.analysis.real_field import field_prompts, newest_span, pool_at, read_published
 from ewmalab.errors import ConfigError, MissingDataError
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.field.series import Series
 from ewmalab.market.field.store import FieldDay, FieldStore
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.plan import plan_backtest
 from ewmalab.report.text.field import field_check_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps.workload import cells_of
-from ewmalab.times import DAY, day_name, iso, parse_time
+from ewmalab.times import DAY, MINUTE, day_name, iso, parse_time
 
 BOOK = load_rulebook()
 START = parse_time("2026-09-07")
@@ -633,3 +636,81 @@ def test_a_field_of_250_miners_is_fetched_killed_resumed_ranked_and_recomputed(
     board = json.loads(ranked.out)
     assert len([s for s in board["standings"] if s["when"] == board["when"] and s["competition"]]) == 251
     assert board["unit"] == "USD/day"
+
+
+# ------------------------------------------------------------------------------------ predictions of other programs
+
+
+def test_kept_predictions_score_as_the_replay_did(small: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    settings = settings_of(small)
+    done = api.backtest(
+        "random-walk",
+        start=SPAN[0],
+        days=0.05,
+        assets="BTC",
+        competitions="1h",
+        num_simulations=100,
+        keep_predictions=tmp_path / "out",
+        announce=told.append,
+        settings=settings,
+    )
+    table = done.results.to_pydict()
+    files = sorted((tmp_path / "out/random-walk/predictions").iterdir())
+    assert len(files) == len(table["crps"]) > 3
+    assert told == [one for one in told if f"keeping {len(files)} prediction files of about " in one]
+    assert len(told) == 1
+    first = json.loads(files[0].read_bytes())
+    assert first["start_timestamp"] == table["start_time"][0]
+    assert np.array(first["paths"]).shape == (100, 61)
+    assert files[0].name == f"{iso(table['start_time'][0]).replace('T', '_')}_BTC_3600.json"
+    scored = [api.score(file, "1h", asset="BTC", settings=settings).value.total for file in files]
+    assert scored == pytest.approx(table["crps"], rel=1e-5)  # 8 digits of each price
+    plain = api.backtest(
+        "random-walk", start=SPAN[0], days=0.05, assets="BTC", competitions="1h", num_simulations=100, settings=settings
+    )
+    assert plain.results.to_pydict() == table
+    size = sum(file.stat().st_size for file in files)
+    assert 0.5 < size / (len(files) * 100 * 61 * 10) <= 1.1  # the estimate
+
+
+def test_no_replay_starts_that_would_fill_the_disk(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="the disk has 1 MB left"):
+        api.backtest(
+            "random-walk", start=SPAN[0], assets="BTC", keep_predictions=tmp_path / "out", settings=settings_of(small)
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prediction_from_the_newest_bars_is_valid_and_looks_not_ahead(small: Path, tmp_path: Path) -> None:
+    settings = settings_of(small)
+    api.load_bars("BTC", START - 4 * DAY, START, settings=settings)
+    found = api.predict("btc", "crypto-1h", start=START, settings=settings, num_simulations=50)
+    answer = json.loads(found.text())
+    assert answer[:2] == [START, 60]
+    assert np.array(answer[2:]).shape == (50, 61)
+    assert found.prompt.request_time < START
+    assert iso(found.prompt.request_time // MINUTE * MINUTE - MINUTE) in found.notes[0]
+    file = tmp_path / "prediction.json"
+    whole = api.predict("BTC", "crypto-1h", start=START, settings=settings)
+    file.write_text(whole.text())
+    assert api.validate(file, "crypto-1h").ok
+    file.write_bytes(orjson.dumps(whole.json()))
+    assert api.validate(file, "crypto-1h").ok
+
+
+def test_without_a_start_the_newest_bar_is_known(tmp_path: Path) -> None:
+    bars = Bars.from_closes(START - 4 * DAY + MINUTE * np.arange(4 * 1440), 100 + np.arange(4 * 1440) % 7 * 0.01)
+    Cache(tmp_path).write("binance", "BTC", bars, [(START - 4 * DAY, START)], Provenance("test", LATER))
+    settings = settings_of(tmp_path, **{"data.feed": "binance"})
+    found = api.predict("BTC", "1h", forecaster="random-walk", settings=settings, num_simulations=5)
+    assert found.prompt.request_time >= START
+    assert found.prompt.request_time - START < 120
+    assert f"the close of {iso(START - MINUTE)}" in found.notes[0]
+    with pytest.raises(MissingDataError, match="data fetch"):
+        api.predict("ETH", "1h", settings=settings)
+    with pytest.raises(api.RulebookError, match="rules show"):
+        api.predict("XAU", "crypto-1h", start=START, settings=settings)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
         settings_with_bars,
         verify_bars,
     )
+    from ewmalab.api.prediction import predict
     from ewmalab.api.ranking import leaderboard, questions, score, validate
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
@@ -65,6 +66,7 @@ _MODULES = {
     "api.inputs": "Prompts check_name",
     "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states write_allowlist",
     "api.market": "fetch_bars import_bars list_bars load_bars repair_bars settings_with_bars verify_bars",
+    "api.prediction": "predict",
     "api.ranking": "leaderboard questions score validate",
     "api.replay": "backtest compare",
     "api.result": "Result",

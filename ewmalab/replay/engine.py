@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
+from ewmalab.replay.keeping import keep_prediction
 from ewmalab.replay.knowledge import Knowledge, Moment, moments
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
@@ -64,6 +66,7 @@ def replay(
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
     knowledge: Knowledge = moments,
+    keep: Path | None = None,
 ) -> Iterator[list[Row]]:
     """Replay every prompt under every forecaster, and yield the rows of each block of prompts as it is done.
 
@@ -83,6 +86,8 @@ def replay(
         Called with the number of prompts just done.
     knowledge : callable
         Yields the model's knowledge at each prompt; tests replace it to plant leaks.
+    keep : Path, optional
+        Folder for the ensembles of the scored prompts; see `ewmalab.replay.keeping`.
 
     Notes
     -----
@@ -113,7 +118,7 @@ def replay(
 
         try:
             for block in blocks():
-                waiting.add(pool.submit(_run, block, seed))
+                waiting.add(pool.submit(_run, block, seed, keep))
                 while len(waiting) >= 4 * threads:
                     yield from finished()
             while waiting:
@@ -123,14 +128,14 @@ def replay(
             raise
 
 
-def _run(block: _Block, seed: int) -> list[Row]:
+def _run(block: _Block, seed: int, keep: Path | None) -> list[Row]:
     return [
-        answer(block.model, moment, item, block.realised, seed)
+        answer(block.model, moment, item, block.realised, seed, keep)
         for moment, item in zip(block.moments, block.items, strict=True)
     ]
 
 
-def answer(model: Model, moment: Moment, item: Scheduled, realised: Bars, seed: int) -> Row:
+def answer(model: Model, moment: Moment, item: Scheduled, realised: Bars, seed: int, keep: Path | None = None) -> Row:
     """Simulate and score one prompt.
 
     Parameters
@@ -143,12 +148,16 @@ def answer(model: Model, moment: Moment, item: Scheduled, realised: Bars, seed: 
     realised : Bars
         Bars that the paths are scored against, unless the prompt has its published path.
     seed : int
+    keep : Path, optional
+        As in `replay`.
     """
     prompt, rule, name = item.prompt, item.rule, model.name
     truth, reason = settled_path(realised, item)
     if reason is not None:
         return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, None, reason)
     paths = moment.paths(model, seed)
+    if keep:
+        keep_prediction(keep, name, prompt, moment.anchor, paths)
     score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
     horizons = check_horizons(paths, moment.anchor, truth, prompt.time_increment)
     return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, None, horizons)

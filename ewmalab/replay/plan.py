@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Unpack
 
 from pydantic import BaseModel
@@ -78,11 +79,19 @@ class BacktestPlan:
         else:
             yield self.model(name, group[1], self.start), items
 
-    def blocks(self, *, threads: int, progress: Callable[[int], None] | None = None) -> Iterator[list[Row]]:
+    def blocks(
+        self, *, threads: int, progress: Callable[[int], None] | None = None, keep: Path | None = None
+    ) -> Iterator[list[Row]]:
         """Replay all prompts; see `ewmalab.replay.engine.replay`."""
-        seed = self.settings.values.run.seed
         return replay(
-            self.forecasters, self.stretches, self.groups, self.data, seed=seed, threads=threads, progress=progress
+            self.forecasters,
+            self.stretches,
+            self.groups,
+            self.data,
+            seed=self.settings.values.run.seed,
+            threads=threads,
+            progress=progress,
+            keep=keep,
         )
 
     def run(self, *, threads: int, progress: Callable[[int], None] | None = None) -> list[Row]:
