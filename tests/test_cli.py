@@ -28,6 +28,13 @@ COMMANDS = [
     "experiments show",
     "compare",
     "leaderboard",
+    "predict",
+    "field fetch",
+    "field list",
+    "field import",
+    "field export",
+    "field miner",
+    "check field",
 ]
 
 
@@ -39,7 +46,7 @@ def test_every_commands_help_has_an_example(ewmalab, command: str) -> None:
     assert f"ewmalab {command}" in result.out
 
 
-@pytest.mark.parametrize("group", [[], ["data"], ["config"], ["rules"], ["check"], ["experiments"]])
+@pytest.mark.parametrize("group", [[], ["data"], ["config"], ["rules"], ["check"], ["experiments"], ["field"]])
 def test_every_groups_help_has_an_example(ewmalab, group: list[str]) -> None:
     result = ewmalab(*group, "--help")
     assert result.code == 0

@@ -108,7 +108,7 @@ def test_a_backtest_replays_exactly_these_prompts_and_can_be_reproduced(tmp_path
     assert part.results.num_rows == 2
     with pytest.raises(ConfigError, match="no prompt between"):
         ew.backtest("ewma", start="2026-02-01", days=1, **options)
-    with pytest.raises(ConfigError, match="neither scored nor sent, and no such file"):
+    with pytest.raises(ConfigError, match="neither scored, sent nor field, and no such file"):
         ew.backtest("ewma", **(options | {"prompts": "all"}))
     with pytest.raises(ConfigError, match="a cadence makes prompts of its own"):
         ew.backtest("ewma", cadence="1h", **options)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from ewmalab.errors import PredictionError
-from ewmalab.forecast.load import BUILT_IN
+from ewmalab.forecast.load import BUILT_IN, factory_of
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt, Scaled
 from ewmalab.forecast.streams import RandomStream
@@ -143,7 +143,7 @@ def test_paths_of_another_length_than_the_realised_ones_are_refused() -> None:
 # -------------------------------------------------------------------------------------------------------- sweeps
 
 
-@pytest.mark.parametrize("name", [name for name, factory in BUILT_IN.items() if hasattr(factory, "path_scale")])
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if hasattr(factory_of(name)[0], "path_scale")])
 def test_a_declared_scale_multiplies_the_paths_and_leaves_the_state(name: str, flags: dict[str, Any]) -> None:
     section = name.replace("-", "_")
     asset, prompt = BOOK.asset("BTC"), Prompt(START, "any", "BTC", START - MINUTE, 300, DAY, 200)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ewmalab.adapters.synth_simulations import Simulations
-from ewmalab.replay.engine import realised_path
+from ewmalab.replay.engine import settled_path
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.scoring.crps import score_paths
 from ewmalab.times import iso
@@ -38,7 +38,7 @@ def offline_test(plan: BacktestPlan, progress: Callable[[], None] | None = None)
         scores = []
         for item in items:
             prompt = item.prompt
-            truth, reason = realised_path(plan.data.realised[asset], prompt)
+            truth, reason = settled_path(plan.data.realised[asset], item)
             if reason is None:
                 answer = simulations.generate_simulations(
                     asset, iso(prompt.start_time), prompt.time_increment, prompt.time_length, prompt.num_simulations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,11 +31,15 @@ class Field:
         -1 if its answer was invalid.
     rulebook : Rulebook
     choice : RuleChoice
+    scored : Series or None
+        When each prompt was scored, with the same index, if the field is a published one. NaN in `crps` then means that
+        validators did not count the prompt for the miner, because they publish -1 for a missing answer.
     """
 
     crps: pd.DataFrame
     rulebook: Rulebook
     choice: RuleChoice
+    scored: pd.Series | None = None
 
     @classmethod
     def of(cls, miners: Mapping[str, pd.Series], rulebook: Rulebook, choice: RuleChoice) -> Field:
@@ -86,30 +90,44 @@ class Field:
     def without(self, miner: str, dropped: npt.NDArray[np.bool_]) -> Field:
         """Return the field as if a miner had not answered some prompts (mask over the rows)."""
         table = self.crps.copy()
-        table.loc[dropped, miner] = np.nan
-        return Field(table, self.rulebook, self.choice)
+        table.loc[dropped, miner] = np.nan if self.scored is None else INVALID
+        return replace(self, crps=table)
+
+    def with_miners(self, miners: Mapping[str, pd.Series]) -> Field:
+        """Return a published field with more miners, on its prompts: CRPS as in `of`, before the others."""
+        table = pd.DataFrame({name: series.reindex(self.crps.index) for name, series in miners.items()})
+        return replace(self, crps=pd.concat([table, self.crps], axis=1))
 
     def _board(self, name: str, rows: pd.DataFrame) -> Board:
-        rows = rows.reset_index().sort_values(["start_time", "asset"], kind="stable")
+        published = None
+        if self.scored is not None:
+            rows = rows.assign(scored=self.scored).sort_values(["scored", "start_time"], kind="stable")
+            published = rows.pop("scored").to_numpy(np.int64)
+            rows = rows.reset_index()
+        else:
+            rows = rows.reset_index().sort_values(["start_time", "asset"], kind="stable")
         starts = rows["start_time"].to_numpy(np.int64)
         assets = rows["asset"].to_numpy(str)
         crps = rows[self.miners].to_numpy(np.float64)
         horizon = self.competition(name, int(starts[0]))[0].time_length
         answered = ~np.isnan(crps)
         # A miner takes part from its first answer on; later prompts without an answer count as missing.
-        since = np.maximum.accumulate(answered, axis=0)
+        since = np.maximum.accumulate(answered, axis=0) if published is None else answered
         given = np.where(since & ~answered, INVALID, crps)
-        rules = [self.choice.at(self.rulebook, start).transformation for start in starts.tolist()]
+        dates = starts if published is None else published
+        rules = [self.choice.at(self.rulebook, date).transformation for date in dates.tolist()]
         scores, fill, lowest = np.full(crps.shape, np.nan), np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         for (transformation,), at in Bins.of(rules).items():
             scores[at], fill[at], lowest[at] = table_scores(given[at], transformation)
         kept = ~np.isnan(fill)
-        return Board(name, horizon, starts[kept], assets[kept], scores[kept], fill[kept], lowest[kept], crps[kept])
+        times = None if published is None else published[kept]
+        columns = starts[kept], assets[kept], scores[kept], fill[kept], lowest[kept], crps[kept]
+        return Board(name, horizon, *columns, times)
 
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """Prompt scores of one competition, in time order.
+    """Prompt scores of one competition, in order of time.
 
     Attributes
     ----------
@@ -123,6 +141,8 @@ class Board:
     fill, lowest : (p,) float64
         See `ewmalab.scoring.prompt_scores.PromptScores`.
     crps : (p, m) float64
+    published : (p,) int64 or None
+        When the prompts were scored, if that is known.
     """
 
     competition: str
@@ -133,14 +153,17 @@ class Board:
     fill: Floats
     lowest: Floats
     crps: Floats
+    published: Ints | None = None
 
     @cached_property
     def scored(self) -> Ints:
         """Return the scored time of each prompt, the end of its path: (p,) int64.
 
-        Prompts with the same start time are put a second apart: validators spread them over a cycle, and their
-        back-filling takes one prompt per scored time.
+        If that is not known, prompts with the same start time are put a second apart: validators spread them over a
+        cycle, and their back-filling takes one prompt per scored time.
         """
+        if self.published is not None:
+            return self.published
         _, first, place = np.unique(self.starts, return_index=True, return_inverse=True)
         return self.starts + self.horizon + np.arange(len(self.starts)) - first[place]
 
@@ -149,6 +172,13 @@ class Board:
         prompt, miner = np.nonzero(~np.isnan(self.scores))
         scored, assets, scores = self.scored[prompt], self.assets[prompt], self.scores[prompt, miner]
         return ScoreTable(scored, miner, assets, scores, self.fill[prompt], self.lowest[prompt])
+
+    def mean_scores(self, when: int, window: int) -> Floats:
+        """Return each miner's mean prompt score in the window that ends at `when`: (m,), NaN without a prompt."""
+        scores = self.scores[(self.scored > when - window) & (self.scored <= when)]
+        valid = ~np.isnan(scores)
+        count = valid.sum(axis=0)
+        return np.where(count, np.where(valid, scores, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
     def filled(self) -> Floats:
         """Return the scores, with those that back-fill the time before a miner's first answer: (p, m)."""
@@ -170,6 +200,8 @@ class Standing:
     weight : float
     rank : int
         1 is the best; ties share a rank.
+    score : float
+        Mean prompt score of the window's own prompts, basis points, every asset alike; NaN if there are none.
     """
 
     when: int
@@ -178,6 +210,7 @@ class Standing:
     average: float
     weight: float
     rank: int
+    score: float = float("nan")
 
 
 def board_at(field: Field, name: str, when: int) -> Leaderboard:
@@ -210,11 +243,13 @@ def standings(field: Field, times: Sequence[int]) -> list[Standing]:
                 continue
             found = board_at(field, name, when)
             ranks = _ranks(found.weights, -found.averages)
+            scores = board.mean_scores(when, field.competition(name, when)[0].window)
             for miner, average, weight, rank in zip(
                 found.miners.tolist(), found.averages, found.weights, ranks, strict=True
             ):
-                out.append(Standing(when, name, field.miners[miner], float(average), float(weight), rank))
-                total[field.miners[miner]] += float(weight)
+                who, score = field.miners[miner], float(scores[miner])
+                out.append(Standing(when, name, who, float(average), float(weight), rank, score))
+                total[who] += float(weight)
         weights = np.array(list(total.values()))
         if weights.any():
             for (miner, weight), rank in zip(total.items(), _ranks(weights, weights), strict=True):

@@ -116,7 +116,10 @@ class Ranking:
             If it is not a ranking.
         """
         fields = {name: data[name] for name in cls.__dataclass_fields__}
-        found = [Standing(**row | {"average": _number(row["average"])}) for row in data["standings"]]
+        found = [
+            Standing(**row | {name: _number(row.get(name)) for name in ("average", "score")})
+            for row in data["standings"]
+        ]
         missing = [MissingEffect(**row) for row in data["missing"]]
         earnings = [Estimate(**row) for row in data["earnings"]]
         return cls(**fields | {"standings": found, "missing": missing, "earnings": earnings})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.audit import crps_test, probe, rehearse, track_record
     from ewmalab.api.checks import check_lookahead, check_parity, check_warmup
     from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
+    from ewmalab.api.field import check_field, export_field, fetch_field, field_miner, import_field, list_field
     from ewmalab.api.fitting import fit, make_forecaster, make_prompt
     from ewmalab.api.inputs import Prompts, check_name
     from ewmalab.api.live import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
         settings_with_bars,
         verify_bars,
     )
+    from ewmalab.api.prediction import predict
     from ewmalab.api.ranking import leaderboard, questions, score, validate
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
@@ -59,10 +61,12 @@ _MODULES = {
     "api.audit": "crps_test probe rehearse track_record",
     "api.checks": "check_lookahead check_parity check_warmup",
     "api.experiments": "export_experiment list_experiments load_experiment write_report",
+    "api.field": "check_field export_field fetch_field field_miner import_field list_field",
     "api.fitting": "fit make_forecaster make_prompt",
     "api.inputs": "Prompts check_name",
     "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states write_allowlist",
     "api.market": "fetch_bars import_bars list_bars load_bars repair_bars settings_with_bars verify_bars",
+    "api.prediction": "predict",
     "api.ranking": "leaderboard questions score validate",
     "api.replay": "backtest compare",
     "api.result": "Result",

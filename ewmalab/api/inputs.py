@@ -23,6 +23,8 @@ Time = str | int
 """``2026-01-15`` (UTC), or seconds since 1970-01-01 UTC."""
 Names = str | Sequence[str] | None
 """A sequence of names, or a text with commas between them."""
+FIELD = "field"
+"""The source of prompts that are the real ones."""
 Parameters = Mapping[str, Sequence[Any] | None] | Sequence[str]
 Progress = Callable[[int, int], None]
 """Called with the number done and the total."""
@@ -42,8 +44,9 @@ class Prompts(TypedDict, total=False):
     rules : str
         ``as-of`` (each prompt's own date), ``latest``, or a date.
     prompts : str or path
-        ``scored`` (by default): the prompts that validators score; ``sent``: all that they send; or a file of start
-        times, see `ewmalab.analysis.prompt_files.read_prompts`, all of it without `start`.
+        ``scored`` (by default): the prompts that validators score; ``sent``: all that they send; ``field``: the real
+        ones that were scored, against their published paths, from the cache of `fetch_field`; or a file of start times,
+        see `ewmalab.analysis.prompt_files.read_prompts`, all of it without `start`.
     cadence : str or int
         Time between prompts, instead of the rulebook's.
     num_simulations : int
@@ -84,6 +87,8 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
         "partial": prompts.get("partial", False),
     }
     which, start = prompts.get("prompts", "scored"), prompts.get("start")
+    if which == FIELD:
+        return chosen | _from_field(settings, chosen, start)
     if which not in WHICH:
         return chosen | _from_file(settings, Path(which), chosen, start)
     chosen["which"] = which
@@ -97,12 +102,37 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     return chosen
 
 
+def _from_field(settings: LoadedSettings, chosen: Selection, start: Time | None) -> Selection:
+    """Return the real prompts of a range, by default of the newest days."""
+    from ewmalab.analysis.real_field import field_prompts, newest_span
+    from ewmalab.market.field.store import FieldStore
+
+    if chosen["cadence"]:
+        raise ConfigError("a cadence makes prompts of its own: leave it out with the prompts of the field")
+    store = FieldStore(settings.values.data.cache_dir)
+    if start is None:
+        span = newest_span(store, chosen["days"])
+    else:
+        span = time_of(start), time_of(start) + round(chosen["days"] * DAY)
+    found = field_prompts(
+        store,
+        load_rulebook(),
+        chosen["rules"] or RuleChoice(),
+        span,
+        competitions=chosen["competitions"],
+        assets=chosen["assets"],
+        request_lead=settings.values.replay.request_lead,
+        num_simulations=chosen["num_simulations"],
+    )
+    return range_of(found)
+
+
 def _from_file(settings: LoadedSettings, path: Path, chosen: Selection, start: Time | None) -> Selection:
     """Return the prompts of a file, and the range of their start times."""
     from ewmalab.analysis.prompt_files import read_prompts
 
     if not path.is_file():
-        raise ConfigError(f"prompts = {str(path)!r}: neither scored nor sent, and no such file")
+        raise ConfigError(f"prompts = {str(path)!r}: neither scored, sent nor field, and no such file")
     if chosen["cadence"]:
         raise ConfigError("a cadence makes prompts of its own: leave it out with a file of prompts")
     found = read_prompts(

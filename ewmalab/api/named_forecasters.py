@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
 from ewmalab.replay.engines import Workers
+from ewmalab.replay.keeping import check_room
 from ewmalab.settings import LoadedSettings
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ class NamedScores:
         first = first or inputs["forecasters"][-1]
         names = dict.fromkeys([first, *inputs["forecasters"]])
         return cls({name: scores_of(experiment, name) for name in names}, bool(inputs["synthetic"]))
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where to keep the ensembles of a replay, and whom to tell how large they will be before it starts."""
+
+    folder: Path
+    announce: Callable[[str], None]
 
 
 def named_scores(
@@ -142,6 +151,7 @@ def replayed(
     progress: Progress | None,
     prompts: Prompts,
     scheduled: Sequence[Scheduled] | None = None,
+    keep: Keeping | None = None,
 ) -> tuple[BacktestPlan, Experiment, tuple[str, ...]]:
     """Plan a replay and run it; also return notes for users.
 
@@ -151,11 +161,16 @@ def replayed(
         As in `named_scores`.
     forecasters : sequence of str or factory
         By default the setting ``replay.forecasters``.
+    keep : Keeping, optional
+        Where to keep the ensembles.
     """
     from ewmalab.replay.backtest import backtest
     from ewmalab.report.text.backtest import backtest_text
 
     plan = planned(settings, forecasters, prompts, scheduled)
+    if keep:
+        asked = (item.prompt for items in plan.groups.values() for item in items)
+        keep.announce(check_room(keep.folder, asked, len(plan.forecasters)))
     experiment = backtest(
         plan,
         now=present(),
@@ -163,6 +178,7 @@ def replayed(
         workers=workers_of(workers, settings),
         progress=counter(progress, plan.prompts),
         render=backtest_text,
+        keep=keep.folder.absolute() if keep else None,
     )
     remarks = experiment.manifest["notes"]["remarks"]
     return plan, experiment, (*plan.warnings(), *(f"note: {line}" for line in remarks))

@@ -13,14 +13,16 @@ from ewmalab.analysis.miner_files import FromFiles, read_miners
 from ewmalab.analysis.prediction_files import read_realised
 from ewmalab.analysis.predictions import Prediction, PredictionScore
 from ewmalab.analysis.ranking import Questions, Ranking, parse_shares
+from ewmalab.analysis.real_field import field_notes, newest_span, pool_at, prompts_at, read_published, scored_range
 from ewmalab.analysis.submissions import prompts_of
-from ewmalab.api.inputs import Progress, Prompts, seconds_of
+from ewmalab.api.inputs import Progress, Prompts, assets_of, names_of, seconds_of, time_of
 from ewmalab.api.named_forecasters import NamedScores, named_scores
 from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
+from ewmalab.market.field.store import FieldStore
 from ewmalab.replay.engines import Workers
 from ewmalab.report.text.leaderboard import leaderboard_text
 from ewmalab.report.text.predictions import score_text, verdicts_text
@@ -87,6 +89,7 @@ def leaderboard(
     *named: Experiment | str,
     predictions: Sequence[Path] = (),
     scores: Sequence[Path] = (),
+    field: bool = False,
     questions: Questions | None = None,
     workers: Workers | int | None = None,
     settings: LoadedSettings | None = None,
@@ -104,6 +107,9 @@ def leaderboard(
         Folders of prediction files. Forecasters are replayed on exactly these prompts.
     scores : sequence of path
         Tables of other miners' scores, CSV or Parquet.
+    field : bool
+        Rank among the real miners on the real prompts, from the cache of `fetch_field`. Earnings are estimated from
+        what the subnet paid its miners, USD a day.
     questions : Questions, optional
         What to compute beside the standings of each day.
     workers, settings, progress, **prompts
@@ -116,6 +122,10 @@ def leaderboard(
     """
     settings, rulebook = settings or load_settings(), load_rulebook()
     choice = RuleChoice.parse(prompts.get("rules", "as-of"))
+    if field:
+        if predictions or scores:
+            raise ConfigError("the real field has its own miners: leave out prediction files and score tables")
+        return _in_field(named, questions or Questions(), settings, progress, prompts, workers)
     files = read_miners(settings.values, rulebook, choice, predictions, scores, progress)
     names = named or (() if files.scores else settings.values.replay.forecasters)
     found = _named(names, files, settings, progress, prompts, workers) if names else NamedScores({}, False)
@@ -182,6 +192,44 @@ def validate(prediction: Path | str, competition: str, *, rules: str = "as-of") 
     read = Prediction.read(Path(prediction), competition, load_rulebook(), RuleChoice.parse(rules))
     ok = all(verdict == CORRECT for verdict in read.verdicts.values())
     return Outcome("Format", read.verdicts, verdicts_text, lambda verdicts: {"format": dict(verdicts)}, ok)
+
+
+def _in_field(
+    named: Sequence[Experiment | str],
+    questions: Questions,
+    settings: LoadedSettings,
+    progress: Progress | None,
+    prompts: Prompts,
+    workers: Workers | int | None,
+) -> Leaderboard:
+    """Rank the named among the real miners, on the real prompts."""
+    rulebook, choice = load_rulebook(), RuleChoice.parse(prompts.get("rules", "as-of"))
+    store, days, start = FieldStore(settings.values.data.cache_dir), prompts.get("days", 7.0), prompts.get("start")
+    span = newest_span(store, days) if start is None else (time_of(start), time_of(start) + round(days * DAY))
+    published = read_published(
+        store,
+        rulebook,
+        choice,
+        scored_range(span, rulebook),
+        competitions=names_of(prompts.get("competitions")),
+        assets=assets_of(prompts.get("assets")),
+    )
+    real = published.field(rulebook, choice, span)
+    items = prompts_at(real.crps.index.tolist(), store, rulebook, choice, settings.values.replay.request_lead)
+    names = named or settings.values.replay.forecasters
+    found = named_scores(names, settings, "leaderboard", progress, prompts, items, workers)
+    joined = real.with_miners({name: frame["crps"] for name, frame in found.frames.items()})
+    paid = pool_at(store, int(joined.scored.max())) if joined.scored is not None else None
+    if questions.emission is None and paid is not None:
+        questions = replace(questions, emission=paid[1], unit="USD/day")
+    done = ranking.rank(
+        joined,
+        list(found.frames),
+        replace(questions, seed=settings.values.run.seed),
+        synthetic=found.synthetic,
+        notes=field_notes(joined, list(found.frames), published, paid if questions.unit == "USD/day" else None),
+    )
+    return Leaderboard(done, found.notes)
 
 
 def _named(

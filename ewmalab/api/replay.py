@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -11,7 +12,7 @@ import pandas as pd
 from ewmalab.analysis.compare import PARTS, By, Difference
 from ewmalab.analysis.compare import compare as _compare
 from ewmalab.api.inputs import Progress, Prompts, check_name
-from ewmalab.api.named_forecasters import NamedScores, named_scores, replayed
+from ewmalab.api.named_forecasters import Keeping, NamedScores, named_scores, replayed
 from ewmalab.api.result import Result
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
@@ -91,6 +92,8 @@ def backtest(
     *forecasters: str | Factory,
     name: str = "backtest",
     workers: Workers | int | None = None,
+    keep_predictions: Path | str | None = None,
+    announce: Callable[[str], None] = print,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
     **prompts: Unpack[Prompts],
@@ -107,6 +110,10 @@ def backtest(
     workers : Workers or int, optional
         Where the replay runs, or a number of threads; by default a thread per processor. The result does not depend
         on it.
+    keep_predictions : path, optional
+        Folder for the ensembles of the scored prompts, as the subnet's own backtester names and reads them.
+    announce : callable
+        Called with how large these will be, before the replay starts.
     settings : LoadedSettings, optional
     progress : callable, optional
         Called with prompts done and the total.
@@ -118,7 +125,8 @@ def backtest(
     ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError
     """
     settings = settings or load_settings()
-    _, experiment, notes = replayed(settings, forecasters, check_name(name), workers, progress, prompts)
+    keep = None if keep_predictions is None else Keeping(Path(keep_predictions), announce)
+    _, experiment, notes = replayed(settings, forecasters, check_name(name), workers, progress, prompts, keep=keep)
     return Backtest(experiment.path, notes, settings.values.data.cache_dir)
 
 

@@ -18,6 +18,7 @@ from ewmalab.cli import (
     data,
     experiments,
     feed,
+    field,
     fit,
     leaderboard,
     live,
@@ -73,9 +74,11 @@ app.command("status")(status.status)
 app.command("probe")(probe.probe)
 app.command("crps-test")(predictions.crps_test)
 app.add_typer(feed.app, name="feed")
+app.add_typer(field.app, name="field")
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(rules.app, name="rules")
+app.command("predict")(predictions.predict)
 app.command("score")(predictions.score)
 app.command("validate")(predictions.validate)
 app.add_typer(check.app, name="check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,14 @@ def backtest(
     workers: common.Workers = 0,
     scheduler: common.Scheduler = None,
     partial: common.Partial = False,
+    keep_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Keep the ensembles, as DIR/FORECASTER/predictions/TIME_ASSET_SECONDS.json.",
+        ),
+    ] = None,
     name: common.Name = "backtest",
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -44,6 +53,9 @@ def backtest(
     Finished weeks are kept: an interrupted backtest resumes with the same
     command.
 
+    With --prompts field the real prompts are replayed, as far as `ewmalab
+    field fetch` has them; each is scored against its published path.
+
     Examples:
 
       ewmalab backtest --start 2026-01-15 --days 7
@@ -53,6 +65,10 @@ def backtest(
       ewmalab backtest --start 2026-01-08 --days 7 -f ewma -f ewma@seed
 
       ewmalab backtest --start 2026-01-08 --days 7 -f seasonal-har -f ewma --refit 1d
+
+      ewmalab backtest --prompts field --start 2026-08-01 --days 7
+
+      ewmalab backtest --start 2026-01-15 --assets BTC --keep-predictions miner_outputs
 
       ewmalab backtest --start 2025-08-01 --days 182 --engine processes --workers 8
     """
@@ -76,6 +92,8 @@ def backtest(
             num_simulations=simulations,
             partial=partial,
             name=name,
+            keep_predictions=keep_predictions,
+            announce=common.say,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, flags),
             progress=progress,

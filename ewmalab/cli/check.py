@@ -11,7 +11,7 @@ from ewmalab.cli import common
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check a replay's honesty.",
+    help="Check a replay's honesty, live answers, and the subnet's own scores.",
     epilog="Example:  ewmalab check lookahead --start 2026-01-15 --feed simulated",
 )
 
@@ -112,4 +112,43 @@ def parity(
     flags = api.live_flags(log_dir=log_dir, state_dir=state_dir)
     with common.progress(json, "checking") as progress:
         result = api.check_parity(common.settings(config, set_, flags), progress)
+    common.show(result, json)
+
+
+@app.command("field")
+def field_(
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="First scored day; default: the first cached.", callback=common.checked("parse_time")
+        ),
+    ] = None,
+    days: Annotated[float | None, typer.Option("--days", min=0.001, help="Days; default: all that are cached.")] = None,
+    competitions: common.Competitions = None,
+    rules: common.Rules = "as-of",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Check that our leaderboard is the subnet's.
+
+    Prompt scores, rolling averages and weights are recomputed from the
+    published CRPS of all miners, and compared with the published ones.
+    Exit code 1 if one differs, or nothing could be compared.
+
+    Examples:
+
+      ewmalab check field
+
+      ewmalab check field --start 2026-08-10 --days 3 --competitions crypto-1h
+    """
+    with common.progress(json, "checking") as progress:
+        result = api.check_field(
+            start,
+            days,
+            competitions=competitions,
+            rules=rules,
+            settings=common.settings(config, set_),
+            progress=progress,
+        )
     common.show(result, json)

@@ -66,8 +66,9 @@ PromptSource = Annotated[
     str,
     typer.Option(
         "--prompts",
-        metavar="scored|sent|FILE",
-        help="The prompts that validators score, all that they send, or a file of start times (CSV, Parquet, JSON).",
+        metavar="scored|sent|field|FILE",
+        help="The prompts that validators score, all that they send, the real ones of `field fetch`, or a file of "
+        "start times (CSV, Parquet, JSON).",
     ),
 ]
 Cadence = Annotated[

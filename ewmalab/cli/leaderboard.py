@@ -34,6 +34,9 @@ def leaderboard(
             help="Table of other miners' scores, CSV or Parquet: miner, asset, crps, start_time, time_length.",
         ),
     ] = None,
+    field: Annotated[
+        bool, typer.Option("--field", help="Rank among the real miners on the real prompts; see `ewmalab field fetch`.")
+    ] = False,
     start: common.Start = None,
     days: common.Days = 7.0,
     assets: common.Assets = None,
@@ -79,6 +82,8 @@ def leaderboard(
 
       ewmalab leaderboard ewma ewma@seed random-walk --start 2026-01-08
 
+      ewmalab leaderboard ewma --field --days 10 --competitions crypto-24h
+
       ewmalab leaderboard ewma --scores field.csv --emission 2000
 
       ewmalab leaderboard --predictions miner_outputs/ --rules 2026-05-01
@@ -88,6 +93,7 @@ def leaderboard(
             *(named_forecasters or ()),
             predictions=predictions or (),
             scores=scores or (),
+            field=field,
             questions=api.questions(every, missing, emission, unit, correction),
             start=start,
             days=days,

@@ -1,4 +1,4 @@
-"""``ewmalab score``, ``validate`` and ``crps-test``: scores and verdicts of predictions."""
+"""``ewmalab predict``, ``score``, ``validate`` and ``crps-test``: predictions, their scores and verdicts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,44 @@ Prediction = Annotated[Path, typer.Argument(help="JSON as sent to a validator: \
 Competition = Annotated[
     str, typer.Option("--competition", metavar="NAME", help="24h, 1h, or a competition's name under the rules.")
 ]
+
+
+def predict(
+    asset: Annotated[str, typer.Argument(help="Asset, e.g. BTC.")],
+    competition: Competition,
+    forecaster: Annotated[
+        str | None, typer.Option("--forecaster", "-f", metavar="NAME", help="Default: setting live.forecaster.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help="Start time; default: the first whose request knows the newest cached bar.",
+            callback=common.checked("parse_time"),
+        ),
+    ] = None,
+    simulations: common.Simulations = None,
+    feed: common.Feed = None,
+    seed: common.Seed = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Print one prediction from the newest cached bars, as a validator would get it.
+
+    With --json it is an object that names the prompt as well.
+
+    Examples:
+
+      ewmalab predict BTC --competition crypto-1h > prediction.json
+
+      ewmalab predict XAU --competition 24h -f random-walk --start 2026-08-03T00:01:00Z --feed hyperliquid
+    """
+    settings = common.settings(config, set_, {"data.feed": feed, "run.seed": seed})
+    found = api.predict(
+        asset, competition, forecaster=forecaster, start=start, num_simulations=simulations, settings=settings
+    )
+    common.show(found, json)
 
 
 def score(

@@ -121,7 +121,7 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
     CorruptPartitionError
         If the bytes have changed since they were written, or were written under another name.
     """
-    sealed = _is_sealed(data)
+    sealed = is_sealed(data)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         note = _note(file.metadata)
@@ -175,7 +175,7 @@ def _unreadable(error: Exception) -> CorruptPartitionError:
     return CorruptPartitionError(f"not a readable partition ({str(error).partition('. ')[0]})")
 
 
-def _is_sealed(data: bytes) -> bool:
+def is_sealed(data: bytes) -> bool:
     """Return whether there is a seal; raise if it does not match."""
     end = _footer_start(data)
     at = max(0, end - _SEAL_LENGTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +26,7 @@ def backtest(
     workers: Workers = Workers("threads", 1),  # noqa: B008  # immutable
     progress: Callable[[int], None] | None = None,
     render: Callable[[list[SummaryRow], Mapping[str, Any]], str] | None = None,
+    keep: Path | None = None,
 ) -> Experiment:
     """Run a plan and write its experiment directory; if it is interrupted, the same call resumes.
 
@@ -40,6 +42,8 @@ def backtest(
         Called with the number of forecasts just done.
     render : callable, optional
         Makes the text of the summary from its rows and the inputs.
+    keep : Path, optional
+        Folder for the ensembles of the scored prompts; see `ewmalab.replay.keeping`.
 
     Raises
     ------
@@ -48,8 +52,8 @@ def backtest(
     check_engine(workers.engine, workers.scheduler)
     began = perf_counter()
     root = plan.settings.values.run.experiments_dir
-    parts = cut(plan)
-    store = PartStore(root, plan, now)
+    parts = cut(plan, keep)
+    store = PartStore(root, plan, now, keep)
     finished = False
     try:
         known = run_parts(plan, parts, store, workers, progress)

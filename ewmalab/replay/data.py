@@ -36,7 +36,8 @@ class Needs:
     warmup : int
         The longest warm-up of the forecasters, seconds.
     scored : (int, int)
-        Range of labels: the grids and the candle after the last, which settles the last prompt.
+        Range of labels: the grids and the candle after the last, which settles the last prompt. Prompts with a
+        published path need none.
     newest : int
         Label of the newest bar that the first request knows.
     """
@@ -114,15 +115,22 @@ def needed(groups: Mapping[Group, Sequence[Scheduled]], warmups: Mapping[str, in
     warmups : mapping of asset to int
         The longest warm-up of the forecasters, seconds.
     """
-    prompts: dict[str, list[Prompt]] = {}
+    prompts: dict[str, list[Scheduled]] = {}
     for (_, asset), items in groups.items():
-        prompts.setdefault(asset, []).extend(item.prompt for item in items)
+        prompts.setdefault(asset, []).extend(items)
     found = {}
     for asset, asked in prompts.items():
-        requests = [p.request_time - p.request_time % MINUTE for p in asked]
-        scored = min(p.start_time for p in asked), max(p.start_time + p.time_length for p in asked) + 2 * MINUTE
+        requests = [p.request_time - p.request_time % MINUTE for p in (item.prompt for item in asked)]
+        scored = _scored([item.prompt for item in asked if not item.published]) or (min(requests), min(requests))
         found[asset] = Needs(min(requests), max(requests), warmups[asset], scored, min(requests) - MINUTE)
     return found
+
+
+def _scored(prompts: Sequence[Prompt]) -> Range | None:
+    """Return the labels of the bars that prompts are scored against."""
+    if not prompts:
+        return None
+    return min(p.start_time for p in prompts), max(p.start_time + p.time_length for p in prompts) + 2 * MINUTE
 
 
 def after_silence(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,9 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
+from ewmalab.replay.keeping import keep_prediction
 from ewmalab.replay.knowledge import Knowledge, Moment, moments
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.rulebook import ScoringRule
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
 from ewmalab.times import MINUTE
@@ -47,7 +48,7 @@ class _Block:
 
     model: Model
     moments: Sequence[Moment]
-    rules: Sequence[ScoringRule]
+    items: Sequence[Scheduled]
     realised: Bars
 
 
@@ -65,6 +66,7 @@ def replay(
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
     knowledge: Knowledge = moments,
+    keep: Path | None = None,
 ) -> Iterator[list[Row]]:
     """Replay every prompt under every forecaster, and yield the rows of each block of prompts as it is done.
 
@@ -84,6 +86,8 @@ def replay(
         Called with the number of prompts just done.
     knowledge : callable
         Yields the model's knowledge at each prompt; tests replace it to plant leaks.
+    keep : Path, optional
+        Folder for the ensembles of the scored prompts; see `ewmalab.replay.keeping`.
 
     Notes
     -----
@@ -96,10 +100,10 @@ def replay(
             for group in wanted:
                 realised = data.realised[group[1]]
                 for model, items in stretches(name, group):
-                    rules = {item.prompt: item.rule for item in items}
+                    asked = {item.prompt: item for item in items}
                     known = knowledge(model, data.model[group[1]], [item.prompt for item in items])
                     while chunk := list(islice(known, _BLOCK)):
-                        yield _Block(model, chunk, [rules[moment.prompt] for moment in chunk], realised)
+                        yield _Block(model, chunk, [asked[moment.prompt] for moment in chunk], realised)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting: set[Future[list[Row]]] = set()
@@ -114,7 +118,7 @@ def replay(
 
         try:
             for block in blocks():
-                waiting.add(pool.submit(_run, block, seed))
+                waiting.add(pool.submit(_run, block, seed, keep))
                 while len(waiting) >= 4 * threads:
                     yield from finished()
             while waiting:
@@ -124,14 +128,14 @@ def replay(
             raise
 
 
-def _run(block: _Block, seed: int) -> list[Row]:
+def _run(block: _Block, seed: int, keep: Path | None) -> list[Row]:
     return [
-        answer(block.model, moment, rule, block.realised, seed)
-        for moment, rule in zip(block.moments, block.rules, strict=True)
+        answer(block.model, moment, item, block.realised, seed, keep)
+        for moment, item in zip(block.moments, block.items, strict=True)
     ]
 
 
-def answer(model: Model, moment: Moment, rule: ScoringRule, realised: Bars, seed: int) -> Row:
+def answer(model: Model, moment: Moment, item: Scheduled, realised: Bars, seed: int, keep: Path | None = None) -> Row:
     """Simulate and score one prompt.
 
     Parameters
@@ -139,19 +143,32 @@ def answer(model: Model, moment: Moment, rule: ScoringRule, realised: Bars, seed
     model : Model
     moment : Moment
         The model's knowledge when the prompt arrives.
-    rule : ScoringRule
+    item : Scheduled
+        The same prompt, with its rule.
     realised : Bars
-        Bars that the paths are scored against.
+        Bars that the paths are scored against, unless the prompt has its published path.
     seed : int
+    keep : Path, optional
+        As in `replay`.
     """
-    prompt, name = moment.prompt, model.name
-    truth, reason = realised_path(realised, prompt)
+    prompt, rule, name = item.prompt, item.rule, model.name
+    truth, reason = settled_path(realised, item)
     if reason is not None:
         return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, None, reason)
     paths = moment.paths(model, seed)
+    if keep:
+        keep_prediction(keep, name, prompt, moment.anchor, paths)
     score = score_log_returns(paths, moment.anchor, truth, rule, prompt.time_increment)
     horizons = check_horizons(paths, moment.anchor, truth, prompt.time_increment)
     return Row(name, prompt, rule.name, moment.anchor, moment.anchor_time, score, None, horizons)
+
+
+def settled_path(realised: Bars, item: Scheduled) -> tuple[npt.NDArray[np.float64], str | None]:
+    """Return the published path of a prompt, or that of the bars; values as in `realised_path`."""
+    if not item.published:
+        return realised_path(realised, item.prompt)
+    truth = np.frombuffer(item.published, np.float64)
+    return truth, LAST_PRICE_MISSING if np.isnan(truth[-1]) else None
 
 
 def realised_path(realised: Bars, prompt: Prompt) -> tuple[npt.NDArray[np.float64], str | None]:

@@ -53,6 +53,8 @@ class Part:
         In time order.
     code : str
         Digest of the code that must run it.
+    keep : Path or None
+        Folder for the ensembles, which all workers must share.
     """
 
     index: int
@@ -63,6 +65,7 @@ class Part:
     partial: bool
     prompts: list[Scheduled]
     code: str
+    keep: Path | None = None
 
     @property
     def work(self) -> int:
@@ -79,8 +82,15 @@ class Finished:
     seen: Mapping[str, str]
 
 
-def cut(plan: BacktestPlan) -> list[Part]:
-    """Cut a plan into parts, in time order; the cut depends on nothing but the plan."""
+def cut(plan: BacktestPlan, keep: Path | None = None) -> list[Part]:
+    """Cut a plan into parts, in time order; the cut depends on nothing but the plan.
+
+    Parameters
+    ----------
+    plan : BacktestPlan
+    keep : Path, optional
+        Folder for the ensembles.
+    """
     settings = plan.settings.without_secrets()
     if plan.refits and not settings.values.fit.assets:
         settings = settings.with_flags({"fit.assets": list(plan.data.needs)})
@@ -101,6 +111,7 @@ def cut(plan: BacktestPlan) -> list[Part]:
             partial,
             sorted(items, key=lambda item: item.prompt),
             code,
+            keep,
         )
         for index, ((stretch, _), items) in enumerate(sorted(found.items(), key=lambda entry: entry[0]))
     ]
@@ -134,7 +145,7 @@ def run_part(part: Part, threads: int = 1, progress: Callable[[int], None] | Non
         partial=part.partial,
     )
     schema = results_schema(plan.rules, (item.prompt for item in part.prompts))
-    table = collect(plan.blocks(threads=threads, progress=progress), plan.forecasters, schema)
+    table = collect(plan.blocks(threads=threads, progress=progress, keep=part.keep), plan.forecasters, schema)
     remarks = {name: fits.remarks for name, fits in plan.refits.items()}
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_REMARKS: orjson.dumps(remarks)}), sink, write_page_checksum=True)
@@ -151,11 +162,16 @@ class PartStore:
     plan : BacktestPlan
     now : int
         Current time, seconds since 1970-01-01 UTC; parts of replays interrupted long ago are deleted.
+    keep : Path, optional
+        Folder of the ensembles: a replay that keeps them does not resume one that did not.
     """
 
-    def __init__(self, experiments: Path, plan: BacktestPlan, now: int) -> None:
+    def __init__(self, experiments: Path, plan: BacktestPlan, now: int, keep: Path | None = None) -> None:
         root = experiments / ".unfinished" / "backtest"
-        whole = content_hash({"inputs": plan.inputs(), "code": _code_of(plan.forecasters)})[:16]
+        described = {"inputs": plan.inputs(), "code": _code_of(plan.forecasters)} | (
+            {"keep": str(keep)} if keep else {}
+        )
+        whole = content_hash(described)[:16]
         for folder in root.glob("*"):
             if folder.name != whole and folder.stat().st_mtime < now - _KEPT_FOR:
                 shutil.rmtree(folder, ignore_errors=True)

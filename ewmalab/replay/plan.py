@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Unpack
 
 from pydantic import BaseModel
@@ -78,11 +79,19 @@ class BacktestPlan:
         else:
             yield self.model(name, group[1], self.start), items
 
-    def blocks(self, *, threads: int, progress: Callable[[int], None] | None = None) -> Iterator[list[Row]]:
+    def blocks(
+        self, *, threads: int, progress: Callable[[int], None] | None = None, keep: Path | None = None
+    ) -> Iterator[list[Row]]:
         """Replay all prompts; see `ewmalab.replay.engine.replay`."""
-        seed = self.settings.values.run.seed
         return replay(
-            self.forecasters, self.stretches, self.groups, self.data, seed=seed, threads=threads, progress=progress
+            self.forecasters,
+            self.stretches,
+            self.groups,
+            self.data,
+            seed=self.settings.values.run.seed,
+            threads=threads,
+            progress=progress,
+            keep=keep,
         )
 
     def run(self, *, threads: int, progress: Callable[[int], None] | None = None) -> list[Row]:
@@ -106,11 +115,14 @@ class BacktestPlan:
         return found
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the bars by "feed/asset", and of those that fits see by "feed/asset/fits"."""
+        """Return digests of the bars by "feed/asset".
+
+        Those that fits see are named "feed/asset/fits", and published paths "field/asset/paths".
+        """
         found = digests(self.data.partitions)
         for fits in self.refits.values():
             found |= {f"{key}/fits": digest for key, digest in digests(fits.history.partitions).items()}
-        return found
+        return found | published_digests(item for items in self.groups.values() for item in items)
 
     def truth(self) -> dict[str, dict[str, float]]:
         """Return the true parameters of the synthetic market, by asset; empty for real bars."""
@@ -133,9 +145,16 @@ class BacktestPlan:
                 if name not in self.refits
                 for line in fit_remarks(name, self.settings, assets)
             ),
+            *self._settled(),
             *self._short_warmups(),
             *self._scored_elsewhere(),
         ]
+
+    def _settled(self) -> list[str]:
+        items = [item for items in self.groups.values() for item in items]
+        count = sum(bool(item.published) for item in items)
+        rest = "" if count == len(items) else ", the others against the cached bars"
+        return [f"note: {count} of {len(items)} prompts are scored against published paths{rest}"] if count else []
 
     def _short_warmups(self) -> list[str]:
         if not self.data.short:
@@ -152,7 +171,8 @@ class BacktestPlan:
         if self.data.synthetic or scored == "file":
             return []
         others: dict[str, list[str]] = {}
-        for asset in dict.fromkeys(asset for _, asset in self.groups):
+        open_ = [asset for (_, asset), items in self.groups.items() if not all(item.published for item in items)]
+        for asset in dict.fromkeys(open_):
             official = self.choice.at(self.rulebook, self.start).assets[asset].scored_feed
             if official not in (None, scored):
                 others.setdefault(str(official), []).append(asset)
@@ -166,7 +186,7 @@ class BacktestPlan:
         settings = self.settings.values.plain()
         for section, key in (("run", "threads"), ("run", "experiments_dir"), ("data", "cache_dir")):
             del settings[section][key]
-        del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"]
+        del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"], settings["field"]
         settings["live"] = {"stale_after": settings["live"]["stale_after"]}
         return {
             "kind": "backtest",
@@ -305,7 +325,18 @@ def _history(
 
 def _digest(prompts: Sequence[Scheduled]) -> str:
     """Return the digest that represents a list of prompts in the record of a run."""
-    return hashlib.sha256(repr([(item.prompt, item.rule.name) for item in prompts]).encode()).hexdigest()
+    return hashlib.sha256(
+        repr([(item.prompt, item.rule.name, item.published) for item in prompts]).encode()
+    ).hexdigest()
+
+
+def published_digests(items: Iterable[Scheduled]) -> dict[str, str]:
+    """Return a digest of the published paths of each asset that has any, by "field/asset/paths"."""
+    found: dict[str, Any] = {}
+    for item in sorted((item for item in items if item.published), key=lambda item: item.prompt):
+        key = f"field/{item.prompt.asset}/paths"
+        found.setdefault(key, hashlib.sha256()).update(repr((item.prompt, item.published)).encode())
+    return {key: sha.hexdigest() for key, sha in found.items()}
 
 
 def check_settings(settings: Settings, rulebook: Rulebook) -> None:

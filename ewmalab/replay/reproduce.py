@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import FORMAT, Experiment
-from ewmalab.replay.engine import realised_path
+from ewmalab.market.field.store import FieldStore
+from ewmalab.replay.engine import settled_path
 from ewmalab.replay.knowledge import moments
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.schedule import Scheduled, scheduled_at
+from ewmalab.replay.settlement import with_published
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings.layers import read_settings
@@ -86,7 +88,7 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
         num_simulations=options["num_simulations"],
         partial=options["partial"],
         which=options["which"],
-        scheduled=_given(experiment) if options["prompts"] else None,
+        scheduled=_given(experiment, cache_dir) if options["prompts"] else None,
     )
     other = [key for key, digest in plan.digests().items() if inputs["data"].get(key) != digest]
     if other:
@@ -94,13 +96,13 @@ def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequen
     return plan
 
 
-def _given(experiment: Experiment) -> list[Scheduled]:
+def _given(experiment: Experiment, cache_dir: Path | str) -> list[Scheduled]:
     """Return the prompts of an experiment that replayed given ones, from its results."""
     inputs, table = experiment.manifest["inputs"], experiment.results
     rulebook, choice = load_rulebook(), RuleChoice.parse(inputs["rules"])
     mine = table.filter(pc.equal(table["forecaster"], inputs["forecasters"][0]))
     columns = (mine[name].to_pylist() for name in ("competition", "asset", "start_time", "request_time"))
-    return [
+    given = [
         scheduled_at(
             choice.at(rulebook, start).competitions[competition],
             asset,
@@ -110,6 +112,8 @@ def _given(experiment: Experiment) -> list[Scheduled]:
         )
         for competition, asset, start, request in zip(*columns, strict=True)
     ]
+    published = {key.split("/")[1] for key in inputs["data"] if key.startswith("field/")}
+    return with_published(given, FieldStore(cache_dir), published)
 
 
 def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Sequence[Key]) -> list[ReproducedPrompt]:
@@ -130,7 +134,7 @@ def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Seque
         model = plan.model(name, asset, prompt.request_time)
         (moment,) = moments(model, plan.data.model[asset], [prompt])
         paths = moment.paths(model, plan.settings.values.run.seed)
-        truth, _ = realised_path(plan.data.realised[asset], prompt)
+        truth, _ = settled_path(plan.data.realised[asset], item)
         crps = score_log_returns(paths, moment.anchor, truth, item.rule, prompt.time_increment).total
         then = float(known[name, competition, asset, start])
         if crps != then:

@@ -21,10 +21,20 @@ FOREVER = 253_402_300_800  # the end of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A prompt and the rule it is scored by."""
+    """A prompt and the rule it is scored by.
+
+    Attributes
+    ----------
+    prompt : Prompt
+    rule : ScoringRule
+    published : bytes
+        The prices that validators scored it against, (steps + 1,) float64, if they are known; otherwise it is scored
+        against the bars.
+    """
 
     prompt: Prompt
     rule: ScoringRule
+    published: bytes = b""
 
 
 class Selection(TypedDict, total=False):

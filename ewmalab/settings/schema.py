@@ -136,6 +136,14 @@ class FeedSettings(_Section):
     simulated: SimulatedSettings
 
 
+class FieldSettings(_Section):
+    """The subnet's public API, from which the real field of miners is fetched."""
+
+    api: Host
+    monitoring: Host
+    rate: Annotated[Number, Field(gt=0, le=100)]
+
+
 class ReplaySettings(_Section):
     """The replay of prompts."""
 
@@ -230,6 +238,7 @@ class Settings(_Section):
     run: RunSettings
     data: DataSettings
     feeds: FeedSettings
+    field: FieldSettings
     replay: ReplaySettings
     ewma: EwmaSettings
     random_walk: RandomWalkSettings

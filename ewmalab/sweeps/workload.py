@@ -19,10 +19,10 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.inference.intervals import overlap_of
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group
-from ewmalab.replay.engine import realised_path
+from ewmalab.replay.engine import settled_path
 from ewmalab.replay.fits import load_model, refitted
 from ewmalab.replay.knowledge import known_counts
-from ewmalab.replay.plan import BacktestPlan, plan_backtest
+from ewmalab.replay.plan import BacktestPlan, plan_backtest, published_digests
 from ewmalab.replay.schedule import Scheduled, Which
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.scoring.scale_free import Observations
@@ -220,7 +220,7 @@ class Cell:
     @cached_property
     def truth(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Return the realised paths, and which prompts a validator would have scored."""
-        found = [realised_path(self.realised, prompt) for prompt in self.prompts]
+        found = [settled_path(self.realised, item) for item in self.items]
         return np.array([path for path, _ in found]), np.array([reason is None for _, reason in found], bool)
 
     @cached_property
@@ -259,6 +259,7 @@ class Cell:
             "rulebook": self.rulebook.digest,
             "bars": self.bars.digest(),
             "realised": self.realised.digest(),
+            "published": published_digests(self.items),
         }
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

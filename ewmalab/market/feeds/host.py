@@ -22,6 +22,8 @@ class Host:
         Most requests that may start within any period, and the period in seconds.
     silence_on : tuple of int
         Statuses that mean rate-limited.
+    empty_on : tuple of int
+        Statuses that mean that the host has nothing for a request; its answer is None.
     key_setting, setting : str
         Names of the settings for the key (None if the host takes no key) and for the host, shown in messages.
     """
@@ -29,6 +31,7 @@ class Host:
     url: str
     rate: tuple[int, float] = (30, 10.0)
     silence_on: tuple[int, ...] = (429,)
+    empty_on: tuple[int, ...] = ()
     key_setting: str | None = None
     setting: str = "the feed's host"
 

@@ -74,7 +74,7 @@ class HttpClient:
         return http_date(getattr(self._told, "date", ""))
 
     def get_json(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
-        """Return the decoded JSON answer of a GET.
+        """Return the decoded JSON answer of a GET, None if the host says that it has none (`Host.empty_on`).
 
         Parameters
         ----------
@@ -149,6 +149,8 @@ class HttpClient:
                 self._limiter.silence(wait)
             if response.status_code in self._host.silence_on or response.status_code >= 500:
                 raise Transient(f"HTTP {response.status_code}")
+            if response.status_code in self._host.empty_on:
+                return None
             if not 200 <= response.status_code < 300:
                 raise self._refusal(response, where, began)
             return decoded(self._read(response, where, began))

@@ -20,7 +20,8 @@ def leaderboard_text(ranking: Ranking, most: int = 20) -> str:
         wrapped(
             f"Leaderboard of {len(ranking.miners)} miners at {iso(ranking.when)}, rules {ranking.rules}, "
             f"{ranking.prompts} prompts\n"
-            "weight: share of all miners' reward; average: basis points above the best, rolling"
+            "weight: share of all miners' reward; average: basis points above the best, rolling, weighted by asset; "
+            "score: the same with every asset alike"
         )
     )
     names = sorted({s.competition for s in ranking.final}, key=lambda name: (not name, name))  # the sum comes last
@@ -49,7 +50,8 @@ _MISSING: list[Column] = [
 def _board(ranking: Ranking, competition: str, most: int) -> str:
     rows = [s for s in ranking.final if s.competition == competition]
     shown = [s for i, s in enumerate(rows) if i < most or s.miner in ranking.named]
-    average: list[Column] = [("average", lambda s: number(s.average))] if competition else []
+    own: list[Column] = [("score", lambda s: number(s.score)), ("average", lambda s: number(s.average))]
+    average = own if competition else []
     columns: list[Column] = [("rank", "rank"), ("miner", _miner), *average, ("weight", lambda s: number(s.weight, 5))]
     title = f"{competition}: window {ranking.windows[competition]:g} d" if competition else "all competitions"
     return plain_table(*grid(shown, columns), title + (f", {len(rows)} miners" if len(shown) < len(rows) else ""))

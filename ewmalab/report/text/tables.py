@@ -14,6 +14,8 @@ WIDTH = 80
 
 SYNTHETIC = "SYNTHETIC DATA: simulated prices, not a market."
 
+SYNTHETIC_FIELD = "SYNTHETIC FIELD: made-up miners and scores, not the subnet's."
+
 Column = tuple[str, str | Callable[[Any], object]]
 
 
