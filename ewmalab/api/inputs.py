@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from ewmalab.errors import ConfigError
-from ewmalab.replay.newest_days import newest_days
 from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
@@ -68,6 +67,8 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
     competitions, assets = names_of(prompts.get("competitions")), assets_of(prompts.get("assets"))
     chosen: Sequence[str] | None = assets
     if start is None:
+        from ewmalab.replay.newest_days import newest_days  # it reads the cache, which not every command does
+
         start, chosen = newest_days(settings.values, days, rules, competitions, assets)
     return {
         "start": time_of(start),
