@@ -19,7 +19,8 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.model import Fit
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import BacktestParity, check_parity
-from ewmalab.live.updater.refitter import NOTE, Refitter, read_note, refit_now, with_newest_fit
+from ewmalab.live.fit_note import NOTE, read_note, with_newest_fit
+from ewmalab.live.updater.refitter import Refitter, refit_now
 from ewmalab.live.updater.updater import Updater
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.simulated import SimulatedFeed

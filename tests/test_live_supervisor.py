@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import logging
 import os
 import signal
@@ -21,9 +22,8 @@ import orjson
 import pytest
 
 from ewmalab.live import supervisor
-from ewmalab.live.status import miner_responds, read_health, updater_responds
-from ewmalab.live.supervisor import notify, supervise
-from ewmalab.live.updater.updater import HEARTBEAT
+from ewmalab.live.status import HEARTBEAT, miner_responds, read_health, updater_responds
+from ewmalab.live.supervisor import Stack, notify, supervise
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import parse_assignments
 
@@ -353,20 +353,16 @@ def answering(body: bytes) -> Iterator[int]:
             thread.join()
 
 
-def monitor(port: int) -> Any:
-    return SimpleNamespace(monitor_host="127.0.0.1", monitor_port=port)
-
-
 def test_failing_miner_responds_all_the_same() -> None:
     with answering(b'{"status": "failing"}') as port:
-        assert miner_responds(monitor(port))
-        assert read_health(monitor(port)) == {"status": "failing"}
-    assert not miner_responds(monitor(port))
+        assert miner_responds("127.0.0.1", port)
+        assert read_health("127.0.0.1", port) == {"status": "failing"}
+    assert not miner_responds("127.0.0.1", port)
 
 
 def test_answer_that_is_no_health_does_not_count() -> None:
     with answering(b"hello") as port:
-        assert not miner_responds(monitor(port))
+        assert not miner_responds("127.0.0.1", port)
 
 
 def test_health_is_asked_directly_whatever_proxy_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +370,7 @@ def test_health_is_asked_directly_whatever_proxy_the_environment_names(monkeypat
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with answering(b'{"status": "ok"}') as port:
-        assert miner_responds(monitor(port))
+        assert miner_responds("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("speed", [1.0, 60.0])
@@ -383,20 +379,18 @@ def test_updater_responds_until_its_heartbeat_is_old(
 ) -> None:
     present = time.time()
     monkeypatch.setattr("ewmalab.live.status.time", SimpleNamespace(time=lambda: present))
-    live: Any = SimpleNamespace(state_dir=tmp_path)
-    assert not updater_responds(live, speed)
+    assert not updater_responds(tmp_path, speed)
     for age, responds in ((0, True), (120 + 170 / speed, True), (120 + 190 / speed, False)):
         told = {"missed": 0, "updates": 1, "assets": {}, "clock_skew": None}
         note = {"system_time": present - age, "interval": 60, **told}
         (tmp_path / HEARTBEAT).write_bytes(orjson.dumps(note))
-        assert updater_responds(live, speed) is responds
+        assert updater_responds(tmp_path, speed) is responds
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"null", b"{}", b'{"system_time": "x", "interval": 60}'])
 def test_damaged_heartbeat_counts_as_silence(text: bytes, tmp_path: Path) -> None:
     (tmp_path / HEARTBEAT).write_bytes(text)
-    live: Any = SimpleNamespace(state_dir=tmp_path)
-    assert not updater_responds(live, 1.0)
+    assert not updater_responds(tmp_path, 1.0)
 
 
 # -------------------------------------------------------------------------------------------- `ewmalab live`
@@ -407,7 +401,9 @@ def commanded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Child]]:
     """The children that `ewmalab live` would run; signals and logging are as before afterwards."""
     found: list[Child] = []
     monkeypatch.setattr("ewmalab.live.miner.chain.load_wallet", lambda live: None)
-    monkeypatch.setattr(supervisor, "supervise", lambda children, stop, **_: found.extend(children))
+    monkeypatch.setattr(
+        "ewmalab.live.stack.os.execv", lambda _, command: found.extend(Stack(**json.loads(command[-1])).children())
+    )
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     root = logging.getLogger()
@@ -450,6 +446,16 @@ def test_children_have_the_settings_of_the_command(
     for child in commanded:
         live = settings_of(child)["live"]
         assert {key: live[key] for key in expected} == expected
+
+
+def test_kernels_are_compiled_before_any_child_starts(
+    commanded: list[Child], ewmalab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr("ewmalab.live.stack.warm_up", lambda *_: started.append(len(commanded)))
+    assert ewmalab("live", "--no-chain", "--allow", "A").code == 0
+    assert started == [0]
+    assert commanded
 
 
 def test_children_read_the_settings_file_of_the_command(

@@ -30,9 +30,10 @@ from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.state_store import QUARANTINE, StateStore
+from ewmalab.live.status import HEARTBEAT
 from ewmalab.live.updater.follower import Follower
 from ewmalab.live.updater.revisions import Amendment, undo
-from ewmalab.live.updater.updater import HEARTBEAT, Updater
+from ewmalab.live.updater.updater import Updater
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns

@@ -90,10 +90,28 @@ LOOK_UP = "import sys; sys.argv[1:] = {}; from ewmalab.cli import app; app(stand
         ("import ewmalab.cli", [*HEAVY, "pydantic"]),
         (LOOK_UP.format(["config", "show"]), HEAVY),
         (LOOK_UP.format(["rules", "show"]), HEAVY),
+        ("import ewmalab.live.supervisor", [*HEAVY, "pydantic", "typer"]),
     ],
 )
 def test_importing_and_looking_up_load_nothing_heavy(statement: str, heavy: list[str], tmp_path: Path) -> None:
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+LIVE_LACKS = ["pandas", "exchange_calendars", "scipy.optimize", "scipy.stats", "arch", "optuna", "joblib", "matplotlib"]
+UPDATE = ["live", "updater", "--one-shot", "--feed", "simulated", "--assets", "BTC,NVDAX"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "lacking"),
+    [
+        (LOOK_UP.format(UPDATE), [*LIVE_LACKS, "uvicorn", "bittensor"]),  # an update reads and writes the cache
+        ("import ewmalab.api.live, ewmalab.live.miner.process", [*LIVE_LACKS, "pyarrow"]),
+    ],
+)
+def test_live_processes_load_only_what_they_need(statement: str, lacking: list[str], tmp_path: Path) -> None:
+    code = f"{statement}; import sys; print([m for m in {lacking} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
 

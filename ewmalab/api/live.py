@@ -1,4 +1,4 @@
-"""The live processes and their status."""
+"""The live processes and their status. Each function loads only what its process needs, for the sake of its memory."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
-from ewmalab.live import processes
-from ewmalab.live.processes import Load, SavedStates, allowlists, start_logging, until_signalled
-from ewmalab.live.rehearsal.price_server import rehearsal_feed
+from ewmalab.live.processes import Load, start_logging, until_signalled
 from ewmalab.live.status import read_health
 from ewmalab.report.text.status import states_text, status_text
 from ewmalab.settings import LoadedSettings, load_settings
 
+if TYPE_CHECKING:
+    from ewmalab.live.updater.process import SavedStates
+
 
 def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level: str = "INFO") -> None:
     """Serve validators: keep an updater and a miner running until signalled.
+
+    The calling process is replaced by their supervisor.
 
     Parameters
     ----------
@@ -36,8 +39,10 @@ def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level
     ------
     ConfigError, RulebookError, ForecasterError, ChainError
     """
+    from ewmalab.live import stack
+
     start_logging(log_level)
-    processes.run_live(settings, ["--log-level", log_level, *options])
+    stack.run_live(settings, options, log_level)
 
 
 def run_updater(load: Load, *, log_level: str = "INFO") -> None:
@@ -53,8 +58,10 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    from ewmalab.live.updater import process
+
     start_logging(log_level)
-    processes.run_updater(load)
+    process.run_updater(load)
 
 
 def update_states(load: Load, *, date: Time | None = None, log_level: str = "INFO") -> Outcome[SavedStates]:
@@ -71,8 +78,10 @@ def update_states(load: Load, *, date: Time | None = None, log_level: str = "INF
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    from ewmalab.live.updater import process
+
     start_logging(log_level)
-    found = processes.update_once(load(), None if date is None else time_of(date))
+    found = process.update_once(load(), None if date is None else time_of(date))
     notes = tuple(f"no bars of {asset}: {error}" for asset, error in found.errors.items())
     return Outcome("States", found, states_text, asdict, not notes, notes)
 
@@ -84,8 +93,10 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, ForecasterError, ChainError, StateError
     """
+    from ewmalab.live.miner import process
+
     start_logging(log_level)
-    processes.run_miner(load)
+    process.run_miner(load)
 
 
 def write_allowlist(
@@ -114,6 +125,8 @@ def write_allowlist(
     ------
     ChainError
     """
+    from ewmalab.live.miner.process import allowlists
+
     pause = (seconds_of(every) or 300) if watch else None
     for addresses in allowlists(settings or load_settings(), until_signalled(), pause, say):
         text = "".join(f"{address}\n" for address in addresses)
@@ -132,7 +145,8 @@ def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
     StateError
         If no miner responds.
     """
-    health = read_health((settings or load_settings()).values.live)
+    live = (settings or load_settings()).values.live
+    health = read_health(live.monitor_host, live.monitor_port)
     return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
 
 
@@ -183,6 +197,8 @@ def serve_feed(
     ------
     ConfigError, RulebookError, MissingDataError
     """
+    from ewmalab.live.rehearsal.price_server import rehearsal_feed
+
     settings, begin = settings or load_settings(), time_of(start)
     factor = parse_speed(speed) if isinstance(speed, str) else speed
     server = rehearsal_feed(settings, begin, factor, feed=feed, assets=assets_of(assets), faults=faults, port=port)

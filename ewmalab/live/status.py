@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import http.client
 import time
+from pathlib import Path
 from typing import Any
 
-import requests
+import orjson
 
 from ewmalab.errors import StateError
-from ewmalab.live.updater.updater import read_heartbeat
-from ewmalab.settings.schema import LiveSettings
 
+HEARTBEAT = "updater.json"
+"""File in the state folder that an updater rewrites after each update."""
 _PATIENCE = 120.0  # seconds that one update may take, for a long catch-up
 
 
-def read_health(live: LiveSettings, timeout: float = 5.0) -> dict[str, Any]:
+def read_heartbeat(folder: Path) -> dict[str, Any] | None:
+    """Return an updater's last heartbeat, None if it is missing or unreadable."""
+    try:
+        note = orjson.loads((folder / HEARTBEAT).read_bytes())
+        whole = all(isinstance(note[key], int | float) for key in ("system_time", "interval", "missed", "updates"))
+        return note if whole and isinstance(note["assets"], dict) and "clock_skew" in note else None
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def read_health(host: str, port: int, timeout: float = 5.0) -> dict[str, Any]:
     """Return the health report of a running miner.
 
     Raises
@@ -22,30 +34,32 @@ def read_health(live: LiveSettings, timeout: float = 5.0) -> dict[str, Any]:
     StateError
         If no miner answers.
     """
-    url = f"http://{live.monitor_host}:{live.monitor_port}/health"
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)  # directly: no proxy for this machine
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy for this machine
-            found: dict[str, Any] = session.get(url, timeout=timeout).json()
+        connection.request("GET", "/health")
+        found: dict[str, Any] = orjson.loads(connection.getresponse().read())
         return found
-    except (requests.RequestException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise StateError(
-            f"{url}: no miner answers ({type(error).__name__}): start `ewmalab live`, or name its --monitor-port"
+            f"http://{host}:{port}/health: no miner answers ({type(error).__name__}): "
+            "start `ewmalab live`, or name its --monitor-port"
         ) from error
+    finally:
+        connection.close()
 
 
-def miner_responds(live: LiveSettings) -> bool:
+def miner_responds(host: str, port: int) -> bool:
     """Return whether the miner answers at all."""
     try:
-        read_health(live)
+        read_health(host, port)
     except StateError:
         return False
     return True
 
 
-def updater_responds(live: LiveSettings, speed: float) -> bool:
+def updater_responds(state_dir: Path, speed: float) -> bool:
     """Return whether the updater has reported recently."""
-    note = read_heartbeat(live.state_dir)
+    note = read_heartbeat(state_dir)
     if note is None:
         return False
     silent = time.time() - note["system_time"]  # noqa: TID251

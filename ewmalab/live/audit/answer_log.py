@@ -12,8 +12,6 @@ from threading import Thread
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import StateError
@@ -54,6 +52,8 @@ class AnswerLog:
 
     def record_settings(self, settings: LoadedSettings) -> str:
         """Write the settings, without secrets, under the digest that answers name; return the digest."""
+        if settings.values.live.keep_paths:
+            import pyarrow.parquet  # noqa: F401  here, so that no answer waits for it
         digest = settings.dump_digest()
         write_atomic(self.folder / "settings" / f"{digest}.json", settings.dump())
         return digest
@@ -107,6 +107,9 @@ class AnswerLog:
         target = folder / f"{record['paths_sha256'][:32]}.parquet"
         if target.exists():
             return
+        import pyarrow as pa  # only a miner that keeps paths needs it
+        import pyarrow.parquet as pq
+
         column = pa.FixedSizeListArray.from_arrays(pa.array(paths.ravel()), paths.shape[1])
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"log_returns": column}), sink, compression="zstd")

@@ -12,7 +12,7 @@ from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.chain import Directory
 from ewmalab.live.miner.metrics import Metrics
-from ewmalab.live.updater.updater import read_heartbeat
+from ewmalab.live.status import read_heartbeat
 from ewmalab.times import iso
 
 _MIN_DISK = 100 * 2**20

@@ -10,15 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
 
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ChainError, ConfigError, EwmalabError
-from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
+from ewmalab.live.fit_note import read_note
 from ewmalab.live.miner.admission import NONCE_FUTURE, Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
@@ -28,13 +27,10 @@ from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.state_store import StateStore
-from ewmalab.live.updater.refitter import read_note
-from ewmalab.market.bars import Bars
+from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
-from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import MINUTE
 
 log = logging.getLogger("ewmalab.miner")
 
@@ -124,7 +120,7 @@ class Miner:
         allow_connections()
         self.directory.restore()
         self.answerer.reload()
-        warm_up(self.answerer)
+        warm_up(next(iter(self.answerer.models.values())), self.rulebook, self.clock.now())
         self.app = MinerApp(
             self.gate,
             self.answerer,
@@ -258,18 +254,3 @@ class Miner:
             except ChainError as error:
                 log.warning("%s", error)
                 self.stop.wait(live.chain_refresh)
-
-
-def warm_up(answerer: Answerer) -> None:
-    """Compile every kernel that an answer needs, so that the first request does not wait for it."""
-    now = int(answerer.clock.now()) // MINUTE * MINUTE
-    times = now - MINUTE * np.arange(2000, 0, -1)
-    price = 100 * np.exp(0.001 * np.sin(np.arange(2000)))
-    bars = Bars(times, price, price, price, price)
-    asset = answerer.assets[0]
-    model = answerer.models[asset]
-    for competition in answerer.rulebook.at(now).competitions.values():
-        length, step = competition.time_length, competition.time_increment
-        prompt = Prompt(now, competition.name, asset, now, step, length, competition.num_simulations)
-        paths = model.forecaster.simulate(model.state_of(bars), prompt, prompt.stream(0))
-        render(now, step, 100.0, paths)

@@ -17,51 +17,19 @@ from typing import Any
 import orjson
 
 from ewmalab.atomic_files import write_atomic
-from ewmalab.errors import EwmalabError, ForecasterError
+from ewmalab.errors import EwmalabError
 from ewmalab.live.clock import Clock
+from ewmalab.live.fit_note import NOTE, read_note
 from ewmalab.market.cache import local_cache
-from ewmalab.replay.fits import boundary, read_artifact, refit, refitted, write_artifact
+from ewmalab.replay.fits import boundary, refit, refitted, write_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE, iso
 
-NOTE = "fit.json"
-"""File in the state folder that names the current artifact and the end of its fit."""
 _RETRY = 10 * MINUTE
 _AFTER_DUE = 5.0  # seconds after a boundary at which to look, so as not to look just before it
 
 log = logging.getLogger("ewmalab.updater")
-
-
-def read_note(folder: Path, forecaster: str) -> dict[str, Any] | None:
-    """Return the note of a forecaster's newest fit.
-
-    Return None, so that a fit is due, if the note is missing or is for another forecaster, or if the note or its
-    artifact is damaged.
-    """
-    try:
-        note = orjson.loads((folder / NOTE).read_bytes())
-        if not (isinstance(note["end"], int) and isinstance(note["artifact"], str)):
-            return None
-        if note["forecaster"] != forecaster.partition("@")[0]:
-            return None
-        if note["artifact"]:
-            read_artifact(note["artifact"])
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ForecasterError):
-        return None
-    return note  # type: ignore[no-any-return]
-
-
-def with_newest_fit(settings: LoadedSettings) -> LoadedSettings:
-    """Return settings that name the newest fit, if the live forecaster is refitted."""
-    live = settings.values.live
-    if not refitted(live.forecaster, settings, load_rulebook()):
-        return settings
-    note = read_note(live.state_dir, live.forecaster)
-    if note is None or not note["artifact"]:
-        return settings
-    others = [path for path in settings.values.fit.artifacts if read_artifact(path).forecaster != note["forecaster"]]
-    return settings.with_flags({"fit.artifacts": [*others, note["artifact"]]})
 
 
 def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> None:

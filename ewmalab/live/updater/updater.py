@@ -19,6 +19,7 @@ from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
 from ewmalab.live.state_store import StateStore
+from ewmalab.live.status import HEARTBEAT
 from ewmalab.live.updater.follower import Follower
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.base import Feed
@@ -27,7 +28,6 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE
 
-HEARTBEAT = "updater.json"
 _AFTER_MINUTE = 2.0  # seconds that feeds take to publish a closed candle
 _ARCHIVE_EVERY = 10 * MINUTE
 _AT_ONCE = 4  # assets updated at the same time
@@ -185,16 +185,6 @@ class Updater:
                 file.write(orjson.dumps(amendment, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             log.error("amendment cannot be recorded: %s", error)
-
-
-def read_heartbeat(folder: Path) -> dict[str, Any] | None:
-    """Return an updater's last heartbeat, None if it is missing or unreadable."""
-    try:
-        note = orjson.loads((folder / HEARTBEAT).read_bytes())
-        whole = all(isinstance(note[key], int | float) for key in ("system_time", "interval", "missed", "updates"))
-        return note if whole and isinstance(note["assets"], dict) and "clock_skew" in note else None
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return None
 
 
 def _next(now: float, interval: int) -> float:

@@ -8,7 +8,7 @@ from ewmalab.report.text.tables import SYNTHETIC, plain_table
 from ewmalab.times import iso
 
 if TYPE_CHECKING:
-    from ewmalab.live.processes import SavedStates
+    from ewmalab.live.updater.process import SavedStates
 
 
 def status_text(health: dict[str, Any]) -> str:

@@ -1,0 +1,101 @@
+"""The updater as a process, and a single update."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from threading import Event, Thread
+
+from ewmalab.errors import EwmalabError, StateError
+from ewmalab.live.clock import Clock, make_clock
+from ewmalab.live.fit_note import with_newest_fit
+from ewmalab.live.processes import Load, until_signalled
+from ewmalab.live.updater.refitter import Refitter
+from ewmalab.live.updater.updater import Updater
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import iso
+
+_log = logging.getLogger("ewmalab.updater")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedStates:
+    """The states after an update.
+
+    Attributes
+    ----------
+    newest : dict of asset to int or None
+        Label of the newest bar in each state.
+    errors : dict of asset to str
+        The reason why an asset has no bar.
+    """
+
+    newest: dict[str, int | None]
+    errors: dict[str, str]
+
+
+def run_updater(load: Load) -> None:
+    """Keep the states of all assets current until signalled; SIGHUP and a new fit reload the settings."""
+
+    def fitted() -> LoadedSettings:
+        return with_newest_fit(load())
+
+    settings, reload = fitted(), Event()
+    stop = until_signalled(reload.set)
+    clock = make_clock(settings.values.live.clock)
+    updater = Updater.of(settings, clock)
+    with updater.store.writing():
+        updater.restore()
+        refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
+        Thread(target=refitter.run, args=(stop,), daemon=True).start()
+        while not stop.is_set():
+            updater.run(stop, reload=reload)
+            if reload.is_set():
+                reload.clear()
+                updater = _changed(updater, fitted, clock)
+
+
+def update_once(settings: LoadedSettings, date: int | None = None) -> SavedStates:
+    """Bring the states of all assets up to date once.
+
+    Parameters
+    ----------
+    settings : LoadedSettings
+    date : int, optional
+        Build the states as of this time instead of now.
+
+    Raises
+    ------
+    StateError
+        If a state has bars after `date`.
+    """
+    settings = with_newest_fit(settings)
+    clock = make_clock(settings.values.live.clock) if date is None else Clock(date, 0.0, 0.0)
+    updater = Updater.of(settings, clock)
+    followers = updater.followers
+    with updater.store.writing():
+        updater.restore()
+        for asset, follower in followers.items():
+            if date is not None and follower.newest is not None and follower.newest >= date:
+                raise StateError(
+                    f"{updater.store.root} has bars of {asset} after {iso(date)}: choose an empty --state-dir"
+                )
+        now = int(clock.now())
+        updater.update(now)
+        updater.archive(now)
+    errors = {asset: f.counts.error for asset, f in followers.items() if f.newest is None}
+    return SavedStates({asset: f.newest for asset, f in followers.items()}, errors)
+
+
+def _changed(updater: Updater, load: Load, clock: Clock) -> Updater:
+    """Return an updater with the changed settings, or the old updater if they are unusable."""
+    try:
+        new = Updater.of(load(), clock)
+    except EwmalabError as error:
+        _log.error("settings not changed: %s", error)
+        return updater
+    new.store = updater.store  # whose lock this process holds
+    for follower in new.followers.values():
+        follower.store = updater.store
+    new.restore()
+    return new
