@@ -62,6 +62,18 @@ def test_means_are_those_of_pandas(of: Rows) -> None:
         assert made.count[name].tolist() == frame.count()[name].tolist()
 
 
+@pytest.mark.parametrize("bins", [1, 40, 2000])
+def test_sums_of_bins_are_bit_for_bit_those_of_their_rows(bins: int) -> None:
+    rng = np.random.default_rng(bins)
+    values = rng.standard_normal(5000) * 10.0 ** rng.integers(-5, 5, 5000)
+    values[rng.random(5000) < 0.1] = NAN
+    names = np.array([f"bin {i}" for i in rng.integers(0, bins, 5000)], object)
+    found = Means.of(Bins.of(names), {"x": values})
+    assert found.keys == sorted((str(name),) for name in set(names))
+    rows = [values[(names == name) & ~np.isnan(values)] for (name,) in found.keys]
+    assert found.total["x"].tolist() == [row.sum() for row in rows]
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(-5, 5)), max_size=40))
 def test_every_row_is_in_the_bin_of_its_key_and_in_no_other(of: list[tuple[str, int]]) -> None:
     bins = Bins.of([letter for letter, _ in of], np.array([number for _, number in of], np.int64))

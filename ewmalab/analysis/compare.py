@@ -119,7 +119,7 @@ def scores_of(experiment: Experiment, forecaster: str | None = None) -> pd.DataF
         If the experiment is not a backtest, or has no such forecaster.
     """
     table = backtest_table(experiment)
-    names = list(dict.fromkeys(table["forecaster"]))
+    names = table["forecaster"].unique().tolist()
     chosen = forecaster or names[0]
     if chosen not in names:
         raise ExperimentError(f"{experiment.name} has no forecaster {chosen!r}; it has {', '.join(names)}")

@@ -228,7 +228,7 @@ def term_structure(checks: pd.DataFrame) -> list[Volatility]:
     for (competition, asset, horizon), group in _split(checks, "competition", "asset", "horizon"):
         wide = group.pivot(index="start_time", columns="forecaster", values=["error", "spread"]).dropna() ** 2
         error, spread = wide["error"], wide["spread"]
-        names = [name for name in dict.fromkeys(group["forecaster"]) if name in spread and spread[name].any()]
+        names = [name for name in group["forecaster"].unique() if name in spread and spread[name].any()]
         if not names:
             continue
         relative = np.stack([(error[name] / spread[name].mean()).to_numpy(np.float64) for name in names], axis=1)
@@ -268,7 +268,7 @@ def _split(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...]
 
 
 def _by_forecaster(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in dict.fromkeys(table["forecaster"]):
+    for name in table["forecaster"].unique():
         yield str(name), table[table["forecaster"] == name]
 
 

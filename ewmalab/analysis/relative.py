@@ -67,7 +67,7 @@ def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
     if baseline not in wide:
         raise ExperimentError(f"no forecaster {baseline!r}; there are {', '.join(map(str, wide.columns))}")
     assets = Bins.of(*(wide.index.get_level_values(name) for name in KEY[:2]))
-    crps = {name: wide[name].to_numpy() for name in dict.fromkeys(results["forecaster"])}
+    crps = {name: wide[name].to_numpy() for name in results["forecaster"].unique()}
     return pd.DataFrame(relative_to_mean(crps, assets, baseline), index=wide.index)
 
 

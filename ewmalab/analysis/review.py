@@ -165,14 +165,14 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestRe
     results = dg.results_frame(experiment)
     if results.empty:
         raise ExperimentError(f"{experiment.name} has no scored prompt: there is nothing to show")
-    names, problems = list(dict.fromkeys(results["forecaster"])), {}
+    names, problems = results["forecaster"].unique().tolist(), {}
     calibration, telling = None, list[TellingPrompts]()
     try:
         calibration = calibrate(results)
     except ExperimentError as error:
         problems["calibration"] = str(error)
     try:
-        for competition in dict.fromkeys(results["competition"]):
+        for competition in results["competition"].unique():
             telling.append(telling_of(experiment, competition, names[0], cache_dir))
     except EwmalabError as error:
         problems["telling"] = str(error)
@@ -222,7 +222,7 @@ def calibrate(results: pd.DataFrame) -> Calibration:
     """
     checks = dg.horizon_checks(results)
     return Calibration(
-        list(dict.fromkeys(checks["competition"])),
+        checks["competition"].unique().tolist(),
         dg.coverage(checks),
         dg.pit_histogram(checks),
         dg.term_structure(checks),

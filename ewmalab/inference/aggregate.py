@@ -43,7 +43,7 @@ class Bins:
         >>> Bins.of(["ETH", "BTC", "ETH"], [1, 1, 1]).keys
         [('BTC', 1), ('ETH', 1)]
         """
-        found = [np.unique(np.asarray(column), return_inverse=True) for column in columns]
+        found = [_coded(np.asarray(column)) for column in columns]
         shape = tuple(max(1, len(values)) for values, _ in found)
         flat, of_row = np.unique(np.ravel_multi_index(tuple(code for _, code in found), shape), return_inverse=True)
         places = np.unravel_index(flat, shape)
@@ -93,15 +93,13 @@ class Means:
     @classmethod
     def of(cls, bins: Bins, statistics: Mapping[str, npt.ArrayLike]) -> Means:
         """Sum statistics, each (n,), by the bins of their rows."""
-        rows = bins.rows()
+        order = np.argsort(bins.of_row, kind="stable")
         count, total = {}, {}
         for name, values in statistics.items():
-            column = np.asarray(values, np.float64)
-            parts = [column[at] for at in rows]
-            if np.isnan(column).any():
-                parts = [part[~np.isnan(part)] for part in parts]
-            count[name] = np.array([len(part) for part in parts], np.int64)
-            total[name] = np.array([part.sum() for part in parts], np.float64)
+            column = np.asarray(values, np.float64)[order]
+            known = ~np.isnan(column)
+            count[name] = np.bincount(bins.of_row[order][known], minlength=len(bins.keys)).astype(np.int64)
+            total[name] = _sums(column[known], count[name])
         return cls(bins.keys, count, total)
 
     def mean(self, name: str) -> Floats:
@@ -137,6 +135,26 @@ class Means:
         count = {name: np.array(values, np.int64) for name, values in data["count"].items()}
         total = {name: np.array(values, np.float64) for name, values in data["total"].items()}
         return cls([tuple(key) for key in data["keys"]], count, total)
+
+
+def _coded(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+    """Return the distinct values, ascending, and the place of each row's among them."""
+    if column.dtype != object:
+        return np.unique(column, return_inverse=True)
+    rows = column.tolist()  # texts, which a set tells apart faster than sorting does
+    values = sorted(set(rows))
+    places = {value: place for place, value in enumerate(values)}
+    return np.array(values, object), np.fromiter(map(places.__getitem__, rows), np.int64, len(rows))
+
+
+def _sums(values: Floats, counts: Ints) -> Floats:
+    """Return the sums of consecutive parts of the values; parts of equal length are summed at once."""
+    first = np.cumsum(counts) - counts
+    sums = np.zeros(len(counts))
+    for count in np.unique(counts[counts > 0]):
+        at = np.flatnonzero(counts == count)
+        sums[at] = values[first[at, None] + np.arange(count)].sum(axis=1)
+    return sums
 
 
 def paired(prompts: Bins, reference: npt.NDArray[np.bool_], values: npt.ArrayLike) -> tuple[Floats, Floats]:

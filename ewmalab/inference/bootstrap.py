@@ -80,25 +80,25 @@ def optimal_block(series: Floats) -> float:
     run = max(5, int(np.log10(n)))  # so many insignificant autocorrelations in a row end the search
     longest = int(np.ceil(np.sqrt(n))) + run
     limit = 2.0 * np.sqrt(np.log10(n) / n)
-    slope, variance = 0.0, centred @ centred / n
+    products = np.array([centred[lag:] @ centred[: n - lag] for lag in range(longest + 1)])
+    covariance = products / n
+    slope, variance = 0.0, covariance[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        lags = _significant_lags(centred, run, longest, limit)
+        early, late = (np.cumsum(part**2)[-2 : -longest - 2 : -1] for part in (centred, centred[::-1]))
+        lags = _significant_lags(np.abs(products[:-1]) / np.sqrt(early * late) < limit, run)
         for lag in range(1, lags + 1):
             weight = 2.0 * min(1.0, 2.0 * (1.0 - lag / lags))
-            covariance = centred[lag:] @ centred[: n - lag] / n
-            slope += weight * lag * covariance
-            variance += weight * covariance
+            slope += weight * lag * covariance[lag]
+            variance += weight * covariance[lag]
         found = (2.0 * slope**2 / (2.0 * variance**2)) ** (1 / 3) * n ** (1 / 3)
     return float(np.minimum(found, np.ceil(min(3.0 * np.sqrt(n), n / 3.0))))
 
 
-def _significant_lags(centred: Floats, run: int, longest: int, limit: float) -> int:
-    """Return twice the lag from which on a run of autocorrelations is below a limit."""
-    small = 0
-    for lag in range(longest):
-        late, early = centred[lag + 1 :], centred[: -lag - 1]
-        correlation = np.abs(centred[lag:] @ centred[: len(centred) - lag]) / np.sqrt((late @ late) * (early @ early))
-        small = small + 1 if correlation < limit else 0
-        if small == run:
-            return min(2 * max(lag + 1 - run, 1), longest)
-    return longest
+def _significant_lags(small: npt.NDArray[np.bool_], run: int) -> int:
+    """Return twice the first lag of a run of small autocorrelations, at most the number of lags."""
+    length = 0
+    for lag, one in enumerate(small):
+        length = length + 1 if one else 0
+        if length == run:
+            return min(2 * max(lag + 1 - run, 1), len(small))
+    return len(small)
