@@ -121,7 +121,7 @@ class Rig:
     def prober(self, key: Any = VALIDATOR, connections: int = 1) -> Prober:
         return Prober(self.url, key, MINER.ss58_address, connections=connections)
 
-    def prompt(self, asset: str = "BTC", horizon: str = "24h", minutes: int = 2, paths: int = 1000) -> Prompt:
+    def prompt(self, asset: str = "BTC", horizon: str = "24h", minutes: int = 2, paths: int = 100) -> Prompt:
         """Return a prompt that starts some minutes from now."""
         step, length = (300, 86_400) if horizon == "24h" else (60, 3600)
         start = int(self.clock.now()) // 60 * 60 + 60 * minutes
