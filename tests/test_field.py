@@ -714,3 +714,22 @@ def test_without_a_start_the_newest_bar_is_known(tmp_path: Path) -> None:
         api.predict("ETH", "1h", settings=settings)
     with pytest.raises(api.RulebookError, match="rules show"):
         api.predict("XAU", "crypto-1h", start=START, settings=settings)
+
+
+@pytest.mark.ci
+def test_processes_see_the_published_paths_and_keep_the_same_predictions(small: Path, tmp_path: Path) -> None:
+    request = {"prompts": "field", "start": SPAN[0], "days": 1, "assets": "BTC", "num_simulations": 20}
+    found = {}
+    for engine in ("threads", "processes"):
+        done = api.backtest(
+            "random-walk",
+            workers=api.Workers(engine, 2),  # type: ignore[arg-type]
+            keep_predictions=tmp_path / engine,
+            announce=lambda _: None,
+            settings=settings_of(small),
+            **request,  # type: ignore[arg-type]
+        )
+        files = sorted((tmp_path / engine / "random-walk/predictions").iterdir())
+        found[engine] = done.results.to_pydict(), [(file.name, file.read_bytes()) for file in files]
+    assert found["threads"] == found["processes"]
+    assert found["threads"][1]

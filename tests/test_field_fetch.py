@@ -328,6 +328,18 @@ def test_a_changed_byte_is_noticed_and_the_day_fetched_again(server: FieldServer
     fetch(server, tmp_path)
     assert len(server.seen) == 1
     assert rows(tmp_path, series) == before
+    assert [path.name for path in FieldStore(tmp_path).folder(series).glob("quarantine/*")] == [path.name]
+
+
+@pytest.mark.parametrize("series", [Series("pool"), Series("rewards", "crypto-1h"), Series("paths", "BTC", 3600)])
+def test_what_was_moved_aside_is_no_series(series: Series, server: FieldServer, tmp_path: Path) -> None:
+    fetch(server, tmp_path)
+    store = FieldStore(tmp_path)
+    known = store.series()
+    for path in store.folder(series).glob("*.parquet"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert store.set_damaged_aside(series)
+    assert store.series() == [one for one in known if one != series]
 
 
 def test_a_file_of_another_series_is_refused(server: FieldServer, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 points, -1 for an answer that is missing or invalid. A prompt score or average that was not published is NaN.
 """
 
+_NAMED = {"prompts": 2, "scores": 2, "paths": 2, "rewards": 1, "emission": 0, "pool": 0}  # parts of a series' name
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Series:
@@ -53,12 +55,10 @@ class Series:
     @classmethod
     def of(cls, path: str) -> Series | None:
         """Return the series of a folder; None if it is another folder."""
-        kind, _, rest = path.partition("/")
-        name, _, length = rest.partition("/")
-        if kind not in SCHEMAS or (length and not length.isdecimal()):
+        kind, *rest = path.split("/")
+        if len(rest) != _NAMED.get(kind, -1) or (len(rest) == 2 and not rest[1].isdecimal()):
             return None
-        series = cls(kind, name, int(length or 0))
-        return series if series.path == path else None
+        return cls(kind, rest[0] if rest else "", int(rest[1]) if len(rest) == 2 else 0)
 
     @property
     def schema(self) -> pa.Schema:
