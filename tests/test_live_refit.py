@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import har
@@ -15,7 +16,7 @@ import pytest
 from live_rig import PATIENCE, START, SettableClock, Simulated, live_settings, rig, until
 from mean_move import FITTED
 
-from ewmalab.errors import ForecasterError
+from ewmalab.errors import EwmalabError, ForecasterError
 from ewmalab.forecast.model import Fit
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import BacktestParity, check_parity
@@ -57,6 +58,24 @@ def stop() -> Iterator[Event]:
     event = Event()
     yield event
     event.set()
+
+
+class InThread(Thread):
+    """A process as far as the refitter sees one, without the seconds that a new interpreter takes to import."""
+
+    exitcode = 0
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except EwmalabError:
+            self.exitcode = 1
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fits be made in this process; other tests show that they are made in one of their own, and ended."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: SimpleNamespace(Process=InThread))
 
 
 def artifact_in_force(settings: LoadedSettings) -> str:
@@ -130,6 +149,7 @@ def test_a_damaged_note_is_as_none(note: bytes, settings: LoadedSettings) -> Non
     assert with_newest_fit(settings) is settings
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
 def test_a_fit_whose_artifact_is_gone_or_damaged_is_made_again(
     damage: Any, settings: LoadedSettings, stop: Event
@@ -163,6 +183,7 @@ def test_a_fit_is_made_when_it_is_due_and_once(settings: LoadedSettings, stop: E
     assert (second["end"], second["artifact"] != first["artifact"]) == (MIDNIGHT + DAY, True)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_fit_that_fails_leaves_the_previous_one_in_force(settings: LoadedSettings, stop: Event) -> None:
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
     before = read_note(settings.values.live.state_dir, FITTED)
@@ -175,6 +196,7 @@ def test_a_fit_that_fails_leaves_the_previous_one_in_force(settings: LoadedSetti
     assert read_note(settings.values.live.state_dir, FITTED) == before
 
 
+@pytest.mark.usefixtures("here")
 def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: Event) -> None:
     short = settings.with_flags({"data.cache_dir": str(settings.values.data.cache_dir) + "-short"})
     fill(short, days=3)
