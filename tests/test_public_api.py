@@ -30,7 +30,7 @@ def test_the_public_names_are_pinned() -> None:
     names = """
         Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts Questions RandomStream RandomWalk Result
         ScaleFree SweepResult TrackRecord backtest check_lookahead check_parity check_warmup compare crps
-        export_experiment fetch_bars fit import_bars leaderboard list_bars list_experiments load_bars
+        export_bars export_experiment fetch_bars fit import_bars leaderboard list_bars list_experiments load_bars
         load_experiment load_rulebook load_settings make_forecaster make_prompt probe rehearse repair_bars score
         score_paths settings_with_bars sweep track_record tune validate verify_bars write_config write_report
     """
