@@ -430,6 +430,14 @@ def test_rows_of_joined_and_shuffled_files_are_sorted(cache, tmp_path):
         assert cached(own).digest() == BARS.digest()
 
 
+def test_a_row_without_a_readable_time_is_set_aside_alone(cache, tmp_path):
+    path = tmp_path / "BTC.csv"
+    path.write_text(text([*rows(), ["Total", *rows()[0][1:]]], header="timestamp,open,high,low,close"))
+    done = take(cache, path, quarantine=True)
+    assert done.rejected == "bad bars: 1 x no readable time (first: row 40)"
+    assert cached(cache).digest() == BARS.digest()
+
+
 def test_rows_that_share_a_time_and_differ_are_all_bad():
     columns = {name: np.repeat(column[:2], 2) for name, column in BARS.columns().items()}
     columns["close"] = columns["close"] + [0, 0.25, 0, 0.25]

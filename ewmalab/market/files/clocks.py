@@ -79,11 +79,10 @@ def read_times(column: pd.Series[Any], hints: Hints, name: str = "timestamp") ->
         numbers = column.tolist()
     else:
         texts = [None if _absent(value) else str(value).strip() for value in column.tolist()]
-        if hints.time_format or not all(text is None or _is_epoch(text, hints) for text in texts):
+        numbers = [_epoch(text, hints) for text in texts]
+        lost = sum(number is None and text is not None for number, text in zip(numbers, texts, strict=True))
+        if hints.time_format or lost > (1 - _ENOUGH) * len(texts) or not any(numbers):
             return _from_text(pd.Series(texts, dtype=object), hints, name)
-        numbers = [
-            None if text is None else float(text) if "." in text or "e" in text.lower() else int(text) for text in texts
-        ]
     ns, units = _from_numbers(numbers, hints, name)
     written = " and ".join(units)
     if hints.timezone:
@@ -135,9 +134,11 @@ def _absent(value: Any) -> bool:
     )
 
 
-def _is_epoch(text: str, hints: Hints) -> bool:
-    digits = len(text.split(".")[0])
-    return bool(_NUMBER.fullmatch(text)) and (hints.unit is not None or digits not in (8, 12, 14))
+def _epoch(text: str | None, hints: Hints) -> int | float | None:
+    """Return a text as a number; 8, 12 or 14 digits are a date."""
+    if text is None or not _NUMBER.fullmatch(text) or (hints.unit is None and len(text.split(".")[0]) in (8, 12, 14)):
+        return None
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 def _from_numbers(numbers: list[Any], hints: Hints, name: str) -> tuple[Int, list[str]]:
@@ -221,4 +222,5 @@ def _located(naive: pd.Series[Any], hints: Hints, written: str) -> Times:
 
 def _ns(moments: pd.Series[Any]) -> Int:
     stamped = moments.dt.tz_localize(None).astype("datetime64[ns]")
-    return np.asarray(stamped.to_numpy().astype(np.int64))  # NaT is the smallest integer, as NO_TIME is
+    ns = np.asarray(stamped.to_numpy().astype(np.int64))  # NaT is the smallest integer, as NO_TIME is
+    return np.where((ns >= _SPAN[0]) & (ns < _SPAN[1]), ns, NO_TIME)
