@@ -30,10 +30,10 @@ def test_the_public_names_are_pinned() -> None:
     names = """
         Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts Questions RandomStream RandomWalk Result
         ScaleFree SweepResult TrackRecord backtest check_field check_lookahead check_parity check_warmup compare crps
-        export_experiment export_field fetch_bars fetch_field field_miner fit import_bars import_field leaderboard
-        list_bars list_experiments list_field load_bars load_experiment load_rulebook load_settings make_forecaster
-        make_prompt predict probe rehearse repair_bars score score_paths settings_with_bars sweep track_record tune
-        validate verify_bars write_config write_report
+        export_bars export_experiment export_field fetch_bars fetch_field field_miner fit import_bars import_field
+        leaderboard list_bars list_experiments list_field load_bars load_experiment load_rulebook load_settings
+        make_forecaster make_prompt predict probe rehearse repair_bars score score_paths settings_with_bars sweep
+        track_record tune validate verify_bars write_config write_report
     """
     assert sorted(ewmalab.__all__) == names.split()
 

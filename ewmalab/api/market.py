@@ -1,10 +1,8 @@
-"""Fetch, import, check and read the cached bars."""
+"""Fetch, check and read the cached bars."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
@@ -15,9 +13,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, Finding, local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
-from ewmalab.market.files.importer import FileImport, find_files, import_files
 from ewmalab.market.inventory import CachedAsset, Repair
-from ewmalab.report.text.market import fetch_text, import_text, inventory_text, repair_text, verify_text
+from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import DAY, iso
@@ -63,53 +60,6 @@ def fetch_bars(
         lambda fetched: fetch_text(name, fetched),
         lambda fetched: [{"feed": name, **asdict(one), "unanswered": _spans(one)} for one in fetched],
         ok,
-    )
-
-
-def import_bars(
-    paths: Sequence[Path],
-    *,
-    feed: str | None = None,
-    asset: str | None = None,
-    replace: bool = False,
-    quarantine: bool = False,
-    settings: LoadedSettings | None = None,
-    progress: Progress | None = None,
-) -> Outcome[list[FileImport]]:
-    """Import bars from CSV, Parquet or JSON files.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files, or folders of files.
-    feed, asset : str, optional
-        By default from the names of folder and file.
-    replace : bool
-        Replace cached bars that differ.
-    quarantine : bool
-        Set bad rows aside instead of refusing the file.
-    settings : LoadedSettings, optional
-    progress : callable, optional
-        Called with files done and the total.
-
-    Raises
-    ------
-    RulebookError, ConfigError
-        If a file is refused, the result says so instead.
-    """
-    cache = _writable_cache(settings or load_settings())
-    files, skipped = find_files(paths, feed=feed, asset=asset, rulebook=load_rulebook())
-    done = import_files(cache, files, now=present(), replace=replace, quarantine=quarantine, progress=progress)
-    notes = [f"skipped {path}: {reason}" for path, reason in skipped]
-    if not files:
-        notes.append("nothing to import: name .parquet, .csv or .json files, or folders of such files")
-    return Outcome(
-        "Imported bars",
-        done,
-        import_text,
-        lambda found: {"imported": [_imported(one) for one in found], "skipped": skipped},
-        bool(files) and all(one.error is None for one in done),
-        tuple(notes),
     )
 
 
@@ -227,11 +177,6 @@ def _writable_cache(settings: LoadedSettings) -> Cache:
 
 def _spans(fetched: AssetFetch) -> list[list[str]]:
     return [[iso(a), iso(b)] for a, b in fetched.unanswered]
-
-
-def _imported(one: FileImport) -> dict[str, Any]:
-    head = {"file": str(one.file.path), "feed": one.file.feed, "asset": one.file.asset, "error": one.error}
-    return head | (asdict(one.imported) if one.imported else {})
 
 
 def _row(one: CachedAsset) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ewmalab.cli import common
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Fetch, import and check cached minute bars.",
+    help="Fetch, import, export and check cached minute bars.",
     epilog="Example:  ewmalab data fetch --feed pyth --assets BTC --start 2026-01-10 --days 7",
 )
 OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.")]
@@ -46,42 +46,110 @@ def fetch(
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files named <ASSET>.parquet.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, archives, or folders of such files.")],
     feed: Annotated[
-        str | None, typer.Option(help="Feed of the bars; default: the folder's name up to its first underscore.")
+        str | None, typer.Option(help="Feed of the bars; default: from the names of folder and file.")
     ] = None,
-    asset: Annotated[str | None, typer.Option(help="Asset; default: the file's name.")] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Asset; default: from the file's name, its folders, or a column of symbols.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE=NAME,...", help="Columns by name or number, e.g. close=Last,timestamp=1."),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of times without one, e.g. America/New_York; default: UTC.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="open|close", help="The moment of a bar that its time names.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(metavar="s|ms|us|ns", help="Unit of times that are numbers.")] = None,
+    time_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="Format of times that are text, e.g. '%d/%m/%Y %H:%M'.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(metavar=".|,", help="The decimal mark.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="The only symbol to take from a file of several.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(metavar="1m", help="State that few bars far apart are minute bars.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace cached bars that differ.")] = False,
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing the file.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first bars, and write nothing.")] = False,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Import bars from CSV, Parquet or JSON files.
+    """Import bars from CSV, JSON, Parquet and Feather files, also in .zip and .gz.
 
-    Columns: timestamp (open time, seconds UTC) and close; optionally open,
-    high and low. A file with bad rows is refused with their count by reason,
-    unless --quarantine sets the bad rows aside.
+    Each file is read as its program wrote it, and a line says how it was
+    understood. A file in doubt is refused with the option that helps, and one
+    with bad rows with their count by reason. See docs/howto/import.md.
 
     Examples:
 
       ewmalab data import ../shared/data/*
 
-      ewmalab data import my_bars.csv --feed binance --asset BTC --quarantine
+      ewmalab data import BTCUSDT-1m-2025-11.zip --dry-run
+
+      ewmalab data import mt5_export.csv --feed file --asset BTC --timezone Etc/GMT+5 --quarantine
     """
+    hints = {
+        "columns": columns,
+        "timezone": timezone,
+        "labels": labels,
+        "unit": unit,
+        "time_format": time_format,
+        "decimal": decimal,
+        "symbol": symbol,
+        "interval": interval,
+    }
     with common.progress(json, "importing") as progress:
         result = api.import_bars(
             paths,
             feed=feed,
             asset=asset,
+            hints=hints,
             replace=replace,
             quarantine=quarantine,
+            dry_run=dry_run,
             settings=common.settings(config, set_),
             progress=progress,
         )
     common.show(result, json)
+
+
+@app.command()
+def export(
+    feed: Annotated[str, typer.Option("--feed", help="Feed of the bars, e.g. pyth.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Write files below this folder.")] = Path(
+        "market_data"
+    ),
+    layout: Annotated[
+        str, typer.Option(metavar="csv|parquet|synth-lib", help="One file per asset, or synth-lib's file per day.")
+    ] = "parquet",
+    assets: common.Assets = None,
+    start: Annotated[
+        str | None, typer.Option(help="First day or time (UTC); default: all.", callback=common.checked("parse_time"))
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days to export; default: all.")] = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Write cached bars as files for other programs.
+
+    Examples:
+
+      ewmalab data export --feed binance --layout csv --to bars --assets BTC,ETH
+
+      ewmalab data export --feed pyth --layout synth-lib --to market_data
+    """
+    settings = common.settings(config, set_)
+    common.show(
+        api.export_bars(feed, to, layout=layout, assets=assets, start=start, days=days, settings=settings), json
+    )
 
 
 @app.command("list")

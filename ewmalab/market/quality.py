@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +18,11 @@ _DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"
 _NEVER = np.iinfo(np.int64).min
 # With fewer rows, a market that happens to trade every other minute would look like 2-minute bars.
 _MIN_SPACING_ROWS = 10
+_SPACING_SHARE = 0.95  # of rows; one with a wrong time does not make minute bars
+_MAX_EQUAL_STEPS = 20  # in a market that trades every other minute by chance, a run of as many has odds of 1e-12
+# Rows in one piece that are out of place belong together: two files were joined. Fewer have wrong times.
+_MIN_PIECE = 5
+_MAX_STRAYS = 0.05  # share of rows; with more, the rows are in no order that could say which are wrong
 
 
 def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int = MINUTE) -> dict[str, Bool]:
@@ -40,15 +46,16 @@ def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int =
 
 
 def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = None) -> dict[str, Bool]:
-    """Return, by reason, the masks of the rows to drop so that the others are valid minute bars; each row once.
+    """Return, by reason, the masks of the rows to drop so that the others, sorted, are valid; each row once.
 
-    Each row is first judged by itself and listed under the first rule that it breaks. Then, in the given order, a row
-    that is not after the last good one is out of order or a duplicate.
+    Each row is first judged by itself and listed under the first rule that it breaks. A row is out of order if its
+    time is not between its neighbours' and a minute is missing where it stands: its time is wrong. Of rows that share
+    a time, a row out of order is wrong; if none is, all are.
 
     Parameters
     ----------
     columns : mapping of (n,) arrays
-        The five columns of `Bars`.
+        The five columns of `Bars`, in the order of the source.
     now : int, optional
         Current time, seconds since 1970-01-01 UTC; a bar that is not closed by then is bad.
 
@@ -57,25 +64,29 @@ def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = No
     dict of str to (n,) bool
     """
     times = np.asarray(columns["timestamp"], np.int64)
-    faults = _faults_within(columns, MINUTE)
+    faults = {"no readable time": times == _NEVER} | _faults_within(columns, MINUTE)
     if now is not None:
-        faults["not closed yet"] = times + MINUTE > now
+        faults["not closed yet"] = times > now - MINUTE
     bad = np.zeros(len(times), bool)
     for reason, mask in faults.items():
         faults[reason] = mask & ~bad
         bad |= mask
-    # The latest earlier row that is not bad by itself is good: it is after all others.
-    latest = np.maximum.accumulate(np.where(bad, _NEVER, times))
-    before = np.concatenate([[_NEVER], latest[:-1]])
-    faults |= {_DUPLICATE: ~bad & (times == before), _OUT_OF_ORDER: ~bad & (times < before)}
+    sound = np.flatnonzero(~bad)
+    stray = np.zeros(len(times), bool)
+    stray[sound[_strays(times[sound])]] = True
+    kept = sound[~stray[sound]]
+    _, group, sizes = np.unique(times[kept], return_inverse=True, return_counts=True)
+    double = np.zeros(len(times), bool)
+    double[kept[sizes[group] > 1]] = True
+    faults |= {_DUPLICATE: double, _OUT_OF_ORDER: stray}
     return {reason: mask for reason, mask in faults.items() if mask.any()}
 
 
-def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
+def spacing_fault(timestamp: Int, resolution: int = MINUTE, least: int = _MIN_SPACING_ROWS) -> str | None:
     """Return a message if bars have a longer resolution than expected, else None.
 
-    They do if there are at least 10 of them and every step between neighbours is a multiple of the same k > 1 times
-    `resolution`. Bars of a quiet market have gaps of all lengths.
+    They do if nearly all times are the same multiples of k > 1 times `resolution`, or if twenty steps in a row are
+    equal and longer. Bars of a quiet market have gaps of all lengths.
 
     Parameters
     ----------
@@ -83,12 +94,25 @@ def spacing_fault(timestamp: Int, resolution: int = MINUTE) -> str | None:
         Strictly increasing multiples of `resolution`.
     resolution : int
         Seconds per bar.
+    least : int
+        Rows that can be judged; fewer are a quiet market. A source that was asked for bars of `resolution` deserves
+        more trust than a file.
     """
-    apart = int(np.gcd.reduce(np.diff(timestamp))) if len(timestamp) >= _MIN_SPACING_ROWS else resolution
-    if apart == resolution:
+    steps = np.diff(timestamp) // resolution
+    if len(timestamp) < max(least, 2) or not len(steps):
         return None
-    since = f"from timestamp {int(timestamp[0])} on"
-    return f"{since}, bars are {apart} s apart, not {resolution} s; bars of {resolution} s are needed"
+    longest, length = _longest_run(steps)
+    usual = int(np.median(steps))
+    apart = int(np.gcd.reduce(steps))
+    if apart == 1 and usual > 1 and _share_apart(timestamp // resolution, usual) > _SPACING_SHARE:
+        apart = usual
+    at = 0
+    if apart == 1 and longest >= _MAX_EQUAL_STEPS:
+        apart, at = length, _start_of_run(steps, length, longest)
+    if apart == 1:
+        return None
+    since = f"from timestamp {int(timestamp[at])} on"
+    return f"{since}, bars are {apart * resolution} s apart, not {resolution} s; bars of {resolution} s are needed"
 
 
 def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
@@ -96,7 +120,8 @@ def describe_faults(faults: Mapping[str, Bool], timestamp: Int) -> str:
     parts = []
     for reason, mask in faults.items():
         first = int(np.flatnonzero(mask)[0])
-        parts.append(f"{int(mask.sum())} x {reason} (first: row {first}, timestamp {int(timestamp[first])})")
+        when = "" if timestamp[first] == _NEVER else f", timestamp {int(timestamp[first])}"
+        parts.append(f"{int(mask.sum())} x {reason} (first: row {first}{when})")
     return "bad bars: " + "; ".join(parts)
 
 
@@ -117,3 +142,63 @@ def _faults_within(columns: Mapping[str, npt.NDArray[np.generic]], resolution: i
             "close outside low..high": full & ((c < l) | (c > h)),
             "open outside low..high": full & ((o < l) | (o > h)),
         }
+
+
+def _strays(times: Int) -> Int:
+    """Return the positions of the few rows whose times break the order of the others and cannot be right."""
+    steps = np.diff(times)
+    if (steps >= 0).all() or (steps <= 0).all():
+        return np.empty(0, np.int64)
+    descending = (steps < 0).sum() > (steps > 0).sum()
+    ordered = times[::-1] if descending else times
+    inside = _longest_ordered(ordered)
+    outside = np.ones(len(times), bool)
+    outside[inside] = False
+    if outside.sum() > max(1, _MAX_STRAYS * len(times)):
+        return np.empty(0, np.int64)
+    found: list[int] = []
+    places = np.flatnonzero(outside)
+    for piece in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
+        before, after = piece[0] - 1, piece[-1] + 1
+        hole = before >= 0 and after < len(times) and ordered[after] - ordered[before] > MINUTE
+        if len(piece) < _MIN_PIECE:
+            found += [int(at) for at in piece if hole or ordered[at] in ordered[inside]]
+    strays = np.array(found, np.int64)
+    return len(times) - 1 - strays if descending else strays
+
+
+def _longest_ordered(times: Int) -> Int:
+    """Return the positions of a longest subsequence that never falls."""
+    tails: list[int] = []
+    ends: list[int] = []
+    before = np.full(len(times), -1, np.int64)
+    for at, time in enumerate(times.tolist()):
+        place = bisect_right(tails, time)
+        before[at] = ends[place - 1] if place else -1
+        tails[place : place + 1] = [time]
+        ends[place : place + 1] = [at]
+    chain = []
+    at = ends[-1]
+    while at >= 0:
+        chain.append(at)
+        at = int(before[at])
+    return np.array(chain[::-1], np.int64)
+
+
+def _share_apart(minutes: Int, step: int) -> float:
+    """Return the largest share of rows whose distances are all multiples of `step`."""
+    return float(np.unique(minutes % step, return_counts=True)[1].max() / len(minutes))
+
+
+def _longest_run(steps: Int) -> tuple[int, int]:
+    """Return the length of the longest run of equal steps that are longer than 1, and their step."""
+    edges = np.flatnonzero(np.diff(steps, prepend=steps[0] - 1, append=steps[-1] + 1))
+    sizes, values = np.diff(edges), steps[edges[:-1]]
+    sizes = np.where(values > 1, sizes, 0)
+    best = int(np.argmax(sizes))
+    return int(sizes[best]), int(values[best])
+
+
+def _start_of_run(steps: Int, step: int, length: int) -> int:
+    same = np.convolve(steps == step, np.ones(length, np.int64), "valid")
+    return int(np.argmax(same == length))

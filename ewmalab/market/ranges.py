@@ -32,9 +32,20 @@ def subtract(whole: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     >>> subtract([(0, 300)], [(60, 120)])
     [(0, 60), (120, 300)]
     """
-    rest = union(whole)
-    for a, b in union(taken):
-        rest = [piece for x, y in rest for piece in ((x, min(y, a)), (max(x, b), y)) if piece[1] > piece[0]]
+    rest: list[Range] = []
+    holes = union(taken)
+    first = 0
+    for a, b in union(whole):
+        while first < len(holes) and holes[first][1] <= a:
+            first += 1
+        at = first
+        while at < len(holes) and holes[at][0] < b:
+            if holes[at][0] > a:
+                rest.append((a, holes[at][0]))
+            a = max(a, holes[at][1])
+            at += 1
+        if a < b:
+            rest.append((a, b))
     return rest
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
-from ewmalab.market.files.formats import SUFFIXES, read_bars
+from ewmalab.market.files.formats import SUFFIXES
 from ewmalab.times import DAY, MINUTE
 
 
 class FileFeed:
-    """Bars from ``<folder>/<ASSET>.parquet``, ``.csv`` or ``.json``.
+    """Bars from ``<folder>/<ASSET>`` with a suffix of `SUFFIXES`, for example ``BTC.parquet`` or ``BTC.csv``.
 
     Parameters
     ----------
@@ -54,4 +54,6 @@ class FileFeed:
 
 @lru_cache(maxsize=16)
 def _load(path: Path, modified: int) -> Bars:
+    from ewmalab.market.files.bar_file import read_bars  # loads pandas
+
     return read_bars(path)

@@ -5,39 +5,53 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 from ewmalab.errors import BarsError, EwmalabError
+from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.formats import SUFFIXES, Columns, read_columns, split_bars
+from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
+from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
+from ewmalab.market.files.rows import Columns, Split, split_rows
+from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, Bool, describe_faults
 from ewmalab.rulebook import Rulebook
-from ewmalab.settings.schema import FeedName
 from ewmalab.times import MINUTE
+
+_SHOWN = 3  # bars of a dry run
 
 
 @dataclass(frozen=True, slots=True)
 class BarFile:
-    """A file to import, with the feed and asset of its bars."""
+    """A file to import, or a member of an archive; feed and asset if they are given."""
 
     path: Path
-    feed: str
-    asset: str
+    feed: str | None = None
+    asset: str | None = None
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the file's name, with the member's."""
+        return f"{self.path.name}/{self.member}" if self.member else self.path.name
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of one file; `rejected` counts the bad rows by reason, and `quarantine` is their file."""
+    """The bars of one asset of a file; `rejected` counts the bad rows by reason, and `quarantine` is their file."""
 
+    feed: str
+    asset: str
+    understood: str
     bars: int
     days_written: int
     gap_minutes: int  # minutes without a bar, between the first and the last bar
     close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
+    first_bars: tuple[tuple[float | None, ...], ...] = ()  # of a dry run
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +59,36 @@ class FileImport:
     """A file and the result of its import, or the error."""
 
     file: BarFile
-    imported: Imported | None
+    imported: tuple[Imported, ...] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How to import.
+
+    Attributes
+    ----------
+    hints : Hints
+        What the user says of the files.
+    replace : bool
+        Whether bars that differ from cached ones replace them.
+    quarantine : bool
+        Whether bad rows are set aside instead of refusing the file.
+    dry_run : bool
+        Whether nothing is written.
+    """
+
+    hints: Hints = field(default_factory=Hints)
+    replace: bool = False
+    quarantine: bool = False
+    dry_run: bool = False
 
 
 def find_files(
     paths: Iterable[Path], *, feed: str | None, asset: str | None, rulebook: Rulebook
 ) -> tuple[list[BarFile], list[tuple[str, str]]]:
-    """Return the bar files among paths and folders, and the skipped paths with the reason.
-
-    The feed is `feed` or the name of the file's folder up to its first underscore. The asset is `asset`, the file's
-    name, or the nearest folder above it that is named after an asset.
+    """Return the bar files among paths, folders and archives, and the skipped paths with the reason.
 
     Parameters
     ----------
@@ -64,7 +97,15 @@ def find_files(
         Feed and asset of all files, if given.
     rulebook : Rulebook
         Knows the assets.
+
+    Raises
+    ------
+    RulebookError, BarsError
+        If asset or feed is unknown.
     """
+    symbol = rulebook.asset(asset.upper()).symbol if asset else None
+    if feed is not None and feed not in FEEDS:
+        raise BarsError(f"--feed {feed}: unknown feed; known: {', '.join(FEEDS)}")
     found: list[BarFile] = []
     skipped: list[tuple[str, str]] = []
     for path in paths:
@@ -72,26 +113,17 @@ def find_files(
         for file in files:
             if not file.exists():
                 skipped.append((str(file), "does not exist"))
-                continue
-            if file.suffix.lower() not in SUFFIXES:
-                skipped.append((str(file), f"not a bar file ({', '.join(SUFFIXES)})"))
-                continue
-            names = [file.stem, *(p.name for p in file.parents)]
-            symbol = asset.upper() if asset else next((n for n in names if n in rulebook.symbols), None)
-            if symbol is None:
-                skipped.append((str(file), "no asset in its name; pass --asset"))
-                continue
-            rulebook.asset(symbol)
-            source = feed or file.resolve().parent.name.partition("_")[0]
-            if source not in get_args(FeedName):
-                skipped.append((str(file), f"no feed in its folder's name; pass --feed {'|'.join(get_args(FeedName))}"))
-                continue
-            found.append(BarFile(file, source, symbol))
+            elif file.suffix.lower() != ".zip" and bar_suffix(file.name) is None:
+                skipped.append((str(file), f"not a bar file ({', '.join(SUFFIXES)}, .gz, .zip)"))
+            else:
+                found += _members(file, feed, symbol, skipped)
     return found, skipped
 
 
-def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False, quarantine: bool = False) -> Imported:
-    """Import one file; either all of its good rows are cached, or none.
+def import_file(
+    cache: Cache, item: BarFile, *, now: int, rulebook: Rulebook, choices: Choices | None = None
+) -> tuple[Imported, ...]:
+    """Import one file; either all of its good rows of an asset are cached, or none.
 
     Parameters
     ----------
@@ -99,33 +131,21 @@ def import_file(cache: Cache, item: BarFile, *, now: int, replace: bool = False,
     item : BarFile
     now : int
         Current time, seconds since 1970-01-01 UTC; a bar that is not closed by then is bad.
-    replace : bool
-        Whether bars that differ from cached ones replace them.
-    quarantine : bool
-        Whether bad rows are moved to quarantine instead of refusing the file.
+    rulebook : Rulebook
+        Knows the assets and their symbols.
+    choices : Choices, optional
 
     Raises
     ------
     BarsError
-        If rows are bad and `quarantine` is not set, if no row is good, or if the rows are not minute bars.
+        If the file is in doubt, rows are bad and `quarantine` is not set, no row is good, or the rows are not minute
+        bars; nothing is stored.
     DataError
         If bars differ from cached ones and `replace` is not set.
     """
-    columns = read_columns(item.path)
-    bars, rejected = split_bars(columns, item.path, now)
-    described = describe_faults(rejected, columns["timestamp"]) if rejected else None
-    if described and not quarantine:
-        raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
-    if not len(bars):
-        raise BarsError(f"{item.path}: no bars")
-    aside = None
-    if rejected:
-        aside = cache.set_aside(item.feed, item.asset, f"{item.path.stem}-{now}.csv", _csv(columns, rejected))
-    first, last = int(bars.timestamp[0]), int(bars.timestamp[-1]) + MINUTE
-    provenance = Provenance(f"file {item.path.name}", now, item.feed.startswith("simulated"))
-    written = cache.write(item.feed, item.asset, bars, [(first, last)], provenance, replace=replace)
-    gaps, close_only = (last - first) // MINUTE - len(bars), int((~bars.has_range).sum())
-    return Imported(len(bars), written, gaps, close_only, described, str(aside) if aside else None)
+    choices = choices or Choices()
+    taken = [(one, *_split(item, one, now, choices)) for one in _read(item, rulebook, choices.hints)]
+    return tuple(_store(cache, item, one, split, described, now, choices) for one, split, described in taken)
 
 
 def import_files(
@@ -133,15 +153,15 @@ def import_files(
     files: Sequence[BarFile],
     *,
     now: int,
-    replace: bool = False,
-    quarantine: bool = False,
+    rulebook: Rulebook,
+    choices: Choices | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FileImport]:
     """Import several files; one that is refused does not stop the others.
 
     Parameters
     ----------
-    cache, now, replace, quarantine
+    cache, now, rulebook, choices
         As in `import_file`.
     files : sequence of BarFile
     progress : callable, optional
@@ -150,13 +170,123 @@ def import_files(
     out = []
     for number, item in enumerate(files, 1):
         try:
-            done = import_file(cache, item, now=now, replace=replace, quarantine=quarantine)
-            out.append(FileImport(item, done))
+            out.append(FileImport(item, import_file(cache, item, now=now, rulebook=rulebook, choices=choices)))
         except EwmalabError as error:
-            out.append(FileImport(item, None, str(error)))
+            out.append(FileImport(item, error=str(error)))
         if progress:
             progress(number, len(files))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of one asset of a file."""
+
+    feed: str
+    asset: str
+    columns: Columns
+    understood: str
+
+
+def _members(file: Path, feed: str | None, asset: str | None, skipped: list[tuple[str, str]]) -> list[BarFile]:
+    try:
+        names = members(file)
+    except BarsError as error:
+        skipped.append((str(file), str(error)))
+        return []
+    if not names:
+        skipped.append((str(file), "no bar file inside"))
+    return [BarFile(file, feed, asset, name) for name in names]
+
+
+def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
+    """Return the rows of a file by asset."""
+    from ewmalab.market.files.bar_file import Reading, read_readings  # loads pandas
+
+    readings = read_readings(item.path, hints, item.member)
+    symbols = [one.symbol for one in readings if one.symbol is not None]
+    if hints.symbol is not None and symbols:
+        readings = [one for one in readings if str(one.symbol).upper() == hints.symbol.upper()]
+        if not readings:
+            raise BarsError(f"{item.path}: no symbol {hints.symbol}; it has {', '.join(symbols[:20])}")
+    try:
+        assets = [item.asset if hints.symbol and item.asset else _asset(item, one.symbol, rulebook) for one in readings]
+        if len(symbols) == 1 and item.asset and assets == [None]:
+            assets = [item.asset]  # a symbol that the rulebook does not know, and the user does
+        feed = item.feed or feed_of_path(item.path, readings[0].feed if readings else None)
+    except BarsError as error:
+        raise BarsError(f"{item.path}: {error}") from error
+    found: dict[str, tuple[Reading, str]] = {}
+    left = []
+    for one, asset in zip(readings, assets, strict=True):
+        if asset is None or (item.asset and asset != item.asset):
+            left.append(str(one.symbol))
+        elif asset in found:
+            raise BarsError(f"{item.path}: {found[asset][0].symbol} and {one.symbol} are both {asset}; pass --symbol")
+        else:
+            found[asset] = one, asset
+    if not found:
+        raise BarsError(f"{item.path}: no asset is called {', '.join(left[:20]) or 'so'}; pass --asset and --symbol")
+    words = f", without {', '.join(left[:20])}" if left else ""
+    return [_Part(feed, asset, one.columns, one.understood + words) for one, asset in found.values()]
+
+
+def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
+    if symbol is not None:
+        return asset_of_symbol(symbol, rulebook)
+    if item.asset:
+        return item.asset
+    if item.member:
+        try:
+            return asset_of_path(Path(item.member), rulebook)
+        except BarsError:
+            return asset_of_path(item.path, rulebook)
+    return asset_of_path(item.path, rulebook)
+
+
+def _split(item: BarFile, part: _Part, now: int, choices: Choices) -> tuple[Split, str | None]:
+    """Judge the rows; return them with a description of the bad ones."""
+    written = int(item.path.stat().st_mtime)
+    try:
+        split = split_rows(part.columns, now=now, written=written, minute_bars=choices.hints.interval == "1m")
+    except BarsError as error:
+        raise BarsError(f"{item.path}: {error}") from error
+    described = describe_faults(split.rejected, part.columns["timestamp"]) if split.rejected else None
+    if described and not choices.quarantine:
+        raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
+    if not len(split.bars) and not split.covered:
+        raise BarsError(f"{item.path}: no bars")
+    return split, described
+
+
+def _store(
+    cache: Cache, item: BarFile, part: _Part, split: Split, described: str | None, now: int, choices: Choices
+) -> Imported:
+    bars, aside, written = split.bars, None, 0
+    if not choices.dry_run:
+        if split.rejected:
+            name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
+            aside = cache.set_aside(part.feed, part.asset, name, _csv(part.columns, split.rejected))
+        provenance = Provenance(f"file {item.name}", now, part.feed.startswith("simulated"))
+        written = cache.write(part.feed, part.asset, bars, split.covered, provenance, replace=choices.replace)
+    span = int(bars.timestamp[-1] - bars.timestamp[0]) // MINUTE + 1 if len(bars) else 0
+    done = Imported(
+        part.feed,
+        part.asset,
+        ", ".join([part.understood, *split.notes]),
+        len(bars),
+        written,
+        span - len(bars),
+        int((~bars.has_range).sum()),
+        described,
+        str(aside) if aside else None,
+    )
+    return replace(done, first_bars=_first_bars(bars)) if choices.dry_run else done
+
+
+def _first_bars(bars: Bars) -> tuple[tuple[float | None, ...], ...]:
+    columns = [column[:_SHOWN].tolist() for column in bars.columns().values()]
+    return tuple(tuple(None if value != value else value for value in row) for row in zip(*columns, strict=True))
 
 
 def _csv(columns: Columns, rejected: Mapping[str, Bool]) -> bytes:

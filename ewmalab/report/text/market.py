@@ -7,8 +7,10 @@ from itertools import groupby
 
 from ewmalab.market.cache import Finding
 from ewmalab.market.fetch import AssetFetch
-from ewmalab.market.files.importer import FileImport
+from ewmalab.market.files.exporter import Exported
+from ewmalab.market.files.importer import FileImport, Imported
 from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.market.quality import COLUMNS
 from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
 
@@ -23,20 +25,45 @@ def fetch_text(feed: str, fetched: Sequence[AssetFetch]) -> str:
     return _lines(lines)
 
 
-def import_text(files: Sequence[FileImport]) -> str:
-    """Return the result of each imported file, a line each."""
+def import_text(files: Sequence[FileImport], *, dry_run: bool = False) -> str:
+    """Return how each file was understood and what came of it, and the count of files."""
     lines = []
     for one in files:
-        name, done = f"{one.file.feed} {one.file.asset}", one.imported
-        if done is None:
-            lines.append(f"{name}: refused: {one.error}")
-            continue
-        line = f"{name}: {done.bars} bars, {done.days_written} days written"
-        line += f", {done.gap_minutes} minutes missing inside" if done.gap_minutes else ""
-        line += f", {done.close_only} without a range" if done.close_only else ""
-        lines.append(line)
-        lines += [f"  set aside in {done.quarantine}: {done.rejected}"] if done.rejected else []
+        lines += [f"{one.file.name}: refused: {one.error}"] if one.error else []
+        for done in one.imported:
+            lines.append(f"{one.file.name}: {done.understood}; {_count(done.bars)} bars")
+            lines += [f"  {line}" for line in (_dry_lines(done) if dry_run else _stored_lines(done))]
+    refused = sum(one.error is not None for one in files)
+    taken = "would be imported" if dry_run else "imported"
+    if len(files) > 1 or dry_run:
+        lines.append(f"{_count(len(files))} files: {len(files) - refused} {taken}, {refused} refused")
     return _lines(lines)
+
+
+def export_text(exported: Sequence[Exported]) -> str:
+    """Return what was written, a line per asset."""
+    return _lines(
+        [f"{one.feed} {one.asset}: {_count(one.bars)} bars in {one.files} file(s): {one.path}" for one in exported]
+    )
+
+
+def _stored_lines(done: Imported) -> list[str]:
+    line = f"{done.feed} {done.asset}: {done.days_written} days written"
+    line += f", {done.gap_minutes} minutes missing inside" if done.gap_minutes else ""
+    line += f", {done.close_only} without a range" if done.close_only else ""
+    return [line] + ([f"set aside in {done.quarantine}: {done.rejected}"] if done.rejected else [])
+
+
+def _dry_lines(done: Imported) -> list[str]:
+    lines = [f"{done.feed} {done.asset}, first bars as they would be stored:"]
+    for when, *prices in done.first_bars:
+        shown = [f"{name} {'none' if p is None else repr(p)}" for name, p in zip(COLUMNS[1:], prices, strict=True)]
+        lines.append(f"  {iso(int(when or 0))}  {', '.join(shown)}")
+    return lines + ([f"to be set aside: {done.rejected}"] if done.rejected else [])
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def inventory_text(cached: Sequence[CachedAsset], root: str) -> str:
