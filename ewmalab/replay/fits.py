@@ -16,6 +16,7 @@ from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.model import Fit, Model
+from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import FitHistory
@@ -103,7 +104,8 @@ def make_artifact(
     base = name.partition("@")[0]
     if maker is None:
         raise ForecasterError(f"{name} cannot be fitted: it has no methods `fit` and `with_fit`")
-    numbers = maker.fit(known, assets, end=end)
+    with naming_plugin(maker, f"{type(maker).__name__}.fit", ", ".join(assets), end):
+        numbers = maker.fit(known, assets, end=end)
     _refuse_unfinished(base, numbers)
     seen = {
         asset: {
