@@ -21,7 +21,8 @@ from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
 from ewmalab.times import MINUTE
 
-_BLOCK = 32  # prompts per task: large against a task's overhead, small against a thread's share
+BLOCK = 32
+"""Prompts per task: large against a task's overhead, small against a thread's share."""
 
 NOT_SETTLED = "no candle after the last: not settled"
 LAST_PRICE_MISSING = "last price missing"
@@ -98,7 +99,7 @@ def replay(
                 for model, items in stretches(name, group):
                     rules = {item.prompt: item.rule for item in items}
                     known = knowledge(model, data.model[group[1]], [item.prompt for item in items])
-                    while chunk := list(islice(known, _BLOCK)):
+                    while chunk := list(islice(known, BLOCK)):
                         yield _Block(model, chunk, [rules[moment.prompt] for moment in chunk], realised)
 
     with ThreadPoolExecutor(threads) as pool:
