@@ -24,7 +24,8 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.random_walk import RandomWalk
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.checks import check_lookahead, check_warmup
+from ewmalab.replay.checks import check_warmup
+from ewmalab.replay.lookahead import check_lookahead
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.rulebook import Asset, load_rulebook

@@ -269,7 +269,7 @@ def test_a_running_state_that_failed_goes_on_with_the_next_bars(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(of.forecaster), "update", lambda *_: 1 / 0)
         for amended in (False, True):
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ForecasterError, match="ZeroDivisionError"):
                 running.follow(bars.rows(0, 5010), amended=amended)
     assert running.state is before
     assert_same(of, running.follow(bars.rows(0, 5020)), bars.rows(0, 5020))

@@ -718,7 +718,7 @@ def test_an_error_in_a_forecaster_ends_the_replay_and_is_not_swallowed(plan: Mak
     def fail(paths: npt.NDArray[np.float32]) -> Any:
         raise RuntimeError("a bug of the user's")
 
-    with pytest.raises(RuntimeError, match="a bug of the user's"):
+    with pytest.raises(ForecasterError, match="a bug of the user's"):
         replayed(plan(0.1, forecasters=["random-walk"]), broken(fail), threads=2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Unpack
@@ -13,7 +14,9 @@ from ewmalab.live.audit import parity
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import Difference, ParityReport
 from ewmalab.replay import checks
-from ewmalab.replay.checks import LookaheadReport, WarmupRow
+from ewmalab.replay import lookahead as looking
+from ewmalab.replay.checks import WarmupRow
+from ewmalab.replay.lookahead import LookaheadReport
 from ewmalab.report.text.checks import lookahead_text, parity_text, warmup_text
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import iso
@@ -28,6 +31,9 @@ def check_lookahead(
 ) -> Outcome[LookaheadReport]:
     """Change or remove the future at random moments, and check that earlier forecasts stay the same, bit for bit.
 
+    Each future is tried in fresh processes, with a cache that ends at each moment; see `LookaheadReport` for what is
+    found.
+
     Parameters
     ----------
     *forecasters, settings, progress, **prompts
@@ -35,9 +41,11 @@ def check_lookahead(
     cuts : int
         Random cuts per forecaster, competition and asset.
     """
+    environ = dict(os.environ)  # before a forecaster is imported, which may change it
     plan = planned(settings or load_settings(), forecasters, {"days": 1.0, "partial": True, **prompts})
-    report = checks.check_lookahead(plan, cuts=cuts, progress=counter(progress, plan.prompts))
-    return Outcome("Look-ahead", report, lookahead_text, _leaks, ok=not report.leaks)
+    report = looking.check_lookahead(plan, cuts=cuts, environ=environ, progress=progress)
+    notes = tuple(f"note: {line}" for line in report.notes)
+    return Outcome("Look-ahead", report, lookahead_text, _leaks, report.ok, notes)
 
 
 def check_warmup(
@@ -100,7 +108,15 @@ def _leaks(report: LookaheadReport) -> dict[str, Any]:
         }
         for leak in report.leaks
     ]
-    return {"forecasts": report.forecasts, "cuts": report.cuts, "leaks": leaks}
+    return {
+        "forecasts": report.forecasts,
+        "cuts": report.cuts,
+        "leaks": leaks,
+        "not_deterministic": report.unsteady,
+        "fits": report.fits,
+        "files": report.files,
+        "notes": report.notes,
+    }
 
 
 def _parity(report: ParityReport) -> dict[str, Any]:

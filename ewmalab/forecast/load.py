@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import ewmalab
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.code_digest import code_of
+from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Forecaster
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
@@ -60,10 +62,11 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     base, settings = apply_preset(name, settings)
     factory, section = factory_of(base)
     parameters = asset_parameters(getattr(settings.values, section), asset.symbol)
-    try:
-        forecaster = factory(asset, **parameters)
-    except TypeError as error:
-        raise ForecasterError(f"{base} does not take these parameters: {error}") from error
+    with naming_plugin(factory, base, asset.symbol):
+        try:
+            forecaster = factory(asset, **parameters)
+        except TypeError as error:
+            raise ForecasterError(f"{base} does not take these parameters: {error}") from error
     if not isinstance(forecaster, Forecaster):
         methods = ("initial_state", "update", "simulate", "dump_state", "load_state")
         missing = [method for method in methods if not callable(getattr(forecaster, method, None))]
@@ -107,6 +110,12 @@ def _name_of(factory: Factory) -> str:
         )
     found = f"{module}:{attribute}"
     return next((name for name, place in BUILT_IN.items() if place == found), found)
+
+
+def is_importable(name: str) -> bool:
+    """Return whether another process can make a forecaster by its name, with or without a preset."""
+    base = name.partition("@")[0]
+    return base not in _given and not base.startswith("__main__:")
 
 
 def _remember(name: str, factory: Factory) -> None:
@@ -185,3 +194,9 @@ def _import(name: str) -> Any:
                 "module and name it as package.module:attribute"
             ) from error
         raise ForecasterError(f"forecaster {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever its module does when it is imported
+        frame = extract_tb(error.__traceback__)[-1]
+        raise ForecasterError(
+            f"forecaster {name!r} cannot be imported: {type(error).__name__}: {error} ({frame.filename}, line "
+            f"{frame.lineno})"
+        ) from error

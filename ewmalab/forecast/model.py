@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ import orjson
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.load import apply_preset, code_version, factory_of, load_forecaster
 from ewmalab.forecast.paths import check_paths
+from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Ageing, Fittable, Forecaster, LogReturns, Numbers, Prompt, ScaleFree
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
@@ -115,7 +117,8 @@ class Model:
         forecaster = load_forecaster(name, asset, settings)
         warmup = warmup_of(forecaster, asset.symbol, settings)
         if fit is not None and isinstance(forecaster, Fittable):
-            forecaster = forecaster.with_fit(fit.numbers)
+            with naming_plugin(forecaster, f"{type(forecaster).__name__}.with_fit", asset.symbol, fit.end):
+                forecaster = forecaster.with_fit(fit.numbers)
         base, preset = apply_preset(name, settings)
         given = {
             "forecaster": base,
@@ -150,7 +153,32 @@ class Model:
         """
         newest = int(bars.timestamp[-1])
         since = bars.between(self.origin(newest), newest + 1)
-        return self.forecaster.update(self.forecaster.initial_state(), since)
+        with self._naming("initial_state", newest):
+            state = self.forecaster.initial_state()
+        return self.updated(state, since)
+
+    def updated(self, state: Any, bars: Bars) -> Any:
+        """Return the state after more bars, at least one."""
+        with self._naming("update", int(bars.timestamp[-1])):
+            return self.forecaster.update(state, bars)
+
+    def loaded(self, data: Mapping[str, Any]) -> Any:
+        """Return the state that the forecaster dumped.
+
+        Raises
+        ------
+        ForecasterError
+        """
+        with self._naming("load_state"):
+            return self.forecaster.load_state(data)
+
+    def _naming(self, method: str, when: int | None = None) -> AbstractContextManager[None]:
+        return naming_plugin(self.forecaster, f"{type(self.forecaster).__name__}.{method}", self.asset.symbol, when)
+
+    def _aged(self, state: Any, until: int) -> Any:
+        assert isinstance(self.forecaster, Ageing)
+        with self._naming("aged", until):
+            return self.forecaster.aged(state, until)
 
     def paths(self, state: Any, newest: int, prompt: Prompt, seed: int) -> LogReturns:
         """Return the paths that answer a prompt.
@@ -172,12 +200,14 @@ class Model:
         Raises
         ------
         ForecasterError
-            If the fit has seen the prompt's future, or the paths break the protocol.
+            If the fit has seen the prompt's future, the forecaster fails, or the paths break the protocol.
         """
         self.refuse_seen([prompt])
         if isinstance(self.forecaster, Ageing) and self.is_stale(newest, prompt.request_time):
-            state = self.forecaster.aged(state, prompt.request_time)
-        return check_paths(self.forecaster, self.forecaster.simulate(state, prompt, prompt.stream(seed)), prompt)
+            state = self._aged(state, prompt.request_time)
+        with self._naming("simulate", prompt.request_time):
+            paths = self.forecaster.simulate(state, prompt, prompt.stream(seed))
+        return check_paths(self.forecaster, paths, prompt)
 
     def refuse_seen(self, prompts: Iterable[Prompt]) -> None:
         """Refuse prompts from before the end of the fit.
@@ -231,16 +261,18 @@ class Model:
             here = origins == origin
             first = int(np.searchsorted(bars.timestamp, origin))
             since = bars.rows(first, int(known[here].max()))
-            found[here] = self._checked(
-                forecaster.relative_volatilities(since, known[here] - first, time_increment), int(here.sum())
-            )
+            with self._naming("relative_volatilities", origin):
+                values = forecaster.relative_volatilities(since, known[here] - first, time_increment)
+            found[here] = self._checked(values, int(here.sum()))
         if isinstance(forecaster, Ageing):
             state, seen = None, -1
             for i in np.flatnonzero(requests - (newest + MINUTE) > self.stale_after).tolist():
                 if known[i] != seen:  # the prompts in one silence share a state
                     state, seen = self.state_of(bars.rows(0, int(known[i]))), known[i]
-                aged = forecaster.aged(state, int(requests[i]))
-                found[i] = self._checked(np.array([forecaster.relative_volatility(aged, time_increment)]), 1)[0]
+                aged = self._aged(state, int(requests[i]))
+                with self._naming("relative_volatility", int(requests[i])):
+                    value = forecaster.relative_volatility(aged, time_increment)
+                found[i] = self._checked(np.array([value]), 1)[0]
         return found
 
     def _checked(self, volatilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
@@ -275,7 +307,7 @@ class RunningState:
         if amended or origin != self._origin or newest < self._newest:
             self.state = self.model.state_of(bars)
         elif newest > self._newest:
-            self.state = self.model.forecaster.update(self.state, bars.between(self._newest + 1, newest + 1))
+            self.state = self.model.updated(self.state, bars.between(self._newest + 1, newest + 1))
         self._origin, self._newest = origin, newest
         return self.state
 
@@ -293,8 +325,10 @@ def state_digest(forecaster: Forecaster[Any], state: Any) -> str:
     ForecasterError
         If the state is not dumped as plain numbers, strings and lists.
     """
+    with naming_plugin(forecaster, f"{type(forecaster).__name__}.dump_state"):
+        data = forecaster.dump_state(state)
     try:
-        return hashlib.sha256(orjson.dumps(forecaster.dump_state(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
     except TypeError as error:
         raise ForecasterError(
             f"{type(forecaster).__name__}.dump_state returned what JSON cannot hold: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,7 @@ class Storage:
             If the file exists but cannot be read.
         """
         system, root = self._place
+        sys.audit("ewmalab.storage.read", f"{root}/{path}")  # pyarrow opens files unseen by Python
         try:
             with system.open_input_file(f"{root}/{path}") as file:
                 return how(file)

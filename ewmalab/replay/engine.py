@@ -22,7 +22,8 @@ from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
 from ewmalab.times import MINUTE
 
-_BLOCK = 32  # prompts per task: large against a task's overhead, small against a thread's share
+BLOCK = 32
+"""Prompts per task: large against a task's overhead, small against a thread's share."""
 
 NOT_SETTLED = "no candle after the last: not settled"
 LAST_PRICE_MISSING = "last price missing"
@@ -102,7 +103,7 @@ def replay(
                 for model, items in stretches(name, group):
                     asked = {item.prompt: item for item in items}
                     known = knowledge(model, data.model[group[1]], [item.prompt for item in items])
-                    while chunk := list(islice(known, _BLOCK)):
+                    while chunk := list(islice(known, BLOCK)):
                         yield _Block(model, chunk, [asked[moment.prompt] for moment in chunk], realised)
 
     with ThreadPoolExecutor(threads) as pool:

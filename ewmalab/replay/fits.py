@@ -20,6 +20,7 @@ from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.model import Fit, Model
+from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import FitHistory
@@ -110,7 +111,8 @@ def make_artifact(
     shared: dict[str, Any] = {}
     if "threads" in signature(maker.fit).parameters:
         shared["threads"] = settings.values.run.threads or os.cpu_count() or 1
-    numbers = maker.fit(known, assets, end=end, **shared)
+    with naming_plugin(maker, f"{type(maker).__name__}.fit", ", ".join(assets), end):
+        numbers = maker.fit(known, assets, end=end, **shared)
     _refuse_unfinished(base, numbers)
     seen = {
         asset: {

@@ -131,7 +131,7 @@ class Answerer:
         state = None
         if found is not None and found.parameters == model.parameters:
             try:
-                state = model.forecaster.load_state(found.state)
+                state = model.loaded(found.state)
             except ForecasterError as error:
                 log.warning("%s: %s", saved.asset, error)
         if state is None:  # saved with other parameters or by another version: use the configured ones

@@ -109,7 +109,7 @@ class Follower:
         known = saved.states.get(self.model.name)
         if known is not None and known.parameters == self.model.parameters:
             try:
-                self._running.adopt(self.model.forecaster.load_state(known.state), saved.newest)
+                self._running.adopt(self.model.loaded(known.state), saved.newest)
                 return said
             except ForecasterError as error:
                 said.append(f"{self.asset}: {error}")

@@ -5,23 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ewmalab.live.audit.parity import Difference, ParityReport
-from ewmalab.replay.checks import LookaheadReport, WarmupRow
+from ewmalab.replay.checks import WarmupRow
+from ewmalab.replay.lookahead import LookaheadReport
 from ewmalab.report.text.tables import percent, plain_table
 from ewmalab.times import iso
 
 _SHOWN = 10
+_CHANGES = {
+    "removed": "the future was removed",
+    "scaled": "future prices were scaled",
+    "shaken": "future prices were shaken",
+    "repeated": "the replay was repeated in the same process: it remembers something between calls",
+}
 
 
 def lookahead_text(report: LookaheadReport) -> str:
-    """Return which forecasts changed with their future."""
-    leaks = report.leaks
-    lines = [f"{report.cuts} cuts, {report.forecasts} forecasts reproduced: {len(leaks)} changed"]
-    lines += [
-        f"  {leak.forecaster} {leak.competition} {leak.asset}: the forecast requested at {iso(leak.request_time)} "
-        f"changed when the future was {leak.mutation}"
-        for leak in leaks[:_SHOWN]
+    """Return which forecasts changed with their future, or what was tried without finding one."""
+    lines = [
+        f"{name} is not deterministic: {count} forecasts differ between two runs on the same bars. Draw random numbers "
+        "from the stream only, and read no clock. Whether it leaks cannot be told"
+        for name, count in report.unsteady.items()
     ]
-    return "\n".join([*lines, *([] if leaks else ["no forecast depends on its future"])]) + "\n"
+    lines += [
+        f"{leak.forecaster} {leak.competition} {leak.asset}: the forecast requested at {iso(leak.request_time)} "
+        f"changed when {_CHANGES[leak.mutation]}"
+        for leak in report.leaks[:_SHOWN]
+    ]
+    lines += [f"... and {len(report.leaks) - _SHOWN} more"] if len(report.leaks) > _SHOWN else []
+    lines += [f"the fit of {name} is not confirmed: {why}" for name, why in report.fits.items()]
+    lines += report.files
+    tried = f"{report.forecasts} forecasts at {report.cuts} cuts"
+    if report.ok:
+        where = "in memory and missing from the cache, in fresh processes" if report.apart else "in memory"
+        fits = ", fits were made without them" if report.fitted else ""
+        lines = [
+            f"no leak found: {tried} kept their bits when later bars were removed, scaled or shaken {where}{fits}, and "
+            "when the replay was repeated"
+        ]
+    else:
+        lines.insert(0, f"{tried} tried: {len(report.leaks)} changes found")
+    return "\n".join(lines) + "\n"
 
 
 def warmup_text(rows: Sequence[WarmupRow]) -> str:
