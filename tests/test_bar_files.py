@@ -16,6 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import examples
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.bars import Bars
@@ -24,6 +27,7 @@ from ewmalab.market.files.exporter import export_asset
 from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
 from ewmalab.market.files.table import Hints
 from ewmalab.market.quality import COLUMNS, rejects, spacing_fault
+from ewmalab.market.ranges import subtract, union
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, day_start
 
@@ -311,6 +315,13 @@ def test_a_column_of_symbols_gives_each_asset_its_own_rows(cache, tmp_path):
     assert only.assets() == [("pyth", "ETH")]
 
 
+def test_a_symbol_names_the_asset_of_a_file_without_a_column_of_symbols(cache, tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text(text(rows(), header="timestamp,open,high,low,close"))
+    refused(cache, path, "DOGEUSDT", asset=None, symbol="DOGEUSDT")
+    assert take(cache, path, None, symbol="ETH-USDT").asset == "ETH"
+
+
 def test_a_hole_is_never_filled_with_another_assets_row(cache, tmp_path):
     lines = [["BTCUSDT", *r] for r in rows()]
     lines[5][0] = "ETHUSDT"
@@ -445,6 +456,17 @@ def test_rows_that_share_a_time_and_differ_are_all_bad():
     assert {reason: mask.tolist() for reason, mask in rejects(columns).items()} == {
         "duplicate timestamp": [True, True, False, False]
     }
+
+
+@examples(200)
+@given(*[st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8)] * 2)
+def test_ranges_are_subtracted_as_sets_of_their_seconds(whole, taken):
+    def members(ranges):
+        return {second for a, b in ranges for second in range(a, b)}
+
+    rest = subtract(whole, taken)
+    assert members(rest) == members(whole) - members(taken)
+    assert rest == union(rest)
 
 
 def test_holes_are_not_covered_and_rows_without_prices_are(cache, tmp_path):

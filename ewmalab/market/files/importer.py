@@ -210,7 +210,10 @@ def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
         if not readings:
             raise BarsError(f"{item.path}: no symbol {hints.symbol}; it has {', '.join(symbols[:20])}")
     try:
-        assets = [item.asset if hints.symbol and item.asset else _asset(item, one.symbol, rulebook) for one in readings]
+        assets = [
+            item.asset if hints.symbol and item.asset else _asset(item, one.symbol or hints.symbol, rulebook)
+            for one in readings
+        ]
         if len(symbols) == 1 and item.asset and assets == [None]:
             assets = [item.asset]  # a symbol that the rulebook does not know, and the user does
         feed = item.feed or feed_of_path(item.path, readings[0].feed if readings else None)
@@ -220,7 +223,7 @@ def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
     left = []
     for one, asset in zip(readings, assets, strict=True):
         if asset is None or (item.asset and asset != item.asset):
-            left.append(str(one.symbol))
+            left.append(str(one.symbol or hints.symbol))
         elif asset in found:
             raise BarsError(f"{item.path}: {found[asset][0].symbol} and {one.symbol} are both {asset}; pass --symbol")
         else:
