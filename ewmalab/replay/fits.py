@@ -12,7 +12,7 @@ from functools import lru_cache
 from inspect import signature
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -23,11 +23,13 @@ from ewmalab.forecast.model import Fit, Model
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
-from ewmalab.replay.data import FitHistory
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Asset, Rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from ewmalab.replay.data import FitHistory
 
 FORMAT: Final = 3
 
