@@ -97,7 +97,9 @@ def plug_in(folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def settings(folder: Path) -> LoadedSettings:
     flags = {"data.feed": "simulated", "data.cache_dir": str(folder / "cache"), "fit.history": "8d"}
-    return load_settings(environ={}, flags=flags | {"run.experiments_dir": str(folder / "experiments")})
+    return load_settings(
+        environ={}, flags=flags | {"replay.request_lead": "60s", "run.experiments_dir": str(folder / "experiments")}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,7 @@ def arguments(settings: LoadedSettings, **flags: Any) -> list[str]:
         "data.cache_dir": settings.values.data.cache_dir,
         "run.experiments_dir": settings.values.run.experiments_dir,
         "fit.history": "8d",
+        "replay.request_lead": "60s",
         **flags,
     }
     return [*(f"--set={key}={value}" for key, value in given.items()), "--feed", "simulated", "--json"]
@@ -152,7 +155,18 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     assert path.parent == folder / "given"
     kept = read_artifact(str(path))
     assert kept.fit.numbers == {"mean": {asset: mean_move(own.known_at(START - MINUTE)) for asset, own in bars.items()}}
-    prompts = ["--start", "2026-01-15", "--days", "0.25", "--competitions", "1h", "--simulations", "50"]
+    prompts = [
+        "--start",
+        "2026-01-15",
+        "--days",
+        "0.25",
+        "--competitions",
+        "1h",
+        "--cadence",
+        "12m",
+        "--simulations",
+        "50",
+    ]
     without = ewmalab("backtest", *prompts, *own, *arguments(settings))
     assert without.code != 0
     assert f"{NAME} has not been fitted: run `ewmalab fit`" in without.err
@@ -168,7 +182,20 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
 def test_commands_fit_it_along_the_way_and_check_it(
     ewmalab: Callable[..., Any], settings: LoadedSettings, folder: Path
 ) -> None:
-    own = ["-f", NAME, "-f", "random-walk", "--assets", "BTC", "--competitions", "1h", "--start", "2026-01-15"]
+    own = [
+        "-f",
+        NAME,
+        "-f",
+        "random-walk",
+        "--assets",
+        "BTC",
+        "--competitions",
+        "1h",
+        "--cadence",
+        "12m",
+        "--start",
+        "2026-01-15",
+    ]
     done = ewmalab("backtest", "--days", "2", "--refit", "1d", "--simulations", "50", *own, *arguments(settings))
     assert done.code == 0, done.err
     experiment = find_experiment(settings.values.run.experiments_dir, Path(orjson.loads(done.out)["experiment"]).name)
@@ -252,7 +279,7 @@ def test_a_prompt_from_before_the_end_of_the_fit_is_refused(
     with pytest.raises(ForecasterError, match="it refuses prompts from before the end of its fit"):
         ew.sweep(
             {"scale": [0.5, 1.0]}, forecaster=NAME, start=START, days=0.2, assets=["BTC"], competitions=["1h"],
-            name=None, settings=seen,
+            cadence="1h", name=None, settings=seen,
         )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_an_asset_the_reference_miner_did_not_know_has_its_default():
 
 
 def test_volatility_changes_with_the_prompts_date_not_with_the_request():
-    change = parse_time("2026-04-10")
+    change = parse_time("2026-04-06")
     before = Prompt(change - 1, "24h", "BTC", change - 61, 300, 86_400, 1000)
     after = Prompt(change, "24h", "BTC", change - 60, 300, 86_400, 1000)
     walk = RandomWalk(BOOK.asset("BTC"))

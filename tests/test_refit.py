@@ -148,7 +148,7 @@ def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings, tmp_path: Pa
             (i for items in plan.groups.values() for i in items if boundary(i.prompt.request_time, EVERY) == begin),
             key=lambda item: item.prompt,
         )
-        alone = plan_backtest(given, start=START, days=1, forecasters=["seasonal-har"], prompts=prompts)
+        alone = plan_backtest(given, start=START, days=1, forecasters=["seasonal-har"], scheduled=prompts)
         expected = scores(alone.run(threads=1))
         assert len(expected) == len(prompts) > 0
         assert all(rows[key] == value for key, value in expected.items())

@@ -236,6 +236,12 @@ class Refits:
     _made: dict[int, Future[Artifact | None]] = field(default_factory=dict)
     _maker: Executor = field(default_factory=lambda: ThreadPoolExecutor(1))  # fits one after the other
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_made", "_maker")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state, _made={}, _maker=ThreadPoolExecutor(1))
+
     def model_at(self, time: int, asset: str) -> Model:
         """Return the model in force at a time: that of the newest fit before it, if the bars allowed one."""
         artifact = self._start(boundary(time, self.settings.values.fit.every)).result()
