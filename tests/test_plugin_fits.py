@@ -171,7 +171,7 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     assert without.code != 0
     assert f"{NAME} has not been fitted: run `ewmalab fit`" in without.err
     flags = arguments(settings, **{"fit.artifacts": f'["{path}"]'})
-    done = ewmalab("backtest", *prompts, *own, *flags)
+    done = ewmalab("backtest", "--cadence", "12m", *prompts, *own, *flags)
     assert done.code == 0, done.err
     assert {row["asset"] for row in orjson.loads(done.out)["summary"]} == {"BTC", "ETH"}
     checked = ewmalab("check", "lookahead", *prompts[:-2], "--cuts", "2", *own, *flags)
