@@ -79,6 +79,7 @@ HEAVY = [
     "distributed",
     "matplotlib",
 ]
+COMPILING = ["numba", "arch", "scipy.stats", "matplotlib"]  # or as slow to import
 LOOK_UP = "import sys; sys.argv[1:] = {}; from ewmalab.cli import app; app(standalone_mode=False)"
 
 
@@ -91,6 +92,8 @@ LOOK_UP = "import sys; sys.argv[1:] = {}; from ewmalab.cli import app; app(stand
         (LOOK_UP.format(["config", "show"]), HEAVY),
         (LOOK_UP.format(["rules", "show"]), HEAVY),
         ("import ewmalab.live.supervisor", [*HEAVY, "pydantic", "typer"]),
+        ("from ewmalab.api import compare, list_bars, list_experiments", COMPILING),
+        ("from ewmalab.inference import confidence_set, paired_tests", COMPILING),
     ],
 )
 def test_importing_and_looking_up_load_nothing_heavy(statement: str, heavy: list[str], tmp_path: Path) -> None:
