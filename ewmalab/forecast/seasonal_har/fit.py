@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Past, fit_curves, standardised
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Floats, Past, fit_curves, standardised
 from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
 from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
@@ -70,13 +70,14 @@ def fit(
         }
         for design in DESIGNS:
             step, curves = str(design.step), _curves(pasts, classes, design, pool)
-            left = _each(pool, partial(standardised, design=design), pasts, curves)
-            for asset, shocks in _each(pool, partial(fit_shocks, design=design), left).items():
+            shaped = _each(pool, partial(_shocks, design=design, windows=windows), pasts, curves)
+            lived = {asset: own for asset, (_, _, own) in shaped.items()}
+            for asset, (shocks, report, _) in shaped.items():
                 entries[asset]["curves"][step] = _curve(curves[asset])
-                entries[asset]["shocks"][step] = asdict(shocks)
-                entries[asset]["report"][step] = _report(left[asset], design)
+                entries[asset]["shocks"][step] = shocks
+                entries[asset]["report"][step] = report
                 if windows:
-                    entries[asset].setdefault("windows", {})[step] = _windows(asset, left, assets, design)
+                    entries[asset].setdefault("windows", {})[step] = _windows(asset, lived, assets)
     pooled = {
         name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
         for name in dict.fromkeys(classes.values())
@@ -123,19 +124,25 @@ def _curve(curve: Curve) -> dict[str, Any]:
     }
 
 
+def _shocks(
+    past: Past, curve: Curve, design: Design, *, windows: bool
+) -> tuple[dict[str, Any], dict[str, Any], Floats | None]:
+    """Return an asset's shocks, the report, and its standardised returns by start time if windows are kept."""
+    left = standardised(past, curve, design)
+    steps = design.length // design.step
+    return asdict(fit_shocks(left, design)), _report(left, design), left[1].reshape(-1, steps) if windows else None
+
+
 def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
     """Return the mean absolute standardised return by length, before the shocks are fitted."""
     moved = {f"{n * design.step}s": round(float(np.abs(z).mean()), 4) for n, z in left.items()}
     return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
 
 
-def _windows(
-    asset: str, left: Mapping[str, Mapping[int, Any]], assets: Mapping[str, Asset], design: Design
-) -> list[str]:
+def _windows(asset: str, lived: Mapping[str, Any], assets: Mapping[str, Asset]) -> list[str]:
     """Return past windows as lines of text: the asset's own; half from others of its class if it has sessions."""
-    steps, alike = design.length // design.step, assets[asset].asset_class
-    own = _evenly(left[asset][1].reshape(-1, steps), _WINDOWS)
-    others = [z[1].reshape(-1, steps) for a, z in left.items() if a != asset and assets[a].asset_class == alike]
+    own, alike = _evenly(lived[asset], _WINDOWS), assets[asset].asset_class
+    others = [z for a, z in lived.items() if a != asset and assets[a].asset_class == alike]
     if assets[asset].sessions and others:
         own = np.concatenate([_evenly(own, _WINDOWS // 2), _evenly(np.concatenate(others), _WINDOWS // 2)])
     return [" ".join(f"{z:.2f}" for z in window) for window in own]
