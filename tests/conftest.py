@@ -23,10 +23,11 @@ for _name, _count in (("part", PART), ("all", ALL)):
 settings.load_profile("part")
 
 LONGEST_FIRST = (
-    "test_notebooks", "test_report", "test_live_processes", "test_sweep_engines", "test_refit", "test_tune",
-    "test_seasonal_har", "test_kill", "test_live_refit", "test_sweep_resume", "test_compare", "test_live_updater",
-    "test_live_outages", "test_rehearse", "test_cache", "test_checks", "test_live_attacks", "test_competition_field",
-    "test_live_app", "test_adapters", "test_ewma", "test_kernels", "test_cli", "test_inference",
+    "test_notebooks", "test_live_processes", "test_kill", "test_rehearse", "test_report", "test_live_updater",
+    "test_live_outages", "test_refit", "test_public_api", "test_live_app", "test_kernels", "test_sweep_trials",
+    "test_replay", "test_competition_field", "test_live_attacks", "test_ewma", "test_parts", "test_seasonal_har",
+    "test_tune", "test_cache", "test_live_refit", "test_cli", "test_simulated", "test_checks", "test_live_score",
+    "test_live_parity", "test_answer_format", "test_crps", "test_inference",
 )  # fmt: skip
 """Modules that take long: a module is one worker's (its fixtures are made once), and no worker should end with one."""
 
