@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import Any
 
 _STEPS = """
-    backtest check_lookahead check_parity check_warmup compare export_experiment fetch_bars fit import_bars leaderboard
-    list_bars list_experiments load_bars load_experiment make_forecaster make_prompt probe rehearse repair_bars score
-    settings_with_bars sweep track_record tune validate verify_bars write_config write_report
+    backtest check_forecaster check_lookahead check_parity check_warmup compare export_experiment fetch_bars fit
+    import_bars leaderboard list_bars list_experiments load_bars load_experiment make_forecaster make_prompt probe
+    rehearse repair_bars score settings_with_bars sweep track_record tune validate verify_bars write_config
+    write_report
     Prompts Result Questions
 """
 _PUBLIC = {

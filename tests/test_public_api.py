@@ -29,8 +29,8 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmala
 def test_the_public_names_are_pinned() -> None:
     names = """
         Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts Questions RandomStream RandomWalk Result
-        ScaleFree SweepResult TrackRecord backtest check_lookahead check_parity check_warmup compare crps
-        export_experiment fetch_bars fit import_bars leaderboard list_bars list_experiments load_bars
+        ScaleFree SweepResult TrackRecord backtest check_forecaster check_lookahead check_parity check_warmup compare
+        crps export_experiment fetch_bars fit import_bars leaderboard list_bars list_experiments load_bars
         load_experiment load_rulebook load_settings make_forecaster make_prompt probe rehearse repair_bars score
         score_paths settings_with_bars sweep track_record tune validate verify_bars write_config write_report
     """
@@ -114,6 +114,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
 SHORT: dict[str, Any] = {"days": 0.1, "assets": "btc", "competitions": "1h"}
 STEPS: dict[str, Callable[[LoadedSettings], Any]] = {
     "backtest": lambda s: ewmalab.backtest("ewma", "random-walk", **SHORT, settings=s),
+    "check_forecaster": lambda s: ewmalab.check_forecaster("random-walk", settings=s),
     "check_lookahead": lambda s: ewmalab.check_lookahead("ewma", **SHORT, cuts=1, settings=s),
     "check_warmup": lambda s: ewmalab.check_warmup("ewma", **SHORT, settings=s),
     "compare": lambda s: ewmalab.compare("random-walk", "ewma", **SHORT, settings=s),

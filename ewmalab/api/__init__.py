@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.analysis.ranking import Questions, parse_shares
     from ewmalab.api.audit import crps_test, probe, rehearse, track_record
-    from ewmalab.api.checks import check_lookahead, check_parity, check_warmup
+    from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
     from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
     from ewmalab.api.fitting import fit, make_forecaster, make_prompt
     from ewmalab.api.inputs import Prompts, check_name
@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
 _MODULES = {
     "analysis.ranking": "Questions parse_shares",
     "api.audit": "crps_test probe rehearse track_record",
-    "api.checks": "check_lookahead check_parity check_warmup",
+    "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
     "api.experiments": "export_experiment list_experiments load_experiment write_report",
     "api.fitting": "fit make_forecaster make_prompt",
     "api.inputs": "Prompts check_name",
