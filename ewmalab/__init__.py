@@ -15,10 +15,10 @@ from importlib import import_module
 from typing import Any
 
 _STEPS = """
-    backtest check_field check_lookahead check_parity check_warmup compare export_bars export_experiment export_field
-    fetch_bars fetch_field field_miner fit import_bars import_field leaderboard list_bars list_experiments list_field
-    load_bars load_experiment make_forecaster make_prompt predict probe rehearse repair_bars score settings_with_bars
-    sweep track_record tune validate verify_bars write_config write_report
+    backtest check_field check_forecaster check_lookahead check_parity check_warmup compare export_bars
+    export_experiment export_field fetch_bars fetch_field field_miner fit import_bars import_field leaderboard list_bars
+    list_experiments list_field load_bars load_experiment make_forecaster make_prompt predict probe rehearse repair_bars
+    score settings_with_bars sweep track_record tune validate verify_bars write_config write_report
     Prompts Result Questions
 """
 _PUBLIC = {

@@ -22,6 +22,7 @@ COMMANDS = [
     "rules show",
     "score",
     "validate",
+    "check forecaster",
     "check lookahead",
     "check warmup",
     "experiments list",

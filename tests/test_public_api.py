@@ -29,11 +29,11 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmala
 def test_the_public_names_are_pinned() -> None:
     names = """
         Bars Ewma EwmalabError Experiment Forecaster Prompt Prompts Questions RandomStream RandomWalk Result
-        ScaleFree SweepResult TrackRecord backtest check_field check_lookahead check_parity check_warmup compare crps
-        export_bars export_experiment export_field fetch_bars fetch_field field_miner fit import_bars import_field
-        leaderboard list_bars list_experiments list_field load_bars load_experiment load_rulebook load_settings
-        make_forecaster make_prompt predict probe rehearse repair_bars score score_paths settings_with_bars sweep
-        track_record tune validate verify_bars write_config write_report
+        ScaleFree SweepResult TrackRecord backtest check_field check_forecaster check_lookahead check_parity
+        check_warmup compare crps export_bars export_experiment export_field fetch_bars fetch_field field_miner fit
+        import_bars import_field leaderboard list_bars list_experiments list_field load_bars load_experiment
+        load_rulebook load_settings make_forecaster make_prompt predict probe rehearse repair_bars score score_paths
+        settings_with_bars sweep track_record tune validate verify_bars write_config write_report
     """
     assert sorted(ewmalab.__all__) == names.split()
 
@@ -136,6 +136,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LoadedSettings:
 SHORT: dict[str, Any] = {"days": 0.1, "assets": "btc", "competitions": "1h"}
 STEPS: dict[str, Callable[[LoadedSettings], Any]] = {
     "backtest": lambda s: ewmalab.backtest("ewma", "random-walk", **SHORT, settings=s),
+    "check_forecaster": lambda s: ewmalab.check_forecaster("random-walk", settings=s),
     "check_lookahead": lambda s: ewmalab.check_lookahead("ewma", **SHORT, cuts=1, settings=s),
     "check_warmup": lambda s: ewmalab.check_warmup("ewma", **SHORT, settings=s),
     "compare": lambda s: ewmalab.compare("random-walk", "ewma", **SHORT, settings=s),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.analysis.ranking import Questions, parse_shares
     from ewmalab.api.audit import crps_test, probe, rehearse, track_record
     from ewmalab.api.bar_files import export_bars, import_bars
-    from ewmalab.api.checks import check_lookahead, check_parity, check_warmup
+    from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
     from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
     from ewmalab.api.field import check_field, export_field, fetch_field, field_miner, import_field, list_field
     from ewmalab.api.fitting import fit, make_forecaster, make_prompt
@@ -53,7 +53,7 @@ _MODULES = {
     "analysis.ranking": "Questions parse_shares",
     "api.audit": "crps_test probe rehearse track_record",
     "api.bar_files": "export_bars import_bars",
-    "api.checks": "check_lookahead check_parity check_warmup",
+    "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
     "api.experiments": "export_experiment list_experiments load_experiment write_report",
     "api.field": "check_field export_field fetch_field field_miner import_field list_field",
     "api.fitting": "fit make_forecaster make_prompt",

@@ -10,14 +10,16 @@ from typing import Any, Unpack
 from ewmalab.api.inputs import Progress, Prompts, counter
 from ewmalab.api.named_forecasters import planned
 from ewmalab.api.result import Outcome
+from ewmalab.forecast.load import Factory
 from ewmalab.live.audit import parity
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import Difference, ParityReport
 from ewmalab.replay import checks
 from ewmalab.replay import lookahead as looking
 from ewmalab.replay.checks import WarmupRow
+from ewmalab.replay.contract import ContractReport, check_contract
 from ewmalab.replay.lookahead import LookaheadReport
-from ewmalab.report.text.checks import lookahead_text, parity_text, warmup_text
+from ewmalab.report.text.checks import contract_text, lookahead_text, parity_text, warmup_text
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.times import iso
 
@@ -46,6 +48,34 @@ def check_lookahead(
     report = looking.check_lookahead(plan, cuts=cuts, environ=environ, progress=progress)
     notes = tuple(f"note: {line}" for line in report.notes)
     return Outcome("Look-ahead", report, lookahead_text, _leaks, report.ok, notes)
+
+
+def check_forecaster(
+    forecaster: str | Factory,
+    *,
+    asset: str = "BTC",
+    settings: LoadedSettings | None = None,
+    progress: Progress | None = None,
+) -> Outcome[ContractReport]:
+    """Check all that a forecaster owes, on a small synthetic market; `ewmalab.testing` does so in a test.
+
+    Parameters
+    ----------
+    forecaster : str, class or function
+    asset : str
+    settings : LoadedSettings, optional
+        With its parameters.
+    progress : callable, optional
+        Called with rules tried and their number.
+
+    Raises
+    ------
+    RulebookError, ConfigError
+    """
+    environ = dict(os.environ)
+    report = check_contract(forecaster, asset.upper(), settings or load_settings(), environ=environ, progress=progress)
+    notes = tuple(f"note: {line}" for line in report.notes)
+    return Outcome("Forecaster", report, contract_text, _contract, not report.breaches, notes)
 
 
 def check_warmup(
@@ -117,6 +147,10 @@ def _leaks(report: LookaheadReport) -> dict[str, Any]:
         "files": report.files,
         "notes": report.notes,
     }
+
+
+def _contract(report: ContractReport) -> dict[str, Any]:
+    return {**asdict(report), "breaches": [asdict(breach) | {"line": breach.line} for breach in report.breaches]}
 
 
 def _parity(report: ParityReport) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ewmalab.cli import common
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Check a replay's honesty, live answers, and the subnet's own scores.",
+    help="Check a replay's honesty, forecasters, live answers, and the subnet's own scores.",
     epilog="Example:  ewmalab check lookahead --start 2026-01-15 --feed simulated",
 )
 
@@ -32,8 +32,10 @@ def lookahead(
 ) -> None:
     """Check that no forecast depends on its future.
 
-    At random moments the future is changed or removed. Earlier forecasts
-    must stay the same, bit for bit. Exit code 1 if one changes.
+    At random moments the future is changed or removed, in fresh processes
+    with a cache that ends there. Forecasts must stay the same, bit for
+    bit. Exit code 1 if one changes, or if a forecaster is not
+    deterministic.
 
     Examples:
 
@@ -53,6 +55,32 @@ def lookahead(
             settings=common.settings(config, set_, {"data.feed": feed}),
             progress=progress,
         )
+    common.show(result, json)
+
+
+@app.command()
+def forecaster(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="package.module:attribute, or a built-in name.")],
+    asset: Annotated[str, typer.Option(help="The asset that it forecasts.")] = "BTC",
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Check a forecaster against its whole contract.
+
+    On a small synthetic market: shapes, determinism, states, threads, fresh
+    processes, gaps, every horizon, fits, look-ahead. Each rule that is
+    broken is a line that names the method and what to do. Exit code 1 if
+    one is.
+
+    Examples:
+
+      ewmalab check forecaster my_forecaster:Recent --set plugin.scale=0.9
+
+      ewmalab check forecaster ewma --asset SPYX --json
+    """
+    with common.progress(json, "checking") as progress:
+        result = api.check_forecaster(name, asset=asset, settings=common.settings(config, set_), progress=progress)
     common.show(result, json)
 
 

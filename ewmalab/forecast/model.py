@@ -153,13 +153,13 @@ class Model:
         """
         newest = int(bars.timestamp[-1])
         since = bars.between(self.origin(newest), newest + 1)
-        with self._naming("initial_state", newest):
+        with self.naming("initial_state", newest):
             state = self.forecaster.initial_state()
         return self.updated(state, since)
 
     def updated(self, state: Any, bars: Bars) -> Any:
         """Return the state after more bars, at least one."""
-        with self._naming("update", int(bars.timestamp[-1])):
+        with self.naming("update", int(bars.timestamp[-1])):
             return self.forecaster.update(state, bars)
 
     def loaded(self, data: Mapping[str, Any]) -> Any:
@@ -169,15 +169,16 @@ class Model:
         ------
         ForecasterError
         """
-        with self._naming("load_state"):
+        with self.naming("load_state"):
             return self.forecaster.load_state(data)
 
-    def _naming(self, method: str, when: int | None = None) -> AbstractContextManager[None]:
+    def naming(self, method: str, when: int | None = None) -> AbstractContextManager[None]:
+        """Return a context that names method, asset and time of an error raised inside the forecaster."""
         return naming_plugin(self.forecaster, f"{type(self.forecaster).__name__}.{method}", self.asset.symbol, when)
 
     def _aged(self, state: Any, until: int) -> Any:
         assert isinstance(self.forecaster, Ageing)
-        with self._naming("aged", until):
+        with self.naming("aged", until):
             return self.forecaster.aged(state, until)
 
     def paths(self, state: Any, newest: int, prompt: Prompt, seed: int) -> LogReturns:
@@ -205,7 +206,7 @@ class Model:
         self.refuse_seen([prompt])
         if isinstance(self.forecaster, Ageing) and self.is_stale(newest, prompt.request_time):
             state = self._aged(state, prompt.request_time)
-        with self._naming("simulate", prompt.request_time):
+        with self.naming("simulate", prompt.request_time):
             paths = self.forecaster.simulate(state, prompt, prompt.stream(seed))
         return check_paths(self.forecaster, paths, prompt)
 
@@ -261,7 +262,7 @@ class Model:
             here = origins == origin
             first = int(np.searchsorted(bars.timestamp, origin))
             since = bars.rows(first, int(known[here].max()))
-            with self._naming("relative_volatilities", origin):
+            with self.naming("relative_volatilities", origin):
                 values = forecaster.relative_volatilities(since, known[here] - first, time_increment)
             found[here] = self._checked(values, int(here.sum()))
         if isinstance(forecaster, Ageing):
@@ -270,7 +271,7 @@ class Model:
                 if known[i] != seen:  # the prompts in one silence share a state
                     state, seen = self.state_of(bars.rows(0, int(known[i]))), known[i]
                 aged = self._aged(state, int(requests[i]))
-                with self._naming("relative_volatility", int(requests[i])):
+                with self.naming("relative_volatility", int(requests[i])):
                     value = forecaster.relative_volatility(aged, time_increment)
                 found[i] = self._checked(np.array([value]), 1)[0]
         return found

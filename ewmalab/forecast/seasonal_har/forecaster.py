@@ -78,13 +78,13 @@ class SeasonalHar:
         ForecasterError
             If the numbers are damaged, or hold no windows and `shocks` needs them.
         """
-        entry, _ = self._entry(numbers)
-        if entry is None:
-            return replace(self, fitted=Fitted.nothing())
         try:
-            fitted = Fitted.of(entry)
+            entry, _ = self._entry(numbers)
+            fitted = Fitted.nothing() if entry is None else Fitted.of(entry)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ForecasterError(f"seasonal-har: the fit of {self.asset.symbol} is damaged: {error}") from error
+        if entry is None:
+            return replace(self, fitted=fitted)
         if self.shocks == "windows" and (fitted.windows is None or fitted.windows.keys() != fitted.curves.keys()):
             raise ForecasterError(
                 f"seasonal-har: the fit keeps no windows of {self.asset.symbol}: fit with seasonal_har.shocks=windows"

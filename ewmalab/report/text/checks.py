@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ewmalab.live.audit.parity import Difference, ParityReport
 from ewmalab.replay.checks import WarmupRow
+from ewmalab.replay.contract import ContractReport
 from ewmalab.replay.lookahead import LookaheadReport
 from ewmalab.report.text.tables import percent, plain_table
 from ewmalab.times import iso
@@ -44,6 +45,18 @@ def lookahead_text(report: LookaheadReport) -> str:
         ]
     else:
         lines.insert(0, f"{tried} tried: {len(report.leaks)} changes found")
+    return "\n".join(lines) + "\n"
+
+
+def contract_text(report: ContractReport) -> str:
+    """Return a line for each rule that a forecaster breaks, and how fast it is."""
+    lines = [breach.line for breach in report.breaches]
+    if report.untried:
+        lines.append(f"not tried until this is corrected: {', '.join(report.untried)}")
+    if not report.breaches:
+        lines.append(f"{report.forecaster} keeps the {len(report.kept)} rules that were tried for {report.asset}:")
+        lines += [f"  {words}" for words in report.kept]
+    lines += [f"  {what}: {milliseconds:.1f} ms" for what, milliseconds in report.speeds.items()]
     return "\n".join(lines) + "\n"
 
 
