@@ -20,6 +20,7 @@ settings.register_profile(
 settings.load_profile("ewmalab")
 
 LONGEST_FIRST = (
+    "test_lookahead", "test_contract",
     "test_notebooks", "test_report", "test_live_processes", "test_sweep_engines", "test_refit", "test_tune",
     "test_seasonal_har", "test_kill", "test_live_refit", "test_sweep_resume", "test_compare", "test_live_updater",
     "test_live_outages", "test_rehearse", "test_cache", "test_checks", "test_live_attacks", "test_competition_field",
