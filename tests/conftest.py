@@ -23,6 +23,7 @@ for _name, _count in (("part", PART), ("all", ALL)):
 settings.load_profile("part")
 
 LONGEST_FIRST = (
+    "test_lookahead", "test_contract", "test_field",
     "test_notebooks", "test_live_processes", "test_kill", "test_rehearse", "test_report", "test_live_updater",
     "test_live_outages", "test_refit", "test_public_api", "test_live_app", "test_kernels", "test_sweep_trials",
     "test_replay", "test_competition_field", "test_live_attacks", "test_ewma", "test_parts", "test_seasonal_har",
