@@ -155,18 +155,7 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     assert path.parent == folder / "given"
     kept = read_artifact(str(path))
     assert kept.fit.numbers == {"mean": {asset: mean_move(own.known_at(START - MINUTE)) for asset, own in bars.items()}}
-    prompts = [
-        "--start",
-        "2026-01-15",
-        "--days",
-        "0.25",
-        "--competitions",
-        "1h",
-        "--cadence",
-        "12m",
-        "--simulations",
-        "50",
-    ]
+    prompts = ["--start", "2026-01-15", "--days", "0.25", "--competitions", "1h", "--simulations", "50"]
     without = ewmalab("backtest", *prompts, *own, *arguments(settings))
     assert without.code != 0
     assert f"{NAME} has not been fitted: run `ewmalab fit`" in without.err
@@ -182,21 +171,9 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
 def test_commands_fit_it_along_the_way_and_check_it(
     ewmalab: Callable[..., Any], settings: LoadedSettings, folder: Path
 ) -> None:
-    own = [
-        "-f",
-        NAME,
-        "-f",
-        "random-walk",
-        "--assets",
-        "BTC",
-        "--competitions",
-        "1h",
-        "--cadence",
-        "12m",
-        "--start",
-        "2026-01-15",
-    ]
-    done = ewmalab("backtest", "--days", "2", "--refit", "1d", "--simulations", "50", *own, *arguments(settings))
+    own = ["-f", NAME, "-f", "random-walk", "--assets", "BTC", "--competitions", "1h", "--start", "2026-01-15"]
+    refitted = ["--cadence", "12m", "--days", "2", "--refit", "1d", "--simulations", "50"]
+    done = ewmalab("backtest", *refitted, *own, *arguments(settings))
     assert done.code == 0, done.err
     experiment = find_experiment(settings.values.run.experiments_dir, Path(orjson.loads(done.out)["experiment"]).name)
     assert experiment.manifest["inputs"]["settings"]["fit"]["every"] == "1d"

@@ -15,7 +15,6 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.forecast.load import BUILT_IN, Factory
 from ewmalab.replay.engines import Workers
-from ewmalab.replay.keeping import check_room
 from ewmalab.settings import LoadedSettings
 
 if TYPE_CHECKING:
@@ -169,6 +168,8 @@ def replayed(
 
     plan = planned(settings, forecasters, prompts, scheduled)
     if keep:
+        from ewmalab.replay.keeping import check_room
+
         asked = (item.prompt for items in plan.groups.values() for item in items)
         keep.announce(check_room(keep.folder, asked, len(plan.forecasters)))
     experiment = backtest(
