@@ -21,7 +21,7 @@ from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.inference.paired_tests import holm
 from ewmalab.replay.backtest import backtest
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
-from ewmalab.report.text.compare import compare_text
+from ewmalab.report.text.compare import compare_text, other_weeks
 from ewmalab.settings import load_settings
 from ewmalab.sweeps.sweep import save_sweep, sweep
 from ewmalab.times import parse_time
@@ -383,6 +383,7 @@ def test_from_eight_weeks_on_the_spread_between_weeks_is_told() -> None:
     assert (row.weeks.low, row.weeks.high) == pytest.approx((np.mean(weekly) - reach, np.mean(weekly) + reach))
     text = compare_text([row], "a", False)
     assert "another week" in text
+    assert f"another week like these 10 would bring {100 * row.weeks.low:+.1f} to" in " ".join(other_weeks([row]))
     assert "speaks for the market of these days alone" not in text
     few = starts < 55 * 86_400
     (short,) = compare({"a": one[few], "b": other[few]})

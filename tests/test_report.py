@@ -541,6 +541,11 @@ def test_a_ranking_is_read_back_from_its_json(leaderboard: dict[str, Any]) -> No
 # --------------------------------------------------------------------------------------------- verdicts in words
 
 
+def test_a_page_says_that_a_window_speaks_for_itself(reports: dict[str, Report]) -> None:
+    (section,) = [section for section in reports["backtest"].sections if section.title == "When"]
+    assert "speaks for the market of these days alone" in " ".join(section.text)
+
+
 def test_the_words_follow_the_interval(reports: dict[str, Report], experiment: Experiment) -> None:
     words = next(section for section in reports["backtest"].sections if section.title.startswith("Against")).text
     rows = ew.compare(experiment).frame

@@ -8,7 +8,7 @@ from ewmalab.report.figures import differences as draw
 from ewmalab.report.figures import paths as draw_paths
 from ewmalab.report.pages.page import Report, Section, Table, percent, value
 from ewmalab.report.pages.provenance import provenance
-from ewmalab.report.text.compare import verdict
+from ewmalab.report.text.compare import other_weeks, verdict
 from ewmalab.report.text.tables import Column, grid
 from ewmalab.times import iso
 from ewmalab.units import format_duration
@@ -81,7 +81,7 @@ def _differences(found: Differences, synthetic: bool) -> list[Section]:
     by_interval = draw.change_by_interval(found.by_interval, baseline, synthetic=synthetic)
     return [
         Section(title, words, [drawn, Table(title, *grid(found.by_asset, _CHANGES))]),
-        Section("When", [], [over_time, cumulative, *by_time]),
+        Section("When", other_weeks(found.pooled), [over_time, cumulative, *by_time]),
         Section("By scoring interval", [], [by_interval]),
     ]
 

@@ -73,6 +73,17 @@ def verdict(row: Difference, reference: str) -> str:
     return f"{where}: {row.forecaster} {'beats' if row.sign < 0 else 'is worse than'} {reference}: {told}."
 
 
+def other_weeks(rows: Sequence[Difference]) -> list[str]:
+    """Return in words what the rows say of other weeks than their own."""
+    found = [(row, row.weeks) for row in rows if row.weeks]
+    return [
+        f"{row.competition} {row.asset}: in single weeks, {row.forecaster} changes by {100 * row.change:+.1f} % with a "
+        f"spread of {100 * weeks.spread:.1f} %; another week like these {weeks.count} would bring "
+        f"{100 * weeks.low:+.1f} to {100 * weeks.high:+.1f} % (95 %)."
+        for row, weeks in found
+    ] or [_ONE]
+
+
 def _crps(row: Difference, value: float) -> str:
     """Return a mean CRPS; over all assets it is in percent of each asset's own mean."""
     return number(value) + (" %" if row.asset == ALL else "")
