@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,18 @@ def settings_of(folder: Path, **flags: Any) -> LoadedSettings:
     return load_settings(environ={}, flags={**given, **flags})
 
 
-SMALL = SyntheticField(START, DAYS, weights=WEIGHTED, miners=30, every=6 * 3540, reward_times=REWARDED, market=market)
+@cache
+def small_field() -> SyntheticField:
+    """Make a field once, and only where it is tested."""
+    return SyntheticField(
+        START, DAYS, weights=WEIGHTED, miners=30, every=6 * 3540, reward_times=REWARDED, market=market
+    )
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
-    store_of(SMALL, folder, {START + i * DAY: 1000.0 + i for i in range(DAYS)})
+    store_of(small_field(), folder, {START + i * DAY: 1000.0 + i for i in range(DAYS)})
     return folder
 
 
@@ -116,8 +122,8 @@ def test_published_scores_averages_and_weights_are_recomputed(small: Path) -> No
     report = checked(small)
     assert report.exact
     rows = by_quantity(report)
-    assert rows[PROMPT_SCORES].compared == len(SMALL.scores)
-    assert rows[AVERAGES].compared == rows[WEIGHTS].compared == len(SMALL.rewards) > 60
+    assert rows[PROMPT_SCORES].compared == len(small_field().scores)
+    assert rows[AVERAGES].compared == rows[WEIGHTS].compared == len(small_field().rewards) > 60
     assert all(row.worst < 1e-12 for row in report.rows)
     assert not any(row.left_out.total() for row in report.rows)
     assert report.snapshots == len(REWARDED)
@@ -164,7 +170,7 @@ def setter(name: str, by: float) -> Change:
 def test_a_planted_difference_is_found(
     series: Series, change: Change, quantity: str, small: Path, tmp_path: Path
 ) -> None:
-    pick = len(SMALL.rewards) - 1 if series.kind == "rewards" else 40
+    pick = len(small_field().rewards) - 1 if series.kind == "rewards" else 40
     if quantity == WEIGHTS:  # a weight that is not lost in the rounding of the largest one
         rows = FieldStore(small).read(series, 0, 2**40).to_pylist()
         pick = max(range(len(rows)), key=lambda i: rows[i]["reward_weight"])
@@ -211,7 +217,7 @@ def test_windows_that_are_not_cached_are_left_out(small: Path, tmp_path: Path) -
     (store.folder(Series("scores", "XRP", 3600)) / f"{day_name(START + 2 * DAY)}.parquet").unlink()
     rows = by_quantity(checked(tmp_path))
     assert rows[AVERAGES].compared == 0
-    assert rows[AVERAGES].left_out["window not cached"] == len(SMALL.rewards)
+    assert rows[AVERAGES].left_out["window not cached"] == len(small_field().rewards)
     assert "nothing to compare of" in " ".join(field_check_text(checked(tmp_path)).split())
 
 
@@ -237,10 +243,10 @@ SPAN = (START + DAY, START + 2 * DAY)
 
 def test_the_real_prompts_are_those_that_were_scored(small: Path) -> None:
     items = field_prompts(FieldStore(small), BOOK, RuleChoice(), SPAN, assets=["BTC"])
-    assert [i.prompt.start_time for i in items] == [t for t in SMALL.prompts["BTC"] if SPAN[0] <= t < SPAN[1]]
+    assert [i.prompt.start_time for i in items] == [t for t in small_field().prompts["BTC"] if SPAN[0] <= t < SPAN[1]]
     for item in items:
         np.testing.assert_array_equal(
-            np.frombuffer(item.published), np.array(SMALL.paths["BTC", item.prompt.start_time], float)
+            np.frombuffer(item.published), np.array(small_field().paths["BTC", item.prompt.start_time], float)
         )
 
 
@@ -267,12 +273,12 @@ def test_a_published_path_needs_no_realised_bars(small: Path, tmp_path: Path) ->
 
 
 def test_a_published_path_without_its_last_price_is_not_scored(small: Path, tmp_path: Path) -> None:
-    first = next(t for t in SMALL.prompts["BTC"] if t >= SPAN[0])
+    first = next(t for t in small_field().prompts["BTC"] if t >= SPAN[0])
 
     def cut(row: dict[str, Any]) -> None:
         row["prices"][-1] = None
 
-    starts = sorted(start for asset, start in SMALL.paths if asset == "BTC")
+    starts = sorted(start for asset, start in small_field().paths if asset == "BTC")
     planted(small, tmp_path, Series("paths", "BTC", 3600), cut, starts.index(first))
     real = api.backtest(
         "random-walk", prompts="field", start=SPAN[0], days=1, assets="BTC", settings=settings_of(tmp_path)
@@ -294,8 +300,8 @@ def test_a_replay_of_the_field_can_be_reproduced_and_other_paths_are_noticed(sma
     def move(row: dict[str, Any]) -> None:
         row["prices"][5] *= 1.001
 
-    starts = sorted(start for asset, start in SMALL.paths if asset == "BTC")
-    first = next(t for t in SMALL.prompts["BTC"] if t >= SPAN[0])
+    starts = sorted(start for asset, start in small_field().paths if asset == "BTC")
+    first = next(t for t in small_field().prompts["BTC"] if t >= SPAN[0])
     shutil.rmtree(tmp_path / "field")
     planted(small, tmp_path, Series("paths", "BTC", 3600), move, starts.index(first))
     with pytest.raises(api.EwmalabError, match="field/BTC/paths"):
@@ -319,7 +325,7 @@ def test_a_sweep_scores_the_field_against_published_paths(small: Path) -> None:
 def test_forecasters_are_ranked_among_all_real_miners(small: Path) -> None:
     done = api.leaderboard("ewma", "random-walk", field=True, start=START, days=DAYS, settings=settings_of(small))
     final = [s for s in done.ranking.final if s.competition == "crypto-1h"]
-    uids = {row["miner_uid"] for row in SMALL.scores}
+    uids = {row["miner_uid"] for row in small_field().scores}
     assert {s.miner for s in final} == {"ewma", "random-walk", *(f"uid {uid}" for uid in uids)}
     assert done.ranking.unit == "USD/day"
     assert done.ranking.emission == 1000.0 + DAYS - 1
@@ -336,7 +342,9 @@ def test_without_ours_the_ranking_is_the_published_one(small: Path) -> None:
     published = read_published(FieldStore(small), BOOK, RuleChoice(), (START - 2 * DAY, START + 9 * DAY))
     field = published.field(BOOK, RuleChoice())
     board = board_at(field, "crypto-1h", REWARDED[-1])
-    given = {r["miner_uid"]: r["reward_weight"] for r in SMALL.rewards if parse_time(r["updated_at"]) == REWARDED[-1]}
+    given = {
+        r["miner_uid"]: r["reward_weight"] for r in small_field().rewards if parse_time(r["updated_at"]) == REWARDED[-1]
+    }
     names = [int(field.miners[i].removeprefix("uid ")) for i in board.miners.tolist()]
     assert dict(zip(names, board.weights.tolist(), strict=True)) == pytest.approx(given, rel=1e-9, abs=1e-300)
 
@@ -373,7 +381,7 @@ def test_the_newest_days_end_where_all_assets_are_scored(small: Path) -> None:
 
 def test_a_miners_days_follow_from_what_was_published(small: Path) -> None:
     found = miner_history(FieldStore(small), BOOK, 3, (START, START + (DAYS + 1) * DAY))
-    own = [row for row in SMALL.scores if row["miner_uid"] == 3]
+    own = [row for row in small_field().scores if row["miner_uid"] == 3]
     for day in found.days:
         rows = [row for row in own if day.day <= row["scored"] < day.day + DAY]
         assert day.prompts == len(rows)
@@ -381,7 +389,7 @@ def test_a_miners_days_follow_from_what_was_published(small: Path) -> None:
         if rows:
             assert day.prompt_score == pytest.approx(np.mean([row["prompt_score"] for row in rows]))
     ranked = {day.day: day for day in found.days if day.rank}
-    last = [r for r in SMALL.rewards if parse_time(r["updated_at"]) == REWARDED[-1]]
+    last = [r for r in small_field().rewards if parse_time(r["updated_at"]) == REWARDED[-1]]
     mine = next(r["reward_weight"] for r in last if r["miner_uid"] == 3)
     assert ranked[REWARDED[-1] // DAY * DAY].rank == 1 + sum(r["reward_weight"] > mine for r in last)
     assert ranked[REWARDED[-1] // DAY * DAY].miners == len(last)
@@ -468,7 +476,7 @@ def test_the_neighbours_bundle_is_read(tmp_path: Path) -> None:
 
 
 def test_answers_of_the_api_are_imported(tmp_path: Path) -> None:
-    with FieldServer(SMALL, pool={day_name(START): 12.5}) as server:
+    with FieldServer(small_field(), pool={day_name(START): 12.5}) as server:
         from ewmalab.live.rehearsal.feed_server import Seen
 
         def ask(name: str, path: str, **query: str) -> Path:
@@ -478,7 +486,7 @@ def test_answers_of_the_api_are_imported(tmp_path: Path) -> None:
 
         grid = {"time_length": "3600", "time_increment": "60", "asset": "BTC"}
         day = {"from": iso(START + DAY), "to": iso(START + DAY)}
-        first = next(t for t in SMALL.prompts["BTC"] if t >= START)
+        first = next(t for t in small_field().prompts["BTC"] if t >= START)
         files = [
             ask("scores.json", "/validation/scores/historical", **grid, **day),
             ask("rewards.json", "/rewards/scores", **{"from": iso(START), "to": iso(START + 7 * DAY)}),
@@ -495,8 +503,8 @@ def test_answers_of_the_api_are_imported(tmp_path: Path) -> None:
     assert api.import_field([prompts], asset="btc", competition="crypto-1h", settings=settings).ok
     found = everything(tmp_path / "cache")
     assert set(found) == {"scores/BTC/3600", "rewards/crypto-1h", "paths/BTC/3600", "pool", "prompts/BTC/3600"}
-    assert len(found["rewards/crypto-1h"]) == len(SMALL.rewards)
-    assert found["paths/BTC/3600"][0]["prices"] == SMALL.paths["BTC", first]
+    assert len(found["rewards/crypto-1h"]) == len(small_field().rewards)
+    assert found["paths/BTC/3600"][0]["prices"] == small_field().paths["BTC", first]
 
 
 @pytest.mark.parametrize(

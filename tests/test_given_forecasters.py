@@ -170,8 +170,15 @@ def test_a_local_class_and_a_function_are_replayed_and_checked_like_any_other(se
     assert names[2] == "random-walk"
     assert totals(plan, names[0]) == totals(plan, names[1])
     assert len(totals(plan, "random-walk")) == 6
-    assert check_lookahead(plan, cuts=2).leaks == []
     assert {row.verdict for row in check_warmup(plan)} == {"sufficient"}
+
+
+@pytest.mark.ci
+def test_a_local_class_is_checked_for_leaks_like_any_other(settings: LoadedSettings) -> None:
+    class Local(RandomWalk):
+        pass
+
+    assert check_lookahead(plan_of(settings, lambda_of(Local)), cuts=2).leaks == []
 
 
 def lambda_of(kind: Any) -> Any:

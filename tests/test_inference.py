@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from arch.bootstrap import MCS, StationaryBootstrap, optimal_block_length
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
@@ -126,6 +125,8 @@ def test_what_is_too_short_gets_no_interval_no_p_and_no_verdict() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_suit_the_autocorrelation_as_in_arch(kind: str) -> None:
+    from arch.bootstrap import optimal_block_length  # slow to import
+
     for x, _ in simulated(kind)[:40]:
         assert optimal_block(x) == optimal_block_length(x)["stationary"].item()
 
@@ -136,6 +137,8 @@ def test_blocks_suit_the_autocorrelation_as_in_arch(kind: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (9, 1), (168, 3), (840, 2)])
 @pytest.mark.parametrize("block", [0.3, 1.0, 2.5, 24.0, 280.0])
 def test_means_are_of_the_rows_that_arch_draws(shape: tuple[int, int], block: float) -> None:
+    from arch.bootstrap import StationaryBootstrap  # slow to import
+
     x = 100.0 + moving_sum(5, shape, np.random.default_rng(0))
     rival = StationaryBootstrap(max(1, round(block)), x, seed=np.random.default_rng(1))
     expected = rival.apply(lambda rows: rows.mean(axis=0), 50)
@@ -308,6 +311,8 @@ def chosen(losses: Floats, dependence: Dependence | None = None, seed: int = 0) 
 
 def plain_set(losses: Floats, dependence: Dependence, seed: int = 0) -> set[int]:
     """The columns of the model confidence set alone, of the same draws."""
+    from arch.bootstrap import MCS  # slow to import
+
     found = MCS(losses, size=0.05, reps=100, block_size=round(dependence.block), seed=np.random.default_rng(seed))
     found.compute()
     return {int(column) for column in found.included}
