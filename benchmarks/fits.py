@@ -42,7 +42,7 @@ def run(checkout: Path, command: list[str], cache: str) -> tuple[float, float, f
         _, status, used = os.wait4(child.pid, 0)
         wall, child.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
         if child.returncode:
-            raise SystemExit(child.returncode)
+            raise SystemExit(f"{' '.join(command)} of {checkout} ended with code {child.returncode}")
         made = [*Path(folder).glob("*.json"), *Path(folder).glob("*/results.parquet")]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in made)).hexdigest()
     return used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, digest
