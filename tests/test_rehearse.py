@@ -31,7 +31,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A rehearsal whose prompts arrive late in their minute: the bar before it has long been closed."""
     plain = rehearsal_module.schedule
 
-    def later(*args: Any, request_lead: int, **options: Any) -> list[Scheduled]:
+    def later(*args: Any, **options: Any) -> list[Scheduled]:
         return plain(*args, request_lead=20, **options)
 
     with pytest.MonkeyPatch.context() as patch:
