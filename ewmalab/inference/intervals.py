@@ -14,7 +14,7 @@ REPLICATIONS = 1000
 MIN_DIFFERENCES = 8
 """Fewest rows for an interval or a test of a mean."""
 MIN_STRETCHES = 4.0
-"""Fewest independent stretches of rows for an interval or a test of a mean; see ``benchmarks/coverage.py``."""
+"""Fewest independent stretches of rows for an interval or a test of a mean; see ``benchmarks/null_coverage.py``."""
 _MIN_FOR_BLOCK = 16  # fewest rows for an estimate of autocorrelations
 
 

@@ -1,6 +1,6 @@
 """Whether 95 % intervals cover, and p-values stay honest, where the true difference is zero.
 
-    python benchmarks/coverage.py
+    python benchmarks/null_coverage.py
 
 SYNTHETIC differences of two forecasters that are equally good: white noise, heavy tails (t with 3.5 degrees of
 freedom), and volatility that clusters with a half-life of a day. A prompt's difference is the sum over its path, so
