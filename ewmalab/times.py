@@ -9,6 +9,7 @@ from ewmalab.errors import RulebookError
 MINUTE = 60
 HOUR = 3600
 DAY = 86_400
+FOREVER = 253_402_300_800  # the end of the year 9999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

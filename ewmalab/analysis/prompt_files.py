@@ -76,7 +76,7 @@ def read_prompts(
         if assets is not None and asset not in assets:
             continue
         competition = find_competition(rulebook, choice, start, asset, length, str(path))
-        if competitions is None or {competition.name, *competition.aliases} & set(competitions):
+        if competition.is_among(competitions):
             found[start, asset, length] = scheduled_at(competition, asset, start, request_lead, num_simulations)
     if not found:
         raise PredictionError(f"{path}: none of its {len(table)} prompts is of the wanted assets and competitions")

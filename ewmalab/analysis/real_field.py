@@ -151,8 +151,7 @@ def _competition(
 ) -> str | None:
     for competition in choice.at(rulebook, start).competitions.values():
         if competition.time_length == series.time_length and series.name in competition.assets:
-            chosen = wanted is None or {competition.name, *competition.aliases} & set(wanted)
-            return competition.name if chosen else None
+            return competition.name if competition.is_among(wanted) else None
     return None
 
 

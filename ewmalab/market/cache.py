@@ -18,9 +18,9 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.partition import Partition, Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.market.storage import Storage
-from ewmalab.times import DAY, MINUTE, day_name
+from ewmalab.times import DAY, FOREVER, MINUTE, day_name
 
-_ALL = (0, 253_402_300_800)  # to the end of the year 9999
+_ALL = (0, FOREVER)
 
 T = TypeVar("T")
 Loader = Callable[[str], T]  # from "feed/asset/YYYY-MM-DD"

@@ -22,7 +22,7 @@ MIN_SECONDS: dict[Engine, float] = {"threads": 0.02, "processes": 0.2, "dask": 0
 
 OTHER_WORKER = (
     "a worker sees other bars or runs other code than the calling process: give all the same data.cache_dir (a shared "
-    "folder or a URL) and the same versions"
+    "folder or a URL) and the same versions; if the cache has changed meanwhile, run the same command again"
 )
 
 _PATIENCE = 20  # seconds between checks of a cluster that finishes nothing

@@ -12,11 +12,10 @@ from ewmalab.errors import RulebookError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.ranges import Range
 from ewmalab.rulebook import Competition, Rulebook, RuleChoice, Rules, ScoringRule
-from ewmalab.times import DAY, MINUTE, iso
+from ewmalab.times import DAY, FOREVER, MINUTE, iso
 
 Which = Literal["scored", "sent"]
 WHICH: tuple[Which, ...] = get_args(Which)
-FOREVER = 253_402_300_800  # the end of the year 9999
 
 
 @dataclass(frozen=True, slots=True)

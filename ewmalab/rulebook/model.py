@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ewmalab.errors import RulebookError
-from ewmalab.times import iso, parse_time
+from ewmalab.times import FOREVER, iso, parse_time
 
 IntervalKind = Literal["changes", "abs", "gap"]
 Transformation = Literal["p90_cap", "p95_fill", "median10_cap"]
@@ -105,6 +105,10 @@ class Competition:
     kept: Kept
     bucket: int
     request_lead: int
+
+    def is_among(self, names: Iterable[str] | None) -> bool:
+        """Return whether one of the names is the competition's or an alias of it; None means all competitions."""
+        return names is None or not {self.name, *self.aliases}.isdisjoint(names)
 
     @property
     def steps(self) -> int:
@@ -237,7 +241,7 @@ class Rules:
         wanted = (names,) if isinstance(names, str) else tuple(names or ())
         chosen: set[str] = set()
         for name in wanted or self.competitions:
-            found = {c.name for c in self.competitions.values() if name in (c.name, *c.aliases)}
+            found = {c.name for c in self.competitions.values() if c.is_among([name])}
             if not found:
                 aliases = dict.fromkeys(alias for c in self.competitions.values() for alias in c.aliases)
                 raise RulebookError(
@@ -278,7 +282,7 @@ class Rulebook:
     def era_of(self, when: int) -> tuple[int, int]:
         """Return the range of times in which the rules in force at a time hold."""
         i = bisect_right(self.eras, when, lo=1, key=lambda rules: rules.on)
-        return self.eras[i - 1].on, self.eras[i].on if i < len(self.eras) else 253_402_300_800
+        return self.eras[i - 1].on, self.eras[i].on if i < len(self.eras) else FOREVER
 
     def breakpoints(self) -> tuple[int, ...]:
         """Return the times at which any rule changes, in order."""
