@@ -369,13 +369,13 @@ def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
 def test_shared_and_exact_scores_agree_within_the_noise_of_the_simulation(
     workload: MakeWorkload, name: str, competition: str
 ) -> None:
-    """Ensembles of 20 paths score about 5 % worse than large ones, many times the error allowed here."""
+    """Ensembles of 20 paths score percents worse than large ones, many times the error allowed here."""
     count = 10
     means, missing = [], []
     for exact in (False, True):
         chosen = workload(
             name, {"feeds.simulated.gaps": 0.05}, competitions=(competition,), days=2.5, num_simulations=20,
-            ensemble_size=400, exact=exact, partial=True, cadence=None if competition == "24h" else 1800,
+            exact=exact, partial=True, cadence=None if competition == "24h" else 1800,
         )  # fmt: skip
         cells(chosen)
         scores = np.array(score_trials(resolved(chosen, *(Trial(competition, "BTC", (), r) for r in range(count)))))
@@ -488,7 +488,6 @@ def test_whatever_determines_a_trials_scores_changes_its_name(workload: MakeWork
         "seed that is tried": named(workload(flags=same_bars), (("run.seed", 2),)),
         "replicate": named(workload(flags=same_bars), replicate=1),
         "exact": named(workload(flags=same_bars, exact=True)),
-        "size of the ensemble": named(workload(flags=same_bars, ensemble_size=512)),
         "one close of the warm-up": named(workload(flags=edited(4 * 1440))),
         "one close that is scored": named(workload(flags=edited(5 * 1440 + 100))),
         "rules": named(workload(flags=same_bars, rules=RuleChoice.parse("2026-03-20"))),

@@ -2,12 +2,7 @@
 
 The M strata are those of a Latin hypercube sample (McKay, Beckman and Conover, 1979, doi:10.2307/1268522) with one
 point per path. Within the strata, all quantiles of a step stand at one random offset, as in systematic sampling. A
-shuffle hands them to the paths::
-
-    order, shock = space_for(paths), np.empty(paths, np.float32)
-    block = take_block(lanes, 0)
-    for step in range(steps):
-        draw(block, strata, order, shock)
+shuffle, `ewmalab.forecast.draws.stratified`, hands them to the paths.
 
 For each path alone, draws are independent and have the distribution itself, on about CELLS equally likely values. Two
 paths differ from independent ones in that they never share a stratum. The error of the M paths at a step then nearly
@@ -22,17 +17,12 @@ from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
-
-from ewmalab.forecast.draws import BLOCK, load_lane, store_lane, uniform
 
 Strata = npt.NDArray[np.float32]
 """Quantiles of a distribution, (offsets, M): rows are offsets within the strata, ascending, columns the strata."""
 
 CELLS = 65_536
 """Quantiles per distribution at least: half of the last 1 / CELLS is the tail that no draw reaches."""
-
-_u32, _u64 = np.uint32, np.uint64
 
 
 @lru_cache(maxsize=128)
@@ -73,42 +63,3 @@ def _strata(quantile: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64
     strata = np.ascontiguousarray(both.reshape(count, offsets).T)
     strata.flags.writeable = False
     return strata
-
-
-@njit
-def space_for(paths):
-    """Return space for the shuffle of so many paths: whole blocks of generators."""
-    return np.empty((paths + BLOCK - 1) // BLOCK * BLOCK, np.uint32)
-
-
-@njit
-def draw(block, strata, order, out):
-    """Fill `out` with one draw for each path.
-
-    Durstenfeld's shuffle (Knuth, The Art of Computer Programming 2, 3.4.2) from the inside out, with 32-bit uniforms
-    for which a place among M is likelier than another by at most M / 2**32, relative. The shuffle has no use for the
-    draw of the first place, which chooses the offset.
-
-    Parameters
-    ----------
-    block : four (BLOCK,) uint32
-        Generators, from `take_block`; advanced in place.
-    strata : (offsets, M) float32
-    order : uint32
-        Space for the shuffle, from `space_for`.
-    out : (M,) float32
-        Result.
-    """
-    width = block[0].shape[0]
-    u, _ = uniform(load_lane(block, 0))
-    row = strata[(_u64(u) * _u64(strata.shape[0])) >> _u64(32)]
-    for first in range(0, order.shape[0], width):
-        part = order[first : first + width]
-        for j in range(width):
-            u, lane = uniform(load_lane(block, j))
-            store_lane(block, j, lane)
-            part[j] = _u32((_u64(u) * _u64(_u32(first + j + 1))) >> _u64(32))
-    for i in range(row.shape[0]):
-        place = order[i]
-        out[i] = out[place]
-        out[place] = row[i]

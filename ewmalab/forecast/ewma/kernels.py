@@ -11,9 +11,17 @@ import numpy as np
 from numba import njit
 
 from ewmalab.elementary import FAST
-from ewmalab.forecast.draws import BLOCK, load_lane, put_block, store_lane, student_t, take_block
+from ewmalab.forecast.draws import (
+    BLOCK,
+    load_lane,
+    order_space,
+    put_block,
+    store_lane,
+    stratified,
+    student_t,
+    take_block,
+)
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
-from ewmalab.forecast.strata import draw, space_for
 
 HOLD, REVERT, DECAY = 0, 1, 2
 
@@ -222,11 +230,11 @@ def stratified_ewma_paths(lanes, strata, decay, variance, scale, out):
     keep, gain = _f32(decay), _f32(1.0 - decay)
     limit, top = _f32(LOG_RETURN_LIMIT), _f32(MAX_VARIANCE)
     block = take_block(lanes, 0)
-    order, shock = space_for(n), np.empty(n, np.float32)
+    order, shock = order_space(n), np.empty(n, np.float32)
     h, path = np.full(n, _f32(variance)), np.zeros(n, np.float32)
     out[0] = _f32(0)
     for t in range(scale.shape[0]):
-        draw(block, strata, order, shock)
+        stratified(block, strata, order, shock)
         row = out[t + 1]
         factor = scale[t]
         for j in range(n):

@@ -8,9 +8,8 @@ import numpy as np
 from numba import njit
 
 from ewmalab.elementary import FAST, exp2m1
-from ewmalab.forecast.draws import take_block
+from ewmalab.forecast.draws import order_space, stratified, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
-from ewmalab.forecast.strata import draw, space_for
 
 LAST_TIME, LAST_CLOSE, COUNT, FIRST = range(4)
 """Entries of a state: label and close of the newest bar, returns seen; from FIRST on the averages."""
@@ -88,15 +87,15 @@ def stochastic_volatility_paths(lanes, strata, normals, level, wave, persistence
     fixed, moving = _f32(level) * to_log2, _f32(wave) * to_log2
     limit = _f32(LOG_RETURN_LIMIT)
     block = take_block(lanes, 0)
-    order = space_for(n)
+    order = order_space(n)
     base, slow, path = np.empty(n, np.float32), np.empty(n, np.float32), np.zeros(n, np.float32)
     shock, innovation = np.empty(n, np.float32), np.empty(n, np.float32)
-    draw(block, normals, order, base)
-    draw(block, normals, order, slow)
+    stratified(block, normals, order, base)
+    stratified(block, normals, order, slow)
     out[0] = _f32(0)
     for t in range(sigma.shape[0]):
-        draw(block, strata, order, shock)
-        draw(block, normals, order, innovation)
+        stratified(block, strata, order, shock)
+        stratified(block, normals, order, innovation)
         row = out[t + 1]
         size = sigma[t]
         for j in range(n):
