@@ -242,7 +242,12 @@ def test_forecasters_of_equal_shape_have_equal_reference_paths() -> None:
     """Without feedback the half-life is not part of the shape; with feedback it is."""
     prompt = Prompt(START, "any", "BTC", START - 60, 300, DAY, 50)
     made = [
-        ewma("ewma", {"ewma.feedback": feedback, "ewma.half_life_5m": life, "ewma.nu_5m": nu, **more}, asset)
+        ewma(
+            "ewma",
+            {"ewma.feedback": feedback, "ewma.half_life_5m": life, "ewma.nu_5m": nu, "ewma.draws": draws, **more},
+            asset,
+        )
+        for draws in ("stratified", "independent")
         for feedback in (0.0, 0.5)
         for life in ("1h", "2h")
         for nu in (4, 9)
@@ -252,7 +257,7 @@ def test_forecasters_of_equal_shape_have_equal_reference_paths() -> None:
     for forecaster in made:
         reference = forecaster.simulate(forecaster.reference_state(), prompt, prompt.stream(1))
         paths.setdefault(forecaster.shape(300), set()).add(reference.tobytes())
-    assert len(paths) == 2 + 4
+    assert len(paths) == 2 * (2 + 4)
     assert all(len(found) == 1 for found in paths.values())
     assert len(set().union(*paths.values())) == len(paths)
 

@@ -22,7 +22,7 @@ Strata = npt.NDArray[np.float32]
 """Quantiles of a distribution, (offsets, M): rows are offsets within the strata, ascending, columns the strata."""
 
 CELLS = 65_536
-"""Quantiles per distribution at least: half of the last 1 / CELLS is the tail that no draw reaches."""
+"""Quantiles per distribution, at least; no draw lies beyond the outermost, with the tail probability 1 / (2 CELLS)."""
 
 
 @lru_cache(maxsize=128)

@@ -81,10 +81,9 @@ def stochastic_volatility_paths(lanes, strata, normals, level, wave, persistence
         Result; row 0 is zero.
     """
     n = out.shape[1]
-    stay = _f32(persistence)
-    push = _f32(math.sqrt(max(0.0, 1.0 - persistence * persistence)))
-    to_log2 = _f32(1.0 / math.log(2.0))
-    fixed, moving = _f32(level) * to_log2, _f32(wave) * to_log2
+    to_log2 = 1.0 / math.log(2.0)
+    fixed, moving, stay = _f32(level * to_log2), _f32(wave * to_log2), _f32(persistence)
+    push = _f32(wave * to_log2 * math.sqrt(max(0.0, 1.0 - persistence * persistence)))
     limit = _f32(LOG_RETURN_LIMIT)
     block = take_block(lanes, 0)
     order = order_space(n)
@@ -92,6 +91,9 @@ def stochastic_volatility_paths(lanes, strata, normals, level, wave, persistence
     shock, innovation = np.empty(n, np.float32), np.empty(n, np.float32)
     stratified(block, normals, order, base)
     stratified(block, normals, order, slow)
+    for j in range(n):
+        base[j] *= fixed
+        slow[j] *= moving
     out[0] = _f32(0)
     for t in range(sigma.shape[0]):
         stratified(block, strata, order, shock)
@@ -99,7 +101,7 @@ def stochastic_volatility_paths(lanes, strata, normals, level, wave, persistence
         row = out[t + 1]
         size = sigma[t]
         for j in range(n):
-            factor = _f32(1.0) + exp2m1(fixed * base[j] + moving * slow[j])
+            factor = _f32(1.0) + exp2m1(base[j] + slow[j])
             moved = min(max(path[j] + size * factor * shock[j], -limit), limit)
             path[j] = moved
             row[j] = moved
