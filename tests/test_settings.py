@@ -158,6 +158,13 @@ def test_a_plug_ins_parameters_keep_their_case_in_every_layer(tmp_path: Path, la
     assert shown["plugin.windowSize"] == (3, settings.sources()["plugin.windowsize"])
 
 
+def test_recorded_settings_of_a_version_without_a_setting_are_refused_by_its_name() -> None:
+    layers = orjson.loads(loaded().dump())
+    assert layers[0][1]["ewma"].pop("draws") == "stratified"
+    with pytest.raises(ConfigError, match=r"another version of ewmalab, which alone .*: ewma\.draws: missing"):
+        read_settings(orjson.dumps(layers))
+
+
 def test_layers_meet_in_one_parameter_of_a_plug_in_that_is_spelled_alike(tmp_path: Path) -> None:
     file = written(tmp_path, "[plugin]\nwindowSize = 3\n[presets.plugin.wide]\nwindowSize = 5\n")
     environ = {"EWMALAB__PLUGIN__windowSize": "4"}
@@ -677,10 +684,10 @@ def test_the_preset_seed_gives_every_option_its_predecessors_value() -> None:
 
 
 def test_without_the_preset_no_option_has_its_predecessors_value() -> None:
-    """Each of the five is a fault of the predecessor; the default is the sound choice."""
+    """Each of the six is a fault of the predecessor; the default is the sound choice."""
     default, seed = loaded().values.ewma, loaded().with_preset("ewma", "seed").values.ewma
     options = [name for name in type(default).model_fields if getattr(default, name) != getattr(seed, name)]
-    assert options == ["close_only", "start", "gap_policy", "feedback", "off_hours"]
+    assert options == ["close_only", "start", "gap_policy", "feedback", "off_hours", "draws"]
 
 
 def test_a_preset_leaves_the_parameters_of_the_user() -> None:

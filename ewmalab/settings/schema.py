@@ -170,6 +170,7 @@ class EwmaSettings(_Section):
     feedback: PerAsset[Share]
     off_hours: Literal["session", "whole_path", "none"]
     equity_off_hours_mult: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+    draws: Literal["stratified", "independent"]
 
 
 class RandomWalkSettings(_Section):

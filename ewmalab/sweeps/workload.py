@@ -49,8 +49,6 @@ class Workload:
         As in `ewmalab.replay.backtest.plan_backtest`.
     exact : bool
         Simulate every prompt, even if one ensemble could serve all.
-    ensemble_size : int
-        Paths of a reference ensemble.
     """
 
     settings: LoadedSettings
@@ -66,7 +64,6 @@ class Workload:
     num_simulations: int | None = None
     partial: bool = False
     exact: bool = False
-    ensemble_size: int = 1024
 
     @classmethod
     def of(cls, settings: LoadedSettings, forecaster: str, **options: object) -> Workload:

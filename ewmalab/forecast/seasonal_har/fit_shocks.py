@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_curves import Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale
 from ewmalab.forecast.seasonal_har.parts import Shocks
+from ewmalab.forecast.seasonal_har.paths import wave_paths
 from ewmalab.forecast.streams import RandomStream
 
 Floats = npt.NDArray[np.float64]
@@ -114,12 +114,8 @@ def _moves(design: Design, shape: Shocks) -> dict[int, Singles]:
     They are kept, since every asset and every refit tries much the same shapes.
     """
     steps = design.length // design.step
-    out = np.empty((steps + 1, _PATHS), np.float32)
-    lanes = RandomStream.of(0, "", "shocks", design.step).lanes(_PATHS)
-    persistence = 0.5 ** (design.step / shape.wave_half_life)
-    hk.stochastic_volatility_paths(
-        lanes, shape.nu, shape.level, shape.wave, persistence, np.ones(steps, np.float32), out
-    )
+    stream = RandomStream.of(0, "", "shocks", design.step)
+    out = wave_paths(stream, shape, design.step, np.ones(steps, np.float32), _PATHS)
     found = {}
     for n in design.lengths:
         sizes = np.sort(np.abs(np.diff(out[::n], axis=0)), axis=None)

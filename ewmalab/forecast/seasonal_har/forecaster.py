@@ -14,6 +14,7 @@ from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Fitted
+from ewmalab.forecast.seasonal_har.paths import wave_paths
 from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
@@ -156,12 +157,8 @@ class SeasonalHar:
             raise ForecasterError(f"seasonal-har is fitted for steps of {steps} s, not {prompt.time_increment} s")
         if self._windows is not None:
             return self._live_again(self._windows[prompt.time_increment], state, prompt, stream)
-        shocks = self.fitted.shocks[prompt.time_increment]
-        out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
-        persistence = 0.5 ** (prompt.time_increment / shocks.wave_half_life)
-        lanes, sigma = stream.lanes(-(-prompt.num_simulations // 2)), self.volatility(state, prompt)
-        hk.stochastic_volatility_paths(lanes, shocks.nu, shocks.level, shocks.wave, persistence, sigma, out)
-        return out
+        shocks, sigma = self.fitted.shocks[prompt.time_increment], self.volatility(state, prompt)
+        return wave_paths(stream, shocks, prompt.time_increment, sigma, prompt.num_simulations)
 
     @property
     def _windows(self) -> Mapping[int, Floats] | None:
