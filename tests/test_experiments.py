@@ -174,7 +174,7 @@ def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache
     manifest = experiment.manifest
     inputs = manifest["inputs"]
     assert inputs["settings"]["ewma"]["nu_1m"]["BTC"] == 4.5
-    assert inputs["settings"]["ewma"]["half_life_1m"]["BTC"] == "30m"
+    assert inputs["settings"]["ewma"]["half_life_1m"] == {"default": "30m"}
     assert inputs["settings"]["run"]["seed"] == 20260115
     assert inputs["forecasters"] == ["ewma", "random-walk"]
     assert (inputs["start"], inputs["days"], inputs["rules"]) == (START, 0.1, "as-of")

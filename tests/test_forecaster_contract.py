@@ -240,12 +240,12 @@ def test_names_load_what_they_name():
         assert load_forecaster(name, asset, SETTINGS).asset is asset  # type: ignore[attr-defined]
 
 
-def test_a_preset_changes_the_options_and_leaves_the_per_asset_parameters():
+def test_a_preset_changes_options_and_parameters():
     asset = BOOK.asset("ETH")
     default, seed = (load_forecaster(n, asset, SETTINGS) for n in ("ewma", "ewma@seed"))
     assert (default.feedback, default.gap_policy) == (0.5, "hold")
     assert (seed.feedback, seed.gap_policy, seed.start) == (1.0, "decay", "constant")
-    assert default.nu_5m == seed.nu_5m == 9
+    assert (default.nu_5m, seed.nu_5m) == (3.5, 9)
 
 
 def test_flags_lie_over_presets():
