@@ -234,7 +234,7 @@ def test_one_value_replaces_the_whole_table() -> None:
 
 
 def test_a_table_replaces_only_its_keys() -> None:
-    environ = {"EWMALAB__EWMA__NU_1M": '{ default = 6, BTC = 8, ETH = 7 }'}
+    environ = {"EWMALAB__EWMA__NU_1M": "{ default = 6, BTC = 8, ETH = 7 }"}
     settings = loaded({"ewma.nu_1m": {"BTC": 4.5, "XRP": 5}}, environ)
     assert settings.values.ewma.nu_1m == {"default": 6, "BTC": 4.5, "ETH": 7, "XRP": 5}
     sources = settings.sources()
