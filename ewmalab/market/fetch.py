@@ -9,8 +9,9 @@ from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
+from ewmalab.market.late import fetch_late
 from ewmalab.market.partition import Provenance
-from ewmalab.market.ranges import Range
+from ewmalab.market.ranges import Range, intersect, minutes, subtract, union
 from ewmalab.times import DAY, MINUTE
 
 
@@ -21,13 +22,16 @@ class Fetched:
     Attributes
     ----------
     bars : int
-        Number of bars written.
+        Number of new bars.
     unanswered : list of ranges
         Requested ranges in and after which the feed gave no bar; they stay missing and will be fetched again.
+    late : int
+        How many of the bars are for minutes that the feed had left out before.
     """
 
     bars: int
     unanswered: list[Range]
+    late: int = 0
 
 
 def fetch_missing(
@@ -38,12 +42,14 @@ def fetch_missing(
     end: int,
     *,
     now: int,
+    again: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
     """Fetch the bars in ``[start, end)`` that the cache lacks and that are closed at `now`.
 
     An answer covers only the time up to its last bar, since later bars may be late. Minutes after it count as a gap
-    once a later bar arrives; a whole chunk without a bar is first fetched a second time.
+    once a later bar arrives; a whole chunk without a bar is first fetched a second time. Gaps are requested again on
+    later days, see `fetch_late`, and so is a bar that had closed less than a minute before the answer.
 
     Parameters
     ----------
@@ -54,6 +60,8 @@ def fetch_missing(
         Seconds since 1970-01-01 UTC.
     now : int
         Current time, seconds since 1970-01-01 UTC.
+    again : bool
+        Request every gap again, whenever it was requested last.
     progress : callable, optional
         Called with the seconds done and in total.
 
@@ -64,7 +72,8 @@ def fetch_missing(
     """
     start -= start % MINUTE
     end = min(end + -end % MINUTE, now - now % MINUTE)
-    holes = cache.missing(feed.name, asset, start, end)
+    changeable = cache.provisional(feed.name, asset, start, end, now)
+    holes = union([*cache.missing(feed.name, asset, start, end), *changeable])
     total = sum(b - a for a, b in holes)
     done = count = 0
     unanswered: list[Range] = []
@@ -75,9 +84,10 @@ def fetch_missing(
             if progress:
                 progress(done, total)
         count += filling.count
-        if filling.answered < b:
-            unanswered.append((filling.answered, b))
-    return Fetched(count, unanswered)
+        count -= minutes(intersect(changeable, [(a, filling.answered)]))
+        unanswered += subtract([(filling.answered, b)], changeable)
+    late = fetch_late(cache, feed, asset, start, end, now=now, again=again)
+    return Fetched(count + late, unanswered, late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +96,14 @@ class AssetFetch:
 
     Attributes
     ----------
-    bars, unanswered
+    bars, unanswered, late
         As in `Fetched`.
     """
 
     asset: str
     bars: int = 0
     unanswered: tuple[Range, ...] = ()
+    late: int = 0
     error: str | None = None
 
 
@@ -103,13 +114,14 @@ def fetch_assets(
     span: Range,
     *,
     now: int,
+    again: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[AssetFetch]:
     """Fetch the missing bars of several assets; one that fails does not stop the others.
 
     Parameters
     ----------
-    cache, feed, now
+    cache, feed, now, again
         As in `fetch_missing`.
     assets : sequence of str
     span : (int, int)
@@ -117,17 +129,17 @@ def fetch_assets(
     progress : callable, optional
         Called with the minutes done and in total.
     """
-    minutes = (span[1] - span[0]) // MINUTE
+    length = (span[1] - span[0]) // MINUTE
     out = []
     for number, asset in enumerate(assets):
 
         def step(done: int, total: int, number: int = number) -> None:
             if progress:
-                progress(round(minutes * (number + done / total)), minutes * len(assets))
+                progress(round(length * (number + done / total)), length * len(assets))
 
         try:
-            found = fetch_missing(cache, feed, asset, *span, now=now, progress=step)
-            out.append(AssetFetch(asset, found.bars, tuple(found.unanswered)))
+            found = fetch_missing(cache, feed, asset, *span, now=now, again=again, progress=step)
+            out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.late))
         except FeedError as error:
             out.append(AssetFetch(asset, error=str(error)))
     return out
@@ -181,7 +193,8 @@ class _Filling:
 
     def _keep(self, bars: Bars, upto: int) -> None:
         fresh = bars.between(self.answered, upto)
-        provenance = Provenance(self.feed.source, self.now, self.feed.synthetic)
+        as_of = None if self.feed.complete else self.now
+        provenance = Provenance(self.feed.source, self.now, self.feed.synthetic, as_of)
         self.cache.write(self.feed.name, self.asset, fresh, [(self.answered, upto)], provenance)
         self.count += len(fresh)
         self.answered, self.empty = upto, []

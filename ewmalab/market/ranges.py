@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.times import MINUTE
+
 Range = tuple[int, int]
 
 
@@ -59,3 +64,23 @@ def intersect(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
     """
     left = union(one)
     return subtract(left, subtract(left, other))
+
+
+def runs(labels: npt.NDArray[np.int64]) -> list[Range]:
+    """Return sorted labels of minutes as ranges.
+
+    Examples
+    --------
+    >>> runs(np.array([0, 60, 180]))
+    [(0, 120), (180, 240)]
+    """
+    if not len(labels):
+        return []
+    breaks = np.flatnonzero(np.diff(labels) != MINUTE)
+    firsts, lasts = labels[np.r_[0, breaks + 1]], labels[np.r_[breaks, len(labels) - 1]] + MINUTE
+    return union(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+
+def minutes(ranges: Iterable[Range]) -> int:
+    """Return the number of minutes in disjoint ranges."""
+    return sum(b - a for a, b in ranges) // MINUTE

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ewmalab.errors import BarsError
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS, Bool, Int, rejects, spacing_fault
-from ewmalab.market.ranges import Range, union
+from ewmalab.market.ranges import Range, runs
 from ewmalab.times import MINUTE, iso
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -80,21 +80,6 @@ def split_rows(
     notes = [f"{count} repeated row(s)"] if (count := int(repeated.sum())) else []
     notes += [f"the bar of {iso(int(times[forming][0]))} was still forming and was left out"] if forming.any() else []
     return Split(bars, runs(answered), rejected, tuple(notes))
-
-
-def runs(minutes: Int) -> list[Range]:
-    """Return sorted labels as ranges.
-
-    Examples
-    --------
-    >>> runs(np.array([0, 60, 180]))
-    [(0, 120), (180, 240)]
-    """
-    if not len(minutes):
-        return []
-    breaks = np.flatnonzero(np.diff(minutes) != MINUTE)
-    firsts, lasts = minutes[np.r_[0, breaks + 1]], minutes[np.r_[breaks, len(minutes) - 1]] + MINUTE
-    return union(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
 def _check_spacing(times: Int, minute_bars: bool) -> None:
