@@ -12,6 +12,7 @@ from ewmalab.errors import MissingDataError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.coverage import Coverage, coverage_of
+from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.files.importer import BarFile, import_file
 from ewmalab.market.inventory import list_cached
 from ewmalab.market.partition import Provenance
@@ -99,6 +100,39 @@ def test_a_market_that_never_closes_has_missing_minutes_on_weekends(cache, tmp_p
     got = found(cache, feed, asset)
     assert got.closed == got.missing == ()
     assert len(got.holes) > 2
+
+
+class Feed:
+    """A feed that has some bars."""
+
+    name, source, chunk, reach, synthetic, complete = "hyperliquid", "a host", DAY, None, False, False
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+
+    def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
+        return self.bars.between(start, end).known_at(now)
+
+
+def test_a_fetch_on_a_weekend_finds_the_market_closed_and_asks_on_when_it_opens(cache):
+    feed, friday = Feed(open_bars("us_futures")), THURSDAY + DAY + 22 * HOUR  # the close
+    key = ("hyperliquid", "XAU")
+    for hours in (10, 20):
+        now = friday + hours * HOUR
+        got = fetch_missing(cache, feed, "XAU", THURSDAY, now, now=now, calendar="us_futures")
+        assert got.unanswered == []
+        assert cache.missing(*key, THURSDAY, now) == []
+    now = friday + 50 * HOUR  # an hour after the opening
+    fetch_missing(cache, feed, "XAU", THURSDAY, now, now=now, calendar="us_futures")
+    assert cache.read(*key, *WEEK).digest() == feed.bars.known_at(now).digest()
+
+
+def test_silence_before_the_close_is_not_taken_for_a_closed_market(cache):
+    friday = THURSDAY + DAY + 22 * HOUR
+    feed = Feed(open_bars("us_futures", (THURSDAY, friday - 2 * HOUR)))
+    now = friday + 10 * HOUR
+    got = fetch_missing(cache, feed, "XAU", THURSDAY, now, now=now, calendar="us_futures")
+    assert got.unanswered == [(friday - 2 * HOUR, now)]
 
 
 def test_a_closure_is_not_answered_for_by_a_file_that_lacks_the_session_before_it(cache, tmp_path):

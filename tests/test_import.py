@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,28 @@ def test_a_bar_that_is_not_closed_is_a_bad_row(cache, tmp_path):
         take(cache, path, now=MONDAY + 7 * 60 + 59)
     assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True).bars == 7
     assert take(cache, path, now=MONDAY + 600).bars == 10
+
+
+@pytest.mark.parametrize("known_from", ["the file's time", "the present"])
+def test_the_newest_bar_is_left_out_while_it_forms_and_is_not_final_when_it_has_just_closed(
+    cache, tmp_path, known_from
+):
+    bars = market(10)
+    path = as_csv(tmp_path / "BTC", bars)
+    newest = int(bars.timestamp[-1])
+    for second, count, words in ((59, 9, "still forming"), (60, 10, "is not final"), (119, 10, "is not final")):
+        moment = newest + second
+        written, now = (moment, LATER) if known_from == "the file's time" else (MONDAY - DAY, moment)
+        os.utime(path, (written, written))
+        done = take(cache, path, now=now)
+        assert done.bars == count
+        assert words in done.understood
+        (day,) = cache.days("pyth", "BTC").values()
+        assert day.provisional == (newest - 60 * (10 - count),)  # the newest that had closed
+        assert cache.provisional("pyth", "BTC", MONDAY, LATER, newest + 120) == [(t, t + 60) for t in day.provisional]
+    os.utime(path, (newest + 120, newest + 120))
+    assert "is not final" not in take(cache, path).understood
+    assert cache.provisional("pyth", "BTC", MONDAY, LATER, LATER) == []
 
 
 @pytest.mark.parametrize("minutes", [2, 5])

@@ -60,7 +60,16 @@ def fetch_bars(
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
     source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
     cache = _writable_cache(settings)
-    found = fetch_assets(cache, source, symbols, span, now=present(), again=again, progress=progress)
+    found = fetch_assets(
+        cache,
+        source,
+        symbols,
+        span,
+        now=present(),
+        again=again,
+        hours=lambda asset: _hours(source.name, asset),
+        progress=progress,
+    )
     ok = all(one.error is None for one in found)
     return Outcome(
         "Fetched bars",

@@ -12,7 +12,8 @@ from ewmalab.market.feeds.base import Feed
 from ewmalab.market.late import fetch_late
 from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, intersect, minutes, subtract, union
-from ewmalab.times import DAY, MINUTE
+from ewmalab.market.sessions import closures
+from ewmalab.times import DAY, HOUR, MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def fetch_missing(
     *,
     now: int,
     again: bool = False,
+    calendar: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
     """Fetch the bars in ``[start, end)`` that the cache lacks and that are closed at `now`.
@@ -62,6 +64,8 @@ def fetch_missing(
         Current time, seconds since 1970-01-01 UTC.
     again : bool
         Request every gap again, whenever it was requested last.
+    calendar : str, optional
+        The market's hours, see `ewmalab.market.sessions`: an answer without a bar after the close is an answer.
     progress : callable, optional
         Called with the seconds done and in total.
 
@@ -85,7 +89,7 @@ def fetch_missing(
                 progress(done, total)
         count += filling.count
         count -= minutes(intersect(changeable, [(a, filling.answered)]))
-        unanswered += subtract([(filling.answered, b)], changeable)
+        unanswered += subtract([(filling.answered, b)], [*changeable, *filling.take_closure(calendar)])
     late = fetch_late(cache, feed, asset, start, end, now=now, again=again)
     return Fetched(count + late, unanswered, late)
 
@@ -115,6 +119,7 @@ def fetch_assets(
     *,
     now: int,
     again: bool = False,
+    hours: Callable[[str], str | None] = lambda asset: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[AssetFetch]:
     """Fetch the missing bars of several assets; one that fails does not stop the others.
@@ -126,6 +131,8 @@ def fetch_assets(
     assets : sequence of str
     span : (int, int)
         Range of labels ``[from, to)``, seconds since 1970-01-01 UTC.
+    hours : callable
+        Returns the calendar of an asset's market, None if it never closes.
     progress : callable, optional
         Called with the minutes done and in total.
     """
@@ -138,7 +145,7 @@ def fetch_assets(
                 progress(round(length * (number + done / total)), length * len(assets))
 
         try:
-            found = fetch_missing(cache, feed, asset, *span, now=now, again=again, progress=step)
+            found = fetch_missing(cache, feed, asset, *span, now=now, again=again, calendar=hours(asset), progress=step)
             out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.late))
         except FeedError as error:
             out.append(AssetFetch(asset, error=str(error)))
@@ -180,6 +187,18 @@ class _Filling:
             self._ask(at, stop)
             yield max(0, min(stop, self.end) - at)
             at = stop
+
+    def take_closure(self, calendar: str | None) -> list[Range]:
+        """Cover the closure of the market after the last answered minute, if bars lead up to it; return it."""
+        if calendar is None or self.answered >= self.end:
+            return []
+        found = [c for c in closures(calendar, self.answered - 7 * DAY, self.end) if c[1] > self.answered]
+        if not found or not len(self.cache.read(self.feed.name, self.asset, found[0][0] - HOUR, found[0][0])):
+            return []
+        span = max(found[0][0], self.answered), found[0][1]
+        provenance = Provenance(self.feed.source, self.now, self.feed.synthetic)
+        self.cache.write(self.feed.name, self.asset, Bars.empty(), [span], provenance)
+        return [span]
 
     def _ask(self, at: int, stop: int) -> None:
         bars = self.feed.fetch(self.asset, at, stop, self.now)

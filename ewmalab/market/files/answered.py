@@ -35,9 +35,14 @@ def answered_closures(bars: Bars, calendar: str | None) -> list[Range]:
     return [one for one, near in zip(found, (before > 0) & (after > 0), strict=True) if near]
 
 
-def unsettled_note(bars: Bars, written: int) -> list[str]:
-    """Return a line if the newest bar had closed less than a minute before the file was written."""
-    if not len(bars) or not MINUTE <= written - int(bars.timestamp[-1]) < 2 * MINUTE:
+def answered_at(bars: Bars, written: int, now: int) -> int:
+    """Return when the source of a file answered: when the file was written, or `now` if that cannot be true."""
+    return now if len(bars) and written < bars.timestamp[-1] else written
+
+
+def unsettled_note(bars: Bars, as_of: int) -> list[str]:
+    """Return a line if the newest bar had closed less than a minute before the source answered."""
+    if not len(bars) or not MINUTE <= as_of - int(bars.timestamp[-1]) < 2 * MINUTE:
         return []
     return [f"the bar of {iso(int(bars.timestamp[-1]))} had just closed and is not final"]
 

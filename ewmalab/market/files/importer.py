@@ -11,7 +11,7 @@ from pathlib import Path
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.answered import answered_closures, import_command, unsettled_note
+from ewmalab.market.files.answered import answered_at, answered_closures, import_command, unsettled_note
 from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
 from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
 from ewmalab.market.files.rows import Columns, Split, split_rows
@@ -278,7 +278,7 @@ def _store(
     rulebook: Rulebook,
 ) -> Imported:
     bars, aside, written = split.bars, None, 0
-    saved_at = int(item.path.stat().st_mtime)
+    as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
@@ -287,7 +287,7 @@ def _store(
             item.name,
             now,
             synthetic=part.feed.startswith("simulated"),
-            as_of=saved_at,
+            as_of=as_of,
             command=_again(item, part, choices),
         )
         hours = rulebook.asset(part.asset).hours.get(part.feed)
@@ -297,7 +297,7 @@ def _store(
     done = Imported(
         part.feed,
         part.asset,
-        ", ".join([part.understood, *split.notes, *unsettled_note(bars, saved_at)]),
+        ", ".join([part.understood, *split.notes, *unsettled_note(bars, as_of)]),
         len(bars),
         written,
         span - len(bars),
