@@ -13,7 +13,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.coverage import Coverage, coverage_of
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.files.importer import BarFile, import_file
+from ewmalab.market.files.importer import BarFile, Imported, import_file
 from ewmalab.market.inventory import list_cached
 from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, minutes, runs, subtract, union
@@ -42,11 +42,12 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def take(cache: Cache, feed: str, asset: str, bars: Bars, folder: Path) -> None:
+def take(cache: Cache, feed: str, asset: str, bars: Bars, folder: Path) -> Imported:
     rows = [f"{t},{c!r}" for t, c in zip(bars.timestamp.tolist(), bars.close.tolist(), strict=True)]
     path = folder / f"{asset}.csv"
     path.write_text("\n".join(["timestamp,close", *rows]) + "\n")
-    import_file(cache, BarFile(path, feed, asset), now=NOW, rulebook=load_rulebook())
+    (done,) = import_file(cache, BarFile(path, feed, asset), now=NOW, rulebook=load_rulebook())
+    return done
 
 
 def found(cache: Cache, feed: str, asset: str) -> Coverage:
@@ -71,8 +72,9 @@ MARKETS = pytest.mark.parametrize(
 def test_a_file_of_a_market_with_hours_has_no_holes_but_those_in_its_sessions(cache, tmp_path, feed, asset, calendar):
     lost = (THURSDAY + 16 * HOUR, THURSDAY + 16 * HOUR + 1800)  # 11:00 in New York
     bars = open_bars(calendar, without=[lost])
-    take(cache, feed, asset, bars, tmp_path)
+    done = take(cache, feed, asset, bars, tmp_path)
     got = found(cache, feed, asset)
+    assert (done.gap_minutes, done.closed_minutes) == (30, minutes(got.closed))
     ends = int(bars.timestamp[0]), int(bars.timestamp[-1]) + 60
     assert got == Coverage(len(bars), (), tuple(closures(calendar, *ends)), (lost,))
     assert cache.missing(feed, asset, *ends) == [lost]

@@ -329,6 +329,7 @@ def test_a_late_minute_is_taken_and_counted_and_a_second_fetch_at_once_asks_noth
     assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY) == Fetched(0, [])
     assert len(quiet.calls) == 1
     assert same(cache.read(*KEY, MONDAY, MONDAY + DAY), quiet.bars)
+    assert cache.days(*KEY)["2026-01-12"].late == ((QUIET[0] + 60, DONE + DAY),)
 
 
 def test_whoever_cannot_wait_may_ask_again(cache, quiet):

@@ -24,6 +24,7 @@ from ewmalab.market.storage import Storage
 from ewmalab.times import DAY, FOREVER, MINUTE, day_name
 
 _ALL = (0, FOREVER)
+_REPAIR_WAIT = 10.0  # seconds; somebody who waits for a repair can run it again
 
 T = TypeVar("T")
 Loader = Callable[[str], T]  # from "feed/asset/YYYY-MM-DD"
@@ -222,7 +223,7 @@ class Cache:
         """Move damaged partitions to quarantine and delete temporary files of killed writers; return what was done."""
         folder = AssetFolder(self.folder(feed, asset))
         done: list[str] = []
-        with folder.locked():
+        with folder.locked(_REPAIR_WAIT):
             if count := folder.delete_leftovers():
                 done.append(f"removed {count} unfinished file(s)")
             for day in self.stems(feed, asset):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ewmalab.errors import FeedError
+from ewmalab.errors import DataError, FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
@@ -147,7 +147,7 @@ def fetch_assets(
         try:
             found = fetch_missing(cache, feed, asset, *span, now=now, again=again, calendar=hours(asset), progress=step)
             out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.late))
-        except FeedError as error:
+        except (FeedError, DataError) as error:
             out.append(AssetFetch(asset, error=str(error)))
     return out
 

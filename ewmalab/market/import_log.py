@@ -34,7 +34,10 @@ class ImportLog:
     def add(self, provenance: Provenance, covered: list[Range]) -> None:
         """Record an import, in place of an earlier one by the same command; needs the folder's lock."""
         fresh = Import(provenance.source, provenance.command, tuple(covered))
-        others = [one for one in self._read() if one.command != provenance.command]
+        known = self._read()
+        if fresh in known:
+            return
+        others = [one for one in known if one.command != provenance.command]
         write_atomic(self.folder / _NAME, orjson.dumps([asdict(one) for one in [*others, fresh]]))
 
     def of_day(self, day: str) -> list[Import]:

@@ -134,11 +134,12 @@ def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: 
             errors.append(f"not repaired: {failure}")
         damage = survey(cache, feed, asset).damage
         if make_feed is not None and not errors:
-            try:
-                for day in [day_start(one.day) for one in damage if not one.origin.is_file]:
-                    bars += fetch_missing(cache, make_feed(feed), asset, day, day + DAY, now=now).bars
-            except (FeedError, DataError, ValueError) as failure:
-                errors.append(f"not fetched again: {failure}")
+            for day in [one.day for one in damage if not one.origin.is_file]:
+                try:
+                    span = day_start(day), day_start(day) + DAY
+                    bars += fetch_missing(cache, make_feed(feed), asset, *span, now=now).bars
+                except (FeedError, DataError, ValueError) as failure:
+                    errors.append(f"{day} not fetched again: {failure}")
             damage = survey(cache, feed, asset).damage if damage else damage
         if done or damage or errors:
             out.append(Repair(feed, asset, tuple(done), bars, "; ".join(errors) or None, damage))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ewmalab.errors import DataError
 from ewmalab.market import partition
 from ewmalab.market.bars import Bars
 from ewmalab.market.partition import Partition, Provenance
-from ewmalab.market.ranges import Range, intersect, runs, subtract, union
+from ewmalab.market.ranges import Range, runs, subtract, union
 from ewmalab.times import MINUTE
 
 
@@ -53,14 +55,18 @@ def merged_day(
         )
     merged, ranges = known.union(fresh), union([*entry.covered, *covered])
     asked_at = _asked_at(entry, known, fresh, covered, provenance)
-    waiting = [label for label in entry.provisional if not intersect([(label, label + MINUTE)], covered)]
+    waiting = [label for label in entry.provisional if not _inside(label, covered)]
     provisional = tuple(sorted({*waiting, *_unsettled(fresh, provenance)}))
     same = merged.digest() == entry.digest
     if same and ranges == list(entry.covered) and (asked_at, provisional) == (entry.asked_at, entry.provisional):
         return None
     if same:
         provenance = Provenance(entry.source, entry.fetched_at, entry.synthetic)
-    return partition.encode(name, merged, ranges, provenance, asked_at=asked_at, provisional=provisional)
+    late = entry.late
+    if entry.gap_minutes:
+        came = [int(t) for t in np.setdiff1d(fresh.timestamp, known.timestamp) if _inside(int(t), entry.covered)]
+        late = (*late, *((label, provenance.fetched_at) for label in came))
+    return partition.encode(name, merged, ranges, provenance, asked_at=asked_at, provisional=provisional, late=late)
 
 
 def gaps(covered: list[Range] | tuple[Range, ...], bars: Bars) -> list[Range]:
@@ -77,6 +83,10 @@ def _asked_at(entry: Partition, known: Bars, fresh: Bars, covered: list[Range], 
         before = 0 if subtract(silent, entry.covered) else entry.asked_at
         times.append(max(before, provenance.asked_at))
     return min(times, default=entry.asked_at)
+
+
+def _inside(label: int, ranges: Iterable[Range]) -> bool:
+    return any(a <= label < b for a, b in ranges)
 
 
 def _unsettled(bars: Bars, provenance: Provenance) -> tuple[int, ...]:

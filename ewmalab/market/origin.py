@@ -9,6 +9,8 @@ from ewmalab.market.import_log import Import
 from ewmalab.market.partition import is_file
 from ewmalab.market.ranges import Range, subtract, union
 
+_LIMITS = {"hyperliquid": " (which keeps about 5000 minutes: older bars come back from a file alone)"}
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -68,4 +70,4 @@ def origin_of(
     options = [f" --set feeds.simulated.seed={seed}"] if seed else []
     options += [f" --set feeds.simulated.gaps={gaps}"] if gaps else []
     fetch = f"ewmalab data fetch --feed {name} --assets {asset} --start {day} --days 1{''.join(options)}"
-    return Origin(f"feed {name}", fetch)
+    return Origin(f"feed {name}" + _LIMITS.get(name, ""), fetch)

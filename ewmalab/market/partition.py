@@ -101,6 +101,8 @@ class Partition:
         alone. Earlier versions did not record it: it is `fetched_at`.
     provisional : tuple of int
         Labels of bars that may still have changed when the source answered.
+    late : tuple of (int, int)
+        Labels of bars that a source had left out before, and when they came.
     sha256 : str
         SHA-256 of the file's bytes; empty if only the footer was read.
     """
@@ -113,6 +115,7 @@ class Partition:
     synthetic: bool
     asked_at: int = 0
     provisional: tuple[int, ...] = ()
+    late: tuple[tuple[int, int], ...] = ()
     sha256: str = ""
 
     @property
@@ -134,6 +137,7 @@ def encode(
     *,
     asked_at: int | None = None,
     provisional: tuple[int, ...] = (),
+    late: tuple[tuple[int, int], ...] = (),
 ) -> bytes:
     """Return the bytes of the file of a day's bars.
 
@@ -149,6 +153,8 @@ def encode(
     asked_at : int, optional
         By default that of the provenance.
     provisional : tuple of int
+    late : tuple of (int, int)
+        As in `Partition`.
     """
     note = {
         "sealed": True,
@@ -161,6 +167,7 @@ def encode(
         "synthetic": provenance.synthetic,
         "asked_at": provenance.asked_at if asked_at is None else asked_at,
         "provisional": provisional,
+        "late": late,
     }
     described = orjson.dumps(note)
     schema = _SCHEMA.with_metadata({_NOTE: described, _NOTE_SHA256: hashlib.sha256(described).hexdigest()})
@@ -289,4 +296,6 @@ def _described(note: dict[str, Any], name: str) -> Partition:
         raise CorruptPartitionError(f"it holds {note.get('name', 'another day')}, not {name}")
     kept = {key: note[key] for key in ("digest", "rows", "source", "fetched_at", "synthetic")}
     asked_at = note.get("asked_at", 0 if is_file(note["source"]) else note["fetched_at"])
-    return Partition(covered=covered, asked_at=asked_at, provisional=tuple(note.get("provisional", ())), **kept)
+    late = tuple((int(label), int(at)) for label, at in note.get("late", ()))
+    provisional = tuple(note.get("provisional", ()))
+    return Partition(covered=covered, asked_at=asked_at, provisional=provisional, late=late, **kept)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ewmalab.market.bars import Bars
 from ewmalab.market.files.table import Hints
-from ewmalab.market.ranges import Range
+from ewmalab.market.ranges import Range, intersect, minutes, runs, subtract
 from ewmalab.market.sessions import closures
 from ewmalab.times import HOUR, MINUTE, iso
 
@@ -33,6 +33,16 @@ def answered_closures(bars: Bars, calendar: str | None) -> list[Range]:
     before = np.searchsorted(times, closes) - np.searchsorted(times, closes - _NEAR)
     after = np.searchsorted(times, opens + _NEAR) - np.searchsorted(times, opens)
     return [one for one, near in zip(found, (before > 0) & (after > 0), strict=True) if near]
+
+
+def silence(bars: Bars, calendar: str | None) -> tuple[int, int]:
+    """Return the minutes without a bar between the first and the last: missing ones, and those of a closed market."""
+    if not len(bars):
+        return 0, 0
+    span = int(bars.timestamp[0]), int(bars.timestamp[-1]) + MINUTE
+    silent = subtract([span], runs(bars.timestamp))
+    closed = minutes(intersect(silent, closures(calendar, *span))) if calendar else 0
+    return minutes(silent) - closed, closed
 
 
 def answered_at(bars: Bars, written: int, now: int) -> int:

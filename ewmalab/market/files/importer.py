@@ -11,7 +11,7 @@ from pathlib import Path
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.answered import answered_at, answered_closures, import_command, unsettled_note
+from ewmalab.market.files.answered import answered_at, answered_closures, import_command, silence, unsettled_note
 from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
 from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
 from ewmalab.market.files.rows import Columns, Split, split_rows
@@ -20,7 +20,6 @@ from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, Bool, describe_faults
 from ewmalab.market.ranges import union
 from ewmalab.rulebook import Rulebook
-from ewmalab.times import MINUTE
 
 _SHOWN = 3  # bars of a dry run
 
@@ -49,7 +48,8 @@ class Imported:
     understood: str
     bars: int
     days_written: int
-    gap_minutes: int  # minutes without a bar, between the first and the last bar
+    gap_minutes: int  # minutes without a bar, between the first and the last bar, while the market was open
+    closed_minutes: int  # the same while it was closed
     close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
@@ -278,6 +278,7 @@ def _store(
     rulebook: Rulebook,
 ) -> Imported:
     bars, aside, written = split.bars, None, 0
+    hours = rulebook.asset(part.asset).hours.get(part.feed)
     as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
     if not choices.dry_run:
         if split.rejected:
@@ -290,17 +291,15 @@ def _store(
             as_of=as_of,
             command=_again(item, part, choices),
         )
-        hours = rulebook.asset(part.asset).hours.get(part.feed)
         covered = union([*split.covered, *answered_closures(bars, hours)])
         written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
-    span = int(bars.timestamp[-1] - bars.timestamp[0]) // MINUTE + 1 if len(bars) else 0
     done = Imported(
         part.feed,
         part.asset,
         ", ".join([part.understood, *split.notes, *unsettled_note(bars, as_of)]),
         len(bars),
         written,
-        span - len(bars),
+        *silence(bars, hours),
         int((~bars.has_range).sum()),
         described,
         str(aside) if aside else None,

@@ -53,6 +53,7 @@ def export_text(exported: Sequence[Exported]) -> str:
 def _stored_lines(done: Imported) -> list[str]:
     line = f"{done.feed} {done.asset}: {done.days_written} days written"
     line += f", {done.gap_minutes} minutes missing inside" if done.gap_minutes else ""
+    line += f", {done.closed_minutes} while the market was closed" if done.closed_minutes else ""
     line += f", {done.close_only} without a range" if done.close_only else ""
     return [line] + ([f"set aside in {done.quarantine}: {done.rejected}"] if done.rejected else [])
 
