@@ -583,6 +583,7 @@ def test_a_cache_of_an_earlier_version_is_read_on(earlier):
     assert earlier.covered(*KEY) == [span(b) for b in bars]
     entry = entries(earlier)["2026-01-12"]
     assert (entry.rows, entry.source, entry.fetched_at, entry.synthetic) == (1000, "a host", 1_768_300_000, False)
+    assert (entry.asked_at, entry.provisional, entry.late) == (entry.fetched_at, (), ())
     assert damaged_days(earlier) == []
     assert len(entries(earlier)) == 2
     assert earlier.repair(*KEY) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ewmalab import api
 from ewmalab.errors import CorruptPartitionError
 from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
@@ -173,6 +174,28 @@ def test_repair_fetches_days_of_feeds_and_leaves_those_of_files_to_their_command
     (repair,) = repair_cache(fetched, lambda name: Feed(), now=NOW)
     assert repair.refetched == 1440
     assert [one.day for one in repair.damage] == ["2026-01-14"]
+
+
+@SPOIL
+def test_the_commands_show_a_damaged_day_in_text_and_json_and_with_their_exit_codes(cache, tmp_path, spoil):
+    path = file_of(tmp_path, market(MONDAY, 1440))
+    take(cache, path)
+    settings = api.load_settings(flags={"data.cache_dir": str(cache.root)})
+    spoil(partition(cache))
+    for _ in range(2):
+        listed, verified = api.list_bars(settings=settings), api.verify_bars(settings=settings)
+        repaired = api.repair_bars(settings=settings)
+        for result in (listed, verified, repaired):
+            assert "binance BTC 2026-01-12" in result.text()
+            assert f"from file BTC.csv; bring them back: ewmalab data import {path}" in result.text()
+        assert (listed.ok, verified.ok, repaired.ok) == (True, False, False)
+        (row,) = listed.json()
+        assert [(one["day"], one["source"]) for one in row["damaged"]] == [("2026-01-12", "file BTC.csv")]
+        assert verified.json()["damaged"][0][:3] == ["binance", "BTC", "2026-01-12"]
+        assert repaired.json()[0]["damage"][0]["command"] == row["damaged"][0]["command"]
+    take(cache, path)
+    assert api.verify_bars(settings=settings).ok
+    assert api.repair_bars(settings=settings).json() == []
 
 
 def test_a_file_of_another_day_is_no_lost_day(fetched):

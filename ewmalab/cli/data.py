@@ -204,7 +204,8 @@ def repair(
     """Move damaged partitions aside; fetch again what came from feeds.
 
     For what came from files, the command that imports it again is named.
-    Exit code 1 if bars are not back. Leftover temporary files of killed writers are deleted too.
+    Exit code 1 if bars are not back, except with --no-refetch. Leftover
+    temporary files of killed writers are deleted too.
 
     Example:
 

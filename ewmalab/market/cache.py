@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,7 +111,7 @@ class Cache:
         start, end : int
             Labels, seconds since 1970-01-01 UTC.
         """
-        return subtract([(start, end)], self.covered(feed, asset, start, end))
+        return holes_in(self.days(feed, asset, start, end).values(), start, end)
 
     def provisional(self, feed: str, asset: str, start: int, end: int, now: int) -> list[Range]:
         """Return the minutes of bars that may have changed since they were fetched, and are settled at `now`.
@@ -123,9 +123,7 @@ class Cache:
         now : int
             Current time, seconds since 1970-01-01 UTC.
         """
-        labels = [label for day in self.days(feed, asset, start, end).values() for label in day.provisional]
-        settled = [(label, label + MINUTE) for label in labels if label + 2 * MINUTE <= now]
-        return intersect(settled, [(start, end)])
+        return settled(self.days(feed, asset, start, end).values(), start, end, now)
 
     def read(self, feed: str, asset: str, start: int, end: int) -> Bars:
         """Return the cached bars labelled in ``[start, end)``; minutes that were not fetched have no row.
@@ -353,6 +351,17 @@ class Cache:
             AssetFolder(self.folder(feed, asset)).move_aside(day)
             return new_day(name, fresh, covered, provenance)
         return merged_day(name, entry, known, fresh, covered, provenance, replace=replace)
+
+
+def holes_in(days: Iterable[Partition], start: int, end: int) -> list[Range]:
+    """Return the holes in ``[start, end)``, from the descriptions of the days; see `Cache.missing`."""
+    return subtract([(start, end)], (part for day in days for part in day.covered))
+
+
+def settled(days: Iterable[Partition], start: int, end: int, now: int) -> list[Range]:
+    """Return the minutes in ``[start, end)`` of provisional bars that no longer change; see `Cache.provisional`."""
+    labels = [label for day in days for label in day.provisional]
+    return intersect([(label, label + MINUTE) for label in labels if label + 2 * MINUTE <= now], [(start, end)])
 
 
 def open_cache(location: Path | str) -> Cache:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ewmalab.market.cache import Cache
+from ewmalab.market.cache import Cache, holes_in
 from ewmalab.market.merging import gaps
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, minutes, subtract, union
@@ -62,7 +62,7 @@ def coverage_of(
         minutes(covered) - minutes(silent),
         tuple(subtract(silent, closed)),
         tuple(closed),
-        tuple(subtract([span], covered)),
+        tuple(holes_in(days.values(), *span)),
     )
 
 

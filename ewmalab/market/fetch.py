@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ewmalab.errors import DataError, FeedError
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import Cache
+from ewmalab.market.cache import Cache, holes_in, settled
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.late import fetch_late
 from ewmalab.market.partition import Provenance
@@ -76,8 +76,9 @@ def fetch_missing(
     """
     start -= start % MINUTE
     end = min(end + -end % MINUTE, now - now % MINUTE)
-    changeable = cache.provisional(feed.name, asset, start, end, now)
-    holes = union([*cache.missing(feed.name, asset, start, end), *changeable])
+    days = cache.days(feed.name, asset, start, end)
+    changeable = settled(days.values(), start, end, now)
+    holes = union([*holes_in(days.values(), start, end), *changeable])
     total = sum(b - a for a, b in holes)
     done = count = 0
     unanswered: list[Range] = []
@@ -90,7 +91,9 @@ def fetch_missing(
         count += filling.count
         count -= minutes(intersect(changeable, [(a, filling.answered)]))
         unanswered += subtract([(filling.answered, b)], [*changeable, *filling.take_closure(calendar)])
-    late = fetch_late(cache, feed, asset, start, end, now=now, again=again)
+    if holes:
+        days = cache.days(feed.name, asset, start, end)
+    late = fetch_late(cache, feed, asset, days, now=now, again=again)
     return Fetched(count + late, unanswered, late)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
@@ -15,16 +17,19 @@ _FINAL = 7 * DAY  # after the end of a day; a gap that was requested then is fin
 _REACH_MARGIN = 10 * MINUTE
 
 
-def fetch_late(cache: Cache, feed: Feed, asset: str, start: int, end: int, *, now: int, again: bool = False) -> int:
-    """Request the gaps of the days from `start` to `end` again, if they are due; return the number of new bars.
+def fetch_late(
+    cache: Cache, feed: Feed, asset: str, days: Mapping[str, Partition], *, now: int, again: bool = False
+) -> int:
+    """Request the gaps of days again, if they are due; return the number of new bars.
 
     The gaps of a day are due if they were last requested a day ago or earlier, and then not yet a week after the day:
     so each is requested daily for a week, and once afterwards. A gap that is known from a file alone is due at once.
 
     Parameters
     ----------
-    cache, feed, asset, start, end, now
+    cache, feed, asset, now
         As in `ewmalab.market.fetch.fetch_missing`.
+    days : mapping of date to Partition
     again : bool
         Whether all gaps are due.
 
@@ -33,10 +38,10 @@ def fetch_late(cache: Cache, feed: Feed, asset: str, start: int, end: int, *, no
     FeedError
         Bars of the days before the error stay in the cache.
     """
-    if feed.complete or start >= end:
+    if feed.complete:
         return 0
     count = 0
-    for day, entry in cache.days(feed.name, asset, start, end).items():
+    for day, entry in days.items():
         if entry.gap_minutes and (again or is_due(entry, day_start(day), now)):
             count += _ask(cache, feed, asset, day_start(day), now)
     return count
