@@ -198,6 +198,15 @@ def test_the_commands_show_a_damaged_day_in_text_and_json_and_with_their_exit_co
     assert api.repair_bars(settings=settings).json() == []
 
 
+def test_a_day_that_was_not_over_is_back_with_what_it_can_have_had(fetched):
+    truncate(partition(fetched, "2026-01-13"))
+    noon = MONDAY + DAY + DAY // 2
+    os.utime(partition(fetched, "2026-01-13"), (noon + 30, noon + 30))
+    assert "720 minutes of it are not back" in seen(fetched)[0].problem
+    fetched.write(*KEY, market(MONDAY, 2880).between(MONDAY + DAY, noon), [(MONDAY + DAY, noon)], Provenance("x", noon))
+    assert seen(fetched) == []
+
+
 def test_a_file_of_another_day_is_no_lost_day(fetched):
     (fetched.folder(*KEY) / QUARANTINE).mkdir()
     partition(fetched).rename(fetched.folder(*KEY) / QUARANTINE / "2026-01-14.parquet")

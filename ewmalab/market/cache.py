@@ -251,7 +251,8 @@ class Cache:
         """
         known = entry.source if entry else self._source_near(feed, asset, day)
         covered = entry.covered if entry else ()
-        return origin_of(ImportLog(self.folder(feed, asset)).of_day(day), feed, asset, day, known, covered)
+        imports = [] if isinstance(self.root, str) else ImportLog(self.folder(feed, asset)).of_day(day)
+        return origin_of(imports, feed, asset, day, known, covered)
 
     def check(self, name: str) -> Partition:
         """Return a partition's description, after checking every byte of the file ``feed/asset/YYYY-MM-DD``.

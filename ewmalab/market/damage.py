@@ -12,7 +12,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.origin import Origin
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, minutes, subtract, union
-from ewmalab.times import DAY, day_start
+from ewmalab.times import DAY, MINUTE, day_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def survey(cache: Cache, feed: str, asset: str, *, thorough: bool = False) -> Su
         except FileNotFoundError:  # moved to quarantine since it was listed
             continue
         except CorruptPartitionError as error:
-            path = cache.folder(feed, asset) / f"{day}.parquet"
-            found.append(Damage(feed, asset, day, str(error), str(path), cache.origin(feed, asset, day), False))
+            path = f"{cache.root}/{feed}/{asset}/1m/{day}.parquet"
+            found.append(Damage(feed, asset, day, str(error), path, cache.origin(feed, asset, day), False))
         checked += 1
     in_place = {one.day for one in found}
     lost = [one for one in lost_days(cache, feed, asset, days) if one.day not in in_place]
@@ -87,7 +87,7 @@ def lost_days(cache: Cache, feed: str, asset: str, days: dict[str, Partition]) -
     """Return the days in quarantine whose bars are not back.
 
     A day is back when the cache covers all that the damaged file covered; if its description cannot be read, all that
-    imported files had of it, or the whole day.
+    imported files had of it, or the whole day up to when it was written.
 
     Parameters
     ----------
@@ -97,6 +97,8 @@ def lost_days(cache: Cache, feed: str, asset: str, days: dict[str, Partition]) -
         The sound days.
     """
     found: dict[str, Damage] = {}
+    if isinstance(cache.root, str):  # nothing is moved at a URL
+        return []
     for path in sorted((cache.folder(feed, asset) / QUARANTINE).glob("*.parquet")):
         day = path.name.partition(".")[0]
         data, name = path.read_bytes(), f"{feed}/{asset}/{day}"
@@ -106,12 +108,14 @@ def lost_days(cache: Cache, feed: str, asset: str, days: dict[str, Partition]) -
         with suppress(CorruptPartitionError):
             entry = partition.describe(data, name)
         origin = cache.origin(feed, asset, day, entry)
-        if missing := subtract(_needed(day, entry, origin), days[day].covered if day in days else ()):
+        written = int(path.stat().st_mtime)
+        if missing := subtract(_needed(day, entry, origin, written), days[day].covered if day in days else ()):
             problem = f"it was damaged and moved aside to {path}; {minutes(missing)} minutes of it are not back"
             found[day] = Damage(feed, asset, day, problem, str(path), origin, True)
     return list(found.values())
 
 
-def _needed(day: str, entry: Partition | None, origin: Origin) -> list[Range]:
+def _needed(day: str, entry: Partition | None, origin: Origin, written: int) -> list[Range]:
     start = day_start(day)
-    return union((entry.covered if entry else ()) or origin.imported or [(start, start + DAY)])
+    end = min(start + DAY, written - written % MINUTE)  # it cannot hold what came after it was written
+    return union((entry.covered if entry else ()) or origin.imported or [(start, end if end > start else start + DAY)])

@@ -302,7 +302,5 @@ def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]]) -> st
 
 def _damaged(cache: Cache, feed: str, asset: str, ranges: list[Range]) -> list[Damage]:
     """Return the damaged days in missing ranges; their bars may have come from a file."""
-    if isinstance(cache.root, str):
-        return []
     lost = lost_days(cache, feed, asset, cache.days(feed, asset, ranges[0][0], ranges[-1][1]))
     return [one for one in lost if intersect(ranges, [(day_start(one.day), day_start(one.day) + DAY)])]
