@@ -19,7 +19,7 @@ from ewmalab.market.import_log import ImportLog
 from ewmalab.market.merging import merged_day, new_day
 from ewmalab.market.origin import Origin, origin_of
 from ewmalab.market.partition import Partition, Provenance
-from ewmalab.market.ranges import Range, intersect, subtract, union
+from ewmalab.market.ranges import Range, clip, intersect, subtract, union
 from ewmalab.market.storage import Storage
 from ewmalab.times import DAY, FOREVER, MINUTE, day_name
 
@@ -193,7 +193,7 @@ class Cache:
             AssetFolder(folder).delete_leftovers()
             for start in sorted({d for a, b in wanted for d in range(a - a % DAY, b, DAY)}):
                 day, span = day_name(start), (start, start + DAY)
-                part = bars.between(*span), intersect(wanted, [span])
+                part = bars.between(*span), clip(wanted, *span)
                 data = self._merge_day(f"{feed}/{asset}/{day}", *part, provenance, replace)
                 if data is not None:
                     new[day] = data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,19 @@ def intersect(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
     """
     left = union(one)
     return subtract(left, subtract(left, other))
+
+
+def clip(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """Return the parts of sorted, disjoint ranges in ``[start, end)``, in the time of a binary search.
+
+    Examples
+    --------
+    >>> clip([(0, 100), (200, 300), (400, 500)], 50, 250)
+    [(50, 100), (200, 250)]
+    """
+    first = bisect_right(ranges, start, key=lambda one: one[1])
+    last = bisect_left(ranges, end, key=lambda one: one[0])
+    return [(max(a, start), min(b, end)) for a, b in ranges[first:last]]
 
 
 def runs(labels: npt.NDArray[np.int64]) -> list[Range]:
