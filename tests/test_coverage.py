@@ -129,6 +129,21 @@ def test_a_fetch_on_a_weekend_finds_the_market_closed_and_asks_on_when_it_opens(
     assert cache.read(*key, *WEEK).digest() == feed.bars.known_at(now).digest()
 
 
+def test_a_quiet_minute_of_a_market_that_trades_while_its_underlying_is_closed_is_asked_for_again(cache):
+    now = THURSDAY + DAY + 30 * HOUR  # a Saturday
+    feed = Feed(bars_at(np.arange(THURSDAY, now - 120, 60)))
+    got = fetch_missing(cache, feed, "XAU", THURSDAY, now, now=now, calendar="us_futures")
+    assert got.unanswered == [(now - 120, now)]
+
+
+def test_an_empty_answer_about_a_weekend_amid_cached_bars_is_no_answer(cache):
+    bars = open_bars("us_futures")
+    weekend = (THURSDAY + DAY + 22 * HOUR, THURSDAY + 3 * DAY + 23 * HOUR)
+    cache.write("hyperliquid", "XAU", bars, subtract([WEEK], [weekend]), Provenance("a host", NOW))
+    got = fetch_missing(cache, Feed(bars_at(np.arange(0))), "XAU", *WEEK, now=NOW, calendar="us_futures")
+    assert got.unanswered == [weekend]
+
+
 def test_silence_before_the_close_is_not_taken_for_a_closed_market(cache):
     friday = THURSDAY + DAY + 22 * HOUR
     feed = Feed(open_bars("us_futures", (THURSDAY, friday - 2 * HOUR)))

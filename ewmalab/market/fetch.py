@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from ewmalab.errors import DataError, FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, holes_in, settled
@@ -14,6 +17,8 @@ from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, intersect, minutes, subtract, union
 from ewmalab.market.sessions import closures
 from ewmalab.times import DAY, HOUR, MINUTE
+
+_LAST_PRINTS = 5 * MINUTE  # after a close
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,7 @@ class _Filling:
     def run(self) -> Iterator[int]:
         """Fetch chunk by chunk; yield the seconds of the range in each chunk."""
         # If cached bars follow, fetch the first of them too: its arrival proves that the answer is complete.
-        later = self.cache.read(self.feed.name, self.asset, self.end, self.end + DAY).timestamp[:1]
+        later = self._later()
         last = int(later[0]) + MINUTE if len(later) else self.end
         at = self.answered
         while at < last:
@@ -191,12 +196,20 @@ class _Filling:
             yield max(0, min(stop, self.end) - at)
             at = stop
 
+    def _later(self) -> npt.NDArray[np.int64]:
+        """Return the label of the first cached bar after the range, if there is one within a day."""
+        return self.cache.read(self.feed.name, self.asset, self.end, self.end + DAY).timestamp[:1]
+
     def take_closure(self, calendar: str | None) -> list[Range]:
-        """Cover the closure of the market after the last answered minute, if bars lead up to it; return it."""
-        if calendar is None or self.answered >= self.end:
-            return []
+        """Cover the closure after the last answered minute, if bars lead up to it and then stop; return it."""
+        if calendar is None or self.answered >= self.end or len(self._later()):
+            return []  # without the cached bar that follows, the answer is not whole
         found = [c for c in closures(calendar, self.answered - 7 * DAY, self.end) if c[1] > self.answered]
-        if not found or not len(self.cache.read(self.feed.name, self.asset, found[0][0] - HOUR, found[0][0])):
+        if not found:
+            return []
+        close = found[0][0]
+        known = self.cache.read(self.feed.name, self.asset, close - HOUR, max(close, self.answered)).timestamp[-1:]
+        if not len(known) or known[0] > close + _LAST_PRINTS:  # no bars lead up to the close, or trading goes on
             return []
         span = max(found[0][0], self.answered), found[0][1]
         provenance = Provenance(self.feed.source, self.now, self.feed.synthetic)
