@@ -198,6 +198,16 @@ def test_the_commands_show_a_damaged_day_in_text_and_json_and_with_their_exit_co
     assert api.repair_bars(settings=settings).json() == []
 
 
+def test_repair_does_not_fetch_from_a_market_of_other_settings(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    cache.write("simulated-9", "BTC", market(MONDAY, 60), [(MONDAY, MONDAY + 3600)], Provenance("synthetic", NOW))
+    truncate(cache.folder("simulated-9", "BTC") / "2026-01-12.parquet")
+    (repair,) = api.repair_bars(settings=api.load_settings(flags={"data.cache_dir": str(cache.root)})).value
+    assert "the settings are those of simulated-7" in str(repair.error)
+    assert repair.damage[0].origin.command.endswith("--days 1 --set feeds.simulated.seed=9")
+    assert [feed for feed, _ in cache.assets()] == ["simulated-9"]
+
+
 def test_a_day_that_was_not_over_is_back_with_what_it_can_have_had(fetched):
     truncate(partition(fetched, "2026-01-13"))
     noon = MONDAY + DAY + DAY // 2

@@ -137,7 +137,10 @@ def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: 
             for day in [one.day for one in damage if not one.origin.is_file]:
                 try:
                     span = day_start(day), day_start(day) + DAY
-                    bars += fetch_missing(cache, make_feed(feed), asset, *span, now=now).bars
+                    source = make_feed(feed)
+                    if source.name != feed:  # a synthetic market of other settings
+                        raise FeedError(f"the settings are those of {source.name}")
+                    bars += fetch_missing(cache, source, asset, *span, now=now).bars
                 except (FeedError, DataError, ValueError) as failure:
                     errors.append(f"{day} not fetched again: {failure}")
             damage = survey(cache, feed, asset).damage if damage else damage
