@@ -26,11 +26,17 @@ def fetch(
     days: Annotated[float, typer.Option(min=0.001, help="Days to fetch.")] = 1.0,
     assets: common.Assets = None,
     feed: common.Feed = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Request all minutes that the feed left out again, also within a day.")
+    ] = False,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
     """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
+
+    Minutes that the feed left out are requested again daily for a week,
+    since feeds publish some of them later.
 
     Examples:
 
@@ -40,7 +46,7 @@ def fetch(
     """
     settings = common.settings(config, set_, {"data.feed": feed})
     with common.progress(json, "fetching minutes") as progress:
-        result = api.fetch_bars(start, days, assets=assets, settings=settings, progress=progress)
+        result = api.fetch_bars(start, days, assets=assets, again=again, settings=settings, progress=progress)
     common.show(result, json)
 
 
@@ -156,7 +162,11 @@ def export(
 def list_(
     feed: OneFeed = None, json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None
 ) -> None:
-    """List what is cached.
+    """List what is cached: bars, minutes without one, holes, damaged days.
+
+    Missing minutes are those for which a source has answered without a bar
+    while the market was open; holes are those that no source has answered
+    for.
 
     Example:
 
@@ -191,9 +201,11 @@ def repair(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Move damaged partitions aside and fetch them again.
+    """Move damaged partitions aside; fetch again what came from feeds.
 
-    Leftover temporary files of killed writers are deleted too.
+    For what came from files, the command that imports it again is named.
+    Exit code 1 if bars are not back, except with --no-refetch. Leftover
+    temporary files of killed writers are deleted too.
 
     Example:
 

@@ -13,10 +13,11 @@ from ewmalab.forecast.model import origin_of
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.damage import Damage, lost_days
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, union
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.times import DAY, MINUTE, day_name, iso
+from ewmalab.times import DAY, MINUTE, day_name, day_start, iso
 
 Group = tuple[str, str]  # competition, asset
 
@@ -193,7 +194,7 @@ def find_data(
         if not partial and (holes := cache.missing(scored_feed, asset, *need.scored)):
             missing[scored_feed, asset] = union([*missing.get((scored_feed, asset), []), *holes])
     if missing:
-        raise MissingDataError(_explain(missing))
+        raise MissingDataError(_explain(cache, missing))
     partitions: dict[str, Partition] = {}
     for asset, need in needs.items():
         for source, span in ((feed, (need.origin, need.last)), (scored_feed, need.scored)):
@@ -280,7 +281,7 @@ def newest_scorable_days(
     return last - last % DAY - round(days * DAY), tuple(assets or sorted(complete))
 
 
-def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:
+def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]]) -> str:
     lines = ["the cache lacks bars:"]
     commands: dict[tuple[str, str, int], list[str]] = {}
     for (feed, asset), ranges in missing.items():
@@ -289,6 +290,7 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:
         first = ranges[0][0] - ranges[0][0] % DAY
         days = -(-(ranges[-1][1] - first) // DAY)
         commands.setdefault((feed, day_name(first), days), []).append(asset)
+    lines += [f"  {one.text}" for name, ranges in missing.items() for one in _damaged(cache, *name, ranges)]
     lines.append("get them with")
     lines += [
         f"  ewmalab data fetch --feed {feed.partition('-')[0]} --assets {','.join(assets)} --start {day} --days {days}"
@@ -296,3 +298,9 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]]) -> str:
     ]
     lines.append("or import files: ewmalab data import PATH; or skip unscorable prompts: --partial")
     return "\n".join(lines)
+
+
+def _damaged(cache: Cache, feed: str, asset: str, ranges: list[Range]) -> list[Damage]:
+    """Return the damaged days in missing ranges; their bars may have come from a file."""
+    lost = lost_days(cache, feed, asset, cache.days(feed, asset, ranges[0][0], ranges[-1][1]))
+    return [one for one in lost if intersect(ranges, [(day_start(one.day), day_start(one.day) + DAY)])]

@@ -173,6 +173,7 @@ class _Moment:
             asset_class=table.asset_class,
             sessions=table.sessions,
             symbols={**table.symbols, **own},
+            hours=table.hours,
             scored_feed=scored.feed if scored else None,
             hermes_id=table.hermes_id,
             lazer_id=table.lazer_id,

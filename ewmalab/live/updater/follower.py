@@ -14,6 +14,7 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Provenance
+from ewmalab.market.ranges import union
 from ewmalab.times import DAY, MINUTE
 
 _MIN_BACK = 5 * MINUTE  # with fewer shared bars, another symbol could not be told from a revision
@@ -154,7 +155,8 @@ class Follower:
         if not len(self.bars):
             return
         first, end = int(self.bars.timestamp[0]), int(self.bars.timestamp[-1]) + MINUTE
-        for a, b in self.cache.missing(self.feed.name, self.asset, first, end):
+        holes = self.cache.missing(self.feed.name, self.asset, first, end)
+        for a, b in union([*holes, *self.cache.provisional(self.feed.name, self.asset, first, end, now)]):
             self._into_cache(self.bars.between(a, b), a, b, now)
 
     def _take(self, now: int) -> None:
@@ -221,7 +223,8 @@ class Follower:
         return merged.amended
 
     def _into_cache(self, bars: Bars, start: int, end: int, now: int) -> None:
-        provenance = Provenance(self.feed.source, now, self.feed.synthetic)
+        as_of = None if self.feed.complete else now
+        provenance = Provenance(self.feed.source, now, self.feed.synthetic, as_of)
         self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
     def _save(self, now: int) -> None:

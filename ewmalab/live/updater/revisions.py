@@ -81,6 +81,14 @@ def merge(known: Bars, fresh: Bars) -> Merged:
     return Merged(known.union(fresh), new, tuple(sorted(amended, key=lambda a: a.label)))
 
 
+def without(bars: Bars, labels: Sequence[int]) -> Bars:
+    """Return the bars without those of some labels."""
+    if not labels:
+        return bars
+    keep = ~np.isin(bars.timestamp, labels)
+    return Bars.from_columns({name: column[keep] for name, column in bars.columns().items()}, bars.resolution)
+
+
 def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
     """Return the bars before amendments, which are given oldest first."""
     for change in reversed(amended):

@@ -11,14 +11,15 @@ from pathlib import Path
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.files.answered import answered_at, answered_closures, import_command, silence, unsettled_note
 from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
 from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
 from ewmalab.market.files.rows import Columns, Split, split_rows
 from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, Bool, describe_faults
+from ewmalab.market.ranges import union
 from ewmalab.rulebook import Rulebook
-from ewmalab.times import MINUTE
 
 _SHOWN = 3  # bars of a dry run
 
@@ -47,7 +48,8 @@ class Imported:
     understood: str
     bars: int
     days_written: int
-    gap_minutes: int  # minutes without a bar, between the first and the last bar
+    gap_minutes: int  # minutes without a bar, between the first and the last bar, while the market was open
+    closed_minutes: int  # the same while it was closed
     close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
@@ -145,7 +147,7 @@ def import_file(
     """
     choices = choices or Choices()
     taken = [(one, *_split(item, one, now, choices)) for one in _read(item, rulebook, choices.hints)]
-    return tuple(_store(cache, item, one, split, described, now, choices) for one, split, described in taken)
+    return tuple(_store(cache, item, one, split, described, now, choices, rulebook) for one, split, described in taken)
 
 
 def import_files(
@@ -186,6 +188,7 @@ class _Part:
     asset: str
     columns: Columns
     understood: str
+    named: bool  # whether the file names the asset
 
 
 def _members(file: Path, feed: str | None, asset: str | None, skipped: list[tuple[str, str]]) -> list[BarFile]:
@@ -231,7 +234,9 @@ def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
     if not found:
         raise BarsError(f"{item.path}: no asset is called {', '.join(left[:20]) or 'so'}; pass --asset and --symbol")
     words = f", without {', '.join(left[:20])}" if left else ""
-    return [_Part(feed, asset, one.columns, one.understood + words) for one, asset in found.values()]
+    return [
+        _Part(feed, asset, one.columns, one.understood + words, one.symbol is not None) for one, asset in found.values()
+    ]
 
 
 def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
@@ -263,28 +268,51 @@ def _split(item: BarFile, part: _Part, now: int, choices: Choices) -> tuple[Spli
 
 
 def _store(
-    cache: Cache, item: BarFile, part: _Part, split: Split, described: str | None, now: int, choices: Choices
+    cache: Cache,
+    item: BarFile,
+    part: _Part,
+    split: Split,
+    described: str | None,
+    now: int,
+    choices: Choices,
+    rulebook: Rulebook,
 ) -> Imported:
     bars, aside, written = split.bars, None, 0
+    hours = rulebook.asset(part.asset).hours.get(part.feed)
+    as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
             aside = cache.set_aside(part.feed, part.asset, name, _csv(part.columns, split.rejected))
-        provenance = Provenance(f"file {item.name}", now, part.feed.startswith("simulated"))
-        written = cache.write(part.feed, part.asset, bars, split.covered, provenance, replace=choices.replace)
-    span = int(bars.timestamp[-1] - bars.timestamp[0]) // MINUTE + 1 if len(bars) else 0
+        provenance = Provenance.of_file(
+            item.name,
+            now,
+            synthetic=part.feed.startswith("simulated"),
+            as_of=as_of,
+            command=_again(item, part, choices),
+        )
+        covered = union([*split.covered, *answered_closures(bars, hours)])
+        written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
     done = Imported(
         part.feed,
         part.asset,
-        ", ".join([part.understood, *split.notes]),
+        ", ".join([part.understood, *split.notes, *unsettled_note(bars, as_of)]),
         len(bars),
         written,
-        span - len(bars),
+        *silence(bars, hours),
         int((~bars.has_range).sum()),
         described,
         str(aside) if aside else None,
     )
     return replace(done, first_bars=_first_bars(bars)) if choices.dry_run else done
+
+
+def _again(item: BarFile, part: _Part, choices: Choices) -> str:
+    """Return the command that imports the file again."""
+    asset = item.asset if part.named or item.member else part.asset
+    return import_command(
+        item.path, part.feed, asset, choices.hints, replace=choices.replace, quarantine=choices.quarantine
+    )
 
 
 def _first_bars(bars: Bars) -> tuple[tuple[float | None, ...], ...]:
