@@ -36,9 +36,10 @@ from ewmalab.live.updater.revisions import Amendment, undo
 from ewmalab.live.updater.updater import Updater
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
+from ewmalab.market.feeds.candles import HttpFeed
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.feeds.hyperliquid import REACH
+from ewmalab.market.feeds.parsing import read_candles
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import load_rulebook
@@ -415,7 +416,7 @@ def test_the_server_shows_the_forming_candle_with_another_close(feed: str, make:
         source = bench.follower().feed
         assert isinstance(source, HttpFeed)
         columns = source.candles("BTC", bench.symbol(), label, label + MINUTE, label + MINUTE)
-        shown = bars_from_columns(columns, feed=feed, asset="BTC", start=label, end=label + MINUTE)
+        shown = read_candles(columns, feed=feed, asset="BTC", start=label, end=label + MINUTE).bars
         final = final_bars("BTC").between(label, label + MINUTE)
         assert len(shown) == len(final)
         assert not len(final) or (shown.close != final.close).all()
@@ -432,7 +433,7 @@ class TakesForming:
 
     def shown(self, asset: str, start: int, end: int, now: int) -> Bars:
         columns = self._feed.candles(asset, BOOK.asset(asset).symbols[self._feed.name], start, end, now)
-        return bars_from_columns(columns, feed=self._feed.name, asset=asset, start=start, end=end)
+        return read_candles(columns, feed=self._feed.name, asset=asset, start=start, end=end).bars
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
         return self.shown(asset, start, end + MINUTE, now)

@@ -14,6 +14,8 @@ from ewmalab.market.cache import Cache, Finding, local_cache, open_cache
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
 from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -25,6 +27,8 @@ def fetch_bars(
     days: float = 1.0,
     *,
     assets: Names = None,
+    keep_suspicious: bool = False,
+    split: str | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> Outcome[list[AssetFetch]]:
@@ -36,6 +40,10 @@ def fetch_bars(
     days : float
     assets : str or sequence of str, optional
         By default all that the feed has.
+    keep_suspicious : bool
+        Store bars that no market made as they are, instead of setting them aside.
+    split : str, optional
+        Known splits, such as ``10:1`` for ten new units for one old; the cached prices before are adjusted.
     settings : LoadedSettings, optional
         Name feed and cache.
     progress : callable, optional
@@ -52,7 +60,9 @@ def fetch_bars(
     if assets_of(assets) is None and name not in ("simulated", "file"):
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
     source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
-    found = fetch_assets(_writable_cache(settings), source, symbols, span, now=present(), progress=progress)
+    doubts = Doubts(keep_suspicious, parse_ratios(split))
+    cache = _writable_cache(settings)
+    found = fetch_assets(cache, source, symbols, span, now=present(), doubts=doubts, progress=progress)
     ok = all(one.error is None for one in found)
     return Outcome(
         "Fetched bars",

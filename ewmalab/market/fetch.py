@@ -10,8 +10,12 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.partition import Provenance
+from ewmalab.market.quality.door import let_in
+from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.ranges import Range
 from ewmalab.times import DAY, MINUTE
+
+_CONFIRMING = 61 * MINUTE  # after the end of a range whose last bar jumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,13 @@ class Fetched:
         Number of bars written.
     unanswered : list of ranges
         Requested ranges in and after which the feed gave no bar; they stay missing and will be fetched again.
+    aside : int
+        Number of wrong bars that were set aside.
     """
 
     bars: int
     unanswered: list[Range]
+    aside: int = 0
 
 
 def fetch_missing(
@@ -38,12 +45,15 @@ def fetch_missing(
     end: int,
     *,
     now: int,
+    doubts: Doubts | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
     """Fetch the bars in ``[start, end)`` that the cache lacks and that are closed at `now`.
 
     An answer covers only the time up to its last bar, since later bars may be late. Minutes after it count as a gap
-    once a later bar arrives; a whole chunk without a bar is first fetched a second time.
+    once a later bar arrives; a whole chunk without a bar is first fetched a second time. A wrong bar is set aside as
+    missing, and one that jumps at the end of an answer is kept only if a later bar confirms it; see
+    `ewmalab.market.quality`.
 
     Parameters
     ----------
@@ -54,30 +64,33 @@ def fetch_missing(
         Seconds since 1970-01-01 UTC.
     now : int
         Current time, seconds since 1970-01-01 UTC.
+    doubts : Doubts, optional
+        What to do with bars that no market made; by default they are set aside.
     progress : callable, optional
         Called with the seconds done and in total.
 
     Raises
     ------
     FeedError
-        Bars fetched before the error stay in the cache.
+        If there is a split that `doubts` does not name, too; bars fetched before the error stay in the cache.
     """
     start -= start % MINUTE
     end = min(end + -end % MINUTE, now - now % MINUTE)
     holes = cache.missing(feed.name, asset, start, end)
     total = sum(b - a for a, b in holes)
-    done = count = 0
+    done = count = aside = 0
     unanswered: list[Range] = []
     for a, b in holes:
-        filling = _Filling(cache, feed, asset, now, a, b)
+        filling = _Filling(cache, feed, asset, now, a, b, doubts or Doubts())
         for asked in filling.run():
             done += asked
             if progress:
                 progress(done, total)
         count += filling.count
+        aside += filling.aside
         if filling.answered < b:
             unanswered.append((filling.answered, b))
-    return Fetched(count, unanswered)
+    return Fetched(count, unanswered, aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +99,14 @@ class AssetFetch:
 
     Attributes
     ----------
-    bars, unanswered
+    bars, unanswered, aside
         As in `Fetched`.
     """
 
     asset: str
     bars: int = 0
     unanswered: tuple[Range, ...] = ()
+    aside: int = 0
     error: str | None = None
 
 
@@ -103,13 +117,14 @@ def fetch_assets(
     span: Range,
     *,
     now: int,
+    doubts: Doubts | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[AssetFetch]:
     """Fetch the missing bars of several assets; one that fails does not stop the others.
 
     Parameters
     ----------
-    cache, feed, now
+    cache, feed, now, doubts
         As in `fetch_missing`.
     assets : sequence of str
     span : (int, int)
@@ -126,8 +141,8 @@ def fetch_assets(
                 progress(round(minutes * (number + done / total)), minutes * len(assets))
 
         try:
-            found = fetch_missing(cache, feed, asset, *span, now=now, progress=step)
-            out.append(AssetFetch(asset, found.bars, tuple(found.unanswered)))
+            found = fetch_missing(cache, feed, asset, *span, now=now, doubts=doubts, progress=step)
+            out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.aside))
         except FeedError as error:
             out.append(AssetFetch(asset, error=str(error)))
     return out
@@ -145,6 +160,8 @@ class _Filling:
         Number of bars written.
     empty : list of ranges
         Chunks without a bar that were fetched since `answered`.
+    waiting : Bars
+        The last bars, if they wait for a successor that confirms a jump.
     """
 
     cache: Cache
@@ -153,8 +170,11 @@ class _Filling:
     now: int
     answered: int
     end: int
+    doubts: Doubts
     count: int = 0
+    aside: int = 0
     empty: list[Range] = field(default_factory=list)
+    waiting: Bars = field(default_factory=Bars.empty)
 
     def run(self) -> Iterator[int]:
         """Fetch chunk by chunk; yield the seconds of the range in each chunk."""
@@ -168,15 +188,27 @@ class _Filling:
             self._ask(at, stop)
             yield max(0, min(stop, self.end) - at)
             at = stop
+        closed = self.now - self.now % MINUTE
+        if len(self.waiting) and at < closed:
+            self._ask(at, min(at + self.feed.chunk, at + _CONFIRMING, closed))
 
     def _ask(self, at: int, stop: int) -> None:
-        bars = self.feed.fetch(self.asset, at, stop, self.now)
+        fresh = Bars.concatenate([self.waiting, self.feed.fetch(self.asset, at, stop, self.now)])
+        passed = let_in(self.cache, self.feed, self.asset, fresh, self.now, self.doubts)
+        bars, self.waiting = passed.bars, passed.waiting
+        self.aside += passed.aside
         if len(bars):
             again = [self.feed.fetch(self.asset, a, b, self.now) for a, b in self.empty]
             self._keep(Bars.concatenate([*again, bars]), min(int(bars.timestamp[-1]) + MINUTE, self.end))
-        else:
+        elif not len(fresh):
             self.empty.append((at, stop))
-        if self.feed.complete and self.answered < min(stop, self.end):
+        if passed.unnamed is not None:
+            split = passed.unnamed
+            raise FeedError(
+                f"{self.feed.name} {self.asset}: {split}; pass --split {split.ratio} to adjust the prices before, or "
+                "--keep-suspicious to store them as they are"
+            )
+        if self.feed.complete and not len(self.waiting) and self.answered < min(stop, self.end):
             self._keep(Bars.empty(), min(stop, self.end))
 
     def _keep(self, bars: Bars, upto: int) -> None:

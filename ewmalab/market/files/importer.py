@@ -9,16 +9,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ewmalab.errors import BarsError, EwmalabError
+from ewmalab.market.adjust import adjust_cached
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
 from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
 from ewmalab.market.files.rows import Columns, Split, split_rows
+from ewmalab.market.files.suspicious import aside_rows, cut, few_wrong_prices, without_suspicious
 from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, Bool, describe_faults
+from ewmalab.market.quality.aside import record_aside
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import PriceSplit
+from ewmalab.market.ranges import Range
 from ewmalab.rulebook import Rulebook
-from ewmalab.times import MINUTE
+from ewmalab.times import FOREVER, MINUTE, iso
 
 _SHOWN = 3  # bars of a dry run
 
@@ -74,15 +80,21 @@ class Choices:
     replace : bool
         Whether bars that differ from cached ones replace them.
     quarantine : bool
-        Whether bad rows are set aside instead of refusing the file.
+        Whether bad rows are set aside however many they are, and also if their times are wrong.
     dry_run : bool
         Whether nothing is written.
+    doubts : Doubts
+        What to do with bars that no market made.
+    span : (int, int)
+        Only rows labelled in ``[from, to)`` are imported.
     """
 
     hints: Hints = field(default_factory=Hints)
     replace: bool = False
     quarantine: bool = False
     dry_run: bool = False
+    doubts: Doubts = field(default_factory=Doubts)
+    span: Range = (0, FOREVER)
 
 
 def find_files(
@@ -138,14 +150,15 @@ def import_file(
     Raises
     ------
     BarsError
-        If the file is in doubt, rows are bad and `quarantine` is not set, no row is good, or the rows are not minute
-        bars; nothing is stored.
+        If the file is in doubt, many rows are bad or one has a wrong time and `quarantine` is not set, no row is good,
+        there is a split that was not named, or the rows are not minute bars; nothing is stored.
     DataError
         If bars differ from cached ones and `replace` is not set.
     """
     choices = choices or Choices()
-    taken = [(one, *_split(item, one, now, choices)) for one in _read(item, rulebook, choices.hints)]
-    return tuple(_store(cache, item, one, split, described, now, choices) for one, split, described in taken)
+    parts = _read(item, rulebook, choices.hints)
+    taken = [_split(cache, item, replace(one, columns=cut(one.columns, choices.span)), now, choices) for one in parts]
+    return tuple(_store(cache, item, one, now, choices) for one in taken)
 
 
 def import_files(
@@ -247,36 +260,51 @@ def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
     return asset_of_path(item.path, rulebook)
 
 
-def _split(item: BarFile, part: _Part, now: int, choices: Choices) -> tuple[Split, str | None]:
-    """Judge the rows; return them with a description of the bad ones."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The rows of an asset as they were judged; `adjusted` are the splits that earlier prices were adjusted for."""
+
+    part: _Part
+    split: Split
+    described: str | None
+    adjusted: tuple[PriceSplit, ...]
+
+
+def _split(cache: Cache, item: BarFile, part: _Part, now: int, choices: Choices) -> _Taken:
+    """Judge the rows."""
     written = int(item.path.stat().st_mtime)
     try:
         split = split_rows(part.columns, now=now, written=written, minute_bars=choices.hints.interval == "1m")
+        if split.rejected and not (choices.quarantine or few_wrong_prices(split.rejected, len(part.columns["close"]))):
+            faults = describe_faults(split.rejected, part.columns["timestamp"])
+            raise BarsError(f"{faults}; pass --quarantine to import the other rows")
+        if not len(split.bars) and (split.rejected or not split.covered):
+            raise BarsError("no bars")
+        split, adjusted = without_suspicious(cache, part.feed, part.asset, part.columns, split, choices.doubts)
     except BarsError as error:
         raise BarsError(f"{item.path}: {error}") from error
     described = describe_faults(split.rejected, part.columns["timestamp"]) if split.rejected else None
-    if described and not choices.quarantine:
-        raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
-    if not len(split.bars) and not split.covered:
-        raise BarsError(f"{item.path}: no bars")
-    return split, described
+    return _Taken(part, split, described, adjusted)
 
 
-def _store(
-    cache: Cache, item: BarFile, part: _Part, split: Split, described: str | None, now: int, choices: Choices
-) -> Imported:
+def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choices) -> Imported:
+    part, split, described = taken.part, taken.split, taken.described
     bars, aside, written = split.bars, None, 0
+    notes = [*split.notes, *(f"adjusted for the split {one.ratio} of {iso(one.at)}" for one in taken.adjusted)]
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
             aside = cache.set_aside(part.feed, part.asset, name, _csv(part.columns, split.rejected))
+        adjust_cached(cache, part.feed, part.asset, taken.adjusted, now)
         provenance = Provenance(f"file {item.name}", now, part.feed.startswith("simulated"))
         written = cache.write(part.feed, part.asset, bars, split.covered, provenance, replace=choices.replace)
+        rows = aside_rows(part.columns, split.rejected, provenance.source, now)
+        record_aside(cache, part.feed, part.asset, rows, bars.timestamp)
     span = int(bars.timestamp[-1] - bars.timestamp[0]) // MINUTE + 1 if len(bars) else 0
     done = Imported(
         part.feed,
         part.asset,
-        ", ".join([part.understood, *split.notes]),
+        ", ".join([part.understood, *notes]),
         len(bars),
         written,
         span - len(bars),

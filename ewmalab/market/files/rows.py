@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import BarsError
 from ewmalab.market.bars import Bars
-from ewmalab.market.quality import COLUMNS, Bool, Int, rejects, spacing_fault
+from ewmalab.market.quality import COLUMNS, VALUE_FAULTS, Bool, Int, rejects, spacing_fault
 from ewmalab.market.ranges import Range, union
 from ewmalab.times import MINUTE, iso
 
@@ -27,7 +27,8 @@ class Split:
     bars : Bars
         The good rows in order.
     covered : list of ranges
-        The minutes that the file answers for: those of its bars, and those of rows without any price (gaps).
+        The minutes that the file answers for: those of its bars, of rows without any price (gaps), and of rows whose
+        prices are wrong.
     rejected : dict of str to (n,) bool
         The bad rows by reason; see `rejects`.
     notes : tuple of str
@@ -75,7 +76,12 @@ def split_rows(
     good = good[np.argsort(times[good], kind="stable")]
     bars = Bars.from_columns({name: column[good] for name, column in columns.items()})
     answered = np.unique(np.concatenate([bars.timestamp, times[gaps]]))
-    open_to_doubt = np.unique(times[bad])
+    past = times <= (now - MINUTE if now is not None else times)
+    unusable = np.logical_or.reduce(
+        [rejected[reason] & past for reason in VALUE_FAULTS if reason in rejected] or [gaps]
+    )
+    answered = np.unique(np.concatenate([answered, times[unusable]]))
+    open_to_doubt = np.unique(times[bad & ~unusable])
     answered = np.setdiff1d(answered, np.setdiff1d(open_to_doubt, bars.timestamp))
     notes = [f"{count} repeated row(s)"] if (count := int(repeated.sum())) else []
     notes += [f"the bar of {iso(int(times[forming][0]))} was still forming and was left out"] if forming.any() else []
