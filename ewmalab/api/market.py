@@ -89,14 +89,23 @@ def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None
 def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
 ) -> Outcome[list[Finding]]:
-    """Check every byte of the cache and return the damaged partitions, of all feeds and assets or of one."""
-    findings = list(_cache(settings or load_settings()).verify(feed, asset.upper() if asset else None))
+    """Check every byte of the cache and return the damaged partitions, of all feeds and assets or of one.
+
+    The text also lists the wrong bars that were set aside, by asset and reason.
+    """
+    cache, symbol = _cache(settings or load_settings()), asset.upper() if asset else None
+    findings = list(cache.verify(feed, symbol))
+    aside = inventory.list_aside(cache, feed, symbol)
     damaged = [finding for finding in findings if finding.problem]
     return Outcome(
         "Damaged bars",
         damaged,
-        lambda found: verify_text(len(findings), found),
-        lambda found: {"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in found]},
+        lambda found: verify_text(len(findings), found, aside),
+        lambda found: {
+            "checked": len(findings),
+            "damaged": [[f.feed, f.asset, f.day, f.problem] for f in found],
+            "set_aside": [[one.feed, one.asset, iso(bar.label), bar.reason] for one in aside for bar in one.bars],
+        },
         not damaged,
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ewmalab.errors import CorruptPartitionError, FeedError
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.quality import AsideBar
+from ewmalab.market.quality.aside import count_reasons, read_aside
 from ewmalab.market.ranges import union
 from ewmalab.times import DAY, MINUTE, day_start
 
@@ -28,6 +30,8 @@ class CachedAsset:
     holes : int
         Ranges between `begin` and `end` that were never fetched.
     synthetic : bool
+    set_aside : dict of str to int
+        Wrong bars that were set aside and are still missing, by reason.
     """
 
     feed: str
@@ -40,6 +44,16 @@ class CachedAsset:
     missing_minutes: int
     holes: int
     synthetic: bool
+    set_aside: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The wrong bars of an asset that were set aside and are still missing."""
+
+    feed: str
+    asset: str
+    bars: tuple[AsideBar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +104,17 @@ def list_cached(cache: Cache, feed: str | None = None) -> tuple[list[CachedAsset
                 missing_minutes=sum(b - a for a, b in covered) // MINUTE - bars,
                 holes=len(covered) - 1,
                 synthetic=any(entry.synthetic for entry in days),
+                set_aside=count_reasons(read_aside(cache, name, asset)),
             )
         )
     return out, damaged
+
+
+def list_aside(cache: Cache, feed: str | None = None, asset: str | None = None) -> list[SetAside]:
+    """Return what was set aside, of all feeds and assets or of one."""
+    names = [name for name in cache.assets() if feed in (None, name[0]) and asset in (None, name[1])]
+    found = [SetAside(*name, tuple(read_aside(cache, *name))) for name in names]
+    return [one for one in found if one.bars]
 
 
 def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: int) -> list[Repair]:

@@ -64,11 +64,12 @@ class BinanceFeed(HttpFeed):
         faults: dict[int, str] = {}
         for i, row in enumerate(answer):
             if not isinstance(row, list) or len(row) <= _CLOSE_TIME:
-                raise self.error(asset, f"row {i} is {brief(row)}, not a kline")
+                faults[i] = f"{brief(row)} is not a kline"
+                row = [None] * (_CLOSE_TIME + 1)
             label, fault = self.label(row[0], row[_CLOSE_TIME])
             columns["timestamp"].append(label)
             if fault:
-                faults[i] = fault
+                faults.setdefault(i, fault)
             for name, value in zip(COLUMNS[1:], row[1:5], strict=True):
                 columns[name].append(value)
         return {**columns, FAULTS: faults, AS_OF: as_of}

@@ -72,14 +72,15 @@ class HyperliquidFeed(HttpFeed):
         faults: dict[int, str] = {}
         for i, row in enumerate(answer):
             if not isinstance(row, dict):
-                raise self.error(asset, f"row {i} is {brief(row)}, not a candle")
+                faults[i] = f"{brief(row)} is not a candle"
+                row = {}
             got = (row.get("s"), row.get("i"))
-            if got != (symbol, _INTERVAL):
+            if row and got != (symbol, _INTERVAL):
                 raise self.error(asset, f"row {i} is for {brief(got)}, not for {brief((symbol, _INTERVAL))}")
             label, fault = self.label(row.get("t"), row.get("T"))
             columns["timestamp"].append(label)
             if fault:
-                faults[i] = fault
+                faults.setdefault(i, fault)
             for name, letter in _LETTERS.items():
                 columns[name].append(row.get(letter))
         return {**columns, FAULTS: faults, AS_OF: as_of}

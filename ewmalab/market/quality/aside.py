@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ewmalab.errors import ConfigError
+from ewmalab.errors import DataError
 from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
@@ -87,7 +87,7 @@ def read_aside(cache: Cache, feed: str, asset: str) -> list[AsideBar]:
             for label, *prices, reason, source, at in rows
         ]
     except ValueError as error:
-        raise ConfigError(f"{cache.root}/{feed}/{asset}/{_FILE}: not a list of bars ({error}); delete it") from error
+        raise DataError(f"{cache.root}/{feed}/{asset}/{_FILE}: not a list of bars ({error}); delete it") from error
 
 
 def _values(bar: AsideBar) -> str:

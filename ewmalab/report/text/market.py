@@ -9,8 +9,9 @@ from ewmalab.market.cache import Finding
 from ewmalab.market.fetch import AssetFetch
 from ewmalab.market.files.exporter import Exported
 from ewmalab.market.files.importer import FileImport, Imported
-from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.market.inventory import CachedAsset, Repair, SetAside
 from ewmalab.market.quality import COLUMNS
+from ewmalab.market.quality.aside import describe_aside
 from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
 
@@ -20,6 +21,7 @@ def fetch_text(feed: str, fetched: Sequence[AssetFetch]) -> str:
     lines = []
     for one in fetched:
         lines.append(f"{feed} {one.asset}: {one.bars} new bars")
+        lines += [f"  {one.aside} wrong bars set aside as missing: see `ewmalab data verify`"] if one.aside else []
         lines += [f"  no bars from {iso(a)} to {iso(b)}: to be requested again" for a, b in one.unanswered]
         lines += [f"  failed: {one.error}"] if one.error else []
     return _lines(lines)
@@ -73,15 +75,19 @@ def inventory_text(cached: Sequence[CachedAsset], root: str) -> str:
     tables = []
     for feed, group in groupby(cached, lambda row: row.feed):
         own = list(group)
-        lines = [(r.asset, iso(r.begin)[:16], iso(r.end)[:16], r.bars, r.missing_minutes, r.holes) for r in own]
+        lines = [
+            (r.asset, iso(r.begin)[:16], iso(r.end)[:16], r.bars, r.missing_minutes, sum(r.set_aside.values()), r.holes)
+            for r in own
+        ]
         title = feed + (" (synthetic)" if any(row.synthetic for row in own) else "")
-        tables.append(plain_table(("asset", "from", "to", "bars", "gaps (min)", "holes"), lines, title))
+        tables.append(plain_table(("asset", "from", "to", "bars", "gaps (min)", "set aside", "holes"), lines, title))
     return "\n\n".join(tables) + "\n"
 
 
-def verify_text(checked: int, damaged: Sequence[Finding]) -> str:
-    """Return which partitions are damaged."""
-    lines = [f"{finding.feed} {finding.asset} {finding.day}: {finding.problem}" for finding in damaged]
+def verify_text(checked: int, damaged: Sequence[Finding], aside: Sequence[SetAside] = ()) -> str:
+    """Return which bars were set aside, and which partitions are damaged."""
+    lines = [f"{one.feed} {one.asset}: set aside as missing: {describe_aside(one.bars)}" for one in aside]
+    lines += [f"{finding.feed} {finding.asset} {finding.day}: {finding.problem}" for finding in damaged]
     lines.append(f"{checked} partitions checked, {len(damaged)} damaged")
     lines += ["`ewmalab data repair` moves damaged ones aside and fetches them again"] if damaged else []
     return _lines(lines)
