@@ -90,9 +90,9 @@ def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 def session_days(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Return whether each moment's day (UTC) has a cash session, or is on a weekend; see `in_session`."""
     wanted = _within(times)
-    days = wanted // 86_400
-    holiday = ~np.isin(days, _edges()[::2] // 86_400)
-    return np.asarray(~holiday | ((days + 3) % 7 >= 5))
+    days, sessions = wanted // 86_400, _edges()[::2] // 86_400
+    session = sessions[np.minimum(np.searchsorted(sessions, days), len(sessions) - 1)] == days
+    return np.asarray(session | ((days + 3) % 7 >= 5))
 
 
 def _within(times: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -58,7 +58,7 @@ class Gate:
             sifted = sift(fresh, context, self.asset)
             wrong += aside_bars(fresh, sifted.reasons, self.feed.source, now)
             admitted, self.waiting, self.split = sifted.bars, select(fresh, sifted.waiting), sifted.unnamed
-        self._note([bar for bar in wrong if bar.label not in known.timestamp], now)
+        self._note([bar for bar in wrong if not known.holds(bar.label)], now)
         for label in admitted.timestamp[np.isin(admitted.timestamp, list(self.aside))].tolist():
             del self.aside[label]
         return admitted

@@ -51,7 +51,7 @@ def let_in(cache: Cache, feed: Feed, asset: str, fresh: Bars, now: int, doubts: 
         Current time, seconds since 1970-01-01 UTC.
     doubts : Doubts
     """
-    wrong = [bar for bar in malformed_of(feed, asset) if bar.label not in fresh.timestamp]
+    wrong = [bar for bar in malformed_of(feed, asset) if not fresh.holds(bar.label)]
     if doubts.keep or not len(fresh):
         record_aside(cache, feed.name, asset, wrong, fresh.timestamp)
         return Passed(fresh, aside=len(wrong))

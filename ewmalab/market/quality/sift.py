@@ -75,9 +75,13 @@ def sift(bars: Bars, context: Bars, asset: str, *, ratios: Sequence[tuple[int, i
     adjusted: list[PriceSplit] = []
     unnamed = None
     while True:
-        known = np.isin(bars.timestamp, context.timestamp) & ~context.disagreements(bars)
+        known = context.holds(bars.timestamp)
+        if known.any():
+            known &= ~context.disagreements(bars)
         whole = context.union(bars)
-        own = np.isin(whole.timestamp, bars.timestamp[~known])
+        places = np.searchsorted(whole.timestamp, bars.timestamp)
+        own = np.zeros(len(whole), bool)
+        own[places[~known]] = True
         verdict = judge(whole.columns(), own, closed=closed_minutes(asset, whole.timestamp))
         if not verdict.splits:
             break
@@ -87,7 +91,6 @@ def sift(bars: Bars, context: Bars, asset: str, *, ratios: Sequence[tuple[int, i
             break
         adjusted.append(split)
         bars, context = adjust(bars, split), adjust(context, split)
-    places = np.searchsorted(whole.timestamp, bars.timestamp)
     waiting = (places >= verdict.waiting) & ~known
     if unnamed is not None:
         waiting |= bars.timestamp >= unnamed.at
