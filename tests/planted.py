@@ -114,7 +114,7 @@ KINDS: dict[str, Plant] = {
 }
 
 
-def plant(columns: Columns, kind: str, count: int, seed: int = 0) -> Planted:
+def plant(columns: Columns, kind: str, count: int, seed: int = 0, margin: int = 120) -> Planted:
     """Plant one kind of fault at `count` places that are apart.
 
     Parameters
@@ -126,14 +126,16 @@ def plant(columns: Columns, kind: str, count: int, seed: int = 0) -> Planted:
     count : int
     seed : int
         Chooses the places.
+    margin : int
+        Rows without a fault at either end.
     """
     bad = {name: np.array(column) for name, column in columns.items()}
     size = len(bad["timestamp"])
-    room = (size - 240) // count
+    room = (size - 2 * margin) // count
     rng = np.random.default_rng(seed)
     wrong = np.zeros(size, bool)
     for place in range(count):
-        row = 120 + place * room + int(rng.integers(max(1, room - 45)))
+        row = margin + place * room + int(rng.integers(max(1, room - 45)))
         if kind == "candle repeated":
             row = _moving(bad, row)
         wrong[row : row + KINDS[kind](bad, row)] = True

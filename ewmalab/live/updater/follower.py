@@ -214,6 +214,7 @@ class Follower:
 
     def _admit(self, fresh: Bars, now: int) -> tuple[Amendment, ...]:
         """Follow the bars of an answer that may change the state."""
+        fresh = self.gate.in_known_units(self.bars, fresh)
         check_symbol(self.bars, fresh)
         return self._follow(self.gate.admit(self.bars, fresh, now))
 

@@ -15,6 +15,7 @@ from ewmalab.market.quality.sift import CONTEXT, adjust, select, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split
 from ewmalab.times import DAY, MINUTE, day_name, iso
 
+_OFF = 0.02  # in log; no revision moves a close by as much
 _SAID = 60 * MINUTE  # for which health names a bar that was set aside
 
 
@@ -74,6 +75,17 @@ class Gate:
         if found is None or found.ratio != split.ratio:
             return None
         return adjust(known, split).union(cached)
+
+    @staticmethod
+    def in_known_units(known: Bars, fresh: Bars) -> Bars:
+        """Return an answer whose bars before a split are in the units of the known ones, which were adjusted for it."""
+        moved = np.log(known.closes_at(fresh.timestamp) / fresh.close)
+        off = np.flatnonzero(np.abs(moved) > _OFF)  # NaN is not
+        if not len(off) or off[-1] + 1 == len(fresh):
+            return fresh
+        at, jump = int(fresh.timestamp[off[-1] + 1]), float(np.diff(np.log(fresh.close))[off[-1]])
+        split, found = name_split(at, jump), name_split(at, float(np.median(moved[off])))
+        return adjust(fresh, split) if split is not None and split == found else fresh
 
     def record(self, cache: Cache, stored: Bars) -> None:
         """Write to the cache's record what was set aside since the last time."""
