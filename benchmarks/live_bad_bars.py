@@ -2,9 +2,9 @@
 
     python benchmarks/live_bad_bars.py
 
-The bars are synthetic, and so is time. Each kind is planted five times into the hours of one updater, with the true spot
-price at hand and without; a prompt of each horizon is answered every five minutes. ``--open`` lets every bar through that
-the feed's reader accepts, for comparison.
+The bars are synthetic, and so is time. Each kind is planted three times into two hours of an updater (a frozen feed
+once), with the true spot price at hand and without; a prompt of each horizon is answered every five minutes. ``--open``
+lets every bar through that the feed's reader accepts, for comparison.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
-    parser.add_argument("--count", type=int, default=5)
-    parser.add_argument("--minutes", type=int, default=300)
+    parser.add_argument("--count", type=int, default=3)
+    parser.add_argument("--minutes", type=int, default=120)
     parser.add_argument("--open", action="store_true")
     args = parser.parse_args()
     logging.disable(logging.WARNING)

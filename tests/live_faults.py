@@ -12,6 +12,7 @@ from test_live_updater import BEGIN, Bench, Market, final_bars
 
 from ewmalab.errors import ForecasterError, FormatError
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.admission import Refusal
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.spot import Spots, SpotSource
@@ -53,6 +54,7 @@ def served(kind: str, count: int, minutes: int, seed: int = 1) -> planted.Plante
     """Return the bars that the feed serves: final ones, with faults from `BEGIN` on."""
     good = final_bars("BTC")
     live = good.between(BEGIN, BEGIN + minutes * MINUTE)
+    count = 1 if "frozen" in kind else count  # which takes as long as all others
     fault = planted.plant(live.columns(), kind, count, seed, margin=12)
     first = int(np.searchsorted(good.timestamp, BEGIN))
     columns = {name: np.array(column) for name, column in good.columns().items()}
@@ -74,8 +76,10 @@ def answerer_of(bench: Bench, clock: SettableClock, spot: bool) -> Answerer:
     return Answerer(bench.settings, load_rulebook(), ("BTC",), bench.updater.store, spots, clock)
 
 
-def live_through(bench: Bench, fault: planted.Planted, minutes: int, *, spot: bool = True) -> Outcome:
-    """Update each minute and answer a prompt of each horizon every five minutes."""
+def live_through(
+    bench: Bench, fault: planted.Planted, minutes: int, *, spot: bool = True, log: AnswerLog | None = None
+) -> Outcome:
+    """Update each minute and answer a prompt of each horizon every five minutes; log the answers if there is a log."""
     columns: dict[str, Any] = dict(fault.columns)
     bench.markets["BTC"] = market = Market(Bars.trusted(columns, MINUTE), bench.host.now)
     for symbol in load_rulebook().asset("BTC").symbols.values():
@@ -101,6 +105,8 @@ def live_through(bench: Bench, fault: planted.Planted, minutes: int, *, spot: bo
                 normal = False
                 continue
             answered += 1
+            if log is not None:
+                log.put({"received": bench.ours.now(), **answer.record}, answer.paths)
             true = float(good.known_at(int(bench.ours.now())).close[-1])
             error = abs(float(np.log(answer.record["anchor"]["price"] / true)))
             worst, normal = max(worst, error), normal and error < NORMAL

@@ -10,6 +10,8 @@ import pytest
 from live_faults import live_through, served
 from test_live_updater import BEGIN, HOUR, Bench, Make, assert_followed, benches, final_bars, scaled
 
+from ewmalab.live.audit.answer_log import AnswerLog, LiveLog
+from ewmalab.live.audit.parity import check_parity
 from ewmalab.live.updater.gate import Gate
 from ewmalab.live.updater.revisions import Amendment, undo
 from ewmalab.market.bars import Bars
@@ -58,6 +60,19 @@ def test_without_the_gate_answers_would_start_from_wrong_bars(make: Make, monkey
     outcome = live_through(make(begun=True), served("close x10", 2, 44), 40, spot=False)
     assert outcome.taken == 2
     assert outcome.longest > 0
+
+
+def test_answers_amid_wrong_bars_are_reproduced_bit_for_bit(make: Make):
+    bench = make(begun=True)
+    log = AnswerLog(bench.settings.values.live.log_dir, keep_paths=False)
+    log.start(bench.settings)
+    outcome = live_through(bench, served("close x1.25", 3, 44), 40, log=log)
+    bench.updater.archive(int(bench.ours.now()))
+    log.close()
+    report = check_parity(LiveLog.read(bench.settings.values.live.log_dir), bench.settings)
+    assert report.answers == outcome.answered > 0
+    assert report.identical == report.answers
+    assert report.backtest.differences == []
 
 
 def test_a_spike_is_said_recorded_and_taken_once_the_feed_has_it_right(make: Make):
