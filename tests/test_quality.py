@@ -16,6 +16,7 @@ from conftest import Result
 from ewmalab.errors import ConfigError, FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.feeds.file import FileFeed
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.fetch import Fetched, fetch_missing
 from ewmalab.market.quality import COLUMNS, rejects
@@ -121,6 +122,13 @@ def test_in_a_wild_market_a_large_return_is_usual():
     wild = changed(GOOD, lambda columns: columns.update({n: columns[n] ** 25 / 9e4**24 for n in COLUMNS[1:]}))
     assert np.abs(np.diff(np.log(wild.close))).max() > 0.05
     assert aside(wild) == {}
+
+
+def test_an_illiquid_market_that_trades_at_bid_and_ask_is_kept():
+    rng = np.random.default_rng(4)
+    side = np.where(rng.random(4000) < 0.3, rng.choice([0.985, 1.015], 4000), 1.0)
+    bars = Bars.from_closes(MONDAY + 60 * np.arange(4000), np.round(20 * side, 4))
+    assert aside(bars) == {}
 
 
 def test_the_last_bar_waits_if_it_jumps_and_the_next_decides():
@@ -358,6 +366,16 @@ def test_the_commands_set_aside_list_and_keep(ewmalab: Callable[..., Result], tm
     assert kept.code == 0, kept.err
     assert cache.read(*KEY, MONDAY, MONDAY + DAY).close[700] == BAD.close[700]
     assert set(count_reasons(read_aside(cache, *KEY))) == {"close missing or not finite", "high below low"}
+
+
+def test_the_file_feed_does_without_a_row_whose_price_is_wrong(tmp_path: Path):
+    columns = {name: np.array(column) for name, column in scaled(GOOD, 700, 701, 10).columns().items()}
+    columns["close"][200] = np.nan
+    write(tmp_path / "BTC.csv", columns)
+    cache, feed = Cache(tmp_path / "cache"), FileFeed(tmp_path)
+    assert fetch_missing(cache, feed, "BTC", MONDAY, MONDAY + 2 * DAY, now=LATER) == Fetched(2878, [], 2)
+    found = [(bar.label, bar.reason) for bar in read_aside(cache, "file", "BTC")]
+    assert found == [(MONDAY + 200 * MINUTE, "close missing or not finite"), (MONDAY + 700 * MINUTE, SPIKE)]
 
 
 def test_import_asks_for_a_word_on_a_split(ewmalab: Callable[..., Result], tmp_path: Path):

@@ -20,6 +20,7 @@ _CAME_BACK = 0.25  # share of a jump that is left when it has come back
 _NEAR = 0.15  # and at most this, in log
 _WINDOWS = (10, 60)  # returns that tell the local scale: the last minutes in a crash, the last hour otherwise
 _LEAST_RETURNS = 5
+_MOST_RETURNS = 0.8
 _HUGE = 0.35  # in log; no market moves by as much within a minute
 _PATIENCE = ((0.05, 1), (_HUGE, 3), (np.inf, 60))  # minutes within which a jump of up to so much comes back
 _LONGEST = 7 * DAY  # of huge excursions that end as they began
@@ -81,7 +82,8 @@ def local_scale(times: Int, log_close: Float, aside: Bool, upto: int) -> float:
         return 0.0
     minutes = np.diff(times[rows]) / MINUTE
     sizes = np.abs(np.diff(log_close[rows])) / np.sqrt(minutes)
-    return 1.4826 * max(float(np.median(sizes[-window:])) for window in _WINDOWS)
+    usual = 1.4826 * max(float(np.median(sizes[-window:])) for window in _WINDOWS)
+    return max(usual, float(np.quantile(sizes, _MOST_RETURNS)) / 1.2816)  # where most minutes stand still
 
 
 def _threshold(times: Int, log_close: Float, aside: Bool, base: int, i: int) -> float:
