@@ -3,8 +3,8 @@
     python benchmarks/live_bad_bars.py
 
 The bars are synthetic, and so is time. Each kind is planted three times into two hours of an updater (a frozen feed
-once), with the true spot price at hand and without; a prompt of each horizon is answered every five minutes. ``--open``
-lets every bar through that the feed's reader accepts, for comparison.
+once), with the true spot price at hand and without; a prompt of each horizon is answered every minute. ``--open`` lets
+every bar through that the feed's reader accepts, for comparison.
 """
 
 from __future__ import annotations

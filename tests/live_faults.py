@@ -79,7 +79,7 @@ def answerer_of(bench: Bench, clock: SettableClock, spot: bool) -> Answerer:
 def live_through(
     bench: Bench, fault: planted.Planted, minutes: int, *, spot: bool = True, log: AnswerLog | None = None
 ) -> Outcome:
-    """Update each minute and answer a prompt of each horizon every five minutes; log the answers if there is a log."""
+    """Update each minute and answer a prompt of each horizon; log the answers if there is a log."""
     columns: dict[str, Any] = dict(fault.columns)
     bench.markets["BTC"] = market = Market(Bars.trusted(columns, MINUTE), bench.host.now)
     for symbol in load_rulebook().asset("BTC").symbols.values():
@@ -92,9 +92,6 @@ def live_through(
         answerer.reload()
         answerer.spots.refresh()
         taken = max(taken, len(wrong & set(bench.follower().bars.timestamp.tolist())))
-        if minute % (5 * MINUTE):
-            run = run + 1 if run else 0
-            continue
         normal = True
         for competition, step, length in HORIZONS:
             asked += 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from live_faults import live_through, served
-from test_live_updater import BEGIN, HOUR, Bench, Make, assert_followed, benches, final_bars, scaled
+from test_live_updater import BEGIN, HOUR, Bench, Make, assert_followed, benches, final_bars, of_rows, scaled
 
 from ewmalab.live.audit.answer_log import AnswerLog, LiveLog
 from ewmalab.live.audit.parity import check_parity
@@ -99,6 +100,40 @@ def test_a_spike_is_said_recorded_and_taken_once_the_feed_has_it_right(make: Mak
     assert [(line["label"], line["old"]) for line in bench.amendments()] == [(wrong, None)]
     bench.updater.archive(int(bench.ours.now()))
     assert read_aside(cache, "binance", "BTC") == []
+
+
+MALFORMED: dict[str, Callable[[list[Any]], Any]] = {
+    "close is null": lambda row: [*row[:4], None, *row[5:]],
+    "close time": lambda row: [*row[:6], row[6] + 1, *row[7:]],
+    "high below low": lambda row: [*row[:2], row[3], row[2], *row[4:]],
+    "duplicate timestamp": lambda row: None,
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_a_malformed_candle_is_a_missing_minute_that_is_requested_again(what: str, make: Make):
+    bench, wrong = make(begun=True), label(4)
+
+    def spoil(rows: list[Any]) -> list[Any]:
+        out = []
+        for row in rows:
+            if row[0] != wrong * 1000:
+                out.append(row)
+            elif what == "duplicate timestamp":
+                out += [row, [*row[:4], row[3], *row[5:]]]
+            else:
+                out.append(MALFORMED[what](row))
+        return out
+
+    bench.server.broken["BTCUSDT"] = of_rows(spoil)
+    until_closed(bench, wrong + MINUTE)
+    entry = bench.heartbeat()["assets"]["BTC"]
+    assert (entry["newest"], entry["error"], entry["aside"]) == (wrong + MINUTE, "", 1)
+    assert f"1 x {what}" in entry["notes"][0]
+    bench.server.broken = {}
+    bench.run(1)
+    assert_followed(bench)
+    assert bench.heartbeat()["assets"]["BTC"]["notes"] == []
 
 
 def test_a_move_that_stays_is_taken_with_its_successor(make: Make):

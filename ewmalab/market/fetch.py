@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds.base import Feed
+from ewmalab.market.feeds.base import Feed, malformed_of
 from ewmalab.market.partition import Provenance
+from ewmalab.market.quality import AsideBar
 from ewmalab.market.quality.door import let_in
 from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.ranges import Range
@@ -162,6 +163,8 @@ class _Filling:
         Chunks without a bar that were fetched since `answered`.
     waiting : Bars
         The last bars, if they wait for a successor that confirms a jump.
+    malformed : list of AsideBar
+        Candles that are no bars.
     """
 
     cache: Cache
@@ -175,6 +178,7 @@ class _Filling:
     aside: int = 0
     empty: list[Range] = field(default_factory=list)
     waiting: Bars = field(default_factory=Bars.empty)
+    malformed: list[AsideBar] = field(default_factory=list)
 
     def run(self) -> Iterator[int]:
         """Fetch chunk by chunk; yield the seconds of the range in each chunk."""
@@ -193,23 +197,32 @@ class _Filling:
             self._ask(at, min(at + self.feed.chunk, at + _CONFIRMING, closed))
 
     def _ask(self, at: int, stop: int) -> None:
-        fresh = Bars.concatenate([self.waiting, self.feed.fetch(self.asset, at, stop, self.now)])
-        passed = let_in(self.cache, self.feed, self.asset, fresh, self.now, self.doubts)
-        bars, self.waiting = passed.bars, passed.waiting
-        self.aside += passed.aside
-        if len(bars):
-            again = [self.feed.fetch(self.asset, a, b, self.now) for a, b in self.empty]
-            self._keep(Bars.concatenate([*again, bars]), min(int(bars.timestamp[-1]) + MINUTE, self.end))
-        elif not len(fresh):
+        fetched = self._fetch(at, stop)
+        if len(fetched):
+            again = [self._fetch(a, b) for a, b in self.empty]
+            self._judge(Bars.concatenate([self.waiting, *again, fetched]))
+        else:
             self.empty.append((at, stop))
+        if self.feed.complete and not len(self.waiting) and self.answered < min(stop, self.end):
+            self._keep(Bars.empty(), min(stop, self.end))
+
+    def _fetch(self, start: int, end: int) -> Bars:
+        bars = self.feed.fetch(self.asset, start, end, self.now)
+        self.malformed += malformed_of(self.feed, self.asset)
+        return bars
+
+    def _judge(self, fresh: Bars) -> None:
+        passed = let_in(self.cache, self.feed, self.asset, fresh, self.now, self.doubts, malformed=self.malformed)
+        self.waiting, self.malformed = passed.waiting, []
+        self.aside += passed.aside
+        if len(passed.bars):
+            self._keep(passed.bars, min(int(passed.bars.timestamp[-1]) + MINUTE, self.end))
         if passed.unnamed is not None:
             split = passed.unnamed
             raise FeedError(
                 f"{self.feed.name} {self.asset}: {split}; pass --split {split.ratio} to adjust the prices before, or "
                 "--keep-suspicious to store them as they are"
             )
-        if self.feed.complete and not len(self.waiting) and self.answered < min(stop, self.end):
-            self._keep(Bars.empty(), min(stop, self.end))
 
     def _keep(self, bars: Bars, upto: int) -> None:
         fresh = bars.between(self.answered, upto)

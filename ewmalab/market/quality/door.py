@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ewmalab.market.adjust import adjust_cached
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.feeds.base import Feed, malformed_of
+from ewmalab.market.feeds.base import Feed
+from ewmalab.market.quality import AsideBar
 from ewmalab.market.quality.aside import aside_bars, record_aside
 from ewmalab.market.quality.sift import CONTEXT, Doubts, select, sift
 from ewmalab.market.quality.splits import PriceSplit
@@ -38,7 +40,9 @@ class Passed:
     aside: int = 0
 
 
-def let_in(cache: Cache, feed: Feed, asset: str, fresh: Bars, now: int, doubts: Doubts) -> Passed:
+def let_in(
+    cache: Cache, feed: Feed, asset: str, fresh: Bars, now: int, doubts: Doubts, *, malformed: Sequence[AsideBar] = ()
+) -> Passed:
     """Judge the bars that a feed has just given by the cached ones around them; record those that are set aside.
 
     Parameters
@@ -50,8 +54,10 @@ def let_in(cache: Cache, feed: Feed, asset: str, fresh: Bars, now: int, doubts: 
     now : int
         Current time, seconds since 1970-01-01 UTC.
     doubts : Doubts
+    malformed : sequence of AsideBar
+        The candles of the answer that are no bars; see `malformed_of`.
     """
-    wrong = [bar for bar in malformed_of(feed, asset) if not fresh.holds(bar.label)]
+    wrong = [bar for bar in malformed if not fresh.holds(bar.label)]
     if doubts.keep or not len(fresh):
         record_aside(cache, feed.name, asset, wrong, fresh.timestamp)
         return Passed(fresh, aside=len(wrong))
