@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=120)
     parser.add_argument("--open", action="store_true")
     args = parser.parse_args()
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     table = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")

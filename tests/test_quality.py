@@ -290,7 +290,7 @@ BAD = scaled(scaled(GOOD, 700, 701, 10), 1439, 1441, 0.01)
 @pytest.mark.parametrize("chunk", [DAY, 100 * MINUTE])
 def test_fetch_sets_aside_whatever_the_chunks_and_keeps_if_told(chunk, tmp_path):
     cache, end = Cache(tmp_path / "a"), MONDAY + 2 * DAY
-    assert fetch_missing(cache, FakeFeed(BAD, chunk), "BTC", MONDAY, end, now=LATER) == Fetched(2877, [], 3)
+    assert fetch_missing(cache, FakeFeed(BAD, chunk), "BTC", MONDAY, end, now=LATER) == Fetched(2877, [], aside=3)
     labels = [int(BAD.timestamp[i]) for i in (700, 1439, 1440)]
     assert cache.missing(*KEY, MONDAY, end) == []
     assert set(BAD.timestamp.tolist()) - set(cache.read(*KEY, MONDAY, end).timestamp.tolist()) == set(labels)
@@ -305,7 +305,7 @@ def test_fetch_sets_aside_whatever_the_chunks_and_keeps_if_told(chunk, tmp_path)
 def test_bars_wait_for_longer_than_a_chunk(tmp_path):
     bars, cache = scaled(GOOD, 200, 225, 10).rows(0, 300), Cache(tmp_path)
     end = MONDAY + 300 * MINUTE
-    assert fetch_missing(cache, FakeFeed(bars, 7 * MINUTE), "BTC", MONDAY, end, now=LATER) == Fetched(275, [], 25)
+    assert fetch_missing(cache, FakeFeed(bars, 7 * MINUTE), "BTC", MONDAY, end, now=LATER) == Fetched(275, [], aside=25)
     assert len(cache.read(*KEY, MONDAY, end)) == 275
 
 
@@ -373,7 +373,7 @@ def test_the_file_feed_does_without_a_row_whose_price_is_wrong(tmp_path: Path):
     columns["close"][200] = np.nan
     write(tmp_path / "BTC.csv", columns)
     cache, feed = Cache(tmp_path / "cache"), FileFeed(tmp_path)
-    assert fetch_missing(cache, feed, "BTC", MONDAY, MONDAY + 2 * DAY, now=LATER) == Fetched(2878, [], 2)
+    assert fetch_missing(cache, feed, "BTC", MONDAY, MONDAY + 2 * DAY, now=LATER) == Fetched(2878, [], aside=2)
     found = [(bar.label, bar.reason) for bar in read_aside(cache, "file", "BTC")]
     assert found == [(MONDAY + 200 * MINUTE, "close missing or not finite"), (MONDAY + 700 * MINUTE, SPIKE)]
 
