@@ -112,6 +112,7 @@ class Health:
         for asset, entry in note["assets"].items():
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
+            problems += [("degraded", f"updater: {asset}: {note}") for note in entry.get("notes", ())]
         skew = note["clock_skew"]
         if skew is not None and abs(skew) > _SKEW * clock.speed:
             problems.append(("degraded", f"our clock differs from the feed's by {skew:.0f} s: is NTP running?"))
