@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import os
+import re
 import socket
 import threading
 import time
@@ -43,9 +45,10 @@ from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner import miner as miner_module
 from ewmalab.live.miner import serve as serve_module
-from ewmalab.live.miner.admission import Neuron, Refusal
+from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Neuron, Refusal
 from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
 from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
 from ewmalab.live.updater.updater import Updater
 from ewmalab.rulebook import load_rulebook
@@ -932,13 +935,50 @@ def test_a_silent_updater_and_a_wrong_clock_are_told(tmp_path: Path) -> None:
         note = orjson.loads(path.read_bytes())
         for change, text in (
             ({"system_time": note["system_time"] - 1000}, "the updater has been silent for"),
-            ({"clock_skew": -75.0}, "our clock differs from the feed's by -75 s"),
+            ({"clock_skew": -11.0}, "our clock differs from the feed's by -11 s"),
+            ({"clock_skew": 11.0}, "our clock differs from the feed's by 11 s"),
             ({"assets": {"BTC": note["assets"]["BTC"] | {"error": "feed: 503"}}}, "updater: BTC: feed: 503"),
         ):
             path.write_bytes(orjson.dumps(note | change))
             assert any(text in problem for problem in made.health("degraded"))
+        made.miner.directory.skew = -12.0
+        assert any("our clock differs from the chain's by -12 s" in problem for problem in made.health("degraded"))
         path.write_bytes(b"{")
         assert any("no updater has run here" in problem for problem in made.health("degraded"))
+
+
+@pytest.mark.parametrize("off", [-NONCE_PAST - 1, -NONCE_PAST + 5, NONCE_FUTURE - 5, NONCE_FUTURE + 1])
+def test_a_clock_that_is_off_is_told_before_and_while_validators_are_refused(off: float, tmp_path: Path) -> None:
+    """Whatever the feed's clock says: the signed nonces of those who may call tell it too."""
+    with stack(tmp_path) as made:
+        made.miner.gate.started -= 60  # it has been running for a while
+        nonce = time.time_ns() + int(off * 1e9)
+        headers = signed_headers(VALIDATOR, MINER.ss58_address, nonce, "off")
+        answer = requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=headers, timeout=20)
+        told = made.health("degraded")
+        assert any(re.search(rf"our clock differs from the callers' by {-off:.0f} s", p) for p in told), told
+        found = made.get("/health").json()
+        refused = not -NONCE_PAST <= off <= NONCE_FUTURE
+        assert answer.ok != refused
+        assert any("of 1 validators heard, 1 are refused: 1 for nonce" in problem for problem in told) == refused
+        assert found["callers"]["share_refused"] == float(refused)
+        assert made.ask().accepted
+        assert made.get("/health").json()["callers"] == {"heard": 1, "refused": {}, "share_refused": 0.0}
+        assert made.health("ok") == []
+
+
+def test_strangers_and_copies_do_not_make_health_speak_of_refused_validators(tmp_path: Path) -> None:
+    with stack(tmp_path) as made:
+        assert made.ask().accepted
+        old, body = time.time_ns() - 10**11, body_of(made.prompt())
+        for key, change in (
+            (STRANGER, {}),
+            (VALIDATOR, {"bt_header_dendrite_signature": "0x" + "0" * 128}),
+            (VALIDATOR, {}),
+        ):
+            headers = signed_headers(key, MINER.ss58_address, old, "old") | change
+            assert requests.post(made.url + "/Simulation", data=body, headers=headers, timeout=20).status_code == 401
+        assert made.get("/health").json()["callers"] == {"heard": 1, "refused": {}, "share_refused": 0.0}
 
 
 def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> None:
@@ -1140,17 +1180,61 @@ def test_a_miner_that_is_started_again_goes_on_with_its_log_and_states(tmp_path:
     assert len(list((tmp_path / "log" / "settings").iterdir())) == 2  # the feed server's port is among them
 
 
-def test_a_miner_remembers_over_a_restart_which_nonces_were_ahead(
+def test_no_request_is_answered_again_after_a_restart_whatever_order_the_nonces_came_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nine requests whose nonces are ahead of our clock, the newest first; one copy of each after the restart."""
     present = time.time()
     monkeypatch.setattr(SettableClock, "system", lambda _: present)
+    sent = [signed_headers(VALIDATOR, MINER.ss58_address, int((present + 9 - i) * 1e9), f"p{i}") for i in range(9)]
+
+    def statuses(of: Stack) -> list[int]:
+        body, url = body_of(of.prompt()), of.url + "/Simulation"
+        return [requests.post(url, data=body, headers=headers, timeout=20).status_code for headers in sent]
+
     with stack(tmp_path) as made:
-        ahead = present + 8
-        headers = signed_headers(VALIDATOR, MINER.ss58_address, int(ahead * 1e9), "ahead")
-        answer = requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=headers, timeout=20)
-        assert answer.status_code == 200
-        again = Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock)
-        assert again.gate.started == pytest.approx(ahead, abs=1e-6)
-        (made.miner.store.root / "newest-nonce").write_text("9e99")  # a damaged file locks nobody out
-        assert Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock).gate.started < ahead
+        assert statuses(made) == [200] * 9
+    with stack(tmp_path, updated=False) as made:
+        assert statuses(made) == [401] * 9
+        later = signed_headers(VALIDATOR, MINER.ss58_address, int((present + 9.5) * 1e9), "p9")
+        assert requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=later, timeout=20).ok
+
+
+def test_each_of_our_hotkeys_remembers_its_own_nonces(tmp_path: Path) -> None:
+    ours, other = (NewestNonces(tmp_path, name) for name in ("ours", "other"))
+    for nonces, newest in ((ours, 7), (other, 5)):
+        nonces.start()
+        nonces.take("caller", newest)
+        nonces.take("caller", 3)
+        nonces.close()
+    assert [NewestNonces(tmp_path, name).earlier for name in ("ours", "other")] == [{"caller": 7}, {"caller": 5}]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"9e99", b'{"caller": "x"}'])
+def test_a_damaged_memory_of_nonces_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "nonces-ours.json").write_bytes(content)
+    assert NewestNonces(tmp_path, "ours").earlier == {}
+
+
+def test_callers_do_not_wait_for_a_disk_that_syncs_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever's clock is ahead of ours: the answer is there while the disk still holds up whoever syncs."""
+    with stack(tmp_path) as made:
+        free, held = threading.Event(), threading.Event()
+
+        def slow(_: int) -> None:
+            held.set()
+            free.wait(PATIENCE)
+
+        monkeypatch.setattr(os, "fsync", slow)
+        saver = threading.Thread(target=made.updater.heartbeat, args=(START,))
+        saver.start()
+        try:
+            assert held.wait(PATIENCE)
+            for i in range(3):
+                ahead = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns() + 5 * 10**9, f"p{i}")
+                body = body_of(made.prompt())
+                assert requests.post(made.url + "/Simulation", data=body, headers=ahead, timeout=20).ok
+                assert made.ask().accepted
+        finally:
+            free.set()
+            saver.join()

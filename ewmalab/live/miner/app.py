@@ -84,6 +84,15 @@ class MinerApp:
             raise Refusal(405, "method", "POST only")
         received = self.gate.now()
         caller = self.gate.admit(scope["headers"])  # before the body, so that no stranger's body is read
+        try:
+            await self._answer_caller(caller, received, scope, receive, send, began)
+        except Refusal as refusal:
+            self.gate.callers.refuse(caller, refusal.kind)
+            raise
+
+    async def _answer_caller(
+        self, caller: str, received: float, scope: Scope, receive: Receive, send: Send, began: float
+    ) -> None:
         body = await _read_body(scope, receive)
         asked = self.answerer
         clock = asked.clock

@@ -23,6 +23,7 @@ log = logging.getLogger("ewmalab.chain")
 SNAPSHOT = "neurons.json"
 CHAIN_SECONDS = 60.0  # time limit of one query
 _SOON = 10.0  # seconds until the chain is queried again after a failure
+_BLOCK_AGE = 30.0  # seconds that the newest block may be old: two blocks of 12 s, and the query
 _PROTOCOL = 4  # protocol number of the announced axon: HTTP
 
 
@@ -82,6 +83,8 @@ class AllowList:
 class BittensorChain:
     """The real chain.
 
+    Its `block_time` is the time of the newest block at the last query, None if unknown.
+
     Parameters
     ----------
     network : str
@@ -95,10 +98,13 @@ class BittensorChain:
 
     def __init__(self, network: str, netuid: int, wallet: Any = None, substrate: Any = None) -> None:
         self._network, self._netuid, self._wallet, self._substrate = network, netuid, wallet, substrate
+        self.block_time: float | None = None
 
     def neurons(self) -> list[Neuron]:
         """Return all keys registered on the subnet; see `Chain.neurons`."""
-        graph = self._call(lambda client: client.subnets.metagraph(self._netuid, commitments=False))
+        graph, self.block_time = self._call(
+            lambda client: (client.subnets.metagraph(self._netuid, commitments=False), _block_time(client))
+        )
         if graph is None:
             raise ChainError(f"{self._network}: no subnet {self._netuid}")
         return [
@@ -143,8 +149,21 @@ class BittensorChain:
         return found
 
 
+def _block_time(client: Any) -> float | None:
+    """Return the time of the newest block; None if the client does not tell, which no list of neurons depends on."""
+    try:
+        return float(client.timestamp().timestamp())
+    except Exception:  # noqa: BLE001  whatever the client raises
+        return None
+
+
 def _served(axon: str | None) -> str:
     return axon if axon and not axon.startswith(("0.0.0.0:", "[::]:")) else ""
+
+
+def _skew(now: float, block_time: float | None) -> float | None:
+    """Return by how many seconds our clock is certainly ahead of the chain's: its newest block may be old."""
+    return None if block_time is None else min(0.0, now - block_time) + max(0.0, now - block_time - _BLOCK_AGE)
 
 
 def load_wallet(live: LiveSettings) -> Any:
@@ -223,6 +242,11 @@ class Directory:
         File of the last list.
     now : callable
         Returns the system's time.
+
+    Attributes
+    ----------
+    skew : float or None
+        Seconds by which our clock is certainly ahead of the chain's, at the last query.
     """
 
     chain: Chain
@@ -231,6 +255,7 @@ class Directory:
     at: float | None = None
     errors: int = 0
     error: str = ""
+    skew: float | None = None
     _neurons: Mapping[str, Neuron] = field(default_factory=dict, repr=False)
 
     def neurons(self) -> Mapping[str, Neuron]:
@@ -263,6 +288,7 @@ class Directory:
             return False
         self._neurons = {neuron.hotkey: neuron for neuron in found}
         self.at, self.error = self.now(), ""
+        self.skew = _skew(self.at, getattr(self.chain, "block_time", None))
         if not isinstance(self.chain, AllowList):
             try:
                 write_atomic(self.path, orjson.dumps({"at": self.at, "neurons": [asdict(n) for n in found]}))

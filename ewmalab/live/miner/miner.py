@@ -12,18 +12,18 @@ from typing import Any
 
 import orjson
 
-from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ChainError, ConfigError, EwmalabError
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.fit_note import read_note
-from ewmalab.live.miner.admission import NONCE_FUTURE, Admission
+from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
+from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.state_store import StateStore
@@ -34,7 +34,6 @@ from ewmalab.settings import LoadedSettings
 
 log = logging.getLogger("ewmalab.miner")
 
-_NONCE = "newest-nonce"  # file in the state folder
 _LOOK = 0.25  # seconds between two checks for new states on disk
 _SIMULATORS = 2  # threads that compute paths
 
@@ -74,6 +73,7 @@ class Miner:
         self._reconfigure = threading.Event()
         self._fit = read_note(live.state_dir, live.forecaster)
         self._spots_stop = threading.Event()
+        self.nonces = NewestNonces(live.state_dir, self.hotkey)
         self.gate = Admission(
             self.hotkey,
             verify,
@@ -81,8 +81,9 @@ class Miner:
             min_stake_of(live, self.rulebook.at(int(self.clock.now()))),
             live.require_permit,
             self.clock.system,
-            max(self.clock.system(), self._newest_ahead()),
-            self._remember_ahead,
+            self.clock.system(),
+            self.nonces.earlier,
+            self.nonces.take,
         )
 
     def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
@@ -95,20 +96,6 @@ class Miner:
             log.warning(line)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
-
-    def _newest_ahead(self) -> float:
-        """Return the newest nonce that was ahead of the clock of an earlier process."""
-        try:
-            told = float((self.store.root / _NONCE).read_text())
-        except (OSError, ValueError):
-            return 0.0
-        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # a damaged file must not lock callers out
-
-    def _remember_ahead(self, nonce: float) -> None:
-        try:
-            write_atomic(self.store.root / _NONCE, repr(nonce).encode())
-        except OSError as error:
-            log.error("a nonce ahead of our clock cannot be saved: %s", error)
 
     def reconfigure(self) -> None:
         """Apply changed settings soon; ports, keys, folders and the chain need a restart."""
@@ -129,6 +116,7 @@ class Miner:
             ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
         )
         self.records.start(self.settings)
+        self.nonces.start()
         threads = [
             threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
             threading.Thread(target=self._watch, daemon=True),
@@ -149,6 +137,7 @@ class Miner:
             self.stop.set()
             self._spots_stop.set()
             self.app.pool.shutdown()
+            self.nonces.close()
             self.records.close()
 
     def health(self) -> dict[str, Any]:
@@ -157,7 +146,7 @@ class Miner:
 
     @property
     def _health(self) -> Health:
-        return Health(self.answerer, self.directory, self.records, self.hotkey)
+        return Health(self.answerer, self.directory, self.records, self.hotkey, self.gate.callers)
 
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live

@@ -21,6 +21,7 @@ from ewmalab.live.feeds import choose_feeds, make_feeds
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.status import HEARTBEAT
 from ewmalab.live.updater.follower import Follower
+from ewmalab.live.updater.revisions import Amendment
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.replay.fits import load_model
@@ -61,6 +62,7 @@ class Updater:
     missed: int = 0
     updates: int = 0
     _archived: float = field(default=0.0, repr=False)
+    _skews: dict[int, float | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, settings: LoadedSettings, clock: Clock, feeds: Mapping[str, Feed] | None = None) -> Updater:
@@ -101,7 +103,7 @@ class Updater:
     def update(self, now: int) -> None:
         """Bring every asset up to `now`, several at a time."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.followers))) as pool:
-            done = [pool.submit(follower.update, now) for follower in self.followers.values()]
+            done = [pool.submit(self._update, follower, now) for follower in self.followers.values()]
             steps = self._steps()
             while wait(done, timeout=self.beat).not_done:
                 if steps != self._steps():
@@ -135,7 +137,7 @@ class Updater:
             "interval": self.interval,
             "updates": self.updates,
             "missed": self.missed,
-            "clock_skew": self._skew(now),
+            "clock_skew": max((s for s in self._skews.values() if s is not None), key=abs, default=None),
             "assets": {
                 asset: {
                     "feed": f.feed.name,
@@ -171,11 +173,13 @@ class Updater:
     def _steps(self) -> int:
         return sum(follower.steps for follower in self.followers.values())
 
-    def _skew(self, now: float) -> float | None:
-        """Return how many seconds our clock is ahead of the feed whose clock differs most."""
-        seen = {id(f.feed): getattr(f.feed, "clock_skew", None) for f in self.followers.values()}
-        skews = [skew(now) for skew in seen.values() if skew is not None]
-        return max((s for s in skews if s is not None), key=abs, default=None)
+    def _update(self, follower: Follower, now: int) -> list[Amendment]:
+        """Update one asset, and note how far ahead of its feed's clock ours is, while the answer is fresh."""
+        amended = follower.update(now)
+        skew = getattr(follower.feed, "clock_skew", None)
+        if skew is not None:
+            self._skews[id(follower.feed)] = skew(self.clock.now())
+        return amended
 
     def _record(self, amendment: dict[str, Any]) -> None:
         log.info("%(asset)s: bar %(label)s arrived late or was revised", amendment)
