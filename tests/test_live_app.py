@@ -282,9 +282,9 @@ def braked(of: Stack, monkeypatch: pytest.MonkeyPatch) -> Brake:
         assert made.let_go.wait(PATIENCE)
         return answer(prompt)
 
-    async def counted(prompt: Prompt) -> Any:
+    async def counted(*arguments: Any) -> Any:
         made.admitted += 1
-        return await asked(prompt)
+        return await asked(*arguments)
 
     monkeypatch.setattr(of.miner.answerer, "answer", slow)
     monkeypatch.setattr(of.miner.app, "_answer", counted)
@@ -335,17 +335,27 @@ def test_every_competition_of_the_newest_rules_is_among_them() -> None:
     assert {competition for competition, _ in SERVED} == set(RULES.competitions)
 
 
-def test_encodings_that_a_caller_accepts_do_not_change_the_answer(shared: Stack) -> None:
-    prompt, bodies = shared.prompt(), set()
-    for i, encoding in enumerate(("gzip, deflate", "identity", "br;q=1.0, *;q=0", "", None)):
-        headers = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns(), f"encoding-{i}")
+@pytest.mark.parametrize("zipped", [False, True])
+def test_encodings_that_a_caller_accepts_do_not_change_the_answer(
+    zipped: bool, shared: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one machine nothing is compressed, unless the settings say so; then it is for those who accept it."""
+    if zipped:
+        always = shared.settings[-1].with_flags({"live.gzip": "always"})
+        monkeypatch.setattr(shared.miner.answerer, "settings", always)
+    prompt, bodies = shared.prompt(paths=1000), set()
+    encodings = ("gzip, deflate", "GZIP;q=0.5", "gzip;q=0", "gzip; q=0.0", "identity", "br;q=1.0, *;q=0", "", None)
+    for i, encoding in enumerate(encodings):
+        headers = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns(), f"encoding-{zipped}-{i}")
         answer = requests.post(
             f"{shared.url}/Simulation", data=body_of(prompt), timeout=PATIENCE,
             headers={**headers, "Accept-Encoding": encoding},
         )  # fmt: skip
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
-        assert "content-encoding" not in answer.headers
+        assert ("content-encoding" in answer.headers) == (zipped and i < 2)
+        if zipped and i < 2:
+            assert int(answer.headers["content-length"]) < 0.6 * len(answer.content)
         # a status that is no integer, or a time that is no number, would void the answer
         assert int(answer.headers.get("bt_header_axon_status_code", "200")) == 200
         assert "timeout" not in answer.headers

@@ -155,6 +155,8 @@ class Admission:
 
     def __post_init__(self) -> None:
         self._since = self.uptime()
+        self._addresses: frozenset[str] = frozenset()
+        self._addresses_of: tuple[Mapping[str, Neuron], tuple[float, bool]] | None = None
 
     def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return the hotkey of an admitted caller, and remember its nonce.
@@ -183,6 +185,15 @@ class Admission:
         self.callers.hear(caller, nonce, nonce / 1e9 - now)
         self.remember(caller, nonce)
         return caller
+
+    def addresses(self) -> frozenset[str]:
+        """Return the addresses that the chain knows of those who may call."""
+        neurons = self.neurons()
+        whose, rules = self._addresses_of, (self.min_stake, self.require_permit)
+        if whose is None or whose[0] is not neurons or whose[1] != rules:
+            self._addresses = frozenset(n.ip for n in neurons.values() if n.ip and self._may_call(n))
+            self._addresses_of = (neurons, rules)
+        return self._addresses
 
     def _untimely(self, caller: str, nonce: int, now: float) -> Refusal | None:
         """Return the refusal of a nonce that is not of the present, or may have been used before this process."""
@@ -223,6 +234,9 @@ class Admission:
                 raise Refusal(401, "headers", f"header {name.decode()} is {what}")
             sent[key] = text
         return sent
+
+    def _may_call(self, neuron: Neuron) -> bool:
+        return neuron.stake > self.min_stake and (neuron.permit or not self.require_permit)
 
     def _check_caller(self, caller: str) -> None:
         neurons = self.neurons()

@@ -24,8 +24,10 @@ from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, v
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.nonces import NewestNonces
+from ewmalab.live.miner.room import Room
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
+from ewmalab.live.miner.turns import Turns
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
@@ -113,7 +115,7 @@ class Miner:
             self.answerer,
             self.records,
             self.metrics,
-            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
+            Turns(ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"), _SIMULATORS),
         )
         self.records.start(self.settings)
         self.nonces.start()
@@ -136,7 +138,7 @@ class Miner:
         finally:
             self.stop.set()
             self._spots_stop.set()
-            self.app.pool.shutdown()
+            self.app.turns.pool.shutdown()
             self.nonces.close()
             self.records.close()
 
@@ -151,8 +153,8 @@ class Miner:
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live
         servers: list[Server] = [
-            make_server(self.app, live.host, live.port, guarded=True),
-            make_server(self._monitor, live.monitor_host, live.monitor_port, guarded=False),
+            make_server(self.app, live.host, live.port, room=Room(self.gate.addresses)),
+            make_server(self._monitor, live.monitor_host, live.monitor_port),
         ]
         running = [asyncio.create_task(server.serve()) for server in servers]
         while not all(server.started for server in servers):
