@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
+from ewmalab.live.feeds import LEAD, choose_feeds, eras, live_assets
 from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner import miner as miner_module
@@ -50,10 +52,12 @@ from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
+from ewmalab.live.updater.process import keep_updating
 from ewmalab.live.updater.updater import Updater
 from ewmalab.rulebook import load_rulebook
+from ewmalab.rulebook.load import DEFAULT_PATH
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY, MINUTE, iso
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 RULES = BOOK.at(START)
@@ -201,21 +205,24 @@ def stack(
     spots: bool = True,
     flags: Mapping[str, Any] | None = None,
     look: float = 0.05,
+    start: int = START,
 ) -> Iterator[Stack]:
     """Run a miner; unless told otherwise its assets are up to date, and it looks for new states rather often."""
     for asset in assets:
-        Simulated(asset).between(START - 7 * DAY, START + DAY)
-    clock = SettableClock(START)
+        Simulated(asset).between(start - 7 * DAY, start + DAY)
+    clock = SettableClock(start)
     with FaultyFeed(histories(assets), clock.now, synthetic=True) as feed:
         settings = [live_settings(folder, feed.url, assets, **(flags or {}))]
         updater = Updater.of(settings[0], clock)
-        if updated:
+        if updated and start == START:
             seed(updater.store.root, assets)
         with updater.store.writing():
             updater.restore()
             if updated:
-                updater.update(START)
-                _SEEDS.setdefault(tuple(assets), {p.name: p.read_bytes() for p in updater.store.root.glob("*.msgpack")})
+                updater.update(start)
+                if start == START:
+                    saved = {p.name: p.read_bytes() for p in updater.store.root.glob("*.msgpack")}
+                    _SEEDS.setdefault(tuple(assets), saved)
             feed.always = None if spots else NO_SPOTS
             miner = Miner(
                 settings[0], MINER.ss58_address, chain or AllowList([VALIDATOR.ss58_address]), clock,
@@ -989,6 +996,74 @@ def test_strangers_and_copies_do_not_make_health_speak_of_refused_validators(tmp
             headers = signed_headers(key, MINER.ss58_address, old, "old") | change
             assert requests.post(made.url + "/Simulation", data=body, headers=headers, timeout=20).status_code == 401
         assert made.get("/health").json()["callers"] == {"heard": 1, "refused": {}, "share_refused": 0.0}
+
+
+# ------------------------------------------------------------------------------------ dates that pass
+
+
+def test_at_an_eras_hour_assets_and_feeds_change_without_a_restart(tmp_path: Path) -> None:
+    """SP500 takes the place of SPYX, and BTC is scored on another feed; answers go on all the while."""
+    begin, hour = parse_time("2026-07-22T23:58:30"), parse_time("2026-07-23")
+    with stack(tmp_path, ("BTC", "SPYX", "SP500"), start=begin, spots=False) as made:
+        made.feed.always = None
+        known = made.miner.answerer.known
+        assert {asset: known[asset].saved.feed for asset in known} == {
+            "BTC": "pyth", "SPYX": "pyth", "SP500": "hyperliquid",
+        }  # fmt: skip
+        stop = threading.Event()
+        loop = threading.Thread(target=keep_updating, args=(made.updater, lambda: made.settings[-1], stop))
+        loop.start()
+        try:
+            assert made.ask(after=120).accepted
+            made.clock.set(hour + 3)
+            assert until(lambda: set(made.miner.answerer.assets) == {"BTC", "SP500"})
+            assert made.ask(after=120).accepted
+            assert until(lambda: made.miner.answerer.known["BTC"].saved.feed == "binance")
+            assert made.recorded()["feed"] == "binance"
+            assert made.ask("SPYX", "com-equ-24h").status == 400
+            assert made.ask("SP500", "com-equ-24h").accepted
+        finally:
+            stop.set()
+            loop.join()
+
+
+def test_at_an_eras_hour_the_stake_floor_changes_without_a_restart(tmp_path: Path) -> None:
+    *_, hour = (a.on for b, a in pairwise(BOOK.eras) if a.min_stake != b.min_stake)
+    floors = [BOOK.at(when).min_stake for when in (hour - 1, hour)]
+    with stack(tmp_path, start=hour - 1, updated=False, spots=False) as made:
+        assert made.miner.gate.min_stake == floors[0]
+        made.clock.set(hour)
+        assert until(lambda: made.miner.gate.min_stake == floors[1])
+
+
+def test_assets_are_followed_an_hour_before_their_first_prompts() -> None:
+    settings = live_settings(Path("unused"), "http://127.0.0.1:9", ()).values
+    joins = parse_time("2026-04-10T14:00")
+    assert "XRP" not in live_assets(settings, BOOK, joins - LEAD - 1)
+    assert "XRP" in live_assets(settings, BOOK, joins - LEAD)
+    assert choose_feeds(settings, BOOK, joins - LEAD).feeds["XRP"] == BOOK.at(joins).assets["XRP"].scored_feed
+    assert eras(BOOK, joins - LEAD - 1) != eras(BOOK, joins - LEAD) != eras(BOOK, joins)
+
+
+def test_a_rulebook_that_is_dropped_in_is_taken_up_and_an_unusable_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, text = tmp_path / "rules.toml", DEFAULT_PATH.read_text()
+    floor = BOOK.at(START).min_stake
+    path.write_text(text)
+    monkeypatch.setenv("EWMALAB_RULEBOOK", str(path))
+    with stack(tmp_path / "live", updated=False, spots=False) as made:
+        assert made.miner.gate.min_stake == floor
+        path.write_text(text.replace("version", "verzion", 1))
+        answerer = made.miner.answerer
+        made.miner.reconfigure()
+        assert until(lambda: made.miner.app.answerer is not answerer)
+        assert f"rulebook not changed: rulebook {path}: " in caplog.text
+        assert made.miner.gate.min_stake == floor
+        path.write_text(re.sub(r"value = 65_?000\b", "value = 70000", text))
+        answerer = made.miner.answerer
+        made.miner.reconfigure()
+        assert until(lambda: made.miner.gate.min_stake == 70_000)
 
 
 def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ class Answerer:
                 changed.append(asset)
         return changed
 
+    def adopt(self, before: Answerer) -> None:
+        """Take over what another answerer knows of assets whose states are not on disk now."""
+        for asset, known in before.known.items():
+            model = self.models.get(asset)
+            if asset not in self._known and model is not None and model.parameters == known.model.parameters:
+                self._known[asset] = known
+
     def _take_up(self, saved: AssetState) -> Known:
         model = self.models[saved.asset]
         found = saved.states.get(model.name)

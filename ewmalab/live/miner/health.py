@@ -118,6 +118,9 @@ class Health:
         if silent > 3 * note["interval"] / clock.speed + 30:
             problems.append(("degraded", f"the updater has been silent for {silent:.0f} s: has it stopped?"))
         for asset, entry in note["assets"].items():
+            if entry.get("instead_of"):
+                text = f"{asset}: prices from {entry['feed']}, because {entry['instead_of']} has none"
+                problems.append(("degraded", text))
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
 

@@ -15,7 +15,7 @@ import orjson
 from ewmalab.errors import ChainError, ConfigError, EwmalabError
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import choose_feeds
+from ewmalab.live.feeds import choose_feeds, eras
 from ewmalab.live.fit_note import read_note
 from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
@@ -28,11 +28,13 @@ from ewmalab.live.miner.room import Room
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.miner.turns import Turns
+from ewmalab.live.processes import take_up_rulebook
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import iso
 
 log = logging.getLogger("ewmalab.miner")
 
@@ -74,6 +76,7 @@ class Miner:
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
         self._fit = read_note(live.state_dir, live.forecaster)
+        self._eras = eras(self.rulebook, self.clock.now())
         self._spots_stop = threading.Event()
         self.nonces = NewestNonces(live.state_dir, self.hotkey)
         self.gate = Admission(
@@ -88,16 +91,36 @@ class Miner:
             self.nonces.take,
         )
 
-    def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
-        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
+    def _components(self, settings: LoadedSettings, *, running: bool = False) -> tuple[Spots, Answerer]:
+        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()), running=running)
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
         assets = [self.rulebook.asset(asset) for asset in choice.feeds]
         for line in fit_remarks(settings.values.live.forecaster, settings, assets):
             log.warning(line)
+        self._feeds = dict(choice.feeds)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+
+    def _match_spots(self) -> None:
+        """Take spot prices from the feeds that the states are from, should an updater have fallen back to others."""
+        known = self.answerer.known
+        symbols = {asset: self.rulebook.asset(asset).symbols for asset in known}
+        feeds = self._feeds | {a: k.saved.feed for a, k in known.items() if k.saved.feed in symbols[a]}
+        if feeds == self._feeds:
+            return
+        spots = make_spots(feeds, self.settings.values, self.rulebook, self.clock)
+        spots.adopt(self.spots)
+        self._feeds = feeds
+        self._swap_spots(spots)
+        self.answerer.spots = spots
+
+    def _swap_spots(self, spots: Spots) -> None:
+        self._spots_stop.set()
+        self._spots_stop = threading.Event()
+        self.spots = spots
+        spots.follow(self.settings.values.live.spot_interval, self._spots_stop)
 
     def reconfigure(self) -> None:
         """Apply changed settings soon; ports, keys, folders and the chain need a restart."""
@@ -199,35 +222,39 @@ class Miner:
                 if note != self._fit:  # there is a new fit
                     self._fit = note
                     self._reconfigure.set()
+                found = eras(self.rulebook, self.clock.now())
+                if found != self._eras:  # rules have changed: assets, feeds, stakes
+                    self._eras = found
+                    self._reconfigure.set()
                 if self._reconfigure.is_set():
                     self._reconfigure.clear()
                     self._apply_settings()
                 self.answerer.reload()
+                self._match_spots()
             except Exception:  # a plug-in's own error: keep the old states, whose age /health shows
                 log.exception("new states cannot be loaded")
 
     def _apply_settings(self) -> None:
-        if self.load_settings is None:
-            return
+        take_up_rulebook(log)
+        self.rulebook = load_rulebook()
         try:
-            settings = self.load_settings()
+            settings = self.settings if self.load_settings is None else self.load_settings()
             self.records.record_settings(settings)  # first, so that no answer names settings that were not recorded
-            spots, answerer = self._components(settings)
+            spots, answerer = self._components(settings, running=True)
             spots.adopt(self.spots)
             answerer.reload()
+            answerer.adopt(self.answerer)
         except (EwmalabError, OSError) as error:
             log.error("settings not changed: %s", error)
             return
-        self._spots_stop.set()
-        self._spots_stop = threading.Event()
-        self.settings, self.spots, self.answerer = settings, spots, answerer
-        spots.follow(settings.values.live.spot_interval, self._spots_stop)
+        self.settings, self.answerer = settings, answerer
+        self._swap_spots(spots)
         self.app.answerer = answerer
         live = settings.values.live
         self.records.keep_paths = live.keep_paths
         self.gate.require_permit = live.require_permit
         self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
-        log.info("new settings applied")
+        log.info("new settings applied, rules since %s", iso(self.rulebook.at(int(self.clock.now())).on))
 
     def _announce(self) -> None:
         """Announce our address to the chain, unless it has it already."""

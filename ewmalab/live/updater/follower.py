@@ -51,6 +51,8 @@ class Follower:
     ----------
     steps : int
         Feed answers processed; it grows during a long catch-up and stands still when an update hangs.
+    holding : bool
+        Whether it saves no state, because another follower of the asset does.
     """
 
     asset: str
@@ -62,6 +64,7 @@ class Follower:
     counts: Counts = field(default_factory=Counts)
     generation: int = 0
     steps: int = 0
+    holding: bool = False
     bars: Bars = field(default_factory=Bars.empty)
 
     def __post_init__(self) -> None:
@@ -132,7 +135,11 @@ class Follower:
         except (FeedError, BarsError, DataError, OSError) as error:
             self.counts.feed_errors += 1
             self.counts.error = str(error)
-        if not self._unsaved or not len(self.bars):
+        return self.publish(now)
+
+    def publish(self, now: int) -> list[Amendment]:
+        """Save the state if it has changed; return the changes to bars that the saved generation contains."""
+        if self.holding or not self._unsaved or not len(self.bars):
             return []
         try:
             self._save(now)
@@ -174,7 +181,7 @@ class Follower:
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
             self.steps += 1
             self._uncached += [change.label for change in self._follow(fresh)]
-            if stop < closed and self._unsaved:  # an interrupted catch-up continues from here
+            if stop < closed and self._unsaved and not self.holding:  # an interrupted catch-up continues from here
                 self._save(now)
             begin = closed if stop == closed else stop - back
         while self._uncached:
