@@ -161,7 +161,10 @@ class Health:
         age = directory.age()
         if not directory.neurons():
             problems.append(("failing", f"no caller is admitted: the chain has not answered ({directory.error})"))
-        elif age is not None and age > _CHAIN_OLD:
+        elif age is None:
+            text = f"the chain has not answered: only live.allow is admitted ({directory.error})"
+            problems.append(("degraded", text))
+        elif age > _CHAIN_OLD:
             problems.append(("degraded", f"the chain last answered {age / 60:.0f} min ago: {directory.error}"))
         if live.chain and directory.neurons():
             own = directory.neurons().get(self.hotkey)

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ewmalab.errors import ChainError, ConfigError, EwmalabError
+from ewmalab.errors import ConfigError, EwmalabError
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, eras
@@ -34,12 +34,18 @@ from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.settings.schema import LiveSettings
 from ewmalab.times import iso
 
 log = logging.getLogger("ewmalab.miner")
 
 _LOOK = 0.25  # seconds between two checks for new states on disk
 _SIMULATORS = 2  # threads that compute paths
+
+
+def _allowed(live: LiveSettings) -> tuple[str, ...]:
+    """Return the hotkeys that may call beside those of the chain; without a chain they are the chain."""
+    return live.allow if live.chain else ()
 
 
 @dataclass
@@ -72,7 +78,7 @@ class Miner:
         self.metrics = Metrics()
         self.records = AnswerLog(live.log_dir, live.keep_paths)
         self.store = StateStore(live.state_dir)
-        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
+        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system, _allowed(live))
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
         self._fit = read_note(live.state_dir, live.forecaster)
@@ -252,6 +258,7 @@ class Miner:
         self.app.answerer = answerer
         live = settings.values.live
         self.records.keep_paths = live.keep_paths
+        self.directory.allow_also(_allowed(live))
         self.gate.require_permit = live.require_permit
         self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
         log.info("new settings applied, rules since %s", iso(self.rulebook.at(int(self.clock.now())).on))
@@ -269,6 +276,6 @@ class Miner:
                 self.chain.announce(live.external_ip, live.port)
                 log.info("announced %s:%d", live.external_ip, live.port)
                 return
-            except ChainError as error:
-                log.warning("%s", error)
+            except Exception as error:  # noqa: BLE001  nothing may end this thread before it succeeds
+                log.warning("our address is not announced: %s", error)
                 self.stop.wait(live.chain_refresh)
