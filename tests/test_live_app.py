@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import logging
@@ -40,6 +41,8 @@ from live_rig import (
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.live import state_store
+from ewmalab.live import status as status_module
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
 from ewmalab.live.feeds import LEAD, choose_feeds, eras, live_assets
@@ -62,6 +65,7 @@ from ewmalab.times import DAY, MINUTE, iso, parse_time
 BOOK = load_rulebook()
 RULES = BOOK.at(START)
 ASSETS = ("BTC", "XAU", "NVDAX")
+CHAINED = {"live.chain": True, "live.allow": []}
 FEW = 20  # paths, where their number does not matter
 SECRET = "s3cr3t-of-pyth"
 DOWN = status(503)
@@ -860,6 +864,51 @@ def test_answers_go_on_without_their_log_and_health_says_so(tmp_path: Path, monk
         made.recorded()
 
 
+def full(_: Path, *__: Any, **___: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_miner_starts_without_its_log_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setattr("ewmalab.live.audit.answer_log.write_atomic", full)
+    try:
+        with stack(tmp_path) as made:
+            assert made.ask().accepted
+            assert any(f"answers cannot be logged to {made.log}" in text for text in made.health("degraded"))
+            assert until(lambda: made.miner.records.lost == 1)
+            patch.undo()
+            record = made.recorded()
+            assert LiveLog.read(made.log).settings(record["settings"])
+            assert made.miner.records.recording
+    finally:
+        patch.undo()
+
+
+def test_on_a_full_disk_states_and_heartbeat_go_through_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(status_module, "_MEMORY", tmp_path / "memory")
+    with stack(tmp_path) as made:
+        root, write, before = made.miner.store.root, state_store.write_temp, made.newest()
+
+        def refused(folder: Path, data: bytes) -> Path:
+            return full(folder) if folder == root else write(folder, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(state_store, "write_temp", refused)
+            patch.setattr(status_module, "write_atomic", full)
+            made.take_up(START + 5 * MINUTE)
+            assert made.newest() == made.miner.answerer.known["BTC"].saved.newest == before + 5 * MINUTE
+            assert made.ask().accepted
+            assert status_module.updater_responds(root, 1.0)
+            assert any("the state cannot be saved" in problem for problem in made.health("degraded"))
+            assert "it is kept in memory" in caplog.text
+        made.take_up(START + 6 * MINUTE)
+        assert made.recorded()["newest"] == before + 6 * MINUTE
+        assert made.health("ok") == []
+
+
 def test_no_secret_is_written_told_or_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     flags = {"feeds.pyth.api_key": SECRET, "live.feed": "binance"}
@@ -1087,7 +1136,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("soon")
 def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(tmp_path: Path) -> None:
     chain = FakeChain(down=True)
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         reply = made.ask()
         assert reply.status == 403
         assert "callers are not known yet" in str(reply.verdicts)
@@ -1103,16 +1152,16 @@ def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(
 
 @pytest.mark.usefixtures("soon")
 def test_with_a_saved_list_a_miner_answers_before_the_chain_does(tmp_path: Path) -> None:
-    with stack(tmp_path, chain=FakeChain(), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(), flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
-    with stack(tmp_path, chain=FakeChain(down=True), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(down=True), flags=CHAINED) as made:
         assert made.ask().accepted
         assert until(lambda: made.miner.directory.errors > 0)
         assert made.health("ok") == []
     path = tmp_path / "state" / SNAPSHOT
     saved = orjson.loads(path.read_bytes())
     path.write_bytes(orjson.dumps(saved | {"at": saved["at"] - 7200}))
-    with stack(tmp_path, chain=FakeChain(down=True), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(down=True), flags=CHAINED) as made:
         assert made.ask().accepted
         assert until(lambda: made.miner.directory.errors > 0)
         (problem,) = made.health("degraded")
@@ -1135,7 +1184,7 @@ def test_a_damaged_list_is_no_list(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.usefixtures("soon")
 def test_a_chain_that_is_lost_later_leaves_the_last_list(tmp_path: Path) -> None:
     chain = FakeChain()
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
         chain.down = True
         assert not made.miner.directory.refresh()
@@ -1154,7 +1203,7 @@ def test_a_chain_that_is_lost_later_leaves_the_last_list(tmp_path: Path) -> None
 def test_our_own_hotkey_that_is_not_registered_is_told(tmp_path: Path) -> None:
     chain = FakeChain()
     chain.rows = chain.rows[:1]
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
         (problem,) = made.health("degraded")
         assert "not registered" in problem

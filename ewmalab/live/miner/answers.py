@@ -92,7 +92,7 @@ class Answerer:
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, object] = {}
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -103,12 +103,8 @@ class Answerer:
         """Load every state that has changed on disk; return their assets."""
         changed = []
         for asset in self.assets:
-            try:
-                stat = self.store.path(asset).stat()
-            except FileNotFoundError:
-                continue
-            seen = (stat.st_ino, stat.st_mtime_ns)
-            if self._seen.get(asset) == seen:
+            seen = self.store.stamps(asset)
+            if self._seen.get(asset) == seen or not any(seen):
                 continue
             self._seen[asset] = seen
             saved, problems = self.store.load(asset)

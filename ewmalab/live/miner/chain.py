@@ -334,7 +334,7 @@ class Directory:
             ("keys", len(self._known), len(found)),
             ("permits", sum(n.permit for n in self._known), sum(n.permit for n in found)),
         ):
-            if (before and not after) or (before >= _FEW and 2 * after <= before):
+            if before >= _FEW and 2 * after <= before:
                 lost.append(f"{after} {what} instead of {before}")
         if not lost and found:
             self._doubted_since = None

@@ -45,6 +45,8 @@ class Health:
         skews = self._clock(problems)
         if self.records.lost:
             problems.append(("degraded", f"{self.records.lost} answers were not logged: is the disk full?"))
+        if not self.records.recording:
+            problems.append(("degraded", f"answers cannot be logged to {self.records.folder}: is the disk full?"))
         status = max((rank for rank, _ in problems), key=_RANK.__getitem__, default="ok")
         neuron = self.directory.neurons().get(self.hotkey)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,17 +233,20 @@ class Follower:
         self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
     def _save(self, now: int) -> None:
-        state = self.model.forecaster.dump_state(self._running.state)
-        self.store.save(
-            AssetState(
-                self.asset,
-                self.feed.name,
-                self.feed.synthetic,
-                self.generation + 1,
-                now,
-                self.bars,
-                {self.model.name: SavedState(self.model.parameters, state)},
-            )
+        state = AssetState(
+            self.asset,
+            self.feed.name,
+            self.feed.synthetic,
+            self.generation + 1,
+            now,
+            self.bars,
+            {self.model.name: SavedState(self.model.parameters, self.model.forecaster.dump_state(self._running.state))},
         )
+        try:
+            self.store.save(state)
+        except OSError:
+            with suppress(OSError):  # then the miner goes on with the state before
+                self.store.save_spare(state)
+            raise
         self.generation += 1
         self._unsaved = False

@@ -13,13 +13,12 @@ from typing import Any
 
 import orjson
 
-from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import DataError
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, eras, make_feeds
 from ewmalab.live.state_store import StateStore
-from ewmalab.live.status import HEARTBEAT
+from ewmalab.live.status import write_heartbeat
 from ewmalab.live.updater.follower import Follower
 from ewmalab.live.updater.revisions import Amendment
 from ewmalab.live.updater.standby import Standby
@@ -177,7 +176,7 @@ class Updater:
             },
         }
         try:
-            write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
+            write_heartbeat(self.store.root, note)
         except OSError as error:  # the miner notices the age of the file
             log.error("heartbeat cannot be written: %s", error)
 
@@ -187,19 +186,21 @@ class Updater:
         The caller holds the store's lock.
         """
         try:
-            while not stop.is_set() and not (reload is not None and reload.is_set()):
+            while not stop.is_set() and not (reload is not None and reload.is_set()) and not self._outdated():
                 now = self.clock.now()
-                if eras(self.rulebook, now) != self.eras:
-                    break
                 self.update(int(now))
                 due = _next(now, self.interval)
                 late = self.clock.now()
                 if late > due:  # the update took longer than the interval
                     self.missed += int((late - due) // self.interval) + 1
                     due = _next(late, self.interval)
-                self.clock.wait(due, stop, reload)
+                if not self._outdated():
+                    self.clock.wait(due, stop, reload)
         finally:
             self.archive(int(self.clock.now()))
+
+    def _outdated(self) -> bool:
+        return eras(self.rulebook, self.clock.now()) != self.eras
 
     def _steps(self) -> int:
         return sum(f.steps for f in [*self.followers.values(), *(s.scored for s in self.standbys.values())])
