@@ -107,7 +107,8 @@ class MinerApp:
             with self.turns.place(caller):
                 record, answer = await self._answer_caller(caller, scope, receive, send, began)
         except Refusal as refusal:
-            self.gate.callers.refuse(caller, refusal.kind)
+            if not (refusal.kind == "asset" and self.answerer.settings.values.live.assets):  # else it is on purpose
+                self.gate.callers.refuse(caller, refusal.kind)
             raise
         record |= {"received": received, "caller": caller, "ip": (scope.get("client") or ("",))[0]}
         self.records.put(record, answer.paths)

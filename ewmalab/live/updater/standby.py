@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from ewmalab.live.status import read_heartbeat
 from ewmalab.live.updater.follower import Follower
 from ewmalab.live.updater.revisions import Amendment
 from ewmalab.times import MINUTE
@@ -41,9 +42,11 @@ class Standby:
         return self.own if self.scored.holding else self.scored
 
     def restore(self) -> list[str]:
-        """Continue from the saved state, whichever of both feeds it is from."""
-        saved, _ = self.own.store.load(self.own.asset)
-        if saved is not None and saved.feed == self.scored.feed.name:
+        """Continue from the saved state; if the last updater had fallen back to the scored feed, so does this one."""
+        note = read_heartbeat(self.own.store.root)
+        entry = note["assets"].get(self.own.asset, {}) if note else {}
+        names = (self.scored.feed.name, self.own.feed.name)
+        if (entry.get("feed"), entry.get("instead_of")) == names:
             self._serve(self.scored)
         return self.serving.restore()
 

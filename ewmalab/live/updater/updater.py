@@ -165,7 +165,7 @@ class Updater:
             "assets": {
                 asset: {
                     "feed": f.feed.name,
-                    "instead_of": self.followers[asset].feed.name if f is not self.followers[asset] else "",
+                    **self._fallback(asset),
                     "source": f.feed.source,
                     "synthetic": f.feed.synthetic,
                     "newest": f.newest,
@@ -198,6 +198,10 @@ class Updater:
                     self.clock.wait(due, stop, reload)
         finally:
             self.archive(int(self.clock.now()))
+
+    def _fallback(self, asset: str) -> dict[str, str]:
+        own = self.followers[asset]
+        return {} if self.serving(asset) is own else {"instead_of": own.feed.name}
 
     def _outdated(self) -> bool:
         return eras(self.rulebook, self.clock.now()) != self.eras
