@@ -92,7 +92,7 @@ class Answerer:
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, object] = {}
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -103,12 +103,8 @@ class Answerer:
         """Load every state that has changed on disk; return their assets."""
         changed = []
         for asset in self.assets:
-            try:
-                stat = self.store.path(asset).stat()
-            except FileNotFoundError:
-                continue
-            seen = (stat.st_ino, stat.st_mtime_ns)
-            if self._seen.get(asset) == seen:
+            seen = self.store.stamps(asset)
+            if self._seen.get(asset) == seen or not any(seen):
                 continue
             self._seen[asset] = seen
             saved, problems = self.store.load(asset)
@@ -124,6 +120,13 @@ class Answerer:
                 self._known[asset] = self._take_up(saved)
                 changed.append(asset)
         return changed
+
+    def adopt(self, before: Answerer) -> None:
+        """Take over what another answerer knows of assets whose states are not on disk now."""
+        for asset, known in before.known.items():
+            model = self.models.get(asset)
+            if asset not in self._known and model is not None and model.parameters == known.model.parameters:
+                self._known[asset] = known
 
     def _take_up(self, saved: AssetState) -> Known:
         model = self.models[saved.asset]
