@@ -209,6 +209,7 @@ class LiveSettings(_Section):
     state_dir: Path
     log_dir: Path
     keep_paths: bool
+    gzip: Literal["auto", "always", "never"]
     update_interval: PollInterval
     refetch: Annotated[Duration, Field(ge=60, le=86_400)]
     stale_after: Annotated[Duration, Field(ge=120, le=86_400)]

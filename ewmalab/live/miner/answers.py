@@ -96,7 +96,7 @@ class Answerer:
         self.problems: dict[str, str] = {}
         self.waiting: Mapping[str, float] = {}
         self._known: dict[str, Known] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, object] = {}
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -108,12 +108,8 @@ class Answerer:
         self.waiting = waiting_closes(self.store.root)
         changed = []
         for asset in self.assets:
-            try:
-                stat = self.store.path(asset).stat()
-            except FileNotFoundError:
-                continue
-            seen = (stat.st_ino, stat.st_mtime_ns)
-            if self._seen.get(asset) == seen:
+            seen = self.store.stamps(asset)
+            if self._seen.get(asset) == seen or not any(seen):
                 continue
             self._seen[asset] = seen
             saved, problems = self.store.load(asset)
@@ -129,6 +125,13 @@ class Answerer:
                 self._known[asset] = self._take_up(saved)
                 changed.append(asset)
         return changed
+
+    def adopt(self, before: Answerer) -> None:
+        """Take over what another answerer knows of assets whose states are not on disk now."""
+        for asset, known in before.known.items():
+            model = self.models.get(asset)
+            if asset not in self._known and model is not None and model.parameters == known.model.parameters:
+                self._known[asset] = known
 
     def _take_up(self, saved: AssetState) -> Known:
         model = self.models[saved.asset]

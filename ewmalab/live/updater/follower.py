@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,8 @@ class Follower:
     ----------
     steps : int
         Feed answers processed; it grows during a long catch-up and stands still when an update hangs.
+    holding : bool
+        Whether it saves no state, because another follower of the asset does.
     """
 
     asset: str
@@ -64,6 +67,7 @@ class Follower:
     counts: Counts = field(default_factory=Counts)
     generation: int = 0
     steps: int = 0
+    holding: bool = False
     bars: Bars = field(default_factory=Bars.empty)
 
     def __post_init__(self) -> None:
@@ -135,7 +139,11 @@ class Follower:
         except (FeedError, BarsError, DataError, OSError) as error:
             self.counts.feed_errors += 1
             self.counts.error = str(error)
-        if not self._unsaved or not len(self.bars):
+        return self.publish(now)
+
+    def publish(self, now: int) -> list[Amendment]:
+        """Save the state if it has changed; return the changes to bars that the saved generation contains."""
+        if self.holding or not self._unsaved or not len(self.bars):
             return []
         try:
             self._save(now)
@@ -180,7 +188,7 @@ class Follower:
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
             self.steps += 1
             self._uncached += [change.label for change in self._admit(fresh, now)]
-            if stop < closed and self._unsaved:  # an interrupted catch-up continues from here
+            if stop < closed and self._unsaved and not self.holding:  # an interrupted catch-up continues from here
                 self._save(now)
             begin = closed if stop == closed else stop - back
         adopted = self.gate.adopted(self.bars, self.cache)
@@ -241,17 +249,20 @@ class Follower:
         self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
     def _save(self, now: int) -> None:
-        state = self.model.forecaster.dump_state(self._running.state)
-        self.store.save(
-            AssetState(
-                self.asset,
-                self.feed.name,
-                self.feed.synthetic,
-                self.generation + 1,
-                now,
-                self.bars,
-                {self.model.name: SavedState(self.model.parameters, state)},
-            )
+        state = AssetState(
+            self.asset,
+            self.feed.name,
+            self.feed.synthetic,
+            self.generation + 1,
+            now,
+            self.bars,
+            {self.model.name: SavedState(self.model.parameters, self.model.forecaster.dump_state(self._running.state))},
         )
+        try:
+            self.store.save(state)
+        except OSError:
+            with suppress(OSError):  # then the miner goes on with the state before
+                self.store.save_spare(state)
+            raise
         self.generation += 1
         self._unsaved = False
