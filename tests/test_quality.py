@@ -124,6 +124,12 @@ def test_in_a_wild_market_a_large_return_is_usual():
     assert aside(wild) == {}
 
 
+def test_prices_that_are_noise_are_kept_from_their_first_minute_on():
+    for seed in range(20):
+        noise = 100 + np.random.default_rng(seed).normal(0, 1, 600)
+        assert aside(Bars.from_closes(MONDAY + 60 * np.arange(600), noise)) == {}
+
+
 def test_an_illiquid_market_that_trades_at_bid_and_ask_is_kept():
     rng = np.random.default_rng(4)
     side = np.where(rng.random(4000) < 0.3, rng.choice([0.985, 1.015], 4000), 1.0)

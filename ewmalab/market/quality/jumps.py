@@ -74,10 +74,12 @@ def find_jumps(times: Int, log_close: Float, judged: Bool) -> Jumps:
 
 
 def local_scale(times: Int, log_close: Float, aside: Bool, upto: int) -> float:
-    """Return the size of a usual one-minute return in the hour up to a row, from medians; 0 with too few returns."""
+    """Return the size of a usual one-minute return in the hour up to a row, from quantiles; 0 with too few returns."""
     first = max(0, upto - 2 * _WINDOWS[-1])
     rows = np.flatnonzero(~aside[first : upto + 1]) + first
     rows = rows[-_WINDOWS[-1] - 1 :]
+    if len(rows) <= _LEAST_RETURNS:  # the beginning: the bars behind it tell
+        rows = np.flatnonzero(~aside[: 2 * _WINDOWS[-1]])
     if len(rows) <= _LEAST_RETURNS:
         return 0.0
     minutes = np.diff(times[rows]) / MINUTE
