@@ -231,7 +231,7 @@ class _Filling:
 
     def take_closure(self, calendar: str | None) -> list[Range]:
         """Cover the closure after the last answered minute, if bars lead up to it and then stop; return it."""
-        if calendar is None or self.answered >= self.end or len(self._later()):
+        if calendar is None or self.answered >= self.end or len(self.waiting) or len(self._later()):
             return []  # without the cached bar that follows, the answer is not whole
         found = [c for c in closures(calendar, self.answered - 7 * DAY, self.end) if c[1] > self.answered]
         if not found:
