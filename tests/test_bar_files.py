@@ -536,7 +536,7 @@ def test_a_dry_run_shows_the_bars_and_writes_nothing(cache, tmp_path):
 
 @pytest.mark.parametrize("layout", ["csv", "parquet"])
 def test_exported_bars_come_back_bit_for_bit(cache, tmp_path, layout):
-    bars = Bars.concatenate([market(30), Bars.from_closes([MONDAY + 6000, MONDAY + 6060], [1 / 3, 0.1])])
+    bars = Bars.concatenate([market(30), Bars.from_closes([MONDAY + 6000, MONDAY + 6060], [90_000 + 1 / 3, 90_000.1])])
     path = tmp_path / "BTC.parquet"
     pq.write_table(pa.table(bars.columns()), path)
     take(cache, path)

@@ -28,7 +28,8 @@ NOW = THURSDAY + 30 * DAY
 
 
 def bars_at(times: np.ndarray) -> Bars:
-    return Bars.from_closes(times, 100 + np.random.default_rng(3).normal(0, 1, len(times)))
+    moves = np.random.default_rng(3).normal(0, 3e-4, len(times))
+    return Bars.from_closes(times, 100 * np.exp(np.cumsum(moves)))
 
 
 def open_bars(calendar: str, span: Range = WEEK, without: list[Range] | None = None) -> Bars:

@@ -15,10 +15,12 @@ from ewmalab.market.files.exporter import LAYOUTS, Exported, export_asset
 from ewmalab.market.files.formats import SUFFIXES
 from ewmalab.market.files.importer import Choices, FileImport, find_files, import_files
 from ewmalab.market.files.table import Hints
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.report.text.market import export_text, import_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY
+from ewmalab.times import DAY, FOREVER
 
 _ALLOWED = {
     "labels": ("open", "close"),
@@ -40,6 +42,10 @@ def import_bars(
     hints: Mapping[str, str | None] | None = None,
     replace: bool = False,
     quarantine: bool = False,
+    keep_suspicious: bool = False,
+    split: str | None = None,
+    start: Time | None = None,
+    until: Time | None = None,
     dry_run: bool = False,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
@@ -58,7 +64,14 @@ def import_bars(
     replace : bool
         Replace cached bars that differ.
     quarantine : bool
-        Set bad rows aside instead of refusing the file.
+        Set bad rows aside, whatever is wrong with them, and however many.
+    keep_suspicious : bool
+        Store bars that no market made (spikes, wrong highs and lows, repeated candles, a frozen feed, splits) as they
+        are, instead of setting them aside.
+    split : str, optional
+        Known splits, such as ``10:1`` for ten new units for one old; the prices before are adjusted.
+    start, until : str or int, optional
+        Only bars labelled from `start` on and before `until`.
     dry_run : bool
         Write nothing; the result has the first bars as they would be stored.
     settings : LoadedSettings, optional
@@ -70,7 +83,9 @@ def import_bars(
     RulebookError, ConfigError, BarsError
         If an option is wrong; if a file is refused, the result says so instead.
     """
-    choices = Choices(_hints(hints or {}), replace, quarantine, dry_run)
+    doubts = Doubts(keep_suspicious, parse_ratios(split))
+    span = (0 if start is None else time_of(start), FOREVER if until is None else time_of(until))
+    choices = Choices(_hints(hints or {}), replace, quarantine, dry_run, doubts, span)
     rulebook = load_rulebook()
     cache = local_cache((settings or load_settings()).values.data.cache_dir)
     if not dry_run:

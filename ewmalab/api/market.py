@@ -15,6 +15,8 @@ from ewmalab.market.damage import Damage
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
 from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.market.ranges import minutes
 from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
@@ -28,6 +30,8 @@ def fetch_bars(
     *,
     assets: Names = None,
     again: bool = False,
+    keep_suspicious: bool = False,
+    split: str | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> Outcome[list[AssetFetch]]:
@@ -43,6 +47,10 @@ def fetch_bars(
         By default all that the feed has.
     again : bool
         Request all minutes that the feed left out again, whenever they were requested last.
+    keep_suspicious : bool
+        Store bars that no market made as they are, instead of setting them aside.
+    split : str, optional
+        Known splits, such as ``10:1`` for ten new units for one old; the cached prices before are adjusted.
     settings : LoadedSettings, optional
         Name feed and cache.
     progress : callable, optional
@@ -59,6 +67,7 @@ def fetch_bars(
     if assets_of(assets) is None and name not in ("simulated", "file"):
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
     source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
+    doubts = Doubts(keep_suspicious, parse_ratios(split))
     cache = _writable_cache(settings)
     found = fetch_assets(
         cache,
@@ -68,6 +77,7 @@ def fetch_bars(
         now=present(),
         again=again,
         hours=lambda asset: _hours(source.name, asset),
+        doubts=doubts,
         progress=progress,
     )
     ok = all(one.error is None for one in found)
@@ -95,7 +105,10 @@ def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None
 def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
 ) -> Outcome[list[CachedAsset]]:
-    """Check every byte and bar of the cache, of all feeds and assets or of one; not ok if a day is damaged."""
+    """Check every byte and bar of the cache, of all feeds and assets or of one; not ok if a day is damaged.
+
+    The text also lists the wrong bars that were set aside, by asset and reason.
+    """
     cache = _cache(settings or load_settings())
     found = inventory.list_cached(cache, feed, asset.upper() if asset else None, hours=_hours, thorough=True)
     return Outcome("Verified bars", found, verify_text, _verified, not any(one.damage for one in found))

@@ -15,6 +15,11 @@ app = typer.Typer(
     help="Fetch, import, export and check cached minute bars.",
     epilog="Example:  ewmalab data fetch --feed pyth --assets BTC --start 2026-01-10 --days 7",
 )
+KeepSuspicious = Annotated[bool, typer.Option("--keep-suspicious", help="Store bars that no market made as they are.")]
+Splits = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NEW:OLD,...", help="Known splits, e.g. 10:1: the prices before are adjusted."),
+]
 OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.")]
 
 
@@ -29,6 +34,8 @@ def fetch(
     again: Annotated[
         bool, typer.Option("--again", help="Request all minutes that the feed left out again, also within a day.")
     ] = False,
+    keep_suspicious: KeepSuspicious = False,
+    split: Splits = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -37,6 +44,7 @@ def fetch(
 
     Minutes that the feed left out are requested again daily for a week,
     since feeds publish some of them later.
+    Wrong bars are set aside as missing, and listed by `data verify`.
 
     Examples:
 
@@ -46,7 +54,16 @@ def fetch(
     """
     settings = common.settings(config, set_, {"data.feed": feed})
     with common.progress(json, "fetching minutes") as progress:
-        result = api.fetch_bars(start, days, assets=assets, again=again, settings=settings, progress=progress)
+        result = api.fetch_bars(
+            start,
+            days,
+            assets=assets,
+            again=again,
+            keep_suspicious=keep_suspicious,
+            split=split,
+            settings=settings,
+            progress=progress,
+        )
     common.show(result, json)
 
 
@@ -80,8 +97,17 @@ def import_(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace cached bars that differ.")] = False,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing the file.")
+        bool, typer.Option("--quarantine", help="Set bad rows aside, whatever is wrong with them, and however many.")
     ] = False,
+    keep_suspicious: KeepSuspicious = False,
+    split: Splits = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Only bars from this day or time on (UTC).", callback=common.checked("parse_time")),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only bars before this day or time (UTC).", callback=common.checked("parse_time"))
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first bars, and write nothing.")] = False,
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -91,7 +117,9 @@ def import_(
 
     Each file is read as its program wrote it, and a line says how it was
     understood. A file in doubt is refused with the option that helps, and one
-    with bad rows with their count by reason. See docs/howto/import.md.
+    with many bad rows with their count by reason. A few wrong bars (a price
+    that comes back, a candle repeated, a feed that stood still) are set aside
+    as missing, and listed by `data verify`. See docs/howto/import.md.
 
     Examples:
 
@@ -119,6 +147,10 @@ def import_(
             hints=hints,
             replace=replace,
             quarantine=quarantine,
+            keep_suspicious=keep_suspicious,
+            split=split,
+            start=start,
+            until=until,
             dry_run=dry_run,
             settings=common.settings(config, set_),
             progress=progress,

@@ -83,6 +83,17 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def waiting_closes(folder: Path) -> dict[str, float]:
+    """Return by asset the close of a bar that an updater has not let into a state yet, since nothing confirms it."""
+    note = read_heartbeat(folder) or {"assets": {}}
+    found = {}
+    for asset, entry in note["assets"].items():
+        waiting = entry.get("waiting") if isinstance(entry, dict) else None
+        if isinstance(waiting, list) and waiting and isinstance(waiting[-1], float):
+            found[asset] = waiting[-1]
+    return found
+
+
 def read_health(host: str, port: int, timeout: float = 5.0) -> dict[str, Any]:
     """Return the health report of a running miner.
 

@@ -11,6 +11,8 @@ from ewmalab.market.coverage import Coverage, coverage_of, span_of
 from ewmalab.market.damage import Damage, survey
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
+from ewmalab.market.quality import AsideBar
+from ewmalab.market.quality.aside import count_reasons, read_aside
 from ewmalab.times import DAY, day_start
 
 
@@ -31,6 +33,8 @@ class CachedAsset:
         From `begin` to `end`.
     synthetic : bool
     damage : tuple of Damage
+    aside : tuple of AsideBar
+        Wrong bars that were set aside and are still missing.
     """
 
     feed: str
@@ -43,6 +47,12 @@ class CachedAsset:
     coverage: Coverage
     synthetic: bool
     damage: tuple[Damage, ...]
+    aside: tuple[AsideBar, ...] = ()
+
+    @property
+    def set_aside(self) -> dict[str, int]:
+        """Return how many bars were set aside, by reason."""
+        return count_reasons(self.aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ def list_cached(
                 coverage=coverage_of(cache, *name, days, (begin, end), hours(*name)),
                 synthetic=any(entry.synthetic for entry in days.values()),
                 damage=found.damage,
+                aside=tuple(read_aside(cache, *name)),
             )
         )
     return out

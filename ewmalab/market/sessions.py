@@ -165,9 +165,23 @@ def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     >>> in_session([1768487400, 1768487399]).tolist()  # 2026-01-15 09:30 in New York, and a second before
     [True, False]
     """
+    wanted = _within(times)
+    edges = _edges()
+    inside: npt.NDArray[np.bool_] = np.searchsorted(edges, wanted, side="right") % 2 == 1
+    return inside
+
+
+def session_days(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Return whether each moment's day (UTC) has a cash session, or is on a weekend; see `in_session`."""
+    wanted = _within(times)
+    days, sessions = wanted // 86_400, _edges()[::2] // 86_400
+    session = sessions[np.minimum(np.searchsorted(sessions, days), len(sessions) - 1)] == days
+    return np.asarray(session | ((days + 3) % 7 >= 5))
+
+
+def _within(times: npt.ArrayLike) -> npt.NDArray[np.int64]:
     wanted = np.asarray(times, np.int64)
     edges = _edges()
     if wanted.size and (wanted.min() < edges[0] - 7 * 86_400 or wanted.max() > edges[-1] + 7 * 86_400):
         raise ValueError(f"the session calendar covers {_FIRST} to {_LAST}")
-    inside: npt.NDArray[np.bool_] = np.searchsorted(edges, wanted, side="right") % 2 == 1
-    return inside
+    return wanted

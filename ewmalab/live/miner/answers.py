@@ -16,6 +16,7 @@ from ewmalab.live.clock import Clock
 from ewmalab.live.miner.admission import Refusal
 from ewmalab.live.miner.spot import Spots, choose_anchor
 from ewmalab.live.state_store import AssetState, StateStore
+from ewmalab.live.status import waiting_closes
 from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Rulebook
 from ewmalab.scoring.answer_format import render
@@ -23,6 +24,8 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE
 
 log = logging.getLogger("ewmalab.miner")
+
+_BEFORE = 30  # closes before the newest that judge it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Answerer:
         self.models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
+        self.waiting: Mapping[str, float] = {}
         self._known: dict[str, Known] = {}
         self._seen: dict[str, object] = {}
 
@@ -101,6 +105,7 @@ class Answerer:
 
     def reload(self) -> list[str]:
         """Load every state that has changed on disk; return their assets."""
+        self.waiting = waiting_closes(self.store.root)
         changed = []
         for asset in self.assets:
             seen = self.store.stamps(asset)
@@ -165,7 +170,11 @@ class Answerer:
         saved = known.saved
         close = float(saved.bars.close[-1])
         spot = self.spots.latest(prompt.asset)
-        anchor, at, source = choose_anchor(spot, close, saved.newest, now, live.spot_max_age)
+        before = saved.bars.close[-_BEFORE - 1 : -1].tolist()
+        waiting = self.waiting.get(prompt.asset)
+        anchor, at, source = choose_anchor(
+            spot, close, saved.newest, now, live.spot_max_age, before=before, waiting=waiting
+        )
         seed = self.settings.values.run.seed
         try:
             paths = known.model.paths(known.state, saved.newest, prompt, seed)

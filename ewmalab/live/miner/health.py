@@ -125,6 +125,7 @@ class Health:
                 problems.append(("degraded", text))
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
+            problems += [("degraded", f"updater: {asset}: {remark}") for remark in entry.get("notes", ())]
 
     def _clock(self, problems: list[tuple[str, str]]) -> dict[str, float | None]:
         """Return the seconds by which our clock is ahead of others'."""

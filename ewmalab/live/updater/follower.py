@@ -9,7 +9,8 @@ from typing import Any
 from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
 from ewmalab.forecast.model import Model, RunningState
 from ewmalab.live.state_store import AssetState, SavedState, StateStore
-from ewmalab.live.updater.revisions import Amendment, merge
+from ewmalab.live.updater.gate import Gate
+from ewmalab.live.updater.revisions import Amendment, check_symbol, merge
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
@@ -71,6 +72,7 @@ class Follower:
 
     def __post_init__(self) -> None:
         self._running = RunningState(self.model)
+        self.gate = Gate(self.feed, self.asset)
         self._unsaved = False
         self._amended: list[Amendment] = []
         self._uncached: list[int] = []  # labels of changed bars whose old values are still in the cache
@@ -166,6 +168,7 @@ class Follower:
         holes = self.cache.missing(self.feed.name, self.asset, first, end)
         for a, b in union([*holes, *self.cache.provisional(self.feed.name, self.asset, first, end, now)]):
             self._into_cache(self.bars.between(a, b), a, b, now)
+        self.gate.record(self.cache, self.bars)
 
     def _take(self, now: int) -> None:
         if self.newest is None:
@@ -173,7 +176,8 @@ class Follower:
             return
         closed = now - now % MINUTE
         if closed <= self.newest:  # our clock is behind: fetch anyway, since the answer shows the host's time
-            self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
+            end = self.newest + MINUTE
+            self._admit(self.feed.fetch(self.asset, self.newest, end, end), now)
         # Each request starts before the newest bar, to get late bars and to detect another symbol's bars.
         back = min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
@@ -183,10 +187,13 @@ class Follower:
             if not len(fresh) and stop < closed:  # a whole chunk without a bar: fetch it once more
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
             self.steps += 1
-            self._uncached += [change.label for change in self._follow(fresh)]
+            self._uncached += [change.label for change in self._admit(fresh, now)]
             if stop < closed and self._unsaved and not self.holding:  # an interrupted catch-up continues from here
                 self._save(now)
             begin = closed if stop == closed else stop - back
+        adopted = self.gate.adopted(self.bars, self.cache)
+        if adopted is not None:  # the next update takes the bars that waited
+            self._follow(adopted)
         while self._uncached:
             label = self._uncached[0]
             self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
@@ -214,6 +221,12 @@ class Follower:
         """Return the first label that the feed still has."""
         reach = self.feed.reach
         return 0 if reach is None else closed - reach + 10 * MINUTE
+
+    def _admit(self, fresh: Bars, now: int) -> tuple[Amendment, ...]:
+        """Follow the bars of an answer that may change the state."""
+        fresh = self.gate.in_known_units(self.bars, fresh)
+        check_symbol(self.bars, fresh)
+        return self._follow(self.gate.admit(self.bars, fresh, now))
 
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)

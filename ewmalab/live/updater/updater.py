@@ -171,6 +171,9 @@ class Updater:
                     "newest": f.newest,
                     "generation": f.generation,
                     **asdict(f.counts),
+                    "aside": f.gate.count,
+                    "waiting": f.gate.waiting.close[-1:].tolist(),
+                    "notes": f.gate.notes(now),
                 }
                 for asset, f in ((asset, self.serving(asset)) for asset in self.followers)
             },

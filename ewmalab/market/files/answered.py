@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def unsettled_note(bars: Bars, as_of: int) -> list[str]:
     return [f"the bar of {iso(int(bars.timestamp[-1]))} had just closed and is not final"]
 
 
-def import_command(path: Path, feed: str, asset: str | None, hints: Hints, *, replace: bool, quarantine: bool) -> str:
+def import_command(path: Path, feed: str, asset: str | None, hints: Hints, options: Sequence[str]) -> str:
     """Return the command that imports a file again.
 
     Parameters
@@ -67,8 +68,8 @@ def import_command(path: Path, feed: str, asset: str | None, hints: Hints, *, re
     asset : str or None
         None if the file or archive has several, which it names itself.
     hints : Hints
-    replace, quarantine : bool
-        As in `ewmalab.market.files.importer.Choices`.
+    options : sequence of str
+        Further options, as typed.
     """
     words = ["ewmalab", "data", "import", str(path.resolve()), "--feed", feed]
     words += ["--asset", asset] if asset else []
@@ -77,6 +78,4 @@ def import_command(path: Path, feed: str, asset: str | None, hints: Hints, *, re
     for name in ("timezone", "labels", "unit", "time_format", "decimal", "symbol", "interval"):
         value = getattr(hints, name)
         words += [f"--{name.replace('_', '-')}", value] if value is not None else []
-    words += ["--replace"] if replace else []
-    words += ["--quarantine"] if quarantine else []
-    return shlex.join(words)
+    return shlex.join([*words, *options])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ewmalab.errors import BarsError
 from ewmalab.market.bars import Bars
-from ewmalab.market.quality import COLUMNS, Bool, Int, rejects, spacing_fault
+from ewmalab.market.quality import COLUMNS, VALUE_FAULTS, Bool, Int, rejects, spacing_fault
 from ewmalab.market.ranges import Range, runs
 from ewmalab.times import MINUTE, iso
 
@@ -27,7 +27,8 @@ class Split:
     bars : Bars
         The good rows in order.
     covered : list of ranges
-        The minutes that the file answers for: those of its bars, and those of rows without any price (gaps).
+        The minutes that the file answers for: those of its bars, of rows without any price (gaps), and of rows whose
+        prices are wrong.
     rejected : dict of str to (n,) bool
         The bad rows by reason; see `rejects`.
     notes : tuple of str
@@ -74,8 +75,12 @@ def split_rows(
     good = candidates[~bad[candidates]]
     good = good[np.argsort(times[good], kind="stable")]
     bars = Bars.from_columns({name: column[good] for name, column in columns.items()})
-    answered = _distinct(np.concatenate([bars.timestamp, times[gaps]]))
-    doubtful = np.setdiff1d(_distinct(times[bad]), bars.timestamp, assume_unique=True)
+    past = times <= (now - MINUTE if now is not None else times)
+    unusable = np.logical_or.reduce(
+        [rejected[reason] & past for reason in VALUE_FAULTS if reason in rejected] or [gaps]
+    )
+    answered = _distinct(np.concatenate([bars.timestamp, times[gaps | unusable]]))
+    doubtful = np.setdiff1d(_distinct(times[bad & ~unusable]), bars.timestamp, assume_unique=True)
     answered = np.setdiff1d(answered, doubtful, assume_unique=True)
     notes = [f"{count} repeated row(s)"] if (count := int(repeated.sum())) else []
     notes += [f"the bar of {iso(int(times[forming][0]))} was still forming and was left out"] if forming.any() else []

@@ -10,6 +10,7 @@ from ewmalab.market.files.exporter import Exported
 from ewmalab.market.files.importer import FileImport, Imported
 from ewmalab.market.inventory import CachedAsset, Repair
 from ewmalab.market.quality import COLUMNS
+from ewmalab.market.quality.aside import describe_aside
 from ewmalab.market.ranges import minutes
 from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
@@ -23,6 +24,7 @@ def fetch_text(feed: str, fetched: Sequence[AssetFetch]) -> str:
     for one in fetched:
         late = f", {one.late} of them late: the feed had left out their minutes" if one.late else ""
         lines.append(f"{feed} {one.asset}: {one.bars} new bars{late}")
+        lines += [f"  {one.aside} wrong bars set aside as missing: see `ewmalab data verify`"] if one.aside else []
         lines += [f"  no bars from {iso(a)} to {iso(b)}: to be requested again" for a, b in one.unanswered]
         lines += [f"  failed: {one.error}"] if one.error else []
     return _lines(lines)
@@ -75,7 +77,7 @@ def inventory_text(cached: Sequence[CachedAsset], root: str) -> str:
     if not cached:
         return f"nothing cached in {root}; see `ewmalab data fetch --help` and `ewmalab data import --help`\n"
     tables = []
-    head = ("asset", "from", "to", "bars", "missing (min)", "closed (min)", "holes", "damaged days")
+    head = ("asset", "from", "to", "bars", "missing (min)", "set aside", "closed (min)", "holes", "damaged days")
     for feed, group in groupby(cached, lambda row: row.feed):
         own = list(group)
         title = feed + (" (synthetic)" if any(row.synthetic for row in own) else "")
@@ -87,14 +89,15 @@ def inventory_text(cached: Sequence[CachedAsset], root: str) -> str:
 def _inventory_row(one: CachedAsset) -> tuple[str | int, ...]:
     ends = (iso(one.begin)[:16], iso(one.end)[:16]) if one.days else ("", "")
     found = one.coverage
-    counts = (found.bars, minutes(found.missing), minutes(found.closed), len(found.holes), len(one.damage))
-    return one.asset, *ends, *counts
+    gaps = minutes(found.missing), sum(one.set_aside.values()), minutes(found.closed)
+    return one.asset, *ends, found.bars, *gaps, len(found.holes), len(one.damage)
 
 
 def verify_text(found: Sequence[CachedAsset]) -> str:
-    """Return which partitions are damaged, and where no source has answered."""
+    """Return which bars were set aside, which partitions are damaged, and where no source has answered."""
     damaged = [damage for one in found for damage in one.damage]
-    lines = [damage.text for damage in damaged]
+    lines = [f"{one.feed} {one.asset}: set aside as missing: {describe_aside(one.aside)}" for one in found if one.aside]
+    lines += [damage.text for damage in damaged]
     for one in found:
         if holes := one.coverage.holes:
             more = f", and {len(holes) - _SHOWN} more" if len(holes) > _SHOWN else ""
