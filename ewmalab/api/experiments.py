@@ -54,22 +54,26 @@ class WrittenReport(Result, os.PathLike[str]):
     Attributes
     ----------
     path : Path
-        The page; its figures are in ``figures`` beside it.
+        The page.
     sources : list of str
-        Titles of its parts.
+        Names of its parts.
     figures : int
         Number of figures.
+    drawn : bool
+        Whether the figures are also PNG and SVG files in ``figures`` beside the page.
     """
 
     path: Path
     sources: list[str]
     figures: int
+    drawn: bool = False
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def text(self) -> str:
-        return f"{self.path}: {self.figures} figures, also as PNG in {self.path.parent / 'figures'}\n"
+        also = f", also as PNG and SVG in {self.path.parent / 'figures'}" if self.drawn else ""
+        return f"{self.path}: {self.figures} figures{also}\n"
 
     def json(self) -> Any:
         return {"report": str(self.path), "figures": self.figures, "sources": self.sources}
@@ -135,10 +139,11 @@ def write_report(
     *sources: Result | Experiment | Path | str,
     folder: Path | str | None = None,
     days: float | None = None,
+    figures: bool = False,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> WrittenReport:
-    """Write an HTML page, and its figures as PNG files.
+    """Write an HTML page, and its figures as PNG and SVG files if asked for.
 
     Parameters
     ----------
@@ -149,23 +154,26 @@ def write_report(
         By default ``reports/<first source>``.
     days : float, optional
         For a live log: only the last days.
+    figures : bool
+        Also write each figure as PNG and SVG.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with drawings done and the total.
+        Called with figures done and the total.
 
     Raises
     ------
     ExperimentError, StateError
     """
-    from ewmalab.report.pages.page import named_figures, write_reports
+    from ewmalab.report.pages.page import named_figures
+    from ewmalab.report.pages.render import write_reports
 
     settings = settings or load_settings()
     with _collector_paused():
         made = [one.page() if isinstance(one, Result) else _report_of(one, settings, days) for one in sources]
-        figures = len(list(named_figures(made)))
-        target = Path(folder or Path("reports") / made[0].title)
-        path = write_reports(made, target, counter(progress, 2 * figures))
-    return WrittenReport(path, [report.title for report in made], figures)
+        count = len(list(named_figures(made)))
+        target = Path(folder or Path("reports") / made[0].name)
+        path = write_reports(made, target, counter(progress, count), figures=figures)
+    return WrittenReport(path, [report.name for report in made], count, figures)
 
 
 @contextmanager
