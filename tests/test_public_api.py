@@ -20,7 +20,7 @@ import pytest
 import ewmalab
 from ewmalab import api
 from ewmalab.errors import ConfigError
-from ewmalab.report.pages.page import render_page
+from ewmalab.report.pages.render import render_page
 from ewmalab.settings import LoadedSettings
 
 MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmalab.") if m.name != "ewmalab.__main__")

@@ -622,9 +622,9 @@ def test_a_sweep_of_too_few_prompts_for_an_interval_has_a_report(settings: Loade
         assert row.prompts < MIN_DIFFERENCES
         assert np.isnan([row.best.low, row.best.high]).all()
         assert row.best.change <= row.configured.change == 0.0
-    table = next(
-        t for section in sweep_report(kept("few", settings)).sections for t in section.content if isinstance(t, Table)
-    )
+    card = sweep_report(kept("few", settings)).card
+    assert card is not None
+    (table,) = card.boards
     assert [line[-5:-2] for line in table.rows] == [[line[-5], "-", "-"] for line in table.rows]
 
 

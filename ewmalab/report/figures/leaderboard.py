@@ -14,7 +14,7 @@ from ewmalab.report.text.tables import short
 
 def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Chart:
     """Draw ranks or weights over time: one panel for all competitions together, and one for each."""
-    frame = pd.DataFrame(ranking.standings)
+    frame = pd.DataFrame(ranking.standings)  # at least one: a field without a standing is refused
     styles = looks(ranking.named)
     note = (
         f"{'1 is the best' if what == 'rank' else 'Share of the reward of all miners'}; {len(ranking.miners)} miners, "

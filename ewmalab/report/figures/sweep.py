@@ -82,7 +82,7 @@ def _map(row: SweepRow, right: str, upwards: str) -> Panel:
     ):
         at = np.array([place for place, yes in zip(where, chosen, strict=True) if yes], np.float64).reshape(-1, 2)
         look = 1 if symbol == "star" else "alarm" if symbol else "faint"
-        offset = 0.0 if symbol else 0.32  # beside the number of the tile
+        offset = -0.3 if symbol else 0.32  # beside the number of the tile
         marks.append(Series(name, at[:, 0], at[:, 1] - offset, look, line=False, symbol=symbol))  # type: ignore[arg-type]
     axes = (Axis.parts(right, list(columns.values())), Axis.parts(upwards, list(lines.values())))
     return Panel(f"{row.competition} {row.asset}", *axes, marks, (row.asset,))
@@ -98,5 +98,6 @@ def _places(tried: Sequence[TriedValue], parameter: str) -> dict[tuple[float, st
     """Return the texts of a parameter's values, in their order; the configured value's own text comes first."""
     texts: dict[tuple[float, str], str] = {}
     for value in sorted(tried, key=lambda value: (_place(value, parameter), not value.configured)):
-        texts.setdefault(_place(value, parameter), str(value.value[parameter]))
+        plain = value.value[parameter]
+        texts.setdefault(_place(value, parameter), f"{plain:g}" if isinstance(plain, float) else str(plain))
     return texts

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from ewmalab.analysis.ranking import Ranking
 from ewmalab.analysis.review import MIN_WEEKDAYS, BacktestReview, Calibration, Differences, ScoredPrompt
 from ewmalab.analysis.verdict import Verdict
 from ewmalab.report.figures import calibration as draw_calibration
 from ewmalab.report.figures import differences as draw
 from ewmalab.report.figures import paths as draw_paths
+from ewmalab.report.pages.leaderboard import ranking_card, ranking_sections
 from ewmalab.report.pages.page import Cell, Report, Section, Table, p_value, percent, value
 from ewmalab.report.pages.provenance import between, provenance
 from ewmalab.report.pages.verdict import verdict_card
 from ewmalab.report.text.compare import other_weeks, verdict
 from ewmalab.report.text.tables import Column, grid, short
+from ewmalab.report.text.verdict import listed
 from ewmalab.times import iso
 from ewmalab.units import format_duration
 
@@ -55,11 +58,11 @@ _VOLATILITY: list[Column] = [
 ]
 
 
-def backtest_report(review: BacktestReview) -> Report:
-    """Return the report of a backtest."""
+def backtest_report(review: BacktestReview, ranking: Ranking | None = None) -> Report:
+    """Return the report of a backtest, with the ranks of its forecasters if they were ranked."""
     experiment = review.experiment
     names = [short(name) for name in review.forecasters]
-    against = f" against {' and '.join(names[1:])}" if names[1:] else ""
+    against = f" against {listed(names[1:])}" if names[1:] else ""
     inputs = experiment.manifest["inputs"]
     report = Report(
         f"{names[0]}{against}, {between(inputs['start'], inputs['days'])}",
@@ -71,6 +74,8 @@ def backtest_report(review: BacktestReview) -> Report:
             "Assets": list(dict.fromkeys(row.asset for row in review.summary)),
         },
     )
+    if ranking is not None:
+        report.card, report.sections = ranking_card(ranking), ranking_sections(ranking)
     if review.verdict and review.differences:
         report.card = verdict_card(review.verdict)
         report.sections += _differences(review.differences, review.verdict, review.synthetic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from ewmalab.analysis.compare import WEEKDAYS, Difference
@@ -25,8 +26,8 @@ def _lead(verdict: Verdict, competition: str) -> str:
         return f"{competition}: nobody is proven better than another{why}."
     rest = [name for name in verdict.contestants if name not in (first, *beaten)]
     told = [f"{short(other)} {_size(verdict.duel(competition, first, other))}" for other in beaten]
-    open_ = f"; not proven against {_listed([short(name) for name in rest])}" if rest else ""
-    return f"{competition}: {short(first)} beats {_listed(told)}{open_}."
+    open_ = f"; not proven against {listed([short(name) for name in rest])}" if rest else ""
+    return f"{competition}: {short(first)} beats {listed(told)}{open_}."
 
 
 def origins(verdict: Verdict) -> list[str]:
@@ -48,7 +49,7 @@ def _few(one: Origin, by: PartOf, several: str) -> str:
         return ""
     if len(parts) > max(1, min(_MOST, count // 3)):
         return f"spread over the {several}"
-    names = _listed([_named(part.name, by) for part in parts])
+    names = listed([_named(part.name, by) for part in parts])
     told = f"{100 * one.share(parts):.0f} % from {names}, {len(parts)} of {count} {several}"
     without = one.without(parts)
     return told if without != without else f"{told} (without: {100 * without:+.1f} %)"
@@ -60,16 +61,17 @@ def _named(name: str, by: PartOf) -> str:
 
 def worths(verdict: Verdict) -> list[str]:
     """Return what the contestants are worth in the field they were ranked in."""
-    return [_worth(one, verdict) for one in verdict.worth]
+    return [worth_text(one, verdict.miners, verdict.unit) for one in verdict.worth]
 
 
-def _worth(one: Worth, verdict: Verdict) -> str:
-    text = f"{short(one.miner)}: rank {one.rank} of {verdict.miners}, weight {100 * one.weight:.3g} %"
+def worth_text(one: Worth, miners: int, unit: str) -> str:
+    """Return what a miner is worth among so many, with earnings in a unit."""
+    text = f"{short(one.miner)}: rank {one.rank} of {miners}, weight {100 * one.weight:.3f} %"
     if one.weight_low is not None and one.weight_high is not None:
-        text += f" [{100 * one.weight_low:.3g}, {100 * one.weight_high:.3g}]"
+        text += f" [{100 * one.weight_low:.3f}, {100 * one.weight_high:.3f}]"
     if one.earnings is not None:
-        ends = "" if one.earnings_low is None else f" [{one.earnings_low:,.3g}, {one.earnings_high:,.3g}]"
-        text += f", about {one.earnings:,.3g}{ends} {verdict.unit}"
+        ends = "" if one.earnings_low is None else f" [{one.earnings_low:,.2f}, {one.earnings_high:,.2f}]"
+        text += f", about {one.earnings:,.2f}{ends} {unit}"
     return f"{text}."
 
 
@@ -80,5 +82,6 @@ def _size(row: Difference | None) -> str:
     return f"by {-100 * row.change:.1f} %{sure}"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as people list them: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
