@@ -646,6 +646,16 @@ def test_a_ranking_is_read_back_from_its_json(leaderboard: dict[str, Any]) -> No
     assert all(np.isnan(row.average) == (row.competition == "") for row in ranking.standings)
 
 
+def test_a_leaderboard_leaves_its_ranks_for_the_report_of_its_replay(
+    settings: LoadedSettings, leaderboard: dict[str, Any]
+) -> None:
+    report = report_of(kept("leaderboard", settings), settings, now=NOW)
+    assert report.card is not None
+    told = dict(report.card.facts)["What it is worth"]
+    assert any("rank 1 of 2" in text and "alpha/day" in text for text in told)
+    assert [section.title for section in report.sections][:2] == ["Ranks and weights", "Earnings, an estimate"]
+
+
 # --------------------------------------------------------------------------------------------- verdicts in words
 
 

@@ -211,25 +211,40 @@ def worth_of(ranking: Ranking, names: Sequence[str]) -> list[Worth]:
 
 def _duels(frames: Mapping[str, pd.DataFrame]) -> list[tuple[str, Difference]]:
     """Return the pooled difference of each contestant from each other one, with the name of the other."""
-    names, found = list(frames), list[tuple[str, Difference]]()
-    for reference in names:
-        rows = compare({reference: frames[reference], **{n: f for n, f in frames.items() if n != reference}})
+    names, forwards = list(frames), list[tuple[str, Difference]]()
+    for place, reference in enumerate(names[1:], 1):
+        rows = compare({reference: frames[reference], **{name: frames[name] for name in names[:place]}})
         pooled = {row.competition for row in rows if row.asset == ALL}
-        found += [(reference, row) for row in rows if row.asset == ALL or row.competition not in pooled]
+        forwards += [(reference, row) for row in rows if row.asset == ALL or row.competition not in pooled]
     out = []
-    for competition in dict.fromkeys(row.competition for _, row in found):
-        for forwards in (True, False):  # a pair counts once: each direction has the same hypotheses
-            half = [
-                (other, row)
-                for other, row in found
-                if row.competition == competition and (names.index(row.forecaster) < names.index(other)) is forwards
-            ]
-            p_values = holm(1.0 if row.p_value is None else row.p_value for _, row in half)
-            out += [
-                (other, row if row.p_value is None else replace(row, p_holm=float(p)))
-                for (other, row), p in zip(half, p_values, strict=True)
-            ]
+    for competition in dict.fromkeys(row.competition for _, row in forwards):
+        rows_of = [(other, row) for other, row in forwards if row.competition == competition]
+        p_values = holm(1.0 if row.p_value is None else row.p_value for _, row in rows_of)
+        for (other, row), p in zip(rows_of, p_values, strict=True):
+            corrected = row if row.p_value is None else replace(row, p_holm=float(p))
+            out += [(other, corrected), (row.forecaster, _reversed(corrected, other))]
     return out
+
+
+def _reversed(row: Difference, reference: str) -> Difference:
+    """Return the difference of the reference from the forecaster, by the same test."""
+    return replace(
+        row,
+        forecaster=reference,
+        mean_reference=row.mean,
+        mean=row.mean_reference,
+        difference=-row.difference,
+        change=_turned(row.change),
+        low=None if row.high is None else _turned(row.high),
+        high=None if row.low is None else _turned(row.low),
+        share_better=1.0 - row.share_better,
+        weeks=None,
+    )
+
+
+def _turned(change: float) -> float:
+    """Return the relative change of the reverse direction."""
+    return 1.0 / (1.0 + change) - 1.0 if change > -1.0 else float("inf")
 
 
 def _origins(own: pd.DataFrame, other: pd.DataFrame, name: str, reference: str) -> Iterator[Origin]:

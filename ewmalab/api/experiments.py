@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Progress, counter
 from ewmalab.api.result import Outcome, Result
-from ewmalab.errors import ExperimentError
-from ewmalab.experiments import mlflow, store
+from ewmalab.experiments import mlflow
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.live.clock import make_clock
-from ewmalab.report.text.experiments import experiments_text, provenance_text
+from ewmalab.report.text.experiments import provenance_text
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import iso
 
 if TYPE_CHECKING:
     from ewmalab.report.pages.page import Report
@@ -89,20 +87,6 @@ def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None
     """
     settings = settings or load_settings()
     return KeptExperiment(find_experiment(settings.values.run.experiments_dir, str(name)).path, settings)
-
-
-def list_experiments(settings: LoadedSettings | None = None) -> Outcome[list[dict[str, Any]]]:
-    """Return all experiments, oldest first: ``name, start, days, forecasters, synthetic``."""
-    root = (settings or load_settings()).values.run.experiments_dir
-    rows, unread = [], []
-    for experiment in store.list_experiments(root):
-        try:
-            inputs = experiment.manifest["inputs"]
-            row = {"name": experiment.name, "start": iso(inputs["start"])}
-            rows.append(row | {key: inputs[key] for key in ("days", "forecasters", "synthetic")})
-        except (ExperimentError, KeyError) as error:
-            unread.append(f"{experiment.name}: unreadable: {error}")
-    return Outcome("Experiments", rows, lambda found: experiments_text(found, root), list, notes=tuple(unread))
 
 
 def export_experiment(

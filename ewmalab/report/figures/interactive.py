@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ewmalab.report.figures.chart import Axis, Band, Chart, Columns, Look, Mark, Panel, Rule, Series, Stretch, Tiles
 from ewmalab.report.figures.style import DASHES, MARKERS, SCALE, turned
 
+_MIN_SPAN = 120.0  # seconds that an axis of times shows at least
 _DIGITS = 6  # significant, of every number of a page
 
 
@@ -33,6 +34,8 @@ def _panel(panel: Panel, synthetic: bool, together: dict[str, Any]) -> dict[str,
     layout: dict[str, Any] = {"xaxis": _axis(panel.x), "yaxis": _axis(panel.y) | together, "shapes": []}
     for mark in panel.marks:
         _add(mark, panel, traces, layout)
+    if panel.x.kind == "time":
+        layout["xaxis"] |= _moment(panel)
     if any(isinstance(mark, Series) and mark.line and len(mark.x) > 60 for mark in panel.marks):
         layout["hovermode"] = "x unified"
     if synthetic:
@@ -172,6 +175,16 @@ def _together(chart: Chart) -> dict[str, Any]:
         return {}
     low, high = min(0.0, *(float(np.nanmin(v)) for v in found)), max(0.0, *(float(np.nanmax(v)) for v in found))
     return {"range": [low - 0.05 * (high - low) * (low < 0), high + 0.05 * (high - low)]}
+
+
+def _moment(panel: Panel) -> dict[str, Any]:
+    """Return a range of two minutes around a single moment, for which plotly would choose none that people can read."""
+    found = [mark.x[np.isfinite(mark.x)] for mark in panel.marks if isinstance(mark, Series)]
+    at = np.concatenate([*found, np.zeros(0)])
+    if not len(at) or np.ptp(at) >= _MIN_SPAN:
+        return {}
+    middle = float(at.min() + at.max()) / 2
+    return {"range": _at(panel.x, np.array([middle - _MIN_SPAN / 2, middle + _MIN_SPAN / 2]))}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def leaderboard_report(ranking: Ranking, title: str = "") -> Report:
         ("windows", ", ".join(f"{name} {days:g} d" for name, days in ranking.windows.items())),
     ]
     who = listed([short(name) for name in ranking.named]) if ranking.named else "Miners"
-    report = Report(f"{who} among {len(ranking.miners)} miners, {iso(ranking.when)[:10]}", provenance, ranking.synthetic, name=title)
+    report = Report(
+        f"{who} among {len(ranking.miners)} miners, {iso(ranking.when)[:10]}", provenance, ranking.synthetic, name=title
+    )
     report.card = ranking_card(ranking)
     report.switches = {"Miners": [short(name) for name in ranking.named]}
     report.sections = ranking_sections(ranking)

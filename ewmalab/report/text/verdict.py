@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from ewmalab.analysis.compare import WEEKDAYS, Difference
+from ewmalab.analysis.ranking import SMALL_FIELD
 from ewmalab.analysis.verdict import BY, Origin, PartOf, Verdict, Worth
 from ewmalab.report.text.tables import short
 
@@ -50,7 +51,9 @@ def _few(one: Origin, by: PartOf, several: str) -> str:
     if len(parts) > max(1, min(_MOST, count // 3)):
         return f"spread over the {several}"
     names = listed([_named(part.name, by) for part in parts])
-    told = f"{100 * one.share(parts):.0f} % from {names}, {len(parts)} of {count} {several}"
+    share = one.share(parts)
+    much = f"{100 * share:.0f} %" if share <= 1.0 else "more than all of it"
+    told = f"{much} from {names}, {len(parts)} of {count} {several}"
     without = one.without(parts)
     return told if without != without else f"{told} (without: {100 * without:+.1f} %)"
 
@@ -60,8 +63,14 @@ def _named(name: str, by: PartOf) -> str:
 
 
 def worths(verdict: Verdict) -> list[str]:
-    """Return what the contestants are worth in the field they were ranked in."""
-    return [worth_text(one, verdict.miners, verdict.unit) for one in verdict.worth]
+    """Return what the contestants are worth in the field they were ranked in, and how far that holds."""
+    found = [worth_text(one, verdict.miners, verdict.unit) for one in verdict.worth]
+    if found and verdict.miners < SMALL_FIELD:
+        found.append(
+            f"This holds within these {verdict.miners} miners only; the subnet has about 250: `ewmalab leaderboard "
+            "--field` ranks among the real ones."
+        )
+    return found
 
 
 def worth_text(one: Worth, miners: int, unit: str) -> str:
