@@ -228,7 +228,7 @@ def test_a_report_takes_results_beside_names_and_is_a_path(settings: LoadedSetti
     )
     assert report.sources == ["Rules", experiment.name]
     assert Path(report) == tmp_path / "report.html"
-    assert told[-1] == (2 * report.figures, 2 * report.figures)
+    assert told[-1] == (report.figures, report.figures)
     assert experiment.name in Path(report).read_text()
 
 

@@ -21,7 +21,7 @@ _DIGITS = 6  # significant, of every number of a page
 def described(chart: Chart) -> dict[str, Any]:
     """Return a figure as plain data: for each panel traces and layout of plotly."""
     together = _together(chart) if chart.sharey else {}
-    return {"title": chart.title, "panels": [_panel(panel, chart.synthetic, together) for panel in chart.panels]}
+    return {"panels": [_panel(panel, chart.synthetic, together) for panel in chart.panels]}
 
 
 def legend_of(chart: Chart) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def _panel(panel: Panel, synthetic: bool, together: dict[str, Any]) -> dict[str,
         _add(mark, panel, traces, layout)
     if panel.x.kind == "time":
         layout["xaxis"] |= _moment(panel)
-    if any(isinstance(mark, Series) and mark.line and len(mark.x) > 60 for mark in panel.marks):
+    if _unified(panel):
         layout["hovermode"] = "x unified"
     if synthetic:
         words = {"text": "SYNTHETIC DATA", "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
@@ -202,8 +202,16 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return described
 
 
+def _unified(panel: Panel) -> bool:
+    """Return whether pointing at a panel tells the values of all lines at that time."""
+    lines = [mark for mark in panel.marks if isinstance(mark, Series) and mark.line]
+    return panel.x.kind == "time" and any(len(mark.x) > 60 for mark in lines)
+
+
 def _words(panel: Panel, mark: Series) -> str:
     """Return the template of what a point tells when it is pointed at."""
+    if _unified(panel):
+        return f"<b>{mark.name}</b> %{{y:.5g}}<extra></extra>"
     if panel.x.kind == "time":
         where = "%{x|%d %b %Y %H:%M} UTC"
     else:

@@ -11,7 +11,6 @@ from ewmalab.replay.reproduce import ReproducedPrompt
 from ewmalab.report.figures.chart import Axis, Band, Chart, Mark, Panel, Rule, Series, looks
 from ewmalab.report.figures.chart import values as array
 from ewmalab.report.text.tables import short
-from ewmalab.times import iso
 
 
 def fans(
@@ -43,8 +42,7 @@ def _fan(name: str, fan: ReproducedPrompt) -> Panel:
     marks += [Series("a path", at, path, "grey", marker=False, width=0.5) for path in prices.T[:3]]
     marks.append(Series("median", at, quantiles[3], 0, marker=False, width=1.2))
     marks.append(Series("realised", at, fan.truth, "ink", marker=False, width=1.6))
-    begin = iso(fan.start_time)[:16].replace("T", " ")
-    return Panel(name, Axis(f"UTC, from {begin}", "time"), Axis("price, USD"), marks, key=fan.key)
+    return Panel(name, Axis("UTC", "time"), Axis("price, USD"), marks, key=fan.key)
 
 
 def telling(found: TellingPrompts, *, synthetic: bool = False) -> Chart:

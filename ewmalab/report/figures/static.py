@@ -97,7 +97,11 @@ def _fill(place: Axes, panel: Panel) -> None:
             (place.set_xscale if axis is panel.x else place.set_yscale)("log")
         if axis.ticks:
             which.set_minor_locator(NullLocator())
-            turn: Any = {"rotation": 60} if axis is panel.x and _crowded(axis, place) else {}
+            turn: Any = (
+                {"rotation": 60, "rotation_mode": "anchor", "ha": "right"}
+                if axis is panel.x and _crowded(axis, place)
+                else {}
+            )
             which.set_ticks([at for at, _ in axis.ticks], [text for _, text in axis.ticks], **turn)
         if axis.limits:
             ends(*axis.limits)
@@ -178,6 +182,11 @@ def _tiles(mark: Tiles, place: Axes, times: bool) -> None:
     image = place.imshow(mark.shade, origin="lower", aspect="auto", cmap=colours)
     bar = place.figure.colorbar(image, ax=place, label=mark.label)
     bar.set_ticks([at for at, _ in mark.scale], labels=[text for _, text in mark.scale])
+    middle = float(np.nanmax(mark.shade)) / 2
+    for (y, x), number in np.ndenumerate(mark.value):
+        if np.isfinite(number):
+            ink = "white" if mark.shade[y, x] < middle else "black"
+            place.text(x, y, f"{number:+.3g}", ha="center", va="center", fontsize=7, color=ink)
     place.grid(visible=False)
     place.set_facecolor("#DDDDDD")
 

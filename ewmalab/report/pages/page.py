@@ -119,6 +119,8 @@ class Report:
         Names that a reader may switch on and off in all figures, by what they are.
     name : str
         Of the source; by default the title.
+    facts : list of (str, str)
+        What stands below the title.
     """
 
     title: str
@@ -128,6 +130,7 @@ class Report:
     card: Card | None = None
     switches: dict[str, list[str]] = field(default_factory=dict)
     name: str = ""
+    facts: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.name = self.name or self.title

@@ -112,6 +112,8 @@ def _report(report: Report, anchor: str, numbers: Iterator[int]) -> tuple[list[s
         body.append(f'<p class="meta">{html.escape(report.name)}</p>')
     if report.synthetic:
         body.append('<p class="synthetic">SYNTHETIC DATA: simulated prices, not a market.</p>')
+    if report.facts:
+        body.append(_facts(report.facts))
     if report.card:
         body.append(_card(report.card))
     if any(len(names) > 1 for names in report.switches.values()):
@@ -122,9 +124,13 @@ def _report(report: Report, anchor: str, numbers: Iterator[int]) -> tuple[list[s
         body.append(_section(section, key, numbers))
     if report.provenance:
         links.append(f'<a href="#{anchor}made">Made from</a>')
-        origin = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in report.provenance)
-        body.append(f'<section id="{anchor}made"><h2>Made from</h2><dl>{origin}</dl></section>')
+        made = f'<section id="{anchor}made"><h2>Made from</h2>{_facts(report.provenance)}</section>'
+        body.append(made)
     return links, body
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    return f"<dl>{''.join(f'<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>' for k, v in facts)}</dl>"
 
 
 def _card(card: Card) -> str:
