@@ -20,7 +20,7 @@ const source = document.getElementById("charts");
 if (!source || typeof Plotly === "undefined") return;
 const { charts, themes } = JSON.parse(source.textContent);
 const darkness = matchMedia("(prefers-color-scheme: dark)"), coarse = matchMedia("(pointer: coarse)").matches;
-const hidden = new Set(), drawn = new Set(), panels = new Map();
+const hidden = new Set(), drawn = new Set(), stale = new Set(), inView = new Set(), panels = new Map();
 const theme = () => themes[darkness.matches ? "dark" : "light"];
 const config = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", displayModeBar: coarse ? false : "hover", responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg" }, doubleClick: "reset+autosize" };
@@ -49,6 +49,7 @@ function draw(plot) {
   const traces = panel.traces.map(t => ({ ...painted(t), visible: !hidden.has(t.name) }));
   const first = !drawn.has(plot);
   drawn.add(plot);
+  stale.delete(plot);
   Plotly.react(plot, traces, layoutOf(panel), config);
   plot.querySelectorAll(".modebar button").forEach(b => { b.tabIndex = -1; });  // the numbers are in the table below
   if (first) plot.on("plotly_click", event => {
@@ -57,8 +58,17 @@ function draw(plot) {
   });
 }
 const seen = new IntersectionObserver(entries => entries.forEach(entry => {
-  if (entry.isIntersecting && !drawn.has(entry.target)) draw(entry.target);
+  const plot = entry.target;
+  if (!entry.isIntersecting) { inView.delete(plot); return; }
+  inView.add(plot);
+  if (!drawn.has(plot) || stale.has(plot)) draw(plot);
 }), { rootMargin: "300px" });
+function redraw(concerned) {  // what is out of view is drawn when it comes into view
+  drawn.forEach(plot => {
+    if (!concerned(panels.get(plot))) return;
+    if (inView.has(plot)) draw(plot); else stale.add(plot);
+  });
+}
 
 document.querySelectorAll("figure[data-chart]").forEach(figure => {
   const chart = charts[figure.dataset.chart];
@@ -98,7 +108,7 @@ document.querySelectorAll("button.name").forEach(b => b.addEventListener("click"
     if (o.dataset.name === name) o.setAttribute("aria-pressed", String(!off));
   });
   arrange();
-  drawn.forEach(draw);
+  redraw(panel => panel.traces.some(trace => trace.name === name));
 }));
 const dateOf = value => new Date(value).toISOString().slice(0, 16).replace("T", " ");
 function tableOf(chart) {  // the numbers behind a figure
@@ -120,7 +130,9 @@ function tableOf(chart) {  // the numbers behind a figure
   }
   return table;
 }
-darkness.addEventListener("change", () => drawn.forEach(draw));
-addEventListener("beforeprint", () => panels.forEach((_, plot) => { if (!drawn.has(plot)) draw(plot); }));
+darkness.addEventListener("change", () => redraw(() => true));
+addEventListener("beforeprint", () => panels.forEach((_, plot) => {
+  if (!plot.closest(".panel").hidden && (!drawn.has(plot) || stale.has(plot))) draw(plot);
+}));
 arrange();
 })();
