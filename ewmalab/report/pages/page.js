@@ -16,8 +16,8 @@ document.querySelectorAll("th button").forEach(b => b.addEventListener("click", 
 }));
 
 // ------------------------------------------------------------------------------------------- figures
-const source = document.getElementById("charts");
-if (!source || typeof Plotly === "undefined") return;
+const source = document.getElementById("charts"), library = document.getElementById("library");
+if (!source) return;
 const { charts, themes } = JSON.parse(source.textContent);
 const darkness = matchMedia("(prefers-color-scheme: dark)"), coarse = matchMedia("(pointer: coarse)").matches;
 const hidden = new Set(), drawn = new Set(), stale = new Set(), inView = new Set(), panels = new Map();
@@ -44,7 +44,13 @@ function layoutOf(panel) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: theme().grey, activecolor: ink },
     hoverlabel: { bgcolor: theme().paper, font: { color: ink } }, ...own, ...axes };
 }
+function load() {  // the library is compiled after the page is shown
+  if (typeof Plotly !== "undefined") return;
+  document.head.append(Object.assign(document.createElement("script"), { textContent: library.textContent }));
+  performance.mark("library");
+}
 function draw(plot) {
+  load();
   const panel = panels.get(plot);
   const traces = panel.traces.map(t => ({ ...painted(t), visible: !hidden.has(t.name) }));
   const first = !drawn.has(plot);
@@ -52,6 +58,7 @@ function draw(plot) {
   stale.delete(plot);
   Plotly.react(plot, traces, layoutOf(panel), config);
   plot.querySelectorAll(".modebar button").forEach(b => { b.tabIndex = -1; });  // the numbers are in the table below
+  if (drawn.size === 1) performance.mark("figure");
   if (first) plot.on("plotly_click", event => {
     const point = event.points[0], opens = (point.data.meta || {}).opens;
     if (opens && opens[point.pointIndex]) open(opens[point.pointIndex]);
@@ -72,7 +79,7 @@ function redraw(concerned) {  // what is out of view is drawn when it comes into
 
 document.querySelectorAll("figure[data-chart]").forEach(figure => {
   const chart = charts[figure.dataset.chart];
-  figure.querySelectorAll(".plot").forEach((plot, i) => { panels.set(plot, chart.panels[i]); seen.observe(plot); });
+  figure.querySelectorAll(".plot").forEach((plot, i) => panels.set(plot, chart.panels[i]));
   const choice = figure.querySelector("select");
   if (choice) { choice.addEventListener("change", arrange); }
   figure.querySelector("details.data").addEventListener("toggle", event => {
@@ -135,4 +142,5 @@ addEventListener("beforeprint", () => panels.forEach((_, plot) => {
   if (!plot.closest(".panel").hidden && (!drawn.has(plot) || stale.has(plot))) draw(plot);
 }));
 arrange();
+addEventListener("load", () => setTimeout(() => panels.forEach((_, plot) => seen.observe(plot))));
 })();

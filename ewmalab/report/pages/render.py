@@ -93,7 +93,10 @@ def _scripts(charts: Sequence[Chart]) -> str:
     data = {"charts": [described(chart) for chart in charts], "themes": themes}
     plain = orjson.dumps(data).decode().replace("<", "\\u003c")
     library = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
-    return f'<script type="application/json" id="charts">{plain}</script>\n<script>{library}</script>\n{own}'
+    return (
+        f'<script type="application/json" id="charts">{plain}</script>\n'
+        f'<script type="text/plain" id="library">{library}</script>\n{own}'  # the page is shown before it is compiled
+    )
 
 
 def _theme(colours: Sequence[str], meanings: Mapping[str, str], paper: str) -> dict[str, str]:
