@@ -15,6 +15,7 @@ from ewmalab.report.figures.chart import Axis, Band, Chart, Columns, Look, Mark,
 from ewmalab.report.figures.style import DASHES, MARKERS, SCALE, turned
 
 _MIN_SPAN = 120.0  # seconds that an axis of times shows at least
+_LOG_TICKS = [(at, f"{at:g}") for power in range(-6, 7) for at in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)]
 _DIGITS = 6  # significant, of every number of a page
 
 
@@ -116,7 +117,13 @@ def _rule(mark: Rule, panel: Panel, traces: list[dict[str, Any]], layout: dict[s
     if mark.words:
         shown = float(np.log10(mark.at)) if axis.kind == "log" else at
         where = {across: shown, f"{along}ref": "paper", along: 1.0 if mark.upright else 0.0}
-        words = {"text": mark.words, "showarrow": False, "xanchor": "left", "yanchor": "bottom", "font": {"size": 10}}
+        words = {
+            "text": mark.words,
+            "showarrow": False,
+            "xanchor": "left",
+            "yanchor": "top" if mark.upright else "bottom",
+            "font": {"size": 10},
+        }
         layout.setdefault("annotations", []).append(where | words)
 
 
@@ -194,8 +201,9 @@ def _axis(axis: Axis) -> dict[str, Any]:
     }
     if axis.kind == "number":
         described["type"] = "linear"
-    if axis.ticks:
-        described |= {"tickvals": [at for at, _ in axis.ticks], "ticktext": [text for _, text in axis.ticks]}
+    ticks = axis.ticks or (_LOG_TICKS if axis.kind == "log" else ())
+    if ticks:
+        described |= {"tickvals": [at for at, _ in ticks], "ticktext": [text for _, text in ticks]}
         described["zeroline"] = False
     if axis.limits:
         described["range"] = np.log10(axis.limits).tolist() if axis.kind == "log" else _at(axis, np.array(axis.limits))

@@ -186,7 +186,7 @@ def _figure(number: int, chart: Chart) -> str:
         options = "".join(f"<option>{html.escape(panel.title)}</option>" for panel in chart.panels)
         choice = f'<label class="choose">Prompt <select>{options}</select></label>'
     wide = "100%" if chart.one_at_a_time else f"{round(84 * chart.width)}px"
-    size = f"--w:{wide};--h:{round(96 * chart.height)}px"
+    size = f"--w:{wide};--n:{max(1, chart.columns)};--h:{round(96 * chart.height)}px"
     legend = "".join(_button(one["name"], _sample(one)) for one in legend_of(chart))
     return (
         f'<figure data-chart="{number}"><figcaption><strong>{title}</strong>'

@@ -42,4 +42,4 @@ def _cell(row: Difference | None) -> Cell:
     else:
         sure = told_p(row.p_holm)
         detail = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]\np {sure if sure[0] == '<' else f'= {sure}'}"
-    return Cell(f"{word}{100 * row.change:+.2f} %", row.change, tone, detail)
+    return Cell(f"{word}{100 * row.change:+.2f}\u00a0%", row.change, tone, detail)
