@@ -24,7 +24,7 @@ from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.ranking import Ranking
 from ewmalab.analysis.review import review_backtest
 from ewmalab.analysis.serving import serving
-from ewmalab.analysis.sweep_rows import read_sweep
+from ewmalab.analysis.sweep_rows import SweepRow, TriedValue, read_sweep
 from ewmalab.cli import app
 from ewmalab.errors import ExperimentError, MissingDataError
 from ewmalab.experiments.store import Experiment, save_experiment
@@ -36,8 +36,9 @@ from ewmalab.market.partition import Provenance
 from ewmalab.replay.reproduce import reproduce_prompts, telling_prompts
 from ewmalab.replay.results import SummaryRow, summarise
 from ewmalab.report.figures import static, style
-from ewmalab.report.figures.chart import Axis, Chart, Panel, Series
+from ewmalab.report.figures.chart import Axis, Chart, Panel, Series, Tiles
 from ewmalab.report.figures.interactive import described
+from ewmalab.report.figures.sweep import heat_maps
 from ewmalab.report.pages.backtest import backtest_report
 from ewmalab.report.pages.leaderboard import leaderboard_report
 from ewmalab.report.pages.live import live_report
@@ -362,6 +363,41 @@ def test_a_panel_without_numbers_is_left_out() -> None:
     assert [panel.title for panel in chart.panels] == ["yes"]
     report = Report("r", [], False, [Section("s", [], [Chart("title", "note").of(panels[:1])])])
     assert "<figure" not in render_page([report])
+
+
+def test_equal_values_written_differently_share_a_place_on_a_map() -> None:
+    def tried(half_life: str, nu: float, change: float, **more: bool) -> TriedValue:
+        label, value = f"{half_life} {nu}", {"half_life": half_life, "nu": nu}
+        marks = {"not_ruled_out": True, "equivalent": False, "configured": False, "best": False, **more}
+        return TriedValue("1h", "BTC", value, label, 1.0, change, *[np.nan] * 2, 1.0, 1.0, **marks)
+
+    rows = [tried("30m", 8.0, 0.0, configured=True), tried("1800s", 12, 0.2), tried("1h", 8, -0.01, best=True)]
+    row = SweepRow("1h", "BTC", 9, rows[0], rows[2], rows, 0.0, True, "", None)
+    (panel,) = heat_maps([row], ["half_life", "nu"]).panels
+    assert [text for _, text in panel.x.ticks] == ["30m", "1h"]
+    assert [text for _, text in panel.y.ticks] == ["8", "12"]
+    (tiles,) = [mark for mark in panel.marks if isinstance(mark, Tiles)]
+    assert np.argwhere(tiles.shade == 0.0).tolist() == [[0, 1]]
+    assert np.isnan(tiles.value[1, 1])
+
+
+def test_weekdays_are_not_compared_by_single_dates_and_intervals_have_their_bounds(reports: dict[str, Report]) -> None:
+    titles = [chart.title for chart in charts_of(reports["backtest"])]
+    assert any("hour of day" in title for title in titles)
+    assert not any("weekday" in title for title in titles)
+    (chart,) = [c for c in charts_of(reports["backtest"]) if c.title.startswith("By scoring interval")]
+    marks = [mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Series)]
+    assert marks
+    assert not any(mark.line for mark in marks)
+    assert any(mark.low is not None and np.isfinite(mark.low).any() for mark in marks)
+
+
+def test_a_mean_over_assets_is_not_shown_as_basis_points(reports: dict[str, Report]) -> None:
+    (section,) = [section for section in reports["live"].sections if section.title == "Score"]
+    (table,) = [item for item in section.content if isinstance(item, Table)]
+    place = list(table.columns).index("mean CRPS")
+    shown = {row[1]: row[place][0] for row in table.rows}  # type: ignore[index]
+    assert all(text.endswith(" %" if asset == "all" else " bp") for asset, text in shown.items())
 
 
 def test_figures_become_png_and_svg_if_asked_for_and_older_ones_are_gone(
