@@ -26,7 +26,8 @@ from ewmalab.forecast.seasonal_har import fit_seasons as seasons
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
 from ewmalab.forecast.seasonal_har.parts import Season
-from ewmalab.replay.fits import make_artifact, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, parse_time
 

@@ -24,7 +24,8 @@ from garch import fit_garch
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
-from ewmalab.replay.fits import make_artifact, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, iso, parse_time

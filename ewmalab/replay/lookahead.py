@@ -12,8 +12,9 @@ from typing import Any
 from ewmalab.forecast.load import is_importable
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import open_cache
+from ewmalab.replay.artifacts import Artifact
 from ewmalab.replay.engines import run_tasks
-from ewmalab.replay.fits import Artifact, artifact_of
+from ewmalab.replay.fits import artifact_of
 from ewmalab.replay.fresh import Job, Tick, run_fresh
 from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.replay.plan import BacktestPlan

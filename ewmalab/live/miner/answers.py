@@ -87,8 +87,8 @@ class Answerer:
     ) -> None:
         self.settings, self.rulebook, self.assets = settings, rulebook, assets
         self.store, self.spots, self.clock = store, spots, clock
-        live = settings.values.live
-        self.models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        name, now = settings.values.live.forecaster, int(clock.now())
+        self.models = {asset: load_model(name, rulebook.asset(asset), settings, now) for asset in assets}
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self._known: dict[str, Known] = {}
@@ -175,6 +175,7 @@ class Answerer:
             **asdict(prompt),
             "forecaster": known.model.name,
             "parameters": known.model.parameters,
+            "fit": known.model.fit.digest if known.model.fit else "",
             "settings": self.settings_digest,
             "seed": seed,
             "feed": saved.feed,

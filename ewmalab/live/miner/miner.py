@@ -86,12 +86,12 @@ class Miner:
         )
 
     def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
-        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
+        now = int(self.clock.now())
+        choice = choose_feeds(settings.values, self.rulebook, now)
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
-        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
-        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+        for line in fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now):
             log.warning(line)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
         return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)

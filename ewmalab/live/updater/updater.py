@@ -84,11 +84,10 @@ class Updater:
                 log.warning(warning)
             feeds = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
+        now = int(clock.now())
+        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in feeds}
         followers = {
-            asset: Follower(
-                asset, feed, load_model(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
-            )
-            for asset, feed in feeds.items()
+            asset: Follower(asset, feed, models[asset], store, cache, live.refetch) for asset, feed in feeds.items()
         }
         return cls(followers, store, live.log_dir, clock, live.update_interval)
 

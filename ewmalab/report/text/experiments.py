@@ -11,7 +11,7 @@ from ewmalab.report.text.tables import plain_table
 from ewmalab.times import iso
 
 if TYPE_CHECKING:
-    from ewmalab.replay.fits import Artifact
+    from ewmalab.replay.artifacts import Artifact
 
 
 def experiments_text(rows: Sequence[Mapping[str, Any]], root: Path) -> str:

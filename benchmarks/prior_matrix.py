@@ -1,0 +1,236 @@
+"""`seasonal-har` by days of own history, with and without a prior, on weeks that neither fit nor prior has seen.
+
+    python benchmarks/prior_matrix.py ../shared/data ../shared/data_venues
+
+Rolling origin: at the start of each test week, each market is fitted on its newest days, and the week is replayed. The
+rival is `ewma@seed`, as it is and with the half-lives that scored best on the 14 days before. The priors are made by
+`make_prior.py` without the test's dates:
+
+    rolling   weeks of Pyth from 2025-10-19 on; the prior has seen all venues before 2025-10-01
+    asset     the same, but the prior has never seen the asset
+    venue     Binance spot and perpetuals, before 2025-07-26; the prior has seen Pyth after that date
+    class     gold, of which the prior has seen nothing: it uses what the coins have in common
+    equities  2026-01-10 to 15; the prior has seen the other equities before, and the coins
+
+`--before` names the root of an older checkout, whose fits of the same bars are replayed too. Prints the change of mean
+CRPS in percent, with the 95 % interval of a paired block bootstrap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from make_prior import pooled_of
+from seasonal_har import swept_half_lives
+
+import ewmalab as ew
+from ewmalab.analysis.compare import compare, scores_of
+from ewmalab.api.bar_files import import_bars
+from ewmalab.errors import MissingDataError
+from ewmalab.forecast.model import Fit
+from ewmalab.market.bars import Bars
+from ewmalab.market.files.bar_file import read_bars
+from ewmalab.replay.artifacts import Artifact, artifact_from, write_artifact
+from ewmalab.replay.fits import make_artifact
+from ewmalab.rulebook import load_rulebook
+from ewmalab.settings import LoadedSettings
+from ewmalab.times import DAY, iso, parse_time
+
+RULES = "2026-06-01"
+NAME = "seasonal-har"
+HISTORIES = (0, 3, 7, 10, 14, 21, 28, 56, 112)
+COINS, EQUITIES = ("BTC", "ETH", "SOL"), ("SPYX", "NVDAX", "TSLAX", "AAPLX", "GOOGLX")
+_FIT = """
+import json, sys
+import ewmalab as ew
+from ewmalab.replay.fits import make_artifact
+from ewmalab.rulebook import load_rulebook
+for line in sys.stdin:
+    job = json.loads(line)
+    settings = ew.load_settings(flags={"data.feed": job["feed"], "data.cache_dir": job["cache"]})
+    bars = {a: ew.load_bars(a, job["start"], job["end"], settings=settings) for a in job["assets"]}
+    try:
+        made = make_artifact("seasonal-har", bars, settings, load_rulebook(), end=job["end"])
+        print(json.dumps(made.fit.numbers), flush=True)
+    except ew.errors.MissingDataError:
+        print("null", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Test:
+    """Markets that are fitted together, the weeks of the test, and what the prior must not have seen."""
+
+    name: str
+    folder: str
+    assets: Sequence[str]
+    weeks: Sequence[int]
+    days: float
+    prior: str
+    hidden: bool = False  # one asset after the other is taken out of the prior
+
+
+def tests_of(step: int) -> list[Test]:
+    """Return the tests, with every so many of their weeks."""
+    late = [parse_time("2025-10-19") + 14 * DAY * k for k in range(6)][::step]
+    spot = [parse_time("2025-06-10") + 14 * DAY * k for k in range(3)][::step]
+    perpetual = [parse_time("2025-05-26")]
+    return [
+        Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before"),
+        Test("asset", "pyth_1m", COINS, late, 7, "before", hidden=True),
+        Test("class", "pyth_1m", ("XAU",), late, 7, "before", hidden=True),
+        Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
+        Test("venue", "binance_1m", (*COINS, "XRP"), perpetual, 7, "pyth"),
+        Test("equities", "pyth_1m", EQUITIES, [parse_time("2026-01-10")], 5, "equities", hidden=True),
+    ]
+
+
+class Matrix:
+    """Fits, replays and compares."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options, self.folder, self.rulebook = options, folder, load_rulebook()
+        found = [path for root in options.roots for path in sorted(root.glob("*_1m/*.parquet"))]
+        self.series = {f"{path.parent.name}/{path.stem}": read_bars(path) for path in found}
+        self.scores: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
+        self.priors: dict[tuple[str, str], Artifact] = {}
+        for name in dict.fromkeys(path.parent for path in found):
+            import_bars([name], settings=self.settings(name.name))
+
+    def settings(self, venue: str) -> LoadedSettings:
+        """Return settings with a cache for one venue."""
+        feed = venue.partition("_")[0]
+        folders = {"data.cache_dir": str(self.folder / venue), "run.experiments_dir": str(self.folder / "experiments")}
+        return ew.load_settings(environ={}, flags={"data.feed": feed, **folders})
+
+    def prior(self, kind: str, hidden: str) -> Artifact:
+        """Return a prior that has not seen an asset; its end is set to 0, since some tests are older."""
+        if (kind, hidden) not in self.priors:
+            end = parse_time({"before": "2025-10-01", "pyth": "2026-01-16", "equities": "2026-01-10"}[kind])
+            venues = ("pyth_1m",) if kind == "pyth" else ("pyth_1m", "binance_1m", "binance_spot_1m")
+            seen = {
+                name: bars.known_at(end)
+                for name, bars in self.series.items()
+                if name.partition("/")[0] in venues and name.partition("/")[2] != hidden
+            }
+            numbers = pooled_of({name: bars for name, bars in seen.items() if len(bars)}, end)
+            for missing in ("metal", "commodity"):
+                numbers["pooled"].setdefault(missing, numbers["pooled"]["crypto"])
+            made = artifact_from(NAME, numbers, seen, end=end, feed=kind)
+            self.priors[kind, hidden] = replace(made, fit=replace(made.fit, end=0))
+        return self.priors[kind, hidden]
+
+    def run(self, test: Test, begin: int) -> None:
+        """Score a week of a test, by history."""
+        settings, present = self.settings(test.folder), begin - 60
+        options = argparse.Namespace(training=14, rules=RULES)
+        swept: dict[str, Any] = {}
+        first = min(int(self.series[f"{test.folder}/{a}"].timestamp[0]) for a in test.assets)
+        if begin - 16 * DAY >= first:
+            swept = swept_half_lives(settings, list(test.assets), begin, options)
+        preset = settings.values.presets["ewma"]["seed"] | swept
+        rivals = settings.with_flags({"presets.ewma.swept": preset})
+        self._replay(test, begin, rivals, test.assets, ("ewma@seed", "ewma@swept"), "")
+        for assets, hidden in [((a,), a) for a in test.assets] if test.hidden else [(test.assets, "")]:
+            prior = self.prior(test.prior, hidden)
+            path = str(write_artifact(prior, self.folder))
+            named = settings.with_flags({"fit.prior": path})
+            for days in [n for n in HISTORIES if n == 0 or begin - n * DAY >= first]:
+                bars = {a: self.series[f"{test.folder}/{a}"].between(present - days * DAY, present) for a in assets}
+                made = self._fitted(named, bars, present) if days else None
+                self._answer(test, begin, named, assets, made or prior, f"{days:>3} d, prior")
+                if self.options.before:
+                    old = self._before(settings, assets, present - days * DAY, present)
+                    nothing = Fit(0, {"assets": {}, "pooled": {}, "left_out": {}}, "")
+                    fit = Fit(0, old, "") if days and old else nothing
+                    self._answer(test, begin, named, assets, Artifact(NAME, fit, "", {}), f"{days:>3} d, before")
+
+    def _fitted(self, settings: LoadedSettings, bars: Mapping[str, Bars], end: int) -> Artifact | None:
+        try:
+            return make_artifact(NAME, bars, settings, self.rulebook, end=end)
+        except MissingDataError:
+            return None
+
+    def _before(self, settings: LoadedSettings, assets: Sequence[str], start: int, end: int) -> Any:
+        job = {"feed": settings.values.data.feed, "cache": str(settings.values.data.cache_dir), "assets": list(assets)}
+        job |= {"start": start, "end": end}
+        done = subprocess.run(
+            [sys.executable, "-c", _FIT],
+            input=json.dumps(job) + "\n",
+            env={"PYTHONPATH": str(self.options.before), "PATH": ""},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return json.loads(done.stdout) if done.returncode == 0 and start < end else None
+
+    def _answer(
+        self, test: Test, begin: int, settings: LoadedSettings, assets: Sequence[str], made: Artifact, label: str
+    ) -> None:
+        path = str(
+            write_artifact(replace(made, fit=replace(made.fit, end=min(made.fit.end, begin - 600))), self.folder)
+        )
+        self._replay(test, begin, settings.with_flags({"fit.artifacts": [path]}), assets, (NAME,), label)
+
+    def _replay(
+        self, test: Test, begin: int, settings: LoadedSettings, assets: Sequence[str], names: Sequence[str], label: str
+    ) -> None:
+        experiment = ew.backtest(
+            *names, start=begin, days=test.days, assets=list(assets), rules=RULES, cadence=self.options.cadence,
+            name="matrix", settings=settings, partial=True,
+        )  # fmt: skip
+        own = self.scores.setdefault((test.name, test.folder), {})
+        for name in names:
+            own.setdefault(label or name, []).append(scores_of(experiment, name))
+
+    def table(self) -> None:
+        """Print the change against both rivals, by test, horizon, asset and history."""
+        for (name, folder), scores in self.scores.items():
+            frames = {label: pd.concat(parts).sort_index() for label, parts in scores.items()}
+            rivals = {label: frames.pop(label) for label in ("ewma@seed", "ewma@swept")}
+            print(
+                f"\n{name}, {folder}; change of mean CRPS, percent" + " " * 20 + "against ewma@seed, as it is and swept"
+            )
+            for label, frame in frames.items():
+                cells: dict[tuple[str, str], list[str]] = {}
+                for rival, reference in rivals.items():
+                    for row in compare({rival: reference, label: frame}, common=True):
+                        if row.low is None or row.high is None:
+                            interval = f"{100 * row.change:+6.2f}"
+                        else:
+                            interval = f"{100 * row.change:+6.2f} [{100 * row.low:+6.2f}, {100 * row.high:+6.2f}]"
+                        cells.setdefault((row.competition, row.asset), []).append(f"{interval:<24}")
+                for (competition, asset), texts in cells.items():
+                    print(f"{competition:<4} {asset:<7} {label:<14} {'  '.join(texts)}")
+
+
+def main() -> None:
+    """Run the tests and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("roots", nargs="+", type=Path, help="folders of folders of bars")
+    parser.add_argument("--step", type=int, default=2, help="use every so many of the weeks")
+    parser.add_argument("--tests", default="rolling,asset,class,venue,equities")
+    parser.add_argument("--cadence", default="3h")
+    parser.add_argument("--before", type=Path, default=None, help="root of an older checkout")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        matrix = Matrix(options, Path(folder))
+        for test in tests_of(options.step):
+            for begin in test.weeks if test.name in options.tests.split(",") else ():
+                matrix.run(test, begin)
+                print(f"{test.name} {test.folder} {iso(begin)[:10]}", file=sys.stderr, flush=True)
+        matrix.table()
+
+
+if __name__ == "__main__":
+    main()
