@@ -57,6 +57,7 @@ class Fit(Result):
             "artifact": str(self.path),
             "forecaster": self.artifact.forecaster,
             "end": iso(self.artifact.fit.end),
+            "prior": self.artifact.prior,
             "assets": list(self.table),
             "left_out": self.left_out,
             "seconds": round(self.seconds, 3),

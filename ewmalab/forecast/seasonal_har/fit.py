@@ -74,7 +74,8 @@ def fit(
     known = {asset: own for asset, own in known.items() if asset not in short}
     if not known:
         found = ", ".join(f"{a} {count:,} of {min_bars(assets[a]):,}" for a, count in short.items())
-        raise MissingDataError(f"too few bars before {iso(end)}: {found}")
+        instead = "; no fit is needed: the prior serves" if prior else ""
+        raise MissingDataError(f"too few bars before {iso(end)}: {found}{instead}")
     targets = targets_of(prior, {asset: assets[asset] for asset in known})
     seasons = pooled_seasons(known, assets, {asset: target.season for asset, target in targets.items()})
     with ThreadPoolExecutor(threads) as pool:

@@ -102,15 +102,8 @@ class SeasonalHar:
         return self._entry(numbers)[1]
 
     def fit_table(self, numbers: Numbers) -> dict[str, dict[str, str]]:
-        """Return scale and degrees of freedom of the shocks, by asset; see `Explained`."""
-        steps = {"24h: scale, nu": "300", "1h: scale, nu": "60"}
-        return {
-            asset: {
-                name: f"{shocks['scale']:.2f}, {shocks['nu']:g}" if (shocks := entry["shocks"].get(step)) else ""
-                for name, step in steps.items()
-            }
-            for asset, entry in numbers["assets"].items()
-        }
+        """Return the share of own bars, and scale and degrees of freedom of the shocks; see `Explained`."""
+        return {asset: _described(entry) for asset, entry in numbers["assets"].items()}
 
     def _entry(self, numbers: Numbers | None) -> tuple[Mapping[str, Any] | None, str]:
         """Return the entry of a fit that the asset uses, and a remark for users on it."""
@@ -228,3 +221,9 @@ class SeasonalHar:
         if state.shape != (SIZE,):
             raise ForecasterError(f"seasonal-har: a state has {SIZE} numbers, not {len(state)}")
         return state
+
+
+def _described(entry: Mapping[str, Any]) -> dict[str, str]:
+    shocks = {"24h: scale, nu": entry["shocks"].get("300"), "1h: scale, nu": entry["shocks"].get("60")}
+    own = {"own": f"{100 * entry.get('own', 1.0):.0f} %"}
+    return own | {name: f"{one['scale']:.2f}, {one['nu']:.3g}" if one else "" for name, one in shocks.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,6 +74,8 @@ class Answerer:
         Read only.
     spots : Spots
     clock : Clock
+    remarks : sequence of str
+        On the forecaster's fit, for its users.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Answerer:
         store: StateStore,
         spots: Spots,
         clock: Clock,
+        remarks: Sequence[str] = (),
     ) -> None:
+        self.remarks = tuple(remarks)
         self.settings, self.rulebook, self.assets = settings, rulebook, assets
         self.store, self.spots, self.clock = store, spots, clock
         name, now = settings.values.live.forecaster, int(clock.now())

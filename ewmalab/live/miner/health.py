@@ -31,7 +31,7 @@ class Health:
     hotkey: str
 
     def look(self) -> dict[str, Any]:
-        """Return ``status`` (ok, degraded, failing), ``problems`` and the figures behind them."""
+        """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[tuple[str, str]] = []
         assets = self._assets(problems)
         self._updater(problems)
@@ -44,6 +44,7 @@ class Health:
         return {
             "status": status,
             "problems": [text for _, text in problems],
+            "notes": list(self.answerer.remarks),
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
             "hotkey": self.hotkey,

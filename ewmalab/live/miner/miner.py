@@ -91,10 +91,12 @@ class Miner:
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
-        for line in fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now):
+        remarks = fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now)
+        for line in remarks:
             log.warning(line)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
-        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+        assets = tuple(choice.feeds)
+        return spots, Answerer(settings, self.rulebook, assets, self.store, spots, self.clock, remarks)
 
     def _newest_ahead(self) -> float:
         """Return the newest nonce that was ahead of the clock of an earlier process."""
