@@ -21,13 +21,13 @@ from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Curve
 from ewmalab.forecast.seasonal_har.state import smoothness
 from ewmalab.market.bars import Bars
-from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.artifacts import Artifact, write_artifact
 from ewmalab.replay.fits import artifact_at, fit_remarks, load_model, make_artifact
 from ewmalab.replay.priors import FOLDER, prior_at, prior_of
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import DEFAULTS
-from ewmalab.times import DAY, MINUTE, parse_time
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 ASSETS = {symbol: BOOK.asset(symbol) for symbol in BOOK.symbols}
@@ -140,6 +140,14 @@ def test_a_prior_of_which_a_number_was_changed_is_refused(tmp_path: Path) -> Non
     changed.write_bytes(path.read_bytes().replace(b"2026-01-16", b"2025-01-16", 1))  # as if it had seen less
     with pytest.raises(ForecasterError, match="does not match the digest in its name"):
         prior_of(NAME, SETTINGS.with_flags({"fit.prior": str(changed)}))
+
+
+def test_a_prior_that_has_seen_bars_after_its_end_is_refused(tmp_path: Path) -> None:
+    """Planted: bars of a later day."""
+    seen = {"BTC": {"bars": 1, "first": iso(END), "last": iso(END + DAY), "sha256": ""}}
+    path = write_artifact(Artifact(NAME, Fit(END, har.numbers(), ""), "pyth", seen), tmp_path)
+    with pytest.raises(ForecasterError, match=r"it saw bars up to 2026-01-17T00:00:00Z, after its end, 2026-01-16"):
+        load_model(NAME, BOOK.asset("BTC"), SETTINGS.with_flags({"fit.prior": str(path)}), END)
 
 
 # --------------------------------------------------------------------------------------------------- how it shrinks

@@ -9,6 +9,7 @@ from typing import Final
 from ewmalab.errors import ForecasterError
 from ewmalab.replay.artifacts import Artifact, read_artifact, short_name
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import MINUTE, iso, parse_time
 
 SHIPPED: Final = "shipped"
 FOLDER: Final = Path(__file__).with_name("priors")
@@ -21,12 +22,19 @@ def prior_of(name: str, settings: LoadedSettings) -> Artifact | None:
     Raises
     ------
     ForecasterError
-        If it cannot be read, or is damaged.
+        If it cannot be read, is damaged, or has seen bars after its end.
     """
     base, chosen = name.partition("@")[0], settings.values.fit.prior
     path = _shipped(base) if chosen == SHIPPED else chosen
     found = read_artifact(path) if path else None
-    return found if found and found.forecaster == base else None
+    if found is None or found.forecaster != base:
+        return None
+    last = max((parse_time(seen["last"]) for seen in found.seen.values()), default=found.fit.end - MINUTE)
+    if last + MINUTE > found.fit.end:
+        raise ForecasterError(
+            f"{path}: it saw bars up to {iso(last)}, after its end, {iso(found.fit.end)}; make it again"
+        )
+    return found
 
 
 def prior_at(name: str, settings: LoadedSettings, when: int) -> Artifact | None:
