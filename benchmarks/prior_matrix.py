@@ -7,11 +7,11 @@ rival is `ewma@seed`, as it is and with the half-lives that scored best on the 1
 `make_prior.py` without the test's dates:
 
     rolling   weeks of Pyth from 2025-10-19 on; the prior has seen all venues before 2025-10-01
-    asset     the same, but the prior has never seen the asset
     venue     Binance spot and perpetuals, before 2025-07-26; the prior has seen Pyth after that date
-    class     gold, of which the prior has seen nothing: it uses what the coins have in common
-    equities  2026-01-10 to 15; the prior has seen the other equities before, and the coins
+    equities  2026-01-10 to 15; the prior has seen the coins, gold, and the other equities before
 
+"seen" is a prior of the same assets, "unseen" one that has never seen the asset; its fit sees that asset alone. A prior
+that has not seen gold takes for it what the coins have in common. `--without` also replays fits without a prior, and
 `--before` names the root of an older checkout, whose fits of the same bars are replayed too. Prints the change of mean
 CRPS in percent, with the 95 % interval of a paired block bootstrap.
 """
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ RULES = "2026-06-01"
 NAME = "seasonal-har"
 HISTORIES = (0, 3, 7, 10, 14, 21, 28, 56, 112)
 COINS, EQUITIES = ("BTC", "ETH", "SOL"), ("SPYX", "NVDAX", "TSLAX", "AAPLX", "GOOGLX")
+NOTHING = Artifact(NAME, Fit(0, {"assets": {}, "pooled": {}, "left_out": {}}, ""), "", {})
 _FIT = """
 import json, sys
 import ewmalab as ew
@@ -76,7 +77,7 @@ class Test:
     weeks: Sequence[int]
     days: float
     prior: str
-    hidden: bool = False  # one asset after the other is taken out of the prior
+    variants: Sequence[str] = ("seen",)
 
 
 def tests_of(step: int) -> list[Test]:
@@ -85,12 +86,10 @@ def tests_of(step: int) -> list[Test]:
     spot = [parse_time("2025-06-10") + 14 * DAY * k for k in range(3)][::step]
     perpetual = [parse_time("2025-05-26")]
     return [
-        Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before"),
-        Test("asset", "pyth_1m", COINS, late, 7, "before", hidden=True),
-        Test("class", "pyth_1m", ("XAU",), late, 7, "before", hidden=True),
+        Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before", ("seen", "unseen")),
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
         Test("venue", "binance_1m", (*COINS, "XRP"), perpetual, 7, "pyth"),
-        Test("equities", "pyth_1m", EQUITIES, [parse_time("2026-01-10")], 5, "equities", hidden=True),
+        Test("equities", "pyth_1m", EQUITIES, [parse_time("2026-01-10")], 5, "equities", ("unseen",)),
     ]
 
 
@@ -113,7 +112,7 @@ class Matrix:
         return ew.load_settings(environ={}, flags={"data.feed": feed, **folders})
 
     def prior(self, kind: str, hidden: str) -> Artifact:
-        """Return a prior that has not seen an asset; its end is set to 0, since some tests are older."""
+        """Return a prior that has not seen an asset; it ends in 1970, since some tests are older than its bars."""
         if (kind, hidden) not in self.priors:
             end = parse_time({"before": "2025-10-01", "pyth": "2026-01-16", "equities": "2026-01-10"}[kind])
             venues = ("pyth_1m",) if kind == "pyth" else ("pyth_1m", "binance_1m", "binance_spot_1m")
@@ -125,13 +124,12 @@ class Matrix:
             numbers = pooled_of({name: bars for name, bars in seen.items() if len(bars)}, end)
             for missing in ("metal", "commodity"):
                 numbers["pooled"].setdefault(missing, numbers["pooled"]["crypto"])
-            made = artifact_from(NAME, numbers, seen, end=end, feed=kind)
-            self.priors[kind, hidden] = replace(made, fit=replace(made.fit, end=0))
+            self.priors[kind, hidden] = artifact_from(NAME, numbers, {}, end=0, feed=kind)
         return self.priors[kind, hidden]
 
     def run(self, test: Test, begin: int) -> None:
         """Score a week of a test, by history."""
-        settings, present = self.settings(test.folder), begin - 60
+        settings, present = self.settings(test.folder), begin - 600
         options = argparse.Namespace(training=14, rules=RULES)
         swept: dict[str, Any] = {}
         first = min(int(self.series[f"{test.folder}/{a}"].timestamp[0]) for a in test.assets)
@@ -140,19 +138,24 @@ class Matrix:
         preset = settings.values.presets["ewma"]["seed"] | swept
         rivals = settings.with_flags({"presets.ewma.swept": preset})
         self._replay(test, begin, rivals, test.assets, ("ewma@seed", "ewma@swept"), "")
-        for assets, hidden in [((a,), a) for a in test.assets] if test.hidden else [(test.assets, "")]:
-            prior = self.prior(test.prior, hidden)
-            path = str(write_artifact(prior, self.folder))
-            named = settings.with_flags({"fit.prior": path})
-            for days in [n for n in HISTORIES if n == 0 or begin - n * DAY >= first]:
-                bars = {a: self.series[f"{test.folder}/{a}"].between(present - days * DAY, present) for a in assets}
-                made = self._fitted(named, bars, present) if days else None
-                self._answer(test, begin, named, assets, made or prior, f"{days:>3} d, prior")
-                if self.options.before:
-                    old = self._before(settings, assets, present - days * DAY, present)
-                    nothing = Fit(0, {"assets": {}, "pooled": {}, "left_out": {}}, "")
-                    fit = Fit(0, old, "") if days and old else nothing
-                    self._answer(test, begin, named, assets, Artifact(NAME, fit, "", {}), f"{days:>3} d, before")
+        histories = [n for n in map(int, self.options.histories.split(",")) if n == 0 or begin - n * DAY >= first]
+        for variant in test.variants:
+            for assets in [test.assets] if variant == "seen" else [(asset,) for asset in test.assets]:
+                prior = self.prior(test.prior, "" if variant == "seen" else assets[0])
+                named = settings.with_flags({"fit.prior": str(write_artifact(prior, self.folder))})
+                for days in histories:
+                    start = present - days * DAY
+                    bars = {a: self.series[f"{test.folder}/{a}"].between(start, present) for a in assets}
+                    made = self._fitted(named, bars, present) if days else None
+                    self._answer(test, begin, named, assets, made or prior, f"{days:>3} d, {variant}")
+        for days in histories if self.options.without else ():
+            bars = {a: self.series[f"{test.folder}/{a}"].between(present - days * DAY, present) for a in test.assets}
+            made = self._fitted(settings.with_flags({"fit.prior": ""}), bars, present) if days else None
+            self._answer(test, begin, settings, test.assets, made or NOTHING, f"{days:>3} d, alone")
+        for days in histories if self.options.before else ():
+            old = self._before(settings, test.assets, present - days * DAY, present) if days else None
+            made = Artifact(NAME, Fit(0, old, ""), "", {}) if old else NOTHING
+            self._answer(test, begin, settings, test.assets, made, f"{days:>3} d, before")
 
     def _fitted(self, settings: LoadedSettings, bars: Mapping[str, Bars], end: int) -> Artifact | None:
         try:
@@ -172,14 +175,12 @@ class Matrix:
             text=True,
             check=False,
         )
-        return json.loads(done.stdout) if done.returncode == 0 and start < end else None
+        return json.loads(done.stdout) if done.returncode == 0 else None
 
     def _answer(
         self, test: Test, begin: int, settings: LoadedSettings, assets: Sequence[str], made: Artifact, label: str
     ) -> None:
-        path = str(
-            write_artifact(replace(made, fit=replace(made.fit, end=min(made.fit.end, begin - 600))), self.folder)
-        )
+        path = str(write_artifact(made, self.folder))
         self._replay(test, begin, settings.with_flags({"fit.artifacts": [path]}), assets, (NAME,), label)
 
     def _replay(
@@ -219,8 +220,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("roots", nargs="+", type=Path, help="folders of folders of bars")
     parser.add_argument("--step", type=int, default=2, help="use every so many of the weeks")
-    parser.add_argument("--tests", default="rolling,asset,class,venue,equities")
+    parser.add_argument("--tests", default="rolling,venue,equities")
     parser.add_argument("--cadence", default="3h")
+    parser.add_argument("--histories", default=",".join(map(str, HISTORIES)))
+    parser.add_argument("--without", action="store_true", help="replay fits without a prior too")
     parser.add_argument("--before", type=Path, default=None, help="root of an older checkout")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

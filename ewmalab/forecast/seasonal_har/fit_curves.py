@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 RIDGE = {300: 3.0, 60: 0.3}
 """By increment: how strongly slopes are pulled to those of the prior, divided by the days of history."""
-RIDGE_ALONE = {300: 0.1, 60: 0.1}
-"""The same towards equal slopes, where there is no prior."""
+RIDGE_ALONE = 1e-3
+"""How strongly they are pulled to equal slopes where there is no prior, for any history."""
 _CHANGES, _STEPS = 4, 2  # changes used per start time and knot, and their length in steps
 _GOLDEN = 0.6180339887498949
 _SAMPLED = 2000  # start times of which every step is used

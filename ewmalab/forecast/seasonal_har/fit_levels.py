@@ -49,7 +49,7 @@ def fit_levels(
     equal = np.full((len(design.knots), memories), 1.0 / memories)
     aims = {asset: targets[asset].curves[step].slopes if asset in targets else equal for asset in found}
     days = float(np.mean([past.days for past in pasts.values()]))
-    fitted = fit_curves(found, design, pool, aims, (RIDGE if targets else RIDGE_ALONE)[step] / days)
+    fitted = fit_curves(found, design, pool, aims, RIDGE[step] / days if targets else RIDGE_ALONE)
     means = {asset: own.logs.mean(axis=0) for asset, own in found.items()}
     values = {asset: value_at(curve, means[asset]) for asset, curve in fitted.items()}
     shrunk = {}
