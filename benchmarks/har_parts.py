@@ -34,7 +34,7 @@ from ewmalab.times import DAY, parse_time
 RULES = "2026-01-28"  # XAU competes at 1h
 
 
-def flat_seasons(bars: Any, assets: Any) -> dict[str, Season]:
+def flat_seasons(bars: Any, assets: Any, targets: Any) -> dict[str, Season]:
     """Return seasons that know no clock."""
     return {symbol: Season("week", np.ones(WEEK_BINS), np.ones(60)) for symbol in bars}
 

@@ -73,23 +73,23 @@ class Test:
 
     name: str
     folder: str
-    assets: Sequence[str]
-    weeks: Sequence[int]
+    assets: tuple[str, ...]
+    weeks: tuple[int, ...]
     days: float
     prior: str
-    variants: Sequence[str] = ("seen",)
+    variants: tuple[str, ...] = ("seen",)
 
 
 def tests_of(step: int) -> list[Test]:
     """Return the tests, with every so many of their weeks."""
-    late = [parse_time("2025-10-19") + 14 * DAY * k for k in range(6)][::step]
-    spot = [parse_time("2025-06-10") + 14 * DAY * k for k in range(3)][::step]
-    perpetual = [parse_time("2025-05-26")]
+    late = tuple(parse_time("2025-10-19") + 14 * DAY * k for k in range(0, 6, step))
+    spot = tuple(parse_time("2025-06-10") + 14 * DAY * k for k in range(0, 3, step))
+    perpetual = (parse_time("2025-05-26"),)
     return [
-        Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before", ("seen", "unseen")),
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
         Test("venue", "binance_1m", (*COINS, "XRP"), perpetual, 7, "pyth"),
-        Test("equities", "pyth_1m", EQUITIES, [parse_time("2026-01-10")], 5, "equities", ("unseen",)),
+        Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before", ("seen", "unseen")),
+        Test("equities", "pyth_1m", EQUITIES, (parse_time("2026-01-10"),), 5, "equities", ("unseen",)),
     ]
 
 
@@ -100,7 +100,7 @@ class Matrix:
         self.options, self.folder, self.rulebook = options, folder, load_rulebook()
         found = [path for root in options.roots for path in sorted(root.glob("*_1m/*.parquet"))]
         self.series = {f"{path.parent.name}/{path.stem}": read_bars(path) for path in found}
-        self.scores: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
+        self.scores: dict[Test, dict[str, list[pd.DataFrame]]] = {}
         self.priors: dict[tuple[str, str], Artifact] = {}
         for name in dict.fromkeys(path.parent for path in found):
             import_bars([name], settings=self.settings(name.name))
@@ -121,6 +121,8 @@ class Matrix:
                 for name, bars in self.series.items()
                 if name.partition("/")[0] in venues and name.partition("/")[2] != hidden
             }
+            if kind == "equities":  # they need no more, and it is faster
+                seen = {name: bars.between(end - 40 * DAY, end) for name, bars in seen.items()}
             numbers = pooled_of({name: bars for name, bars in seen.items() if len(bars)}, end)
             for missing in ("metal", "commodity"):
                 numbers["pooled"].setdefault(missing, numbers["pooled"]["crypto"])
@@ -190,29 +192,32 @@ class Matrix:
             *names, start=begin, days=test.days, assets=list(assets), rules=RULES, cadence=self.options.cadence,
             name="matrix", settings=settings, partial=True,
         )  # fmt: skip
-        own = self.scores.setdefault((test.name, test.folder), {})
+        own = self.scores.setdefault(test, {})
         for name in names:
             own.setdefault(label or name, []).append(scores_of(experiment, name))
 
-    def table(self) -> None:
-        """Print the change against both rivals, by test, horizon, asset and history."""
-        for (name, folder), scores in self.scores.items():
-            frames = {label: pd.concat(parts).sort_index() for label, parts in scores.items()}
-            rivals = {label: frames.pop(label) for label in ("ewma@seed", "ewma@swept")}
-            print(
-                f"\n{name}, {folder}; change of mean CRPS, percent" + " " * 20 + "against ewma@seed, as it is and swept"
-            )
-            for label, frame in frames.items():
-                cells: dict[tuple[str, str], list[str]] = {}
-                for rival, reference in rivals.items():
-                    for row in compare({rival: reference, label: frame}, common=True):
-                        if row.low is None or row.high is None:
-                            interval = f"{100 * row.change:+6.2f}"
-                        else:
-                            interval = f"{100 * row.change:+6.2f} [{100 * row.low:+6.2f}, {100 * row.high:+6.2f}]"
-                        cells.setdefault((row.competition, row.asset), []).append(f"{interval:<24}")
-                for (competition, asset), texts in cells.items():
-                    print(f"{competition:<4} {asset:<7} {label:<14} {'  '.join(texts)}")
+    def table(self, test: Test) -> None:
+        """Print the change against both rivals, by horizon, asset and history."""
+        frames = {label: pd.concat(parts).sort_index() for label, parts in self.scores.get(test, {}).items()}
+        if not frames:
+            return
+        rivals = [frames.pop(name) for name in ("ewma@seed", "ewma@swept")]
+        weeks = ", ".join(iso(begin)[:10] for begin in test.weeks)
+        print(f"\n{test.name}, {test.folder}, weeks of {weeks}; against ewma@seed, as it is and swept")
+        rows = {label: [_cells(rival, frame) for rival in rivals] for label, frame in frames.items()}
+        for cell in next(iter(rows.values()))[0]:
+            for label, found in rows.items():
+                print(f"{' '.join(cell):<20} {label:<12} {'  '.join(f'{one[cell]:<24}' for one in found)}".rstrip())
+
+
+def _cells(rival: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return the change in words, by competition and asset."""
+    found = {}
+    for row in compare({"rival": rival, "own": frame}, common=True):
+        known = row.low is not None and row.high is not None
+        interval = f" [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if known else ""
+        found[row.competition, row.asset] = f"{100 * row.change:+6.2f}{interval}"
+    return found
 
 
 def main() -> None:
@@ -232,7 +237,7 @@ def main() -> None:
             for begin in test.weeks if test.name in options.tests.split(",") else ():
                 matrix.run(test, begin)
                 print(f"{test.name} {test.folder} {iso(begin)[:10]}", file=sys.stderr, flush=True)
-        matrix.table()
+            matrix.table(test)
 
 
 if __name__ == "__main__":

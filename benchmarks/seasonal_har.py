@@ -90,7 +90,7 @@ def main() -> None:
         bars = {a: ew.load_bars(a, options.history, present, settings=settings) for a in assets}
         began = time.perf_counter()
         if options.transfer:
-            pyth = ew.load_settings(flags={"data.feed": "pyth"})
+            pyth = ew.load_settings(flags={"data.feed": "pyth", "fit.prior": ""})
             others = {a: ew.load_bars(a, "2025-07-20", "2026-01-16", settings=pyth) for a in fitted}
             made = make_artifact("seasonal-har", others, pyth, rulebook, end=parse_time("2026-01-16"), feed="pyth")
             made = replace(made, fit=replace(made.fit, end=present))

@@ -26,6 +26,8 @@ from ewmalab.times import iso
 if TYPE_CHECKING:
     from ewmalab.replay.data import FitHistory
 
+_PRIOR_SERVES = "too few bars for a fit: the prior serves"
+
 
 def boundary(time: int, every: int) -> int:
     """Return when the fit in force at a time was due: the last multiple of `every` since 1970.
@@ -266,7 +268,8 @@ class Refits:
     def _make(self, end: int) -> Artifact | None:
         bars, feed = self.history.bars, self.history.feed
         made = refit(self.name, bars, self.settings, self.rulebook, end=end, feed=feed)
-        made = made or prior_at(self.name, self.settings, end)
+        if made is None and (made := prior_at(self.name, self.settings, end)):
+            self.remarks[_PRIOR_SERVES] = self.remarks.get(_PRIOR_SERVES, 0) + 1
         for asset in self.assets:
             if words := _remark(self.name, self.rulebook.asset(asset), self.settings, made):
                 self.remarks[words] = self.remarks.get(words, 0) + 1

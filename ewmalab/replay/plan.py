@@ -20,6 +20,7 @@ from ewmalab.market.partition import Partition
 from ewmalab.replay.data import FitHistory, Group, ReplayData, after_silence, digests, find_data, group_prompts, needed
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
+from ewmalab.replay.priors import prior_at
 from ewmalab.replay.schedule import Scheduled, Selection, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -193,6 +194,8 @@ class BacktestPlan:
             del settings[section][key]
         del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"], settings["field"]
         settings["live"] = {"stale_after": settings["live"]["stale_after"]}
+        last = self.start + round(self.days * DAY)
+        priors = {n: prior.fit.digest for n in self.forecasters if (prior := prior_at(n, self.settings, last))}
         return {
             "kind": "backtest",
             "settings": settings,
@@ -204,7 +207,7 @@ class BacktestPlan:
             "options": self.options,
             "data": self.digests(),
             "synthetic": self.data.synthetic,
-        }
+        } | ({"priors": priors} if priors else {})
 
 
 def plan_backtest(
