@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import har
@@ -22,8 +23,10 @@ from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Curve
 from ewmalab.forecast.seasonal_har.state import smoothness
 from ewmalab.market.bars import Bars
 from ewmalab.replay.artifacts import Artifact, write_artifact
-from ewmalab.replay.fits import artifact_at, fit_remarks, load_model, make_artifact
+from ewmalab.replay.fits import Refits, artifact_at, fit_remarks, load_model, make_artifact
 from ewmalab.replay.priors import FOLDER, prior_at, prior_of
+from ewmalab.report.text.experiments import fit_text
+from ewmalab.report.text.status import status_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import DEFAULTS
@@ -239,3 +242,36 @@ def test_an_artifact_of_another_feed_says_so(tmp_path: Path) -> None:
     assert fit_remarks(NAME, own, BOOK, {"BTC": "pyth"}, END + 9 * DAY) == []
     (line,) = fit_remarks(NAME, own, BOOK, {"BTC": "binance"}, END + 9 * DAY)
     assert line.startswith("seasonal-har: fitted on pyth, and serves binance (BTC)")
+
+
+# ------------------------------------------------------------------------------------------------ what users are told
+
+
+def test_a_replay_whose_bars_are_too_few_for_a_fit_is_served_by_the_prior_and_says_so() -> None:
+    refitted = SETTINGS.with_flags({"fit.every": "1d"})
+    history: Any = SimpleNamespace(bars={"BTC": market(3)}, feed="pyth")
+    fits = Refits(NAME, refitted, BOOK, history, ["BTC"])
+    fit = fits.model_at(END + 3 * DAY, "BTC").fit
+    assert SHIPPED is not None
+    assert fit == SHIPPED.fit
+    assert fits.remarks == {"too few bars for a fit: the prior serves": 1}
+    history.bars = {"BTC": market(3, begin=END - 3 * DAY)}
+    assert fits.model_at(END - DAY, "BTC").fit is None
+
+
+def test_the_summary_of_a_fit_says_how_much_of_it_is_prior(fitted: Mapping[int, Any]) -> None:
+    seen = {"BTC": {"bars": 8 * 1440, "first": iso(END), "last": iso(END + 8 * DAY)}}
+    table = SeasonalHar(BOOK.asset("BTC")).fit_table(fitted[8])
+    assert table["BTC"]["own"] == "16 %"
+    texts = [
+        fit_text(Artifact(NAME, Fit(END + 8 * DAY, fitted[8], ""), "pyth", seen, prior), table, {}, "fits/x.json", 1.0)
+        for prior in ("67daf09c", "")
+    ]
+    assert "shrunk towards the prior 67daf09c: `own` is the share" in texts[0]
+    assert "prior" not in texts[1]
+
+
+def test_a_miners_status_shows_what_its_fit_is() -> None:
+    health = {"status": "ok", "synthetic": False, "chain_age": None, "uid": None, "market_time": "", "hotkey": ""}
+    text = status_text(health | {"problems": [], "assets": {}, "notes": ["fitted on pyth, and serves binance (BTC)"]})
+    assert "fitted on pyth, and serves binance (BTC)" in text
