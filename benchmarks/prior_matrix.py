@@ -12,8 +12,8 @@ rival is `ewma@seed`, as it is and with the half-lives that scored best on the 1
 
 "seen" is a prior of the same assets, "unseen" one that has never seen the asset; its fit sees that asset alone. A prior
 that has not seen gold takes for it what the coins have in common. `--without` also replays fits without a prior, and
-`--before` names the root of an older checkout, whose fits of the same bars are replayed too. Prints the change of mean
-CRPS in percent, with the 95 % interval of a paired block bootstrap.
+`--before` names the root of an older checkout, whose fits of the same bars are replayed too. Prints, after each week,
+the change of mean CRPS so far in percent, with the 95 % interval of a paired block bootstrap.
 """
 
 from __future__ import annotations
@@ -202,12 +202,13 @@ class Matrix:
         if not frames:
             return
         rivals = [frames.pop(name) for name in ("ewma@seed", "ewma@swept")]
-        weeks = ", ".join(iso(begin)[:10] for begin in test.weeks)
+        weeks = ", ".join(iso(begin)[:10] for begin in test.weeks[: len(self.scores[test]["ewma@seed"])])
         print(f"\n{test.name}, {test.folder}, weeks of {weeks}; against ewma@seed, as it is and swept")
         rows = {label: [_cells(rival, frame) for rival in rivals] for label, frame in frames.items()}
         for cell in next(iter(rows.values()))[0]:
             for label, found in rows.items():
-                print(f"{' '.join(cell):<20} {label:<12} {'  '.join(f'{one[cell]:<24}' for one in found)}".rstrip())
+                texts = "  ".join(f"{one[cell]:<24}" for one in found)
+                print(f"{' '.join(cell):<20} {label:<12} {texts}".rstrip(), flush=True)
 
 
 def _cells(rival: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -236,8 +237,7 @@ def main() -> None:
         for test in tests_of(options.step):
             for begin in test.weeks if test.name in options.tests.split(",") else ():
                 matrix.run(test, begin)
-                print(f"{test.name} {test.folder} {iso(begin)[:10]}", file=sys.stderr, flush=True)
-            matrix.table(test)
+                matrix.table(test)
 
 
 if __name__ == "__main__":
