@@ -6,7 +6,7 @@ Rolling origin: at the start of each test week, each market is fitted on its new
 rival is `ewma@seed`, as it is and with the half-lives that scored best on the 14 days before. The priors are made by
 `make_prior.py` without the test's dates:
 
-    rolling   weeks of Pyth from 2025-10-19 on; the prior has seen all venues before 2025-10-01
+    rolling   weeks of Pyth after 2025-10-01; the prior has seen all venues before 2025-10-01
     venue     Binance spot and perpetuals, before 2025-07-26; the prior has seen Pyth after that date
     equities  2026-01-10 to 15; the prior has seen the coins, gold, and the other equities before
 
@@ -80,10 +80,10 @@ class Test:
     variants: tuple[str, ...] = ("seen",)
 
 
-def tests_of(step: int) -> list[Test]:
-    """Return the tests, with every so many of their weeks."""
-    late = tuple(parse_time("2025-10-19") + 14 * DAY * k for k in range(0, 6, step))
-    spot = tuple(parse_time("2025-06-10") + 14 * DAY * k for k in range(0, 3, step))
+def tests_of(weeks: str) -> list[Test]:
+    """Return the tests; those of Pyth on weeks that begin at given dates."""
+    late = tuple(map(parse_time, weeks.split(",")))
+    spot = tuple(map(parse_time, ("2025-06-10", "2025-07-08")))
     perpetual = (parse_time("2025-05-26"),)
     return [
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
@@ -225,7 +225,7 @@ def main() -> None:
     """Run the tests and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("roots", nargs="+", type=Path, help="folders of folders of bars")
-    parser.add_argument("--step", type=int, default=2, help="use every so many of the weeks")
+    parser.add_argument("--weeks", default="2025-10-19,2025-12-14", help="first days of the weeks of Pyth")
     parser.add_argument("--tests", default="rolling,venue,equities")
     parser.add_argument("--cadence", default="3h")
     parser.add_argument("--histories", default=",".join(map(str, HISTORIES)))
@@ -234,7 +234,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         matrix = Matrix(options, Path(folder))
-        for test in tests_of(options.step):
+        for test in tests_of(options.weeks):
             for begin in test.weeks if test.name in options.tests.split(",") else ():
                 matrix.run(test, begin)
                 matrix.table(test)

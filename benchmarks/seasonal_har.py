@@ -46,7 +46,7 @@ def swept_half_lives(
             continue
         result = ew.sweep(
             {key: None}, forecaster="ewma@seed", start=begin - days * DAY - DAY, days=days, assets=competing,
-            competitions=[horizon], rules=options.rules, cadence="1h", name=None, settings=settings, partial=True,
+            competitions=[horizon], rules=options.rules, cadence="1h", name=None, settings=settings,
         )  # fmt: skip
         table = {cell.asset: str(cell.values[cell.best].value[0][1]) for cell in result.cells}
         chosen[key] = {"default": "1h", **table}
