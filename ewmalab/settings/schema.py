@@ -194,6 +194,7 @@ class FitSettings(_Section):
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
     assets: Names
     folder: str
+    prior: str
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]

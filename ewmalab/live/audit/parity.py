@@ -18,7 +18,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import open_cache
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, subtract, union
-from ewmalab.replay.fits import load_model
+from ewmalab.replay.fits import artifact_at, load_model
 from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.answer_format import render
@@ -27,6 +27,7 @@ from ewmalab.times import DAY, MINUTE, iso
 
 _STATES = 64  # states kept in memory, by asset and newest bar
 _MAX_WARMUP = 100 * DAY
+_LATE = 2**40  # a time after the end of any prior
 
 
 @dataclass
@@ -54,12 +55,14 @@ class Reproducer:
     def model(self, record: dict[str, Any], name: str | None = None) -> Model:
         """Return the model that answered, with its recorded settings, or another with the current settings."""
         if name is None or name == record["forecaster"]:
-            return self._model(record["forecaster"], record["asset"], record["settings"])
-        return self._model(name, record["asset"], None)
+            fitted = bool(record.get("fit"))
+            return self._model(record["forecaster"], record["asset"], record["settings"], fitted)
+        fitted = artifact_at(name, self.settings, record["request_time"]) is not None
+        return self._model(name, record["asset"], None, fitted)
 
-    def _make(self, name: str, asset: str, settings: str | None) -> Model:
+    def _make(self, name: str, asset: str, settings: str | None, fitted: bool) -> Model:
         chosen = self.settings if settings is None else self._recorded(settings)
-        return load_model(name, load_rulebook().asset(asset), chosen)
+        return load_model(name, load_rulebook().asset(asset), chosen, _LATE if fitted else 0)
 
     def state(self, record: dict[str, Any], name: str | None = None) -> Any:
         """Return a forecaster's state after the bars that the answer knew.

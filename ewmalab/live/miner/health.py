@@ -35,7 +35,7 @@ class Health:
     callers: Callers = field(default_factory=Callers)
 
     def look(self) -> dict[str, Any]:
-        """Return ``status`` (ok, degraded, failing), ``problems`` and the figures behind them."""
+        """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[tuple[str, str]] = []
         assets = self._assets(problems)
         self._updater(problems)
@@ -52,6 +52,7 @@ class Health:
         return {
             "status": status,
             "problems": [text for _, text in problems],
+            "notes": list(self.answerer.remarks),
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
             "hotkey": self.hotkey,

@@ -98,16 +98,18 @@ class Miner:
         )
 
     def _components(self, settings: LoadedSettings, *, running: bool = False) -> tuple[Spots, Answerer]:
-        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()), running=running)
+        now = int(self.clock.now())
+        choice = choose_feeds(settings.values, self.rulebook, now, running=running)
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
-        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
-        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+        remarks = fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now)
+        for line in remarks:
             log.warning(line)
         self._feeds = dict(choice.feeds)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
-        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+        assets = tuple(choice.feeds)
+        return spots, Answerer(settings, self.rulebook, assets, self.store, spots, self.clock, remarks)
 
     def _match_spots(self) -> None:
         """Take spot prices from the feeds that the states are from, should an updater have fallen back to others."""

@@ -102,7 +102,8 @@ class Updater:
                 log.warning(warning)
             feeds, scored = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
-        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in feeds}
+        now = int(clock.now())
+        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in feeds}
 
         def follower(asset: str, feed: Feed) -> Follower:
             return Follower(asset, feed, models[asset], store, cache, live.refetch)
