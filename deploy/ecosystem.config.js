@@ -8,6 +8,7 @@ module.exports = {
       args: "live --wallet miner --hotkey default",
       interpreter: "none",
       cwd: __dirname + "/..",
+      env: { NUMBA_CACHE_DIR: __dirname + "/../.numba" }, // compiled kernels
       kill_timeout: 90000, // running answers are finished, bars are archived
       restart_delay: 5000,
       autorestart: true,

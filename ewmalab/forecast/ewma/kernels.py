@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST
 from ewmalab.forecast.draws import BLOCK, load_lane, put_block, store_lane, student_t, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, exp2m1
 from ewmalab.forecast.draws import BLOCK, load_lane, normal, put_block, store_lane, student_t, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
