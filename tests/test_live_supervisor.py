@@ -400,7 +400,7 @@ def test_damaged_heartbeat_counts_as_silence(text: bytes, tmp_path: Path) -> Non
 def commanded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Child]]:
     """The children that `ewmalab live` would run; signals and logging are as before afterwards."""
     found: list[Child] = []
-    monkeypatch.setattr("ewmalab.live.miner.chain.load_wallet", lambda live: None)
+    monkeypatch.setattr("ewmalab.live.stack.load_wallet", lambda live: None)
     monkeypatch.setattr(
         "ewmalab.live.stack.os.execv", lambda _, command: found.extend(Stack(**json.loads(command[-1])).children())
     )

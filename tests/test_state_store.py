@@ -791,3 +791,17 @@ def test_a_reader_leaves_nothing_behind(store):
     store.load(ASSET)
     store.load("ETH")
     assert sorted(path.name for path in store.root.iterdir()) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_one_error_with_path_and_advice(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with pytest.raises(OSError, match="--state-dir") as caught, StateStore(tmp_path).writing():
+        pass
+    assert str(tmp_path) in str(caught.value)
+    assert "local disk" in str(caught.value)

@@ -18,7 +18,9 @@ from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.probe import Prober, next_prompts, summarise
 from ewmalab.live.audit.track_record import TrackRecord
 from ewmalab.live.clock import make_clock
-from ewmalab.live.miner.chain import load_wallet, make_chain
+from ewmalab.live.miner.chain import make_chain
+from ewmalab.live.miner.endpoint import Endpoint
+from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.live.rehearsal import rehearse as rehearsals
 from ewmalab.live.rehearsal.rehearse import Rehearsal
 from ewmalab.report.text.checks import parity_text
@@ -166,13 +168,15 @@ def probe(
     own = load_wallet(live)
     if axon is None:
         neurons = make_chain(live, rulebook, own).neurons()
-        axon = next((neuron.hotkey for neuron in neurons if neuron.axon == address), None)
+        wanted = Endpoint.parse(address)
+        found = (n.hotkey for n in neurons if wanted is not None and Endpoint.parse(n.axon) == wanted)
+        axon = next(found, None)
         if axon is None:
             raise ChainError(f"no miner is registered at {address}: name its hotkey with --axon")
     prompts = next_prompts(rulebook, asset.upper(), competition, int(make_clock(live.clock).now()), count)
     prober, step = Prober(f"http://{address}", own.hotkey, axon, connections=concurrency), counter(progress, count)
-    found = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
-    return Outcome("Answers", found, replies_text, dict, found["accepted"] == found["prompts"])
+    replies = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
+    return Outcome("Answers", replies, replies_text, dict, replies["accepted"] == replies["prompts"])
 
 
 def rehearse(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Load = Callable[[], "LoadedSettings"]
 """Returns the current settings; called again when a process reloads them."""
 
+PASSWORD = "EWMALAB_HOTKEY_PASSWORD"
+"""Environment variable with the password of an encrypted hotkey."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 

@@ -12,6 +12,7 @@ from ewmalab.live import supervisor
 from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.miner import chain as chains
+from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import load_model
@@ -40,7 +41,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     """
     live, rulebook = settings.values.live, load_rulebook()
     clock = make_clock(live.clock)
-    chains.make_chain(live, rulebook, chains.load_wallet(live))
+    chains.make_chain(live, rulebook, load_wallet(live))
     assets = choose_feeds(settings.values, rulebook, int(clock.now())).feeds
     models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
     warm_up(models[0], rulebook, clock.now())

@@ -13,9 +13,9 @@ from typing import Any
 import msgpack
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ewmalab.atomic_files import delete_leftovers, sync_folder, write_temp
+from ewmalab.atomic_files import acquire_lock, delete_leftovers, sync_folder, write_temp
 from ewmalab.errors import BarsError, StateError
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
@@ -170,13 +170,14 @@ class StateStore:
         ------
         StateError
             If another process holds the lock.
+        OSError
+            If the file system has no locks.
         """
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             sync_folder(self.root.parent)
-        lock = FileLock(self.root / _LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock = acquire_lock(self.root / _LOCK, 0, "--state-dir")
         except Timeout:
             raise StateError(
                 f"{self.root}: another updater writes to this folder; stop it first, or choose another --state-dir"

@@ -13,12 +13,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from ewmalab.live.processes import start_logging, until_signalled
+from ewmalab.live.processes import PASSWORD, start_logging, until_signalled
 from ewmalab.live.status import miner_responds, updater_responds
 
 log = logging.getLogger("ewmalab.supervisor")
@@ -43,11 +43,14 @@ class Child:
     command : sequence of str
     responds : callable
         Returns whether the running process works; if not, it is killed and restarted.
+    environment : mapping, optional
+        Its environment variables; by default those of this process.
     """
 
     name: str
     command: Sequence[str]
     responds: Callable[[], bool] = lambda: True
+    environment: Mapping[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
     _pause: float = FIRST_PAUSE
     _started: float = 0.0
@@ -59,7 +62,8 @@ class Child:
         if self.process is None:
             if now >= self._due:
                 log.info("starting %s", self.name)
-                self.process, self._started, self._responded = subprocess.Popen(self.command), now, now
+                self.process = subprocess.Popen(self.command, env=self.environment)
+                self._started = self._responded = now
             return
         code = self.process.poll()
         if code is None:
@@ -192,9 +196,13 @@ class Stack:
         """Return the processes to keep running."""
         command = [sys.executable, "-m", "ewmalab", "live"]
         options = ["--log-level", self.log_level, *self.options]
+        keyless = {name: value for name, value in os.environ.items() if not name.startswith((PASSWORD, "BT_PW_"))}
         return [
             Child(
-                "updater", [*command, "updater", *options], lambda: updater_responds(Path(self.state_dir), self.speed)
+                "updater",
+                [*command, "updater", *options],
+                lambda: updater_responds(Path(self.state_dir), self.speed),
+                keyless,
             ),
             Child("miner", [*command, "miner", *options], lambda: miner_responds(self.monitor_host, self.monitor_port)),
         ]

@@ -11,6 +11,7 @@ from typing import Any
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.chain import Directory
+from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.status import read_heartbeat
 from ewmalab.times import iso
@@ -133,7 +134,7 @@ class Health:
             own = directory.neurons().get(self.hotkey)
             if own is None:
                 problems.append(("degraded", f"hotkey {self.hotkey} is not registered on the subnet"))
-            elif live.external_ip and own.axon != f"{live.external_ip}:{live.port}":
+            elif (wanted := announced_endpoint(live)) and Endpoint.parse(own.axon) != wanted:
                 problems.append(("degraded", f"our axon on the chain is {own.axon or 'not announced'}"))
 
 

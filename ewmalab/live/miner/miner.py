@@ -22,6 +22,7 @@ from ewmalab.live.miner.admission import NONCE_FUTURE, Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
+from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
@@ -241,15 +242,22 @@ class Miner:
     def _announce(self) -> None:
         """Announce our address to the chain, unless it has it already."""
         live = self.settings.values.live
+        wanted = announced_endpoint(live)
+        if wanted is None:
+            return
+        if wanted.ip.version == 6 and live.host == "0.0.0.0":
+            log.warning(
+                "%s is announced, but live.host = 0.0.0.0 takes IPv4 only: set --host :: (both: --host '')", wanted
+            )
         while not self.stop.wait(1.0):
             own = self.directory.neurons().get(self.hotkey)
             if own is None:
                 continue
-            if own.axon == f"{live.external_ip}:{live.port}":
+            if Endpoint.parse(own.axon) == wanted:
                 return
             try:
-                self.chain.announce(live.external_ip, live.port)
-                log.info("announced %s:%d", live.external_ip, live.port)
+                self.chain.announce(str(wanted.ip), wanted.port)
+                log.info("announced %s", wanted)
                 return
             except ChainError as error:
                 log.warning("%s", error)
