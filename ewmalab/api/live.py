@@ -13,7 +13,7 @@ from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
-from ewmalab.live.processes import Load, start_logging, until_signalled
+from ewmalab.live.processes import Load, end_with_supervisor, start_logging, until_signalled
 from ewmalab.live.status import read_health
 from ewmalab.report.text.status import states_text, status_text
 from ewmalab.settings import LoadedSettings, load_settings
@@ -58,9 +58,10 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    start_logging(log_level)
+    end_with_supervisor()
     from ewmalab.live.updater import process
 
-    start_logging(log_level)
     process.run_updater(load)
 
 
@@ -93,9 +94,10 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, ForecasterError, ChainError, StateError
     """
+    start_logging(log_level)
+    end_with_supervisor()
     from ewmalab.live.miner import process
 
-    start_logging(log_level)
     process.run_miner(load)
 
 

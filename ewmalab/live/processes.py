@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ewmalab.errors import ConfigError
+from ewmalab.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
     from ewmalab.settings import LoadedSettings
@@ -23,7 +25,11 @@ Load = Callable[[], "LoadedSettings"]
 PASSWORD = "EWMALAB_HOTKEY_PASSWORD"
 """Environment variable with the password of an encrypted hotkey."""
 
+SUPERVISOR = "EWMALAB_SUPERVISOR"
+"""Environment variable that names the supervisor of a process: its process id and its start."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_PR_SET_PDEATHSIG = 1
 
 
 def parse_level(text: str) -> str:
@@ -43,6 +49,55 @@ def start_logging(level: str) -> None:
     """Log to standard error."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=parse_level(level), format=form, stream=sys.stderr, force=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """The supervisor of a process.
+
+    Attributes
+    ----------
+    pid : int
+    since : int
+        Start, seconds since 1970-01-01 UTC.
+    """
+
+    pid: int
+    since: int
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.since}"
+
+
+def own_supervisor() -> Supervisor | None:
+    """Return the supervisor of this process, None if it has none."""
+    words = os.environ.get(SUPERVISOR, "").split()
+    return Supervisor(int(words[0]), int(words[1])) if len(words) == 2 and all(map(str.isdigit, words)) else None
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does, however that ends.
+
+    The kernel sends SIGTERM then, so that answers are finished and bars archived; only Linux can.
+
+    Raises
+    ------
+    StateError
+        If the parent has ended already.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # checked last: it may have ended before the call
+        raise StateError(f"process {parent}, which started this one, has ended: start `ewmalab live` again")
+
+
+def end_with_supervisor() -> None:
+    """Let this process end with its supervisor, if it has one."""
+    supervisor = own_supervisor()
+    if supervisor is not None:
+        end_with(supervisor.pid)
 
 
 def until_signalled(on_hangup: Callable[[], None] | None = None) -> Event:

@@ -13,6 +13,7 @@ from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.miner import chain as chains
 from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.orphans import refuse_if_taken
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import load_model
@@ -36,7 +37,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
 
     Raises
     ------
-    ConfigError, RulebookError, ForecasterError, ChainError
+    ConfigError, RulebookError, ForecasterError, ChainError, StateError
         Raised once here, before any child starts, instead of by children that restart over and over.
     """
     live, rulebook = settings.values.live, load_rulebook()
@@ -44,6 +45,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     chains.make_chain(live, rulebook, load_wallet(live))
     assets = choose_feeds(settings.values, rulebook, int(clock.now())).feeds
     models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
+    refuse_if_taken(live)
     warm_up(models[0], rulebook, clock.now())
     stack = Stack(tuple(options), str(live.state_dir), live.monitor_host, live.monitor_port, clock.speed, log_level)
     sys.stdout.flush()

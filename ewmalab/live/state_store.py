@@ -25,6 +25,8 @@ SCHEMA = 1
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
 _DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # that a payload can cause
+_TYPES = {"asset": str, "feed": str, "synthetic": bool, "generation": int, "saved_at": int}
+_STATE_TYPES = (str, str, dict)  # of the forecaster's name, its parameters' digest and what it dumped
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,12 @@ def decode(data: bytes, where: str) -> AssetState:
         if not len(bars):
             raise ValueError("no bars")
         states = {name: SavedState(digest, state) for name, (digest, state) in parts["states"].items()}
-        return AssetState(
-            parts["asset"], parts["feed"], parts["synthetic"], parts["generation"], parts["saved_at"], bars, states
-        )
+        own = {name: parts[name] for name in _TYPES}
+        wrong = [name for name, value in own.items() if type(value) is not _TYPES[name]]
+        wrong += [name for name, s in states.items() if (type(name), type(s.parameters), type(s.state)) != _STATE_TYPES]
+        if wrong:
+            raise TypeError(f"{', '.join(map(str, wrong))} of another type")
+        return AssetState(**own, bars=bars, states=states)
     except StateError:
         raise
     except (*_DAMAGED, msgpack.UnpackException) as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from ewmalab.live.processes import PASSWORD, start_logging, until_signalled
+from ewmalab.live.processes import PASSWORD, SUPERVISOR, Supervisor, start_logging, until_signalled
 from ewmalab.live.status import miner_responds, updater_responds
 
 log = logging.getLogger("ewmalab.supervisor")
@@ -214,6 +214,7 @@ def main(argument: str) -> None:
     start_logging(stack.log_level)
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
+    os.environ[SUPERVISOR] = str(Supervisor(os.getpid(), int(time.time())))  # noqa: TID251  no market's time
     reload = Event()
     supervise(stack.children(), until_signalled(reload.set), reload=reload)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Thread
@@ -83,7 +84,7 @@ class AnswerLog:
             ended = None in batch
             try:
                 self._write([item for item in batch if item is not None])
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 self.lost += sum(item is not None for item in batch)
                 log.error("answers cannot be logged: %s", error)
             if ended:
@@ -92,16 +93,19 @@ class AnswerLog:
     def _write(self, batch: list[tuple[dict[str, Any], LogReturns]]) -> None:
         lines: dict[Path, bytes] = {}
         for record, paths in batch:
+            try:
+                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            except TypeError as error:  # the others must not be lost with it
+                self.lost += 1
+                log.error("an answer cannot be logged: %s", error)
+                continue
             day = day_name(record["request_time"])
             path = self.folder / f"answers-{day}.jsonl"
-            lines[path] = lines.get(path, b"") + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            lines[path] = lines.get(path, b"") + line
             if self.keep_paths:
                 self._keep(self.folder / "paths" / day, record, paths)
         for path, data in lines.items():
-            with path.open("ab") as file:
-                if file.tell() and not _ends_line(path):
-                    file.write(b"\n")  # a crash truncated the last line
-                file.write(data)
+            append_lines(path, data)
 
     def _keep(self, folder: Path, record: dict[str, Any], paths: LogReturns) -> None:
         target = folder / f"{record['paths_sha256'][:32]}.parquet"
@@ -114,6 +118,49 @@ class AnswerLog:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"log_returns": column}), sink, compression="zstd")
         write_atomic(target, bytes(sink.getvalue()))
+
+
+def append_lines(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Append whole lines to a file, after a line that a crash truncated if need be; `durable` syncs them to disk."""
+    with path.open("ab") as file:
+        if file.tell() and not _ends_line(path):
+            file.write(b"\n")
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@dataclass
+class AmendmentLog:
+    """Records changes to bars that were known before.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the answer log, whose reader needs them.
+    lost : int
+        Changes that could not be recorded.
+    """
+
+    folder: Path
+    lost: int = 0
+
+    def put(self, asset: str, at: int, generation: int, amended: Sequence[Amendment]) -> None:
+        """Record changes before the state that contains them is saved, so that a crash in between loses none.
+
+        A change that is recorded but not saved is found and recorded again, which undoes nothing twice.
+        """
+        found = [{"asset": asset, "at": at, "generation": generation, **asdict(change)} for change in amended]
+        for change in amended:
+            log.info("%s: bar %d arrived late or was revised", asset, change.label)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            data = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found)
+            append_lines(self.folder / AMENDMENTS, data, durable=True)
+        except OSError as error:
+            self.lost += len(found)
+            log.error("amendments cannot be recorded: %s", error)
 
 
 def _ends_line(path: Path) -> bool:

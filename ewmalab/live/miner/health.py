@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.chain import Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.metrics import Metrics
+from ewmalab.live.processes import own_supervisor
 from ewmalab.live.status import read_heartbeat
 from ewmalab.times import iso
 
@@ -47,6 +48,8 @@ class Health:
             "problems": [text for _, text in problems],
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
+            "pid": os.getpid(),
+            "supervisor": asdict(supervisor) if (supervisor := own_supervisor()) else None,
             "hotkey": self.hotkey,
             "uid": neuron.uid if neuron else None,
             "chain_age": self.directory.age(),
@@ -66,6 +69,7 @@ class Health:
         note = read_heartbeat(self.answerer.store.root)
         if note is not None:
             metrics.updates_missed.set(note["missed"])
+            metrics.amendments_lost.set(note.get("unrecorded", 0))
             for asset, entry in note["assets"].items():
                 metrics.feed_errors.labels(asset).set(entry["feed_errors"])
         age = self.directory.age()
@@ -113,6 +117,10 @@ class Health:
         for asset, entry in note["assets"].items():
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
+        if note.get("unrecorded"):
+            problems.append(
+                ("degraded", f"updater: {note['unrecorded']} changed bars were not recorded: is the disk full?")
+            )
         skew = note["clock_skew"]
         if skew is not None and abs(skew) > _SKEW * clock.speed:
             problems.append(("degraded", f"our clock differs from the feed's by {skew:.0f} s: is NTP running?"))

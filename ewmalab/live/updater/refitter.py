@@ -20,6 +20,7 @@ from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import EwmalabError
 from ewmalab.live.clock import Clock
 from ewmalab.live.fit_note import NOTE, read_note
+from ewmalab.live.processes import end_with
 from ewmalab.market.cache import local_cache
 from ewmalab.replay.fits import boundary, refit, refitted, write_artifact
 from ewmalab.rulebook import load_rulebook
@@ -43,6 +44,8 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     end : int
         End of the fit, seconds since 1970-01-01 UTC.
     """
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        end_with(parent.pid)
     own, live = settings.values.fit, settings.values.live
     cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
     bars = {

@@ -7,15 +7,13 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from threading import Event
-from typing import Any
 
 import orjson
 
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import DataError
-from ewmalab.live.audit.answer_log import AMENDMENTS
+from ewmalab.live.audit.answer_log import AmendmentLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
 from ewmalab.live.state_store import StateStore
@@ -43,21 +41,21 @@ class Updater:
     ----------
     followers : mapping of asset to Follower
     store : StateStore
-    log_dir : Path
-        Folder in which amendments are recorded.
     clock : Clock
     interval : int
         Seconds between updates, market time.
     beat : float
         Seconds between the heartbeats of an update that is still making progress.
+    amendments : AmendmentLog, optional
+        Whose losses the heartbeat tells.
     """
 
     followers: Mapping[str, Follower]
     store: StateStore
-    log_dir: Path
     clock: Clock
     interval: int
     beat: float = 15.0
+    amendments: AmendmentLog | None = None
     missed: int = 0
     updates: int = 0
     _archived: float = field(default=0.0, repr=False)
@@ -84,34 +82,45 @@ class Updater:
                 log.warning(warning)
             feeds = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
+        amendments = AmendmentLog(live.log_dir)
         followers = {
             asset: Follower(
-                asset, feed, load_model(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
+                asset,
+                feed,
+                load_model(live.forecaster, rulebook.asset(asset), settings),
+                store,
+                cache,
+                live.refetch,
+                amendments,
             )
             for asset, feed in feeds.items()
         }
-        return cls(followers, store, live.log_dir, clock, live.update_interval)
+        return cls(followers, store, clock, live.update_interval, amendments=amendments)
 
     def restore(self) -> None:
         """Load the saved states; the caller holds the store's lock."""
         for follower in self.followers.values():
-            for line in follower.restore():
+            try:
+                lines = follower.restore()
+            except Exception:  # the others must not wait for it
+                log.exception("%s: the saved state cannot be taken up", follower.asset)
+                continue
+            for line in lines:
                 log.warning(line)
 
     def update(self, now: int) -> None:
         """Bring every asset up to `now`, several at a time."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.followers))) as pool:
-            done = [pool.submit(follower.update, now) for follower in self.followers.values()]
+            done = [pool.submit(self._update, follower, now) for follower in self.followers.values()]
             steps = self._steps()
             while wait(done, timeout=self.beat).not_done:
                 if steps != self._steps():
                     steps = self._steps()
                     self.heartbeat(now)
-        for follower, amended in zip(self.followers.values(), (future.result() for future in done), strict=True):
+        for follower, future in zip(self.followers.values(), done, strict=True):
+            future.result()
             if follower.counts.error:
                 log.warning("%s: %s", follower.asset, follower.counts.error)
-            for change in amended:
-                self._record({"asset": follower.asset, "at": now, "generation": follower.generation, **asdict(change)})
         self.updates += 1
         if now - self._archived >= _ARCHIVE_EVERY:
             self.archive(now)
@@ -136,6 +145,7 @@ class Updater:
             "updates": self.updates,
             "missed": self.missed,
             "clock_skew": self._skew(now),
+            "unrecorded": self.amendments.lost if self.amendments else 0,
             "assets": {
                 asset: {
                     "feed": f.feed.name,
@@ -177,14 +187,13 @@ class Updater:
         skews = [skew(now) for skew in seen.values() if skew is not None]
         return max((s for s in skews if s is not None), key=abs, default=None)
 
-    def _record(self, amendment: dict[str, Any]) -> None:
-        log.info("%(asset)s: bar %(label)s arrived late or was revised", amendment)
+    def _update(self, follower: Follower, now: int) -> None:
+        """Update one asset; no error of a forecaster or a feed ends the updates of the others."""
         try:
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-            with (self.log_dir / AMENDMENTS).open("ab") as file:
-                file.write(orjson.dumps(amendment, option=orjson.OPT_APPEND_NEWLINE))
-        except OSError as error:
-            log.error("amendment cannot be recorded: %s", error)
+            follower.update(now)
+        except Exception as error:
+            follower.counts.error = f"{type(error).__name__}: {error}"
+            log.exception("%s: the update failed", follower.asset)
 
 
 def _next(now: float, interval: int) -> float:
