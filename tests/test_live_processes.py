@@ -409,6 +409,8 @@ COMMANDS = (
     "live miner",
     "live allowlist",
     "live score",
+    "live backup",
+    "live restore",
     "feed",
     "feed serve",
     "probe",

@@ -48,7 +48,8 @@ class LoggedTrackRecord(TrackRecord, Result):
     def page(self) -> Report:
         from ewmalab.report.pages.live import live_report
 
-        return live_report(serving(self.log.answers), self, self.log.folder.resolve().name)
+        answers = LiveLog.read(self.log.folder).answers
+        return live_report(serving(answers), self, self.log.folder.resolve().name)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def track_record(
     StateError, MissingDataError, ForecasterError, FeedError
     """
     settings = settings or load_settings()
-    log = LiveLog.read(Path(log_dir or settings.values.live.log_dir))
+    log = LiveLog.read(Path(log_dir or settings.values.live.log_dir), answers=False)
     now = int(make_clock(settings.values.live.clock).now())
     found = records.track_record(log, settings, now=now, shadows=shadows, days=days, fetch=fetch, progress=progress)
     return LoggedTrackRecord(**{field.name: getattr(found, field.name) for field in fields(found)}, log=log)

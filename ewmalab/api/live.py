@@ -13,7 +13,7 @@ from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
-from ewmalab.live.processes import Load, end_with_supervisor, start_logging, until_signalled
+from ewmalab.live.processes import Load, end_with_supervisor, log_messages, start_logging, until_signalled
 from ewmalab.live.status import read_health
 from ewmalab.report.text.status import states_text, status_text
 from ewmalab.settings import LoadedSettings, load_settings
@@ -60,6 +60,7 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     """
     start_logging(log_level)
     end_with_supervisor()
+    log_messages("updater", log_level, load().values.live)
     from ewmalab.live.updater import process
 
     process.run_updater(load)
@@ -96,6 +97,7 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     """
     start_logging(log_level)
     end_with_supervisor()
+    log_messages("miner", log_level, load().values.live)
     from ewmalab.live.miner import process
 
     process.run_miner(load)

@@ -175,6 +175,52 @@ def allowlist(
 
 
 @app.command()
+def backup(
+    archive: Annotated[Path, typer.Argument(help="A .tar.gz file that does not exist yet.")],
+    logs: Annotated[bool, typer.Option("--logs", help="Add the answer log.")] = False,
+    state_dir: common.StateDir = None,
+    log_dir: common.LogDir = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Save states, nonces, notes, fits and the settings file.
+
+    Live processes may run meanwhile. Wallets are not saved.
+
+    Examples:
+
+      ewmalab live backup miner.tar.gz
+
+      ewmalab live backup miner.tar.gz --logs
+    """
+    settings = common.settings(config, set_, api.live_flags(state_dir=state_dir, log_dir=log_dir))
+    common.show(api.back_up(archive, logs=logs, settings=settings), json)
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="A file that `ewmalab live backup` wrote.")],
+    state_dir: common.StateDir = None,
+    log_dir: common.LogDir = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Restore what `ewmalab live backup` saved.
+
+    Refuses while live processes run. All is verified before anything is
+    moved, and what is there is moved aside.
+
+    Examples:
+
+      ewmalab live restore miner.tar.gz
+    """
+    settings = common.settings(config, set_, api.live_flags(state_dir=state_dir, log_dir=log_dir))
+    common.show(api.restore(archive, settings=settings, settings_file=config), json)
+
+
+@app.command()
 def score(
     log_dir: common.LogDir = None,
     state_dir: common.StateDir = None,

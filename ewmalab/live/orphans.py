@@ -23,10 +23,11 @@ def refuse_if_taken(live: LiveSettings) -> None:
     """
     places = {"--port": (live.host, live.port), "--monitor-port": (live.monitor_host, live.monitor_port)}
     taken = {option: place for option, place in places.items() if not _free(*place)}
+    writer = None
     try:
-        with StateStore(live.state_dir).writing():
-            pass
-        writer = None
+        if live.state_dir.exists():
+            with StateStore(live.state_dir).writing():
+                pass
     except StateError:
         writer = _pid(read_heartbeat(live.state_dir))
         taken["--state-dir"] = (str(live.state_dir), 0)

@@ -18,6 +18,7 @@ from ewmalab.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
     from ewmalab.settings import LoadedSettings
+    from ewmalab.settings.schema import LiveSettings
 
 Load = Callable[[], "LoadedSettings"]
 """Returns the current settings; called again when a process reloads them."""
@@ -30,6 +31,7 @@ SUPERVISOR = "EWMALAB_SUPERVISOR"
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _PR_SET_PDEATHSIG = 1
+_MESSAGE_FILE = 10_000_000  # bytes
 
 
 def parse_level(text: str) -> str:
@@ -45,10 +47,30 @@ def parse_level(text: str) -> str:
     return text.upper()
 
 
-def start_logging(level: str) -> None:
-    """Log to standard error."""
+def start_logging(level: str, path: Path | None = None, files: int = 0) -> None:
+    """Log to standard error, or to files of 10 MB that are rotated.
+
+    Parameters
+    ----------
+    level : str
+    path : Path, optional
+        The newest file.
+    files : int
+        Number of files; 0 logs to standard error.
+    """
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=parse_level(level), format=form, stream=sys.stderr, force=True)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None and files:
+        from logging.handlers import RotatingFileHandler
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=_MESSAGE_FILE, backupCount=max(files - 1, 1), encoding="utf-8")
+    logging.basicConfig(level=parse_level(level), format=form, handlers=[handler], force=True)
+
+
+def log_messages(name: str, level: str, live: LiveSettings) -> None:
+    """Log the messages of a process where the settings say."""
+    start_logging(level, live.log_dir / "messages" / f"{name}.log", live.message_files)
 
 
 @dataclass(frozen=True, slots=True)

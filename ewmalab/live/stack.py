@@ -47,6 +47,15 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
     refuse_if_taken(live)
     warm_up(models[0], rulebook, clock.now())
-    stack = Stack(tuple(options), str(live.state_dir), live.monitor_host, live.monitor_port, clock.speed, log_level)
+    stack = Stack(
+        tuple(options),
+        str(live.state_dir),
+        live.monitor_host,
+        live.monitor_port,
+        clock.speed,
+        log_level,
+        str(live.log_dir / "messages" / "supervisor.log"),
+        live.message_files,
+    )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", supervisor.__name__, json.dumps(asdict(stack))])

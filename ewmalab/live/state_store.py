@@ -23,7 +23,7 @@ from ewmalab.market.quality import COLUMNS
 FORMAT = "ewmalab-state"
 SCHEMA = 1
 QUARANTINE = "quarantine"
-_LOCK = ".lock"
+LOCK = ".lock"
 _DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # that a payload can cause
 _TYPES = {"asset": str, "feed": str, "synthetic": bool, "generation": int, "saved_at": int}
 _STATE_TYPES = (str, str, dict)  # of the forecaster's name, its parameters' digest and what it dumped
@@ -182,7 +182,7 @@ class StateStore:
             self.root.mkdir(parents=True, exist_ok=True)
             sync_folder(self.root.parent)
         try:
-            lock = acquire_lock(self.root / _LOCK, 0, "--state-dir")
+            lock = acquire_lock(self.root / LOCK, 0, "--state-dir")
         except Timeout:
             raise StateError(
                 f"{self.root}: another updater writes to this folder; stop it first, or choose another --state-dir"

@@ -183,6 +183,10 @@ class Stack:
     speed : float
         Market seconds per real second.
     log_level : str
+    messages : str
+        File of the supervisor's own messages.
+    message_files : int
+        0: standard error.
     """
 
     options: tuple[str, ...]
@@ -191,6 +195,8 @@ class Stack:
     monitor_port: int
     speed: float
     log_level: str
+    messages: str = ""
+    message_files: int = 0
 
     def children(self) -> list[Child]:
         """Return the processes to keep running."""
@@ -211,7 +217,7 @@ class Stack:
 def main(argument: str) -> None:
     """Keep the processes of a `Stack`, given as JSON, running until signalled."""
     stack = Stack(**json.loads(argument))
-    start_logging(stack.log_level)
+    start_logging(stack.log_level, Path(stack.messages), stack.message_files)
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
     os.environ[SUPERVISOR] = str(Supervisor(os.getpid(), int(time.time())))  # noqa: TID251  no market's time

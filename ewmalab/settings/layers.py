@@ -143,7 +143,7 @@ def load_settings(
 
 
 def read_settings(data: bytes) -> LoadedSettings:
-    """Return the settings that `LoadedSettings.dump` wrote.
+    """Return the settings that `LoadedSettings.dump` wrote; settings that came later have their defaults.
 
     Raises
     ------
@@ -151,9 +151,16 @@ def read_settings(data: bytes) -> LoadedSettings:
         If they are damaged or from another version.
     """
     try:
-        return _build(tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data)))
+        first, *others = (Layer.of(name, [((), table)]) for name, table in orjson.loads(data))
+        return _build((_completed(first), *others))
     except (orjson.JSONDecodeError, TypeError, ValueError) as error:
         raise ConfigError(f"recorded settings cannot be read: {error}") from error
+
+
+def _completed(recorded: Layer) -> Layer:
+    """Return recorded defaults with those of settings that did not exist yet."""
+    present, known = Layer.of("defaults", [((), _read(DEFAULTS))]), {key[:2] for key in recorded.values}
+    return Layer(recorded.name, {k: v for k, v in present.values.items() if k[:2] not in known} | recorded.values)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -220,6 +220,7 @@ def _external_ip(value: str, others: ValidationInfo) -> str:
     return str(address)
 
 
+KeepTime = Annotated[Duration, Field(ge=0, le=4000 * 86_400)]
 PollInterval = Annotated[Duration, Field(ge=1, le=3600)]
 
 
@@ -232,6 +233,11 @@ class LiveSettings(_Section):
     state_dir: Path
     log_dir: Path
     keep_paths: bool
+    keep_answers_for: KeepTime
+    keep_paths_for: KeepTime
+    keep_quarantine_for: KeepTime
+    log_limit: Annotated[Number, Field(ge=0)]
+    message_files: Annotated[int, Field(ge=0, le=1000)]
     update_interval: PollInterval
     refetch: Annotated[Duration, Field(ge=60, le=86_400)]
     stale_after: Annotated[Duration, Field(ge=120, le=86_400)]

@@ -190,8 +190,14 @@ class LiveLog:
     amendments: dict[str, list[tuple[int, Amendment]]]
 
     @classmethod
-    def read(cls, folder: Path) -> LiveLog:
+    def read(cls, folder: Path, *, answers: bool = True) -> LiveLog:
         """Read a log folder.
+
+        Parameters
+        ----------
+        folder : Path
+        answers : bool
+            False leaves the answers on disk, where `ewmalab.live.audit.log_stream` reads them.
 
         Raises
         ------
@@ -201,20 +207,20 @@ class LiveLog:
         files = sorted(folder.glob("answers-*.jsonl"))
         if not files:
             raise StateError(f"{folder}: no answers logged here; choose another folder with --log-dir")
-        answers, torn = [], 0
-        for path in files:
-            for record in _lines(path):
+        found, torn = [], 0
+        for path in files if answers else ():
+            for record in read_lines(path):
                 if record is None:
                     torn += 1
                 else:
-                    answers.append(record)
+                    found.append(record)
         amendments: dict[str, list[tuple[int, Amendment]]] = {}
-        for record in _lines(folder / AMENDMENTS):
+        for record in read_lines(folder / AMENDMENTS):
             if record is not None:
                 old = None if record["old"] is None else tuple(map(_price, record["old"]))
                 change = Amendment(record["label"], old)  # type: ignore[arg-type]
                 amendments.setdefault(record["asset"], []).append((record["at"], change))
-        return cls(folder, sorted(answers, key=lambda a: a["received"]), torn, amendments)
+        return cls(folder, sorted(found, key=lambda a: a["received"]), torn, amendments)
 
     def settings(self, digest: str) -> LoadedSettings:
         """Return the settings that an answer was made with.
@@ -243,7 +249,8 @@ def _price(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a file, None for those that crashes truncated."""
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +12,7 @@ from ewmalab.errors import EwmalabError, MissingDataError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import LogReturns
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.log_stream import widened
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.revisions import undo
 from ewmalab.market.bars import Bars
@@ -38,12 +39,21 @@ class Reproducer:
     settings : LoadedSettings
         Name the cache and the state folder, and configure forecasters that did not answer. Answers are reproduced
         with their recorded settings.
+    spans : mapping of (feed, asset) to (int, int), optional
+        Oldest newest bar of the answers, and the end of the newest one; by default those of the log's answers.
     """
 
     log: LiveLog
     settings: LoadedSettings
+    spans: Mapping[tuple[str, str], tuple[int, int]] | None = None
 
     def __post_init__(self) -> None:
+        if self.spans is None:
+            spans: dict[tuple[str, str], tuple[int, int]] = {}
+            for record in self.log.answers:
+                key = record["feed"], record["asset"]
+                spans[key] = widened(spans.get(key), record)
+            self.spans = spans
         self._recorded = lru_cache(maxsize=None)(self.log.settings)
         self._model = lru_cache(maxsize=None)(self._make)
         self._all_bars = lru_cache(maxsize=None)(self._read_bars)
@@ -96,9 +106,9 @@ class Reproducer:
 
     def _read_bars(self, feed: str, asset: str) -> tuple[Bars, list[Range]]:
         """Return the cached bars, with those of the state where the cache has none yet, and the ranges they cover."""
-        mine = [r for r in self.log.answers if (r["feed"], r["asset"]) == (feed, asset)]
-        first = min(r["newest"] for r in mine) // DAY * DAY - _MAX_WARMUP
-        last = max(max(r["newest"] + MINUTE, r["request_time"]) for r in mine)
+        assert self.spans is not None
+        first, last = self.spans[feed, asset]
+        first = first // DAY * DAY - _MAX_WARMUP
         cache = open_cache(self.settings.values.data.cache_dir)
         missing = cache.missing(feed, asset, first, last)
         parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]

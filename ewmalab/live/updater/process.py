@@ -9,6 +9,7 @@ from threading import Event, Thread
 from ewmalab.errors import EwmalabError, StateError
 from ewmalab.live.clock import Clock, make_clock
 from ewmalab.live.fit_note import with_newest_fit
+from ewmalab.live.housekeeping import keep_house
 from ewmalab.live.processes import Load, until_signalled
 from ewmalab.live.updater.refitter import Refitter
 from ewmalab.live.updater.updater import Updater
@@ -48,6 +49,7 @@ def run_updater(load: Load) -> None:
         updater.restore()
         refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
         Thread(target=refitter.run, args=(stop,), daemon=True).start()
+        Thread(target=keep_house, args=(load, clock, stop), daemon=True).start()
         while not stop.is_set():
             updater.run(stop, reload=reload)
             if reload.is_set():
