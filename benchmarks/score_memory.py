@@ -50,7 +50,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             size = generate(Path(folder), days)
             command = [sys.executable, __file__, "--folder", folder]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             settled, peak = done.stdout.split()
         peaks.append(float(peak))
         print(f"{days} days, {size / 1e6:.0f} MB of log, {settled} prompts scored: peak {peaks[-1]:.0f} MB", flush=True)

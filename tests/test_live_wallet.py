@@ -149,7 +149,7 @@ def test_two_keys_may_have_two_passwords(
 def test_only_the_miner_gets_the_password(wallets: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSWORD, SECRET)
     load_wallet(live(wallets[0]))
-    updater, miner = Stack((), "state", "127.0.0.1", 1, 1.0, "INFO").children()
+    updater, miner = Stack((), "state", (("", "127.0.0.1", 1),), 1.0, "INFO").children()
     assert updater.environment is not None
     assert not any(name.startswith((PASSWORD, "BT_PW_")) for name in updater.environment)
     assert miner.environment is None

@@ -21,6 +21,7 @@ from ewmalab.live.clock import make_clock
 from ewmalab.live.miner.chain import make_chain
 from ewmalab.live.miner.endpoint import Endpoint
 from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import log_folder, own_settings
 from ewmalab.live.rehearsal import rehearse as rehearsals
 from ewmalab.live.rehearsal.rehearse import Rehearsal
 from ewmalab.report.text.checks import parity_text
@@ -106,7 +107,7 @@ def track_record(
     Parameters
     ----------
     log_dir : path, optional
-        By default the setting ``live.log_dir``.
+        By default that of the settings.
     shadows : sequence of str
         Other forecasters to score on the same prompts.
     days : float, optional
@@ -121,8 +122,8 @@ def track_record(
     ------
     StateError, MissingDataError, ForecasterError, FeedError
     """
-    settings = settings or load_settings()
-    log = LiveLog.read(Path(log_dir or settings.values.live.log_dir), answers=False)
+    settings = own_settings(settings or load_settings())
+    log = LiveLog.read(Path(log_dir or log_folder(settings.values.live)), answers=False)
     now = int(make_clock(settings.values.live.clock).now())
     found = records.track_record(log, settings, now=now, shadows=shadows, days=days, fetch=fetch, progress=progress)
     return LoggedTrackRecord(**{field.name: getattr(found, field.name) for field in fields(found)}, log=log)

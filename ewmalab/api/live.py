@@ -97,7 +97,8 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     """
     start_logging(log_level)
     end_with_supervisor()
-    log_messages("miner", log_level, load().values.live)
+    live = load().values.live
+    log_messages(f"miner-{live.miner}" if live.miner else "miner", log_level, live)
     from ewmalab.live.miner import process
 
     process.run_miner(load)
@@ -142,16 +143,25 @@ def write_allowlist(
 
 
 def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
-    """Return the health of the miner on this machine.
+    """Return the health of the miner on this machine, or of all, by name, if there are several.
 
     Raises
     ------
     StateError
-        If no miner responds.
+        If a miner does not respond.
     """
-    live = (settings or load_settings()).values.live
-    health = read_health(live.monitor_host, live.monitor_port)
-    return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
+    from ewmalab.live.miners import all_miners
+
+    found = {}
+    for name, own in all_miners(settings or load_settings()).items():
+        found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
+    ok = all(health["status"] == "ok" for health in found.values())
+    if len(found) == 1:
+        (health,) = found.values()
+        return Outcome("Status", health, lambda value: status_text(value) + "\n", dict, ok)
+    return Outcome(
+        "Status", found, lambda value: "\n".join(f"{n}: {status_text(v)}\n" for n, v in value.items()), dict, ok
+    )
 
 
 def parse_speed(text: str) -> float:

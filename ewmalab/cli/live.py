@@ -113,6 +113,7 @@ def updater(
 @app.command()
 def miner(
     context: typer.Context,
+    miner: common.Miner = None,
     state_dir: common.StateDir = None,
     log_dir: common.LogDir = None,
     log_level: common.LogLevel = "INFO",
@@ -224,6 +225,7 @@ def restore(
 def score(
     log_dir: common.LogDir = None,
     state_dir: common.StateDir = None,
+    miner: common.Miner = None,
     shadow: common.Shadow = None,
     days: Annotated[float, typer.Option(min=0.01, help="Only prompts of the last days of the log.")] = 7.0,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch realised prices that the cache lacks.")] = False,
@@ -244,7 +246,9 @@ def score(
 
       ewmalab live score --shadow ewma@seed --shadow my_package.model:Mine
     """
-    settings = common.settings(config, set_, api.live_flags(log_dir=log_dir, state_dir=state_dir, clock=clock))
+    settings = common.settings(
+        config, set_, api.live_flags(log_dir=log_dir, state_dir=state_dir, miner=miner, clock=clock)
+    )
     with common.progress(json, "prompts") as progress:
         result = api.track_record(shadows=shadow or (), days=days, fetch=fetch, settings=settings, progress=progress)
     common.show(result, json)

@@ -18,6 +18,7 @@ import orjson
 from ewmalab.atomic_files import TEMP_PREFIX, sync_folder, write_atomic
 from ewmalab.errors import StateError
 from ewmalab.live.fit_note import NOTE
+from ewmalab.live.miners import all_miners
 from ewmalab.live.orphans import refuse_if_taken
 from ewmalab.live.state_store import LOCK, QUARANTINE
 from ewmalab.settings import LoadedSettings
@@ -110,7 +111,8 @@ def restore(settings: LoadedSettings, archive: Path, settings_file: Path) -> Bac
         If live processes run, or the archive is damaged; nothing has changed then.
     """
     live = settings.values.live
-    refuse_if_taken(live)
+    for own in all_miners(settings).values():
+        refuse_if_taken(own.values.live)
     mark = secrets.token_hex(4)
     homes = {"state": live.state_dir.absolute(), "log": live.log_dir.absolute(), "settings": settings_file.absolute()}
     staged = {name: home.parent / f"{home.name}.restoring-{mark}" for name, home in homes.items()}

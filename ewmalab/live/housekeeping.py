@@ -17,6 +17,7 @@ from ewmalab.errors import EwmalabError
 from ewmalab.live.audit.answer_log import append_lines, read_lines
 from ewmalab.live.clock import Clock
 from ewmalab.live.fit_note import read_note
+from ewmalab.live.miners import all_miners, log_folder
 from ewmalab.live.processes import Load
 from ewmalab.live.state_store import QUARANTINE
 from ewmalab.settings import LoadedSettings
@@ -55,9 +56,10 @@ def keep_house(load: Load, clock: Clock, stop: Event) -> None:
     """Delete what is old once an hour until `stop` is set."""
     while not stop.is_set():
         try:
-            found = clean(load(), int(clock.now()), clock.system())
-            if found.paths:
-                log.info("deleted %d old files and folders, %.1f MB", len(found.paths), found.size / 1e6)
+            for own in all_miners(load()).values():
+                found = clean(own, int(clock.now()), clock.system())
+                if found.paths:
+                    log.info("deleted %d old files and folders, %.1f MB", len(found.paths), found.size / 1e6)
         except (EwmalabError, OSError) as error:
             log.error("old files cannot be deleted: %s", error)
         stop.wait(_EVERY)
@@ -74,9 +76,9 @@ def clean(settings: LoadedSettings, now: int, system_time: float) -> Deleted:
     now, system_time : int, float
         Market time, by which logs and fits are named, and the system's, by which damaged files are dated.
     """
-    live = settings.values.live
+    live, folder = settings.values.live, log_folder(settings.values.live)
     yesterday = day_name(now - DAY)
-    answers, paths = _days(live.log_dir, "answers-*.jsonl"), _days(live.log_dir / "paths", "*")
+    answers, paths = _days(folder, "answers-*.jsonl"), _days(folder / "paths", "*")
     old = [p for day, p in answers if _before(day, now, live.keep_answers_for)]
     old += [p for day, p in paths if _before(day, now, live.keep_paths_for)]
     if live.keep_quarantine_for:

@@ -13,6 +13,7 @@ from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.miner import chain as chains
 from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import all_miners
 from ewmalab.live.orphans import refuse_if_taken
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.warm_up import warm_up
@@ -42,16 +43,18 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     """
     live, rulebook = settings.values.live, load_rulebook()
     clock = make_clock(live.clock)
-    chains.make_chain(live, rulebook, load_wallet(live))
+    miners = {name: own.values.live for name, own in all_miners(settings).items()}
+    for own in miners.values():
+        chains.make_chain(own, rulebook, load_wallet(own))
     assets = choose_feeds(settings.values, rulebook, int(clock.now())).feeds
     models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
-    refuse_if_taken(live)
+    for own in miners.values():
+        refuse_if_taken(own)
     warm_up(models[0], rulebook, clock.now())
     stack = Stack(
         tuple(options),
         str(live.state_dir),
-        live.monitor_host,
-        live.monitor_port,
+        tuple((name, own.monitor_host, own.monitor_port) for name, own in miners.items()),
         clock.speed,
         log_level,
         str(live.log_dir / "messages" / "supervisor.log"),

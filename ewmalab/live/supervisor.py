@@ -170,7 +170,7 @@ def notify(state: str) -> None:
 
 @dataclass(frozen=True)
 class Stack:
-    """What the supervisor of an updater and a miner needs to know.
+    """What the supervisor of an updater and its miners needs to know.
 
     Attributes
     ----------
@@ -178,8 +178,8 @@ class Stack:
         Command-line options of both.
     state_dir : str
         Folder of the updater's heartbeat.
-    monitor_host, monitor_port : str, int
-        Where the miner answers ``/health``.
+    miners : tuple of (str, str, int)
+        Name of each miner, empty if it is the only one, and where it answers ``/health``.
     speed : float
         Market seconds per real second.
     log_level : str
@@ -191,8 +191,7 @@ class Stack:
 
     options: tuple[str, ...]
     state_dir: str
-    monitor_host: str
-    monitor_port: int
+    miners: tuple[tuple[str, str, int], ...]
     speed: float
     log_level: str
     messages: str = ""
@@ -210,8 +209,12 @@ class Stack:
                 lambda: updater_responds(Path(self.state_dir), self.speed),
                 keyless,
             ),
-            Child("miner", [*command, "miner", *options], lambda: miner_responds(self.monitor_host, self.monitor_port)),
+            *(self._miner(*miner, [*command, "miner", *options]) for miner in self.miners),
         ]
+
+    def _miner(self, name: str, host: str, port: int, command: list[str]) -> Child:
+        named = ["--set", f"live.miner={json.dumps(name)}"] if name else []
+        return Child(f"miner {name}".strip(), [*command, *named], lambda: miner_responds(host, port))
 
 
 def main(argument: str) -> None:

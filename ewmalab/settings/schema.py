@@ -220,6 +220,20 @@ def _external_ip(value: str, others: ValidationInfo) -> str:
     return str(address)
 
 
+_OF_A_MINER = (
+    "wallet", "hotkey", "hotkey_password_file", "host", "port", "monitor_port", "external_ip", "external_port",
+)  # fmt: skip
+
+
+def _miners(table: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for name, values in table.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise ValueError(f"{name!r}: a miner's name has lower-case letters, digits and hyphens")
+        for key in values.keys() - set(_OF_A_MINER):
+            raise ValueError(f"{name}.{key}: a miner of its own may set {', '.join(_OF_A_MINER)}")
+    return table
+
+
 KeepTime = Annotated[Duration, Field(ge=0, le=4000 * 86_400)]
 PollInterval = Annotated[Duration, Field(ge=1, le=3600)]
 
@@ -256,6 +270,8 @@ class LiveSettings(_Section):
     hotkey: str
     wallet_path: str
     hotkey_password_file: str
+    miner: str
+    miners: Annotated[dict[str, dict[str, Any]], AfterValidator(_miners)]
     chain: bool
     allow: Names
     chain_refresh: Annotated[Duration, Field(ge=12, le=86_400)]

@@ -137,13 +137,13 @@ class AmendmentLog:
 
     Parameters
     ----------
-    folder : Path
-        Of the answer log, whose reader needs them.
+    folders : tuple of Path
+        Of the answer logs, whose readers need them.
     lost : int
         Changes that could not be recorded.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
     lost: int = 0
 
     def put(self, asset: str, at: int, generation: int, amended: Sequence[Amendment]) -> None:
@@ -154,13 +154,14 @@ class AmendmentLog:
         found = [{"asset": asset, "at": at, "generation": generation, **asdict(change)} for change in amended]
         for change in amended:
             log.info("%s: bar %d arrived late or was revised", asset, change.label)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            data = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found)
-            append_lines(self.folder / AMENDMENTS, data, durable=True)
-        except OSError as error:
-            self.lost += len(found)
-            log.error("amendments cannot be recorded: %s", error)
+        data = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found)
+        for folder in self.folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                append_lines(folder / AMENDMENTS, data, durable=True)
+            except OSError as error:
+                self.lost += len(found)
+                log.error("amendments cannot be recorded: %s", error)
 
 
 def _ends_line(path: Path) -> bool:

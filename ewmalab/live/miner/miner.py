@@ -27,6 +27,7 @@ from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
+from ewmalab.live.miners import log_folder, own_folder
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
@@ -68,7 +69,7 @@ class Miner:
         self.rulebook: Rulebook = load_rulebook()
         live = self.settings.values.live
         self.metrics = Metrics()
-        self.records = AnswerLog(live.log_dir, live.keep_paths)
+        self.records = AnswerLog(log_folder(live), live.keep_paths)
         self.store = StateStore(live.state_dir)
         self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
         self.spots, self.answerer = self._components(self.settings)
@@ -100,14 +101,14 @@ class Miner:
     def _newest_ahead(self) -> float:
         """Return the newest nonce that was ahead of the clock of an earlier process."""
         try:
-            told = float((self.store.root / _NONCE).read_text())
+            told = float((own_folder(self.settings.values.live) / _NONCE).read_text())
         except (OSError, ValueError):
             return 0.0
         return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # a damaged file must not lock callers out
 
     def _remember_ahead(self, nonce: float) -> None:
         try:
-            write_atomic(self.store.root / _NONCE, repr(nonce).encode())
+            write_atomic(own_folder(self.settings.values.live) / _NONCE, repr(nonce).encode())
         except OSError as error:
             log.error("a nonce ahead of our clock cannot be saved: %s", error)
 

@@ -11,6 +11,7 @@ from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.miner import chain as chains
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import own_settings
 from ewmalab.live.processes import Load, until_signalled
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -22,7 +23,7 @@ def run_miner(load: Load) -> None:
     """Answer validators until signalled; SIGHUP reloads the settings."""
 
     def fitted() -> LoadedSettings:
-        return with_newest_fit(load())
+        return with_newest_fit(own_settings(load()))
 
     settings = fitted()
     live = settings.values.live

@@ -16,6 +16,7 @@ from ewmalab.live.audit.track_record import TrackRecord, track_record
 from ewmalab.live.clock import make_clock
 from ewmalab.live.miner.chain import AllowList
 from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miners import log_folder
 from ewmalab.live.rehearsal.price_server import rehearsal_feed
 from ewmalab.live.updater.updater import Updater
 from ewmalab.replay.schedule import schedule
@@ -131,12 +132,12 @@ def rehearse(
                 for thread in threads:
                     if thread.ident is not None:
                         thread.join()
-    log = LiveLog.read(given.values.live.log_dir)
+    log = LiveLog.read(log_folder(given.values.live))
     end = max(reply.prompt.start_time for reply in replies) + _SETTLED
     with rehearsal_feed(settings, end, 1.0, feed=feed, assets=assets) as server:
         given = _settings(settings, folder, server.url, validator_key.ss58_address, assets)
         record = track_record(log, given, now=end, shadows=shadows, fetch=True)
-    return Rehearsal(replies, check_parity(log, given), record, given.values.live.log_dir, given)
+    return Rehearsal(replies, check_parity(log, given), record, log.folder, given)
 
 
 def _settings(
@@ -161,6 +162,7 @@ def _settings(
             "live.spot_interval": "15s",
             "live.external_ip": "",
             "live.clock": "",
+            "live.miner": next(iter(settings.values.live.miners), ""),
         }
     )
 

@@ -16,6 +16,7 @@ from ewmalab.errors import DataError
 from ewmalab.live.audit.answer_log import AmendmentLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, make_feeds
+from ewmalab.live.miners import all_miners, log_folder
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.status import HEARTBEAT
 from ewmalab.live.updater.follower import Follower
@@ -82,7 +83,7 @@ class Updater:
                 log.warning(warning)
             feeds = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
-        amendments = AmendmentLog(live.log_dir)
+        amendments = AmendmentLog(tuple(log_folder(own.values.live) for own in all_miners(settings).values()))
         followers = {
             asset: Follower(
                 asset,
