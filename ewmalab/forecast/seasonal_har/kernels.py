@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, exp2m1
 from ewmalab.forecast.draws import order_space, stratified, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT

@@ -126,7 +126,12 @@ class Answerer:
             if problems and saved is not None and known is not None and saved.generation < known.saved.generation:
                 continue  # the newest file is damaged now, but was read before
             if saved is not None:
-                self._known[asset] = self._take_up(saved)
+                try:
+                    self._known[asset] = self._take_up(saved)
+                except ForecasterError as error:  # the other assets must not wait for it
+                    log.error("%s: the state cannot be taken up: %s", asset, error)
+                    self.problems[asset] = str(error)
+                    continue
                 changed.append(asset)
         return changed
 

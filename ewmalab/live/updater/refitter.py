@@ -20,6 +20,8 @@ from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import EwmalabError
 from ewmalab.live.clock import Clock
 from ewmalab.live.fit_note import NOTE, read_note
+from ewmalab.live.housekeeping import note_fit
+from ewmalab.live.processes import end_with
 from ewmalab.market.cache import local_cache
 from ewmalab.replay.artifacts import write_artifact
 from ewmalab.replay.fits import boundary, refit, refitted
@@ -44,6 +46,8 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     end : int
         End of the fit, seconds since 1970-01-01 UTC.
     """
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        end_with(parent.pid)
     own, live = settings.values.fit, settings.values.live
     cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
     bars = {
@@ -54,6 +58,8 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     feed = ", ".join(dict.fromkeys(feeds.values()))
     made = refit(live.forecaster, bars, settings, rulebook, end=end, feed=feed)
     path = write_artifact(made, Path(own.folder)).absolute() if made else ""
+    if made:
+        note_fit(live.state_dir, str(path), end)
     note = {"forecaster": live.forecaster.partition("@")[0], "artifact": str(path), "end": end}
     write_atomic(live.state_dir / NOTE, orjson.dumps(note))
 

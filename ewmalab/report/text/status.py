@@ -19,6 +19,8 @@ def status_text(health: dict[str, Any]) -> str:
     lines.append(
         f"{health['status'].upper()} at {health['market_time']}; hotkey {health['hotkey']}{uid}; chain {chain}"
     )
+    if supervisor := health.get("supervisor"):
+        lines.append(f"supervisor: process {supervisor['pid']}, since {iso(supervisor['since'])}")
     lines += [f"  ! {problem}" for problem in health["problems"]]
     lines += [f"  {note}" for note in health.get("notes", [])]
     rows = [
