@@ -113,7 +113,9 @@ def test_missing_hotkey_of_any_miner_is_said_before_one_starts(tmp_path: Path) -
 def test_nonces_and_answers_of_two_miners_are_in_different_files(tmp_path: Path) -> None:
     for name, own in all_miners(settings(tmp_path)).items():
         miner = Miner(own, name, AllowList(["A"]), Clock())
-        miner._remember_ahead(1.5)
+        miner.nonces.start()
+        miner.nonces.take("A", 7)
+        miner.nonces.close()
         assert miner.records.folder == tmp_path / "log" / name
     files = {path.relative_to(tmp_path / "state").parts for path in (tmp_path / "state").rglob("*") if path.is_file()}
     assert {parts[:2] for parts in files} == {("miners", "first"), ("miners", "second")}
