@@ -8,6 +8,10 @@ module.exports = {
       args: "live --wallet miner --hotkey default",
       interpreter: "none",
       cwd: __dirname + "/..",
+      env: {
+        NUMBA_CACHE_DIR: __dirname + "/../.numba", // compiled kernels
+        EWMALAB__LIVE__MESSAGE_FILES: "5", // rotated; pm2 itself rotates nothing
+      },
       kill_timeout: 90000, // running answers are finished, bars are archived
       restart_delay: 5000,
       autorestart: true,

@@ -1,12 +1,16 @@
-"""Atomic writes of files."""
+"""Atomic writes of files, and locks."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock
+
 TEMP_PREFIX = ".tmp-"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of network and FUSE mounts
 
 
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
@@ -54,3 +58,33 @@ def delete_leftovers(folder: Path) -> int:
         path.unlink(missing_ok=True)
         count += 1
     return count
+
+
+def acquire_lock(path: Path, wait: float, setting: str) -> BaseFileLock:
+    """Return a lock on a file, held by this process until it is released.
+
+    Parameters
+    ----------
+    path : Path
+    wait : float
+        Seconds to wait for another process.
+    setting : str
+        What chooses the folder, named in the error.
+
+    Raises
+    ------
+    filelock.Timeout
+        If another process holds the lock.
+    OSError
+        If the file system has no locks, or the file cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except (OSError, NotImplementedError) as error:
+        code = error.errno if isinstance(error, OSError) else errno.ENOSYS
+        if code not in _NO_LOCKS:  # a Timeout has none
+            raise
+        advice = f"this file system has no file locks: choose a folder on a local disk with {setting}"
+        raise OSError(code, advice, str(path)) from error
+    return lock

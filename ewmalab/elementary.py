@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ewmalab.compiled import njit
 
 # For kernels whose values are finite by construction: allows reordered sums and fused products.
 FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}

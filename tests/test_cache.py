@@ -532,7 +532,7 @@ def test_damage_in_a_read_only_cache_is_named_and_nothing_is_moved(full, monkeyp
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     if place == "the lock":
-        monkeypatch.setattr(asset_folder.FileLock, "acquire", refuse)
+        monkeypatch.setattr(asset_folder, "acquire_lock", refuse)
     else:
         for name in ("mkdir", "rename", "replace"):
             monkeypatch.setattr(Path, name, refuse)

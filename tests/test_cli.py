@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,34 @@ def test_repair_reports_what_it_moved_and_fetches_it_again(ewmalab, folder: Path
 def test_the_module_runs_and_help_does_not_wait_for_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-m", "ewmalab", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ewmalab ")
+
+
+def test_end_of_a_file_inside_a_command_is_not_taken_for_an_aborted_prompt(ewmalab, monkeypatch) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("ewmalab.cli.common.settings", cut)
+    with pytest.raises(RuntimeError, match="ended too early"):
+        ewmalab("config", "show")
+
+
+SHOWS = """
+import sys
+from ewmalab.cli import main
+sys.argv = ["ewmalab", "config", "show", "--set", "live.wallet=n\u00fcrnberg \u2581"]
+try:
+    main()
+finally:
+    import matplotlib
+    print(matplotlib.get_backend())
+"""
+
+
+def test_plain_terminal_and_a_notebooks_backend_do_not_end_a_command_in_a_traceback() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "MPLBACKEND": "module://not_installed.inline"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOWS], env=environment, capture_output=True, encoding="ascii", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "n?rnberg ?" in done.stdout
+    assert done.stdout.splitlines()[-1].lower() == "agg"

@@ -80,3 +80,12 @@ def test_the_image_holds_what_it_copies():
         if line.startswith("COPY "):
             for source in line.split()[1:-1]:
                 assert (DEPLOY.parent / source).exists()
+
+
+def test_every_file_keeps_compiled_kernels_where_the_service_can_write():
+    service = unit()["Service"]
+    name, _, folder = service["Environment"].partition("=")
+    assert name == "NUMBA_CACHE_DIR"
+    assert Path(folder).is_relative_to(service["ReadWritePaths"])
+    assert "NUMBA_CACHE_DIR" in (DEPLOY / "ecosystem.config.js").read_text()
+    assert "NUMBA_CACHE_DIR=/data/" in (DEPLOY / "Dockerfile").read_text()

@@ -97,7 +97,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=ASSETS)
 def forecaster(request: pytest.FixtureRequest, name: str) -> Forecaster[Any]:
-    return load_model(name, BOOK.asset(request.param), SETTINGS).forecaster
+    return load_model(name, BOOK.asset(request.param), SETTINGS, 0).forecaster
 
 
 def prompt_for(
@@ -176,7 +176,7 @@ def test_writing_into_the_paths_reaches_nothing_else(forecaster):
 @examples(15)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6).map(sorted), missing=st.sampled_from([0.0, 0.3]))
 def test_any_cutting_of_the_bars_gives_the_same_state(name, cuts, missing):
-    forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS).forecaster
+    forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS, 0).forecaster
     bars = random_bars(400, missing=missing, close_only=0.2)
     state = forecaster.initial_state()
     for a, b in zip([0, *cuts], [*cuts, 400], strict=True):

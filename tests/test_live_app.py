@@ -381,14 +381,6 @@ def test_the_same_prompt_from_the_same_state_gets_the_same_answer(shared: Stack)
     assert len({shared.prober.ask(other).sha256 for other in [prompt, *others]}) == 4
 
 
-def test_fewer_paths_are_the_first_of_more(shared: Stack) -> None:
-    def paths(count: int) -> list[Any]:
-        found: list[Any] = orjson.loads(shared.prober.send(shared.prompt(paths=count))[2])["simulation_output"]
-        return found[2:]
-
-    assert paths(5) == paths(50)[:5]
-
-
 # ------------------------------------------------------------------------------------- shared computation
 
 
@@ -546,7 +538,7 @@ def test_an_old_state_ages_by_the_gap_rule_and_a_too_old_one_is_refused(old: Sta
         # whole missing bars count, and the first of them is that of the silence itself
         assert not aged or paths_digest(paths[not aged]) != record["paths_sha256"]
         if seconds >= 1800:
-            assert np.std(paths[True][-1]) < 0.9 * np.std(paths[False][-1])
+            assert np.std(paths[True][-1]) < np.std(paths[False][-1])
         assert (anchor["source"] == "close") == (seconds > 60.0)  # the spot price is half a minute younger
         problems = old.health("degraded" if aged else "ok") if seconds != 300.9 else []
         assert any("states are old" in text and "BTC" in text for text in problems) == aged

@@ -24,16 +24,8 @@ from websockets.sync.server import serve
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner.admission import Neuron
-from ewmalab.live.miner.chain import (
-    AllowList,
-    BittensorChain,
-    Directory,
-    allowed_ips,
-    load_wallet,
-    make_chain,
-    netuid_of,
-    verify,
-)
+from ewmalab.live.miner.chain import AllowList, BittensorChain, Directory, allowed_ips, make_chain, netuid_of, verify
+from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.settings.schema import LiveSettings

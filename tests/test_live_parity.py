@@ -451,3 +451,14 @@ def test_the_command_names_a_folder_without_a_log(ewmalab, tmp_path):
     result = ewmalab("check", "parity", "--log-dir", str(tmp_path))
     assert result.code != 0
     assert "no answers logged here" in result.err
+
+
+def test_answer_that_cannot_be_written_down_is_counted_and_the_next_ones_are_logged(tmp_path):
+    log = AnswerLog(tmp_path, keep_paths=False)
+    log.start(live_settings(tmp_path, "http://127.0.0.1:1", ["BTC"]))
+    for value in (1, 2**70, 2):
+        log.put({"request_time": START, "value": value}, np.zeros((1, 1), np.float32))
+    log.close()
+    [path] = tmp_path.glob("answers-*.jsonl")
+    assert [orjson.loads(line)["value"] for line in path.read_bytes().splitlines()] == [1, 2]
+    assert log.lost == 1

@@ -308,6 +308,17 @@ def test_unusable_settings_are_not_taken_up(stack: Stack) -> None:
     stack.well()
 
 
+def test_second_supervisor_is_refused_and_children_end_with_a_killed_one(stack: Stack) -> None:
+    stack.well()
+    assert stack.health()["supervisor"]["pid"] == stack.live.pid
+    second = command(stack.folder, "live", "--no-chain", "--allow", stack.wallets[2].ss58_address)
+    assert second.returncode == 1
+    assert f"the supervisor with process id {stack.live.pid} runs here" in second.stderr
+    stack.live.signal(signal.SIGKILL)
+    stack.live.process.wait(LIMIT)
+    soon(lambda: not stack.live.family(), "the end of the children")
+
+
 def test_end_is_in_order_and_leaves_no_process(stack: Stack) -> None:
     stack.well()
     assert len(stack.live.family()) >= 3
@@ -398,6 +409,8 @@ COMMANDS = (
     "live miner",
     "live allowlist",
     "live score",
+    "live backup",
+    "live restore",
     "feed",
     "feed serve",
     "probe",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 
 from ewmalab.errors import StateError
 from ewmalab.forecast.load import load_forecaster
 from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Forecaster, Prompt
-from ewmalab.live.audit.answer_log import AnswerLog, LiveLog
+from ewmalab.live.audit.answer_log import AnswerLog, LiveLog, read_lines
+from ewmalab.live.audit.log_stream import first_answers, summarise
 from ewmalab.live.audit.track_record import BASELINE, TrackRecord, track_record
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
@@ -26,7 +29,7 @@ from ewmalab.report.text.track_record import track_text
 from ewmalab.rulebook import Asset, load_rulebook
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, MINUTE, parse_time
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 FEED = "simulated-7"
@@ -307,3 +310,60 @@ def test_the_command_fails_on_an_alarm_if_asked_to(ewmalab, diary, json_too):
 def test_a_folder_without_a_log_is_an_error_that_says_so(diary):
     with pytest.raises(StateError, match="no answers logged here"):
         LiveLog.read(diary.folder / "log")
+
+
+# ------------------------------------------------------------------------------------------------ long logs
+
+
+def test_log_in_many_files_gives_the_same_record_as_one(diary):
+    diary.answers(steadily(40), caller="one")
+    diary.answers(steadily(40), caller="another", received=float(BEGIN + 90 * DAY), seed=4)  # answers that do not count
+    whole = diary.score()
+    folder = diary.folder / "log"
+    (folder / "answers-2026-01-15.jsonl").unlink()
+    for i in range(4):  # the third file begins with prompts that the second has as well
+        part = diary.records[max(0, 10 * i - 3 * (i == 2)) : 10 * i + 10] + diary.records[40 + 10 * i : 50 + 10 * i]
+        lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in part)
+        (folder / f"answers-2026-01-1{5 + i}.jsonl").write_bytes(lines)
+    parts = track_record(LiveLog.read(folder, answers=False), diary.settings, now=END)
+    assert parts.answered == whole.answered == 40
+    for name, frame in whole.scores.items():
+        pd.testing.assert_frame_equal(frame, parts.scores[name])
+    assert (parts.rows, parts.alarms, parts.waiting) == (whole.rows, whole.alarms, whole.waiting)
+
+
+def many_answers(diary: Diary, files: int) -> Path:
+    """A log of days that are as busy as each other: four hundred answers to ten prompts each."""
+    record = diary.answer(BEGIN) | {"body_sha256": "0" * 64, "state_sha256": "1" * 64}
+    folder = diary.folder / f"log-{files}"
+    folder.mkdir()
+    for day in range(files):
+        starts = [BEGIN + day * DAY + 60 * (i % 10) for i in range(400)]
+        lines = (orjson.dumps(record | {"start_time": start}, option=orjson.OPT_APPEND_NEWLINE) for start in starts)
+        (folder / f"answers-{iso(BEGIN + day * DAY)[:10]}.jsonl").write_bytes(b"".join(lines))
+    return folder
+
+
+def test_memory_does_not_grow_with_the_length_of_the_log(diary):
+    peaks = []
+    for files in (2, 12):
+        folder = many_answers(diary, files)
+        tracemalloc.start()
+        summary = summarise(folder, None)
+        assert sum(map(len, first_answers(folder))) == summary.answered == 10 * files
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_next_file_is_read_only_after_the_one_before_was_used(diary, monkeypatch):
+    folder, read = many_answers(diary, 3), []
+
+    def noted(path: Path) -> Any:
+        read.append(path.name)
+        return read_lines(path)
+
+    monkeypatch.setattr("ewmalab.live.audit.log_stream.read_lines", noted)
+    for count, records in enumerate(first_answers(folder), 1):
+        assert len(records) == 10
+        assert len(read) == count

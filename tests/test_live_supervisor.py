@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,11 @@ from typing import Any
 import orjson
 import pytest
 
+from ewmalab.errors import StateError
 from ewmalab.live import supervisor
+from ewmalab.live.orphans import refuse_if_taken
+from ewmalab.live.processes import SUPERVISOR, Supervisor, end_with_supervisor, own_supervisor
+from ewmalab.live.state_store import StateStore
 from ewmalab.live.status import HEARTBEAT, miner_responds, read_health, updater_responds
 from ewmalab.live.supervisor import Stack, notify, supervise
 from ewmalab.settings import load_settings
@@ -263,6 +268,108 @@ def test_child_that_cannot_be_started_does_not_leave_the_others_behind(tmp_path:
     assert good.process.returncode is not None
 
 
+# --------------------------------------------------------------------------------------------- a lost supervisor
+
+LOSES = """
+import os, subprocess, sys, time
+from ewmalab.live.processes import SUPERVISOR, Supervisor
+os.environ[SUPERVISOR] = str(Supervisor(os.getpid(), 1))
+child = '''
+import time
+from ewmalab.live.processes import end_with_supervisor
+end_with_supervisor()
+print("ready", flush=True)
+time.sleep(3600)
+'''
+subprocess.Popen([sys.executable, "-c", child])
+time.sleep(3600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal is Linux's own")
+def test_children_end_with_a_supervisor_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", LOSES], stdout=subprocess.PIPE) as supervising:
+        assert supervising.stdout
+        assert supervising.stdout.readline() == b"ready\n"
+        supervising.kill()
+        assert supervising.stdout.read() == b""  # the end of the pipe comes with the end of the last that holds it
+
+
+def test_child_of_a_supervisor_that_has_ended_already_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.Popen([*PYTHON, ""])
+    ended.wait()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setenv(SUPERVISOR, str(Supervisor(ended.pid, 1)))
+    with pytest.raises(StateError, match=f"process {ended.pid}, which started this one, has ended"):
+        end_with_supervisor()
+
+
+@pytest.mark.parametrize("text", ["", "7", "x 1", "1 x", "1 2 3"])
+def test_process_without_a_supervisor_goes_on(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SUPERVISOR, text)
+    assert own_supervisor() is None
+    end_with_supervisor()
+
+
+def test_supervisor_loads_only_the_standard_library_and_a_parser() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import ewmalab.live.supervisor;"
+        "print(sorted({m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['ewmalab', 'orjson']"
+
+
+# --------------------------------------------------------------------------------------------- a second supervisor
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def live_on(folder: Path, port: int, monitor: int) -> Any:
+    flags = {"live.host": "127.0.0.1", "live.port": port, "live.monitor_port": monitor, "live.state_dir": str(folder)}
+    return load_settings(environ={}, flags=flags).values.live
+
+
+def test_free_places_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    with listening() as port:
+        pass
+    for _ in range(2):
+        refuse_if_taken(live_on(tmp_path / "state", port, 0))
+
+
+def test_second_supervisor_names_the_first(tmp_path: Path) -> None:
+    health = {"pid": 1, "supervisor": {"pid": os.getpid(), "since": 1}}
+    with answering(orjson.dumps(health)) as monitor, pytest.raises(StateError) as caught:
+        refuse_if_taken(live_on(tmp_path, 0, monitor))
+    assert f"the supervisor with process id {os.getpid()} runs here" in str(caught.value)
+
+
+def test_orphans_that_hold_a_port_or_the_states_are_named(tmp_path: Path) -> None:
+    ended = subprocess.Popen([*PYTHON, ""])
+    ended.wait()
+    health = {"pid": os.getpid(), "supervisor": {"pid": ended.pid, "since": 1}}
+    with answering(orjson.dumps(health)) as monitor, pytest.raises(StateError) as caught:
+        refuse_if_taken(live_on(tmp_path, 0, monitor))
+    assert f"without a supervisor, process ids {os.getpid()}" in str(caught.value)
+    told = {"missed": 0, "updates": 1, "assets": {}, "clock_skew": None, "system_time": 1, "interval": 60}
+    (tmp_path / HEARTBEAT).write_bytes(orjson.dumps(told | {"pid": os.getppid()}))
+    with StateStore(tmp_path).writing(), pytest.raises(StateError) as caught:
+        refuse_if_taken(live_on(tmp_path, 0, 0))
+    assert f"process ids {os.getppid()}" in str(caught.value)
+    assert "--state-dir" in str(caught.value)
+
+
+def test_port_of_another_program_is_said_to_be_taken(tmp_path: Path) -> None:
+    with listening() as port, pytest.raises(StateError, match="another program") as caught:
+        refuse_if_taken(live_on(tmp_path, port, 0))
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert "--port" in str(caught.value)
+
+
 # --------------------------------------------------------------------------------------------- service manager
 
 
@@ -400,7 +507,8 @@ def test_damaged_heartbeat_counts_as_silence(text: bytes, tmp_path: Path) -> Non
 def commanded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Child]]:
     """The children that `ewmalab live` would run; signals and logging are as before afterwards."""
     found: list[Child] = []
-    monkeypatch.setattr("ewmalab.live.miner.chain.load_wallet", lambda live: None)
+    monkeypatch.setattr("ewmalab.live.stack.load_wallet", lambda live: None)
+    monkeypatch.setattr("ewmalab.live.stack.refuse_if_taken", lambda live: None)  # others may test on the usual ports
     monkeypatch.setattr(
         "ewmalab.live.stack.os.execv", lambda _, command: found.extend(Stack(**json.loads(command[-1])).children())
     )

@@ -24,8 +24,8 @@ from live_rig import SettableClock, live_settings, patch_live_http, until
 from mean_move import WIDE
 from patience import Patience
 
-from ewmalab.errors import ConfigError, StateError
-from ewmalab.forecast.model import DEFAULT_WARMUP, Model
+from ewmalab.errors import ConfigError, ForecasterError, StateError
+from ewmalab.forecast.model import DEFAULT_WARMUP, Model, RunningState
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds
@@ -215,8 +215,12 @@ class Bench:
         return orjson.loads((self.updater.store.root / HEARTBEAT).read_bytes())  # type: ignore[no-any-return]
 
     def amendments(self) -> list[dict[str, Any]]:
-        path = self.updater.log_dir / AMENDMENTS
+        path = self.log_dir / AMENDMENTS
         return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+    @property
+    def log_dir(self) -> Path:
+        return Path(self.settings.values.live.log_dir)
 
     def symbol(self, asset: str = "BTC") -> str:
         return BOOK.asset(asset).symbols[self.follower(asset).feed.name]
@@ -958,7 +962,7 @@ def test_the_heartbeat_says_how_things_stand(make: Make):
         assert entry == {
             "feed": SCORED[asset], "source": bench.server.host, "synthetic": False,
             "newest": final_bars(asset).known_at(BEGIN + 120).timestamp[-1], "generation": 3,
-            "new": len(follower.bars), "late": 0, "revised": 0, "feed_errors": 0, "save_errors": 0,
+            "new": len(follower.bars), "late": 0, "revised": 0, "feed_errors": 0, "save_errors": 0, "model_errors": 0,
             "restored": "nothing saved", "error": "", "aside": 0, "waiting": [], "notes": [],
         }  # fmt: skip
 
@@ -1141,12 +1145,13 @@ def test_a_disk_that_takes_no_state_leaves_the_old_one_and_is_named(code: int, m
                 assert os.strerror(code) in entry["error"]
                 assert "cannot be saved" in entry["error"]
                 assert (entry["save_errors"], entry["generation"]) == (i, generations[asset])
-    assert bench.amendments() == []  # no generation has it yet
+    recorded = bench.amendments()  # before the generation that has it
     bench.run(1)
     assert_final(bench)
     assert {entry["error"] for entry in bench.heartbeat()["assets"].values()} == {""}
     assert {asset: f.generation - 1 for asset, f in bench.updater.followers.items()} == generations
-    assert [(line["label"], line["generation"]) for line in bench.amendments()] == [(label, generations["BTC"] + 1)]
+    assert bench.amendments() == recorded
+    assert [(line["label"], line["generation"]) for line in recorded] == [(label, generations["BTC"] + 1)]
 
 
 def test_what_could_not_be_saved_is_fetched_again_after_a_restart(make: Make, monkeypatch):
@@ -1160,13 +1165,126 @@ def test_what_could_not_be_saved_is_fetched_again_after_a_restart(make: Make, mo
 
 def test_a_log_folder_that_cannot_be_written_stops_nothing(make: Make, caplog):
     bench = make()
-    bench.updater.log_dir.parent.mkdir(exist_ok=True)
-    bench.updater.log_dir.write_bytes(b"")  # a file where the folder should be
+    bench.log_dir.parent.mkdir(exist_ok=True)
+    bench.log_dir.write_bytes(b"")  # a file where the folder should be
     bench.at(BEGIN + 2)
     bench.markets["BTC"].hidden[BEGIN + MINUTE] = BEGIN + 4 * MINUTE
     bench.run(5)
-    assert "amendment cannot be recorded" in caplog.text
+    assert "amendments cannot be recorded" in caplog.text
     assert_final(bench)
+
+
+def test_unrecorded_amendments_are_counted(make: Make):
+    bench = make(begun=True)
+    bench.log_dir.parent.mkdir(exist_ok=True)
+    bench.log_dir.write_bytes(b"")
+    assert bench.heartbeat()["unrecorded"] == 0
+    bench.markets["BTC"].hidden[BEGIN + MINUTE] = BEGIN + 4 * MINUTE
+    bench.run(5)
+    assert bench.heartbeat()["unrecorded"] == 1
+
+
+# --------------------------------------------------------------------------------------------- crashes
+
+
+class Crash(BaseException):
+    """The end of a process."""
+
+
+def fails(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [ForecasterError("Mine.update failed"), RuntimeError("of a plug-in")], ids=repr)
+def test_a_forecaster_that_fails_for_one_asset_leaves_the_others_running(error: Exception, make: Make, monkeypatch):
+    bench = make("BTC", "ETH", begun=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("ewmalab.live.updater.follower.RunningState.follow", failing_for(bench, "ETH", error))
+        for _ in bench.minutes(3):
+            assert_final(bench, "BTC")
+    heartbeat = bench.heartbeat()["assets"]
+    assert heartbeat["BTC"]["error"] == ""
+    assert str(error) in heartbeat["ETH"]["error"]
+    bench.run(1)
+    assert_final(bench)
+    assert bench.heartbeat()["assets"]["ETH"]["error"] == ""
+
+
+def failing_for(bench: Bench, asset: str, error: Exception) -> Callable[..., Any]:
+    """Return a `RunningState.follow` that fails for one asset."""
+    follow, symbol = RunningState.follow, bench.follower(asset).model.asset.symbol
+
+    def followed(self: RunningState, bars: Bars, **options: Any) -> Any:
+        if self.model.asset.symbol == symbol:
+            raise error
+        return follow(self, bars, **options)
+
+    return followed
+
+
+@pytest.mark.parametrize("error", [ForecasterError("Mine.load_state failed"), RuntimeError("of a plug-in")], ids=repr)
+def test_a_saved_state_that_one_forecaster_cannot_take_up_keeps_no_asset_from_starting(
+    error: Exception, make: Make, monkeypatch
+):
+    bench = make("BTC", "ETH", begun=True)
+    with monkeypatch.context() as patch:
+        for name in ("adopt", "follow"):
+            original = getattr(RunningState, name)
+
+            def called(self: RunningState, *args: Any, original: Any = original, **options: Any) -> Any:
+                if self.model.asset.symbol == "ETH":
+                    raise error
+                return original(self, *args, **options)
+
+            patch.setattr(RunningState, name, called)
+        bench.restart().run(1)
+        assert_final(bench, "BTC")
+    bench.run(1)
+    assert_final(bench)
+
+
+@pytest.mark.parametrize("where", ["ewmalab.live.state_store.write_temp", "ewmalab.market.asset_folder.write_temp"])
+def test_a_crash_while_a_changed_bar_is_written_finds_the_change_recorded(where: str, make: Make, monkeypatch):
+    """Otherwise answers from before the change could not be told from wrong ones."""
+    bench = make(begun=True)
+    bench.markets["BTC"].early[BEGIN + MINUTE] = (1.0003, BEGIN + 4 * MINUTE)
+    bench.run(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fails(Crash()))
+        with pytest.raises(Crash):
+            bench.run(1)
+    assert [record["label"] for record in bench.amendments()] == [BEGIN + MINUTE]
+    bench.restart().run(2)
+    assert_final(bench)
+    assert {record["label"] for record in bench.amendments()} == {BEGIN + MINUTE}
+
+
+def test_a_line_that_a_crash_truncated_does_not_take_the_next_one_with_it(make: Make):
+    bench = make(begun=True)
+    bench.log_dir.mkdir(parents=True)
+    (bench.log_dir / AMENDMENTS).write_bytes(b'{"asset":"BTC","at":')
+    bench.markets["BTC"].hidden[BEGIN + MINUTE] = BEGIN + 4 * MINUTE
+    bench.run(5)
+    torn, whole = (bench.log_dir / AMENDMENTS).read_bytes().splitlines()
+    assert orjson.loads(whole)["label"] == BEGIN + MINUTE
+    assert torn == b'{"asset":"BTC","at":'
+
+
+def test_a_first_start_that_is_killed_leaves_no_hole_where_a_bar_came_late(make: Make, monkeypatch):
+    bench = make()
+    late = BEGIN - 2 * MINUTE
+    assert late in bench.markets["BTC"].final.timestamp
+    bench.markets["BTC"].hidden[late] = BEGIN + MINUTE
+    with monkeypatch.context() as patch:
+        patch.setattr("ewmalab.live.state_store.StateStore.save", refuse(errno.EIO))
+        bench.at(BEGIN + 2)
+    assert not bench.updater.store.path("BTC").exists()
+    bench.restart().at(BEGIN + 40 * MINUTE + 2)
+    assert_final(bench)
+    assert late in bench.cached().timestamp
 
 
 def test_a_full_disk_while_archiving_stops_nothing(make: Make, monkeypatch, caplog):

@@ -36,7 +36,8 @@ from ewmalab.forecast.seasonal_har.paths import wave_paths
 from ewmalab.forecast.strata import normal_strata, student_t_strata
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.fits import load_model, make_artifact, read_artifact, write_artifact
+from ewmalab.replay.artifacts import read_artifact, write_artifact
+from ewmalab.replay.fits import load_model, make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import crps_ensemble
 from ewmalab.settings import load_settings
@@ -373,8 +374,9 @@ def test_without_its_like_it_knows_nothing_and_says_so() -> None:
         prompt = Prompt(BEGIN + 4 * DAY, "x", "WTIOIL", BEGIN + 4 * DAY, step, length, 4000)
         sigma = forecaster.simulate(state, prompt, prompt.stream(1))[-1].std() / np.sqrt(length / MINUTE)
         assert sigma == pytest.approx(5e-4, rel=0.1)
+    without = SETTINGS.with_flags({"fit.prior": ""})
     with pytest.raises(ForecasterError, match="has not been fitted"):
-        load_model("seasonal-har", BOOK.asset("BTC"), SETTINGS)
+        load_model("seasonal-har", BOOK.asset("BTC"), without, BEGIN)
     assert SeasonalHar(BOOK.asset("BTC")).fit_remark(None).startswith("BTC: not fitted yet")
 
 

@@ -307,6 +307,28 @@ def test_bars_of_no_resolution_are_refused(resolution):
         decode(sealed(msgpack.packb(payload)), "here")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("asset", 7), ("feed", None), ("synthetic", "no"), ("synthetic", 1), ("generation", "3"), ("generation", 1.5),
+        ("generation", True), ("saved_at", None), ("saved_at", 1.5), ("states", {"ewma": ["digest", 7]}),
+        ("states", {"ewma": [7, {}]}), ("states", {7: ["digest", {}]}), ("states", []),
+    ],
+)  # fmt: skip
+def test_values_of_another_type_are_refused_like_damage(key, value, store):
+    data = sealed(msgpack.packb(payload_of(made(2)) | {key: value}))
+    with pytest.raises(StateError, match="here: damaged"):
+        decode(data, "here")
+    store.save(made(1))
+    store.save(made(2))
+    store.path(ASSET).write_bytes(data)
+    state, problems = store.load(ASSET)
+    assert state is not None
+    assert state.generation == 1
+    assert problems
+    assert store.set_aside(ASSET)
+
+
 def test_bars_that_break_a_rule_are_refused():
     payload = payload_of(made(count=3))
     payload["bars"]["close"] = np.array([1.0, -1.0, 1.0]).tobytes()
@@ -791,3 +813,17 @@ def test_a_reader_leaves_nothing_behind(store):
     store.load(ASSET)
     store.load("ETH")
     assert sorted(path.name for path in store.root.iterdir()) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_one_error_with_path_and_advice(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with pytest.raises(OSError, match="--state-dir") as caught, StateStore(tmp_path).writing():
+        pass
+    assert str(tmp_path) in str(caught.value)
+    assert "local disk" in str(caught.value)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.analysis.ranking import Questions, parse_shares
     from ewmalab.api.audit import crps_test, probe, rehearse, track_record
+    from ewmalab.api.backup import back_up, restore
     from ewmalab.api.bar_files import export_bars, import_bars
     from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
     from ewmalab.api.experiments import export_experiment, load_experiment, write_report
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
 _MODULES = {
     "analysis.ranking": "Questions parse_shares",
     "api.audit": "crps_test probe rehearse track_record",
+    "api.backup": "back_up restore",
     "api.bar_files": "export_bars import_bars",
     "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
     "api.experiments": "export_experiment load_experiment write_report",

@@ -18,7 +18,10 @@ from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.probe import Prober, next_prompts, summarise
 from ewmalab.live.audit.track_record import TrackRecord
 from ewmalab.live.clock import make_clock
-from ewmalab.live.miner.chain import load_wallet, make_chain
+from ewmalab.live.miner.chain import make_chain
+from ewmalab.live.miner.endpoint import Endpoint
+from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import log_folder, own_settings
 from ewmalab.live.rehearsal import rehearse as rehearsals
 from ewmalab.live.rehearsal.rehearse import Rehearsal
 from ewmalab.report.text.checks import parity_text
@@ -46,7 +49,8 @@ class LoggedTrackRecord(TrackRecord, Result):
     def page(self) -> Report:
         from ewmalab.report.pages.live import live_report
 
-        return live_report(serving(self.log.answers), self, self.log.folder.resolve().name)
+        answers = LiveLog.read(self.log.folder).answers
+        return live_report(serving(answers), self, self.log.folder.resolve().name)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def track_record(
     Parameters
     ----------
     log_dir : path, optional
-        By default the setting ``live.log_dir``.
+        By default that of the settings.
     shadows : sequence of str
         Other forecasters to score on the same prompts.
     days : float, optional
@@ -118,8 +122,8 @@ def track_record(
     ------
     StateError, MissingDataError, ForecasterError, FeedError
     """
-    settings = settings or load_settings()
-    log = LiveLog.read(Path(log_dir or settings.values.live.log_dir))
+    settings = own_settings(settings or load_settings())
+    log = LiveLog.read(Path(log_dir or log_folder(settings.values.live)), answers=False)
     now = int(make_clock(settings.values.live.clock).now())
     found = records.track_record(log, settings, now=now, shadows=shadows, days=days, fetch=fetch, progress=progress)
     return LoggedTrackRecord(**{field.name: getattr(found, field.name) for field in fields(found)}, log=log)
@@ -166,13 +170,15 @@ def probe(
     own = load_wallet(live)
     if axon is None:
         neurons = make_chain(live, rulebook, own).neurons()
-        axon = next((neuron.hotkey for neuron in neurons if neuron.axon == address), None)
+        wanted = Endpoint.parse(address)
+        found = (n.hotkey for n in neurons if wanted is not None and Endpoint.parse(n.axon) == wanted)
+        axon = next(found, None)
         if axon is None:
             raise ChainError(f"no miner is registered at {address}: name its hotkey with --axon")
     prompts = next_prompts(rulebook, asset.upper(), competition, int(make_clock(live.clock).now()), count)
     prober, step = Prober(f"http://{address}", own.hotkey, axon, connections=concurrency), counter(progress, count)
-    found = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
-    return Outcome("Answers", found, replies_text, dict, found["accepted"] == found["prompts"])
+    replies = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
+    return Outcome("Answers", replies, replies_text, dict, replies["accepted"] == replies["prompts"])
 
 
 def rehearse(

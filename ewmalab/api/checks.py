@@ -14,6 +14,7 @@ from ewmalab.forecast.load import Factory
 from ewmalab.live.audit import parity
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import Difference, ParityReport
+from ewmalab.live.miners import log_folder, own_settings
 from ewmalab.replay import checks
 from ewmalab.replay import lookahead as looking
 from ewmalab.replay.checks import WarmupRow
@@ -120,8 +121,8 @@ def check_parity(settings: LoadedSettings | None = None, progress: Progress | No
     ------
     StateError
     """
-    settings = settings or load_settings()
-    log = LiveLog.read(settings.values.live.log_dir)
+    settings = own_settings(settings or load_settings())
+    log = LiveLog.read(log_folder(settings.values.live))
     report = parity.check_parity(log, settings, progress=counter(progress, len(log.answers)))
     ok = not (report.differences or report.backtest.differences)
     return Outcome("Parity", report, parity_text, _parity, ok)

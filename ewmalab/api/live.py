@@ -13,7 +13,7 @@ from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
-from ewmalab.live.processes import Load, start_logging, until_signalled
+from ewmalab.live.processes import Load, end_with_supervisor, log_messages, start_logging, until_signalled
 from ewmalab.live.status import read_health
 from ewmalab.report.text.status import states_text, status_text
 from ewmalab.settings import LoadedSettings, load_settings
@@ -58,9 +58,11 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    start_logging(log_level)
+    end_with_supervisor()
+    log_messages("updater", log_level, load().values.live)
     from ewmalab.live.updater import process
 
-    start_logging(log_level)
     process.run_updater(load)
 
 
@@ -93,9 +95,12 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, ForecasterError, ChainError, StateError
     """
+    start_logging(log_level)
+    end_with_supervisor()
+    live = load().values.live
+    log_messages(f"miner-{live.miner}" if live.miner else "miner", log_level, live)
     from ewmalab.live.miner import process
 
-    start_logging(log_level)
     process.run_miner(load)
 
 
@@ -138,16 +143,25 @@ def write_allowlist(
 
 
 def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
-    """Return the health of the miner on this machine.
+    """Return the health of the miner on this machine, or of all, by name, if there are several.
 
     Raises
     ------
     StateError
-        If no miner responds.
+        If a miner does not respond.
     """
-    live = (settings or load_settings()).values.live
-    health = read_health(live.monitor_host, live.monitor_port)
-    return Outcome("Status", health, lambda found: status_text(found) + "\n", dict, health["status"] == "ok")
+    from ewmalab.live.miners import all_miners
+
+    found = {}
+    for name, own in all_miners(settings or load_settings()).items():
+        found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
+    ok = all(health["status"] == "ok" for health in found.values())
+    if len(found) == 1:
+        (health,) = found.values()
+        return Outcome("Status", health, lambda value: status_text(value) + "\n", dict, ok)
+    return Outcome(
+        "Status", found, lambda value: "\n".join(f"{n}: {status_text(v)}\n" for n, v in value.items()), dict, ok
+    )
 
 
 def parse_speed(text: str) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ewmalab import api
 from ewmalab.cli import (
@@ -31,8 +33,21 @@ from ewmalab.cli import (
     sweep,
 )
 
+
+class Commands(TyperGroup):
+    """The commands. Their unexpected errors stay errors."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command. An EOFError is a defect: typer would take it for a user who ended a prompt."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file or a stream ended too early") from error
+
+
 app = typer.Typer(
     name="ewmalab",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,6 +103,11 @@ app.add_typer(experiments.app, name="experiments")
 def main() -> None:
     """Run the command line; print errors that a user can fix without a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would spin beside ours, for matrices this small
+    if os.environ.get("MPLBACKEND", "").startswith("module://"):
+        os.environ["MPLBACKEND"] = "agg"  # a notebook's backend, which may be missing here; figures become files
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?"
     sys.path.append(str(Path.cwd()))  # a user's own forecaster is in the working directory
     try:
         app()

@@ -123,6 +123,7 @@ def warmup(
 def parity(
     log_dir: common.LogDir = None,
     state_dir: common.StateDir = None,
+    miner: common.Miner = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -137,7 +138,7 @@ def parity(
 
       ewmalab check parity --log-dir live_log
     """
-    flags = api.live_flags(log_dir=log_dir, state_dir=state_dir)
+    flags = api.live_flags(log_dir=log_dir, state_dir=state_dir, miner=miner)
     with common.progress(json, "checking") as progress:
         result = api.check_parity(common.settings(config, set_, flags), progress)
     common.show(result, json)

@@ -31,6 +31,7 @@ def live(
     port: common.Port = None,
     monitor_port: common.MonitorPort = None,
     external_ip: common.ExternalIp = None,
+    external_port: common.ExternalPort = None,
     wallet: common.Wallet = None,
     hotkey: common.Hotkey = None,
     wallet_path: common.WalletPath = None,
@@ -112,6 +113,7 @@ def updater(
 @app.command()
 def miner(
     context: typer.Context,
+    miner: common.Miner = None,
     state_dir: common.StateDir = None,
     log_dir: common.LogDir = None,
     log_level: common.LogLevel = "INFO",
@@ -122,6 +124,7 @@ def miner(
     port: common.Port = None,
     monitor_port: common.MonitorPort = None,
     external_ip: common.ExternalIp = None,
+    external_port: common.ExternalPort = None,
     wallet: common.Wallet = None,
     hotkey: common.Hotkey = None,
     wallet_path: common.WalletPath = None,
@@ -173,9 +176,56 @@ def allowlist(
 
 
 @app.command()
+def backup(
+    archive: Annotated[Path, typer.Argument(help="A .tar.gz file that does not exist yet.")],
+    logs: Annotated[bool, typer.Option("--logs", help="Add the answer log.")] = False,
+    state_dir: common.StateDir = None,
+    log_dir: common.LogDir = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Save states, nonces, notes, fits and the settings file.
+
+    Live processes may run meanwhile. Wallets are not saved.
+
+    Examples:
+
+      ewmalab live backup miner.tar.gz
+
+      ewmalab live backup miner.tar.gz --logs
+    """
+    settings = common.settings(config, set_, api.live_flags(state_dir=state_dir, log_dir=log_dir))
+    common.show(api.back_up(archive, logs=logs, settings=settings), json)
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="A file that `ewmalab live backup` wrote.")],
+    state_dir: common.StateDir = None,
+    log_dir: common.LogDir = None,
+    json: common.Json = False,
+    config: common.ConfigFile = None,
+    set_: common.Assignments = None,
+) -> None:
+    """Restore what `ewmalab live backup` saved.
+
+    Refuses while live processes run. All is verified before anything is
+    moved, and what is there is moved aside.
+
+    Examples:
+
+      ewmalab live restore miner.tar.gz
+    """
+    settings = common.settings(config, set_, api.live_flags(state_dir=state_dir, log_dir=log_dir))
+    common.show(api.restore(archive, settings=settings, settings_file=config), json)
+
+
+@app.command()
 def score(
     log_dir: common.LogDir = None,
     state_dir: common.StateDir = None,
+    miner: common.Miner = None,
     shadow: common.Shadow = None,
     days: Annotated[float, typer.Option(min=0.01, help="Only prompts of the last days of the log.")] = 7.0,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch realised prices that the cache lacks.")] = False,
@@ -196,7 +246,9 @@ def score(
 
       ewmalab live score --shadow ewma@seed --shadow my_package.model:Mine
     """
-    settings = common.settings(config, set_, api.live_flags(log_dir=log_dir, state_dir=state_dir, clock=clock))
+    settings = common.settings(
+        config, set_, api.live_flags(log_dir=log_dir, state_dir=state_dir, miner=miner, clock=clock)
+    )
     with common.progress(json, "prompts") as progress:
         result = api.track_record(shadows=shadow or (), days=days, fetch=fetch, settings=settings, progress=progress)
     common.show(result, json)

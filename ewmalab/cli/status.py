@@ -8,11 +8,12 @@ from ewmalab.cli import common
 
 def status(
     monitor_port: common.MonitorPort = None,
+    miner: common.Miner = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Show the health of the miner on this machine; exit code 1 unless all is well.
+    """Show the health of the miners on this machine; exit code 1 unless all is well.
 
     Examples:
 
@@ -20,4 +21,5 @@ def status(
 
       ewmalab status --monitor-port 9091 --json
     """
-    common.show(api.status(common.settings(config, set_, {"live.monitor_port": monitor_port})), json)
+    flags = api.live_flags(monitor_port=monitor_port, miner=miner)
+    common.show(api.status(common.settings(config, set_, flags)), json)

@@ -29,8 +29,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, cos_2pi_uniform, exp2m1, minus_log2_uniform
 
 BLOCK = 128

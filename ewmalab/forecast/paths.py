@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.protocol import Forecaster, LogReturns, Prompt
 

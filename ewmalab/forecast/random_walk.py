@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST
 from ewmalab.errors import ForecasterError
 from ewmalab.forecast.draws import BLOCK, load_lane, normal, put_block, store_lane, take_block

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ewmalab.errors import ConfigError
+from ewmalab.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
     from ewmalab.settings import LoadedSettings
+    from ewmalab.settings.schema import LiveSettings
 
 Load = Callable[[], "LoadedSettings"]
 """Returns the current settings; called again when a process reloads them."""
 
+PASSWORD = "EWMALAB_HOTKEY_PASSWORD"
+"""Environment variable with the password of an encrypted hotkey."""
+
+SUPERVISOR = "EWMALAB_SUPERVISOR"
+"""Environment variable that names the supervisor of a process: its process id and its start."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_PR_SET_PDEATHSIG = 1
+_MESSAGE_FILE = 10_000_000  # bytes
 
 
 def parse_level(text: str) -> str:
@@ -36,10 +47,79 @@ def parse_level(text: str) -> str:
     return text.upper()
 
 
-def start_logging(level: str) -> None:
-    """Log to standard error."""
+def start_logging(level: str, path: Path | None = None, files: int = 0) -> None:
+    """Log to standard error, or to files of 10 MB that are rotated.
+
+    Parameters
+    ----------
+    level : str
+    path : Path, optional
+        The newest file.
+    files : int
+        Number of files; 0 logs to standard error.
+    """
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=parse_level(level), format=form, stream=sys.stderr, force=True)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None and files:
+        from logging.handlers import RotatingFileHandler
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=_MESSAGE_FILE, backupCount=max(files - 1, 1), encoding="utf-8")
+    logging.basicConfig(level=parse_level(level), format=form, handlers=[handler], force=True)
+
+
+def log_messages(name: str, level: str, live: LiveSettings) -> None:
+    """Log the messages of a process where the settings say."""
+    start_logging(level, live.log_dir / "messages" / f"{name}.log", live.message_files)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """The supervisor of a process.
+
+    Attributes
+    ----------
+    pid : int
+    since : int
+        Start, seconds since 1970-01-01 UTC.
+    """
+
+    pid: int
+    since: int
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.since}"
+
+
+def own_supervisor() -> Supervisor | None:
+    """Return the supervisor of this process, None if it has none."""
+    words = os.environ.get(SUPERVISOR, "").split()
+    return Supervisor(int(words[0]), int(words[1])) if len(words) == 2 and all(map(str.isdigit, words)) else None
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does, however that ends.
+
+    The kernel sends SIGTERM then, so that answers are finished and bars archived; only Linux can.
+
+    Raises
+    ------
+    StateError
+        If the parent has ended already.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # checked last: it may have ended before the call
+        raise StateError(f"process {parent}, which started this one, has ended: start `ewmalab live` again")
+
+
+def end_with_supervisor() -> None:
+    """Let this process end with its supervisor, if it has one."""
+    supervisor = own_supervisor()
+    if supervisor is not None:
+        end_with(supervisor.pid)
 
 
 def until_signalled(on_hangup: Callable[[], None] | None = None) -> Event:

@@ -12,6 +12,9 @@ from ewmalab.live import supervisor
 from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import choose_feeds
 from ewmalab.live.miner import chain as chains
+from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import all_miners
+from ewmalab.live.orphans import refuse_if_taken
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import load_model
@@ -35,15 +38,28 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
 
     Raises
     ------
-    ConfigError, RulebookError, ForecasterError, ChainError
+    ConfigError, RulebookError, ForecasterError, ChainError, StateError
         Raised once here, before any child starts, instead of by children that restart over and over.
     """
     live, rulebook = settings.values.live, load_rulebook()
     clock = make_clock(live.clock)
-    chains.make_chain(live, rulebook, chains.load_wallet(live))
-    assets = choose_feeds(settings.values, rulebook, int(clock.now())).feeds
-    models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
+    miners = {name: own.values.live for name, own in all_miners(settings).items()}
+    for own in miners.values():
+        chains.make_chain(own, rulebook, load_wallet(own))
+    now = int(clock.now())
+    assets = choose_feeds(settings.values, rulebook, now).feeds
+    models = [load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in assets]
+    for own in miners.values():
+        refuse_if_taken(own)
     warm_up(models[0], rulebook, clock.now())
-    stack = Stack(tuple(options), str(live.state_dir), live.monitor_host, live.monitor_port, clock.speed, log_level)
+    stack = Stack(
+        tuple(options),
+        str(live.state_dir),
+        tuple((name, own.monitor_host, own.monitor_port) for name, own in miners.items()),
+        clock.speed,
+        log_level,
+        str(live.log_dir / "messages" / "supervisor.log"),
+        live.message_files,
+    )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", supervisor.__name__, json.dumps(asdict(stack))])

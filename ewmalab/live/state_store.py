@@ -13,9 +13,9 @@ from typing import Any
 import msgpack
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ewmalab.atomic_files import delete_leftovers, sync_folder, write_temp
+from ewmalab.atomic_files import acquire_lock, delete_leftovers, sync_folder, write_temp
 from ewmalab.errors import BarsError, StateError
 from ewmalab.live.status import make_spare, spare_folder
 from ewmalab.market.bars import Bars
@@ -24,8 +24,10 @@ from ewmalab.market.quality import COLUMNS
 FORMAT = "ewmalab-state"
 SCHEMA = 1
 QUARANTINE = "quarantine"
-_LOCK = ".lock"
+LOCK = ".lock"
 _DAMAGED = (BarsError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)  # that a payload can cause
+_TYPES = {"asset": str, "feed": str, "synthetic": bool, "generation": int, "saved_at": int}
+_STATE_TYPES = (str, str, dict)  # of the forecaster's name, its parameters' digest and what it dumped
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,12 @@ def decode(data: bytes, where: str) -> AssetState:
         if not len(bars):
             raise ValueError("no bars")
         states = {name: SavedState(digest, state) for name, (digest, state) in parts["states"].items()}
-        return AssetState(
-            parts["asset"], parts["feed"], parts["synthetic"], parts["generation"], parts["saved_at"], bars, states
-        )
+        own = {name: parts[name] for name in _TYPES}
+        wrong = [name for name, value in own.items() if type(value) is not _TYPES[name]]
+        wrong += [name for name, s in states.items() if (type(name), type(s.parameters), type(s.state)) != _STATE_TYPES]
+        if wrong:
+            raise TypeError(f"{', '.join(map(str, wrong))} of another type")
+        return AssetState(**own, bars=bars, states=states)
     except StateError:
         raise
     except (*_DAMAGED, msgpack.UnpackException) as error:
@@ -179,13 +184,14 @@ class StateStore:
         ------
         StateError
             If another process holds the lock.
+        OSError
+            If the file system has no locks.
         """
         if not self.root.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             sync_folder(self.root.parent)
-        lock = FileLock(self.root / _LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock = acquire_lock(self.root / LOCK, 0, "--state-dir")
         except Timeout:
             raise StateError(
                 f"{self.root}: another updater writes to this folder; stop it first, or choose another --state-dir"

@@ -13,12 +13,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from ewmalab.live.processes import start_logging, until_signalled
+from ewmalab.live.processes import PASSWORD, SUPERVISOR, Supervisor, start_logging, until_signalled
 from ewmalab.live.status import miner_responds, updater_responds
 
 log = logging.getLogger("ewmalab.supervisor")
@@ -43,11 +43,14 @@ class Child:
     command : sequence of str
     responds : callable
         Returns whether the running process works; if not, it is killed and restarted.
+    environment : mapping, optional
+        Its environment variables; by default those of this process.
     """
 
     name: str
     command: Sequence[str]
     responds: Callable[[], bool] = lambda: True
+    environment: Mapping[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
     _pause: float = FIRST_PAUSE
     _started: float = 0.0
@@ -59,7 +62,8 @@ class Child:
         if self.process is None:
             if now >= self._due:
                 log.info("starting %s", self.name)
-                self.process, self._started, self._responded = subprocess.Popen(self.command), now, now
+                self.process = subprocess.Popen(self.command, env=self.environment)
+                self._started = self._responded = now
             return
         code = self.process.poll()
         if code is None:
@@ -166,7 +170,7 @@ def notify(state: str) -> None:
 
 @dataclass(frozen=True)
 class Stack:
-    """What the supervisor of an updater and a miner needs to know.
+    """What the supervisor of an updater and its miners needs to know.
 
     Attributes
     ----------
@@ -174,38 +178,52 @@ class Stack:
         Command-line options of both.
     state_dir : str
         Folder of the updater's heartbeat.
-    monitor_host, monitor_port : str, int
-        Where the miner answers ``/health``.
+    miners : tuple of (str, str, int)
+        Name of each miner, empty if it is the only one, and where it answers ``/health``.
     speed : float
         Market seconds per real second.
     log_level : str
+    messages : str
+        File of the supervisor's own messages.
+    message_files : int
+        0: standard error.
     """
 
     options: tuple[str, ...]
     state_dir: str
-    monitor_host: str
-    monitor_port: int
+    miners: tuple[tuple[str, str, int], ...]
     speed: float
     log_level: str
+    messages: str = ""
+    message_files: int = 0
 
     def children(self) -> list[Child]:
         """Return the processes to keep running."""
         command = [sys.executable, "-m", "ewmalab", "live"]
         options = ["--log-level", self.log_level, *self.options]
+        keyless = {name: value for name, value in os.environ.items() if not name.startswith((PASSWORD, "BT_PW_"))}
         return [
             Child(
-                "updater", [*command, "updater", *options], lambda: updater_responds(Path(self.state_dir), self.speed)
+                "updater",
+                [*command, "updater", *options],
+                lambda: updater_responds(Path(self.state_dir), self.speed),
+                keyless,
             ),
-            Child("miner", [*command, "miner", *options], lambda: miner_responds(self.monitor_host, self.monitor_port)),
+            *(self._miner(*miner, [*command, "miner", *options]) for miner in self.miners),
         ]
+
+    def _miner(self, name: str, host: str, port: int, command: list[str]) -> Child:
+        named = ["--set", f"live.miner={json.dumps(name)}"] if name else []
+        return Child(f"miner {name}".strip(), [*command, *named], lambda: miner_responds(host, port))
 
 
 def main(argument: str) -> None:
     """Keep the processes of a `Stack`, given as JSON, running until signalled."""
     stack = Stack(**json.loads(argument))
-    start_logging(stack.log_level)
+    start_logging(stack.log_level, Path(stack.messages), stack.message_files)
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
+    os.environ[SUPERVISOR] = str(Supervisor(os.getpid(), int(time.time())))  # noqa: TID251  no market's time
     reload = Event()
     supervise(stack.children(), until_signalled(reload.set), reload=reload)
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ewmalab.atomic_files import delete_leftovers, sync_folder, write_atomic, write_temp
+from ewmalab.atomic_files import acquire_lock, delete_leftovers, sync_folder, write_atomic, write_temp
 from ewmalab.errors import DataError
 
 QUARANTINE = "quarantine"
@@ -34,8 +34,7 @@ class AssetFolder:
         """
         seconds = _LOCK_WAIT if wait is None else wait
         try:
-            lock = FileLock(self.path / _LOCK)
-            lock.acquire(timeout=seconds)
+            lock = acquire_lock(self.path / _LOCK, seconds, "the setting data.cache_dir")
         except Timeout:
             raise DataError(
                 f"{self.path / _LOCK}: another process has held the lock for {seconds:.0f} s; wait for it to finish"

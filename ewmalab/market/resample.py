@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.market.bars import Bars
 
 LABEL, OPEN, HIGH, LOW, CLOSE = range(5)

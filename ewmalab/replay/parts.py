@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ewmalab.atomic_files import write_atomic
+from ewmalab.atomic_files import acquire_lock, write_atomic
 from ewmalab.errors import EngineError
 from ewmalab.experiments.store import content_hash, write_results
 from ewmalab.forecast.load import code_version
@@ -183,9 +183,8 @@ class PartStore:
         while True:
             self.folder = root / (whole if number == 1 else f"{whole}-{number}")
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.folder / ".lock")
             try:
-                self._lock.acquire(timeout=0)
+                self._lock = acquire_lock(self.folder / ".lock", 0, "the setting run.experiments_dir")
                 break
             except Timeout:  # the same replay runs in another process
                 number += 1

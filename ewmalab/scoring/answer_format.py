@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.errors import FormatError
 
 SMALLEST, LARGEST = 1e-6, 1e8

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.scoring.sample_moments import mean_and_deviation
 
 HORIZONS = (60, 300, 1800, 3600, 10_800, 86_400)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, expm1
 from ewmalab.scoring.change_plan import ABSOLUTE
 from ewmalab.scoring.sample_moments import mean_and_deviation

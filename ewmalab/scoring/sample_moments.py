@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from ewmalab.compiled import njit
 
 _LEAF = 128  # numpy divides longer arrays
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ewmalab.compiled import njit
 
 TERMS = 8
 # Beyond this the exponential itself replaces the series. At the limit the first omitted term, x**9 / 9!, is 5e-9, of a

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, expm1
 
 _CHUNK = 256  # members summed in float32 before the float64 total takes over

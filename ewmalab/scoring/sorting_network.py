@@ -9,8 +9,8 @@ instead of 55. Per row it takes about a quarter of the time of `numpy.sort`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, expm1
 
 WIDTH = 64  # a compile-time constant: with it the compiler sees that the rows of a group do not overlap

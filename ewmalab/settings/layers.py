@@ -143,7 +143,7 @@ def load_settings(
 
 
 def read_settings(data: bytes) -> LoadedSettings:
-    """Return the settings that `LoadedSettings.dump` wrote.
+    """Return the settings that `LoadedSettings.dump` wrote; settings that came later have their defaults.
 
     Raises
     ------
@@ -151,7 +151,8 @@ def read_settings(data: bytes) -> LoadedSettings:
         If they are damaged or from another version.
     """
     try:
-        layers = tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data))
+        first, *others = (Layer.of(name, [((), table)]) for name, table in orjson.loads(data))
+        layers = _completed(first), *others
     except (orjson.JSONDecodeError, TypeError, ValueError) as error:
         raise ConfigError(f"recorded settings cannot be read: {error}") from error
     try:
@@ -161,6 +162,16 @@ def read_settings(data: bytes) -> LoadedSettings:
             "recorded settings are of another version of ewmalab, which alone can reproduce what they made: "
             + str(error).partition("\n")[0]
         ) from error
+
+
+_WITHOUT_PATHS = ("run", "data", "feeds", "field", "live")  # sections that determine no path
+
+
+def _completed(recorded: Layer) -> Layer:
+    """Return recorded defaults with those of settings that did not exist yet, but for settings that determine paths."""
+    present, known = Layer.of("defaults", [((), _read(DEFAULTS))]), {key[:2] for key in recorded.values}
+    added = {k: v for k, v in present.values.items() if k[0] in _WITHOUT_PATHS and k[:2] not in known}
+    return Layer(recorded.name, added | recorded.values)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, ValidationInfo
 from pydantic.functional_validators import AfterValidator
 
 from ewmalab.units import format_duration, parse_duration
@@ -194,9 +195,48 @@ class FitSettings(_Section):
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
     assets: Names
     folder: str
+    prior: str
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+_PUBLIC_NETWORKS = ("finney", "test")
+_LOCAL = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4", "fc00::/7")
+
+
+def _external_ip(value: str, others: ValidationInfo) -> str:
+    """Return an address to announce in its usual form."""
+    if not value.strip():
+        return ""
+    try:
+        address = ip_address(value.strip().removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(
+            "the chain keeps IP addresses, neither names nor ports: give an address such as 203.0.113.7 or "
+            "2001:db8::7, and the port with live.external_port"
+        ) from None
+    address = getattr(address, "ipv4_mapped", None) or address
+    nowhere = address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local
+    local = any(address in ip_network(net) for net in _LOCAL)
+    if nowhere or (local and others.data.get("network") in _PUBLIC_NETWORKS):
+        raise ValueError("validators cannot reach this address: give the public one of this machine or its router")
+    return str(address)
+
+
+_OF_A_MINER = (
+    "wallet", "hotkey", "hotkey_password_file", "host", "port", "monitor_port", "external_ip", "external_port",
+)  # fmt: skip
+
+
+def _miners(table: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for name, values in table.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise ValueError(f"{name!r}: a miner's name has lower-case letters, digits and hyphens")
+        for key in values.keys() - set(_OF_A_MINER):
+            raise ValueError(f"{name}.{key}: a miner of its own may set {', '.join(_OF_A_MINER)}")
+    return table
+
+
+KeepTime = Annotated[Duration, Field(ge=0, le=4000 * 86_400)]
 PollInterval = Annotated[Duration, Field(ge=1, le=3600)]
 
 
@@ -210,6 +250,11 @@ class LiveSettings(_Section):
     log_dir: Path
     keep_paths: bool
     gzip: Literal["auto", "always", "never"]
+    keep_answers_for: KeepTime
+    keep_paths_for: KeepTime
+    keep_quarantine_for: KeepTime
+    log_limit: Annotated[Number, Field(ge=0)]
+    message_files: Annotated[int, Field(ge=0, le=1000)]
     update_interval: PollInterval
     refetch: Annotated[Duration, Field(ge=60, le=86_400)]
     stale_after: Annotated[Duration, Field(ge=120, le=86_400)]
@@ -218,14 +263,18 @@ class LiveSettings(_Section):
     spot_max_age: Annotated[Duration, Field(ge=1, le=3600)]
     host: str
     port: Port
-    external_ip: str
     monitor_host: str
     monitor_port: Port
     network: str
     netuid: Annotated[int, Field(ge=0)]
+    external_ip: Annotated[str, AfterValidator(_external_ip)]
+    external_port: Port
     wallet: str
     hotkey: str
     wallet_path: str
+    hotkey_password_file: str
+    miner: str
+    miners: Annotated[dict[str, dict[str, Any]], AfterValidator(_miners)]
     chain: bool
     allow: Names
     chain_refresh: Annotated[Duration, Field(ge=12, le=86_400)]

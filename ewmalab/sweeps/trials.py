@@ -20,6 +20,7 @@ from ewmalab.replay.fits import load_model
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
 from ewmalab.sweeps.workload import Cell, Workload
+from ewmalab.times import HOUR
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
 
@@ -99,7 +100,7 @@ class ResolvedTrial:
         """
         settings = workload.with_overrides(trial.overrides)
         cell = workload.cell(trial.group, trial.overrides, now)
-        model = load_model(workload.forecaster, cell.rulebook.asset(cell.asset), settings)
+        model = load_model(workload.forecaster, cell.rulebook.asset(cell.asset), settings, workload.start - HOUR)
         seed = seed_of(settings, trial.replicate)
         exact = workload.exact or trial.exact
         ensemble = None if exact else _ensemble_of(cell, model, seed)

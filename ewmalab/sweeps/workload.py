@@ -29,6 +29,7 @@ from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.layers import PRESET
 from ewmalab.sweeps.parameters import Overrides
+from ewmalab.times import HOUR
 
 _REPLAY = "replay."  # overrides of this section change prompts or warm-up, not only the forecaster
 _MAX_LAYOUTS = 64  # assets times replay settings that one workload keeps
@@ -118,7 +119,7 @@ class Workload:
         """
         asset = group[1]
         settings = self.with_overrides(overrides)
-        warmup = load_model(self.forecaster, load_rulebook().asset(asset), settings).warmup
+        warmup = load_model(self.forecaster, load_rulebook().asset(asset), settings, self.start - HOUR).warmup
         key = (asset, tuple(item for item in overrides if item[0].startswith(_REPLAY)), warmup)
         with self._lock:
             if key not in self._layouts:

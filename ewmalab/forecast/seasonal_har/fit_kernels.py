@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy import special
+
+from ewmalab.compiled import njit
 
 _CONSTANT = float(4.0 / 3.0 * special.beta(0.5, 3.5) / special.beta(0.5, 2.0) ** 2)
 

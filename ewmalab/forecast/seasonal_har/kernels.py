@@ -5,36 +5,40 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ewmalab.compiled import njit
 from ewmalab.elementary import FAST, exp2m1
 from ewmalab.forecast.draws import order_space, stratified, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 
-LAST_TIME, LAST_CLOSE, COUNT, FIRST = range(4)
-"""Entries of a state: label and close of the newest bar, returns seen; from FIRST on the averages."""
+LAST_TIME, LAST_CLOSE, COUNT, DRIFT, DRIFTS, MOVES, FIRST = range(7)
+"""Entries of a state: label and close of the newest bar, returns seen; the sum of returns that decays, the means of its
+size and of the returns' size; from FIRST on the averages."""
 
 _f32 = np.float32
 
 
 @njit(nogil=True, cache=True)
-def follow(state, keep, timestamp, close, begin, season, states):
+def follow(state, keep, drift_keep, timestamp, close, begin, season, states):
     """Update averages of the deseasonalised absolute return with bars; `state` is advanced in place.
 
     A return over several minutes is one observation: |r| divided by the root of the season's variance summed over them.
-    Observations have equal weights until the decay's own weight is larger.
+    Observations have equal weights until the decay's own weight is larger. They also enter a decaying sum, scaled to
+    their size if they are independent; its mean size tells whether closes are smooth or jumpy.
 
     Parameters
     ----------
-    state : (3 + K,) float64
+    state : (7 + K,) float64
     keep : (K,) float64
         Decay factors per minute.
+    drift_keep : float
+        Decay factor of the sum per minute.
     timestamp, close : (n,)
     begin : int
         Label of the first minute of `season`.
     season : (m,) float64
         Squared season of each minute, present or not, up to the last bar.
-    states : (n or 0, 3 + K) float64
+    states : (n or 0, 7 + K) float64
         Filled with the state after each bar, if it has rows.
     """
     count = keep.shape[0]
@@ -45,8 +49,13 @@ def follow(state, keep, timestamp, close, begin, season, states):
             for minute in range((last + 60 - begin) // 60, (timestamp[i] - begin) // 60 + 1):
                 variance += season[minute]
             minutes = (timestamp[i] - last) // 60
-            x = abs(math.log(close[i] / state[LAST_CLOSE])) / math.sqrt(variance)
+            z = math.log(close[i] / state[LAST_CLOSE]) / math.sqrt(variance)
+            x = abs(z)
             state[COUNT] += 1.0
+            stay = drift_keep if minutes == 1 else drift_keep**minutes
+            state[DRIFT] = stay * state[DRIFT] + math.sqrt(1.0 - stay * stay) * z
+            state[DRIFTS] += (abs(state[DRIFT]) - state[DRIFTS]) / state[COUNT]
+            state[MOVES] += (x - state[MOVES]) / state[COUNT]
             for k in range(count):
                 gain = max(1.0 - keep[k] ** minutes, 1.0 / state[COUNT])
                 state[FIRST + k] += gain * (x - state[FIRST + k])

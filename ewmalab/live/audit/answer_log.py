@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Thread
@@ -93,7 +94,7 @@ class AnswerLog:
             ended = None in batch
             try:
                 self._write([item for item in batch if item is not None])
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 self.lost += sum(item is not None for item in batch)
                 log.error("answers cannot be logged: %s", error)
             if ended:
@@ -105,16 +106,19 @@ class AnswerLog:
             self._unrecorded = None
         lines: dict[Path, bytes] = {}
         for record, paths in batch:
+            try:
+                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            except TypeError as error:  # the others must not be lost with it
+                self.lost += 1
+                log.error("an answer cannot be logged: %s", error)
+                continue
             day = day_name(record["request_time"])
             path = self.folder / f"answers-{day}.jsonl"
-            lines[path] = lines.get(path, b"") + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            lines[path] = lines.get(path, b"") + line
             if self.keep_paths:
                 self._keep(self.folder / "paths" / day, record, paths)
         for path, data in lines.items():
-            with path.open("ab") as file:
-                if file.tell() and not _ends_line(path):
-                    file.write(b"\n")  # a crash truncated the last line
-                file.write(data)
+            append_lines(path, data)
 
     def _keep(self, folder: Path, record: dict[str, Any], paths: LogReturns) -> None:
         target = folder / f"{record['paths_sha256'][:32]}.parquet"
@@ -127,6 +131,50 @@ class AnswerLog:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"log_returns": column}), sink, compression="zstd")
         write_atomic(target, bytes(sink.getvalue()))
+
+
+def append_lines(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Append whole lines to a file, after a line that a crash truncated if need be; `durable` syncs them to disk."""
+    with path.open("ab") as file:
+        if file.tell() and not _ends_line(path):
+            file.write(b"\n")
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@dataclass
+class AmendmentLog:
+    """Records changes to bars that were known before.
+
+    Parameters
+    ----------
+    folders : tuple of Path
+        Of the answer logs, whose readers need them.
+    lost : int
+        Changes that could not be recorded.
+    """
+
+    folders: tuple[Path, ...]
+    lost: int = 0
+
+    def put(self, asset: str, at: int, generation: int, amended: Sequence[Amendment]) -> None:
+        """Record changes before the state that contains them is saved, so that a crash in between loses none.
+
+        A change that is recorded but not saved is found and recorded again, which undoes nothing twice.
+        """
+        found = [{"asset": asset, "at": at, "generation": generation, **asdict(change)} for change in amended]
+        for change in amended:
+            log.info("%s: bar %d arrived late or was revised", asset, change.label)
+        data = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found)
+        for folder in self.folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                append_lines(folder / AMENDMENTS, data, durable=True)
+            except OSError as error:
+                self.lost += len(found)
+                log.error("amendments cannot be recorded: %s", error)
 
 
 def _ends_line(path: Path) -> bool:
@@ -156,8 +204,14 @@ class LiveLog:
     amendments: dict[str, list[tuple[int, Amendment]]]
 
     @classmethod
-    def read(cls, folder: Path) -> LiveLog:
+    def read(cls, folder: Path, *, answers: bool = True) -> LiveLog:
         """Read a log folder.
+
+        Parameters
+        ----------
+        folder : Path
+        answers : bool
+            False leaves the answers on disk, where `ewmalab.live.audit.log_stream` reads them.
 
         Raises
         ------
@@ -167,20 +221,20 @@ class LiveLog:
         files = sorted(folder.glob("answers-*.jsonl"))
         if not files:
             raise StateError(f"{folder}: no answers logged here; choose another folder with --log-dir")
-        answers, torn = [], 0
-        for path in files:
-            for record in _lines(path):
+        found, torn = [], 0
+        for path in files if answers else ():
+            for record in read_lines(path):
                 if record is None:
                     torn += 1
                 else:
-                    answers.append(record)
+                    found.append(record)
         amendments: dict[str, list[tuple[int, Amendment]]] = {}
-        for record in _lines(folder / AMENDMENTS):
+        for record in read_lines(folder / AMENDMENTS):
             if record is not None:
                 old = None if record["old"] is None else tuple(map(_price, record["old"]))
                 change = Amendment(record["label"], old)  # type: ignore[arg-type]
                 amendments.setdefault(record["asset"], []).append((record["at"], change))
-        return cls(folder, sorted(answers, key=lambda a: a["received"]), torn, amendments)
+        return cls(folder, sorted(found, key=lambda a: a["received"]), torn, amendments)
 
     def settings(self, digest: str) -> LoadedSettings:
         """Return the settings that an answer was made with.
@@ -209,7 +263,8 @@ def _price(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a file, None for those that crashes truncated."""
     if not path.exists():
         return
     with path.open("rb") as file:

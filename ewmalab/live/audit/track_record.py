@@ -14,6 +14,7 @@ from ewmalab.analysis.compare import Difference, compare
 from ewmalab.analysis.relative import Course, cumulative_difference
 from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.log_stream import LogSummary, first_answers, summarise
 from ewmalab.live.audit.parity import Reproducer
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import local_cache, open_cache
@@ -29,6 +30,7 @@ from ewmalab.times import DAY, MINUTE, iso
 BASELINE = "random-walk"
 _DRIFT = 1.25  # alarm if the recent ratio of CRPS to the baseline's exceeds the earlier ratio by this factor
 _RECENT = DAY
+_COLUMNS = ["competition", "asset", "start_time", "crps", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def track_record(
     Parameters
     ----------
     log : LiveLog
+        Its answers are read from its folder, one file at a time.
     settings : LoadedSettings
         Name cache and states.
     now : int
@@ -133,48 +136,59 @@ def track_record(
     ------
     StateError, MissingDataError, ForecasterError, FeedError
     """
-    rulebook = load_rulebook()
-    first: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for record in log.answers:
-        first.setdefault((record["competition"], record["asset"], record["start_time"]), record)
-    records = sorted(first.values(), key=lambda r: (r["start_time"], r["competition"], r["asset"]))
-    if days is not None:
-        records = [r for r in records if r["start_time"] > records[-1]["start_time"] - days * DAY]
-    asked = [a for a in log.answers if a["start_time"] >= records[0]["start_time"]]
-    own = records[-1]["forecaster"]
+    rulebook, summary = load_rulebook(), summarise(log.folder, days)
+    own = summary.forecaster
     names = list(dict.fromkeys([own, BASELINE, *shadows]))
-    truths = _Truths(settings, rulebook, records, now, fetch)
-    reproducer = Reproducer(log, settings)
-    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+    reproducer = Reproducer(log, settings, summary.spans)
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     waiting: dict[str, int] = {}
-    for i, record in enumerate(records):
-        prompt = prompt_of(record)
-        truth, reason = realised_path(truths.of(record), prompt)
-        if reason is not None:
-            waiting[reason] = waiting.get(reason, 0) + 1
-        else:
-            rule = rulebook.at(prompt.start_time).competitions[prompt.competition].scoring
-            for name in names:
-                paths = reproducer.paths(record, None if name == own else name)
-                anchor = record["anchor"]["price"]
-                crps = score_log_returns(paths, anchor, truth, rule, prompt.time_increment).total
-                found[name].append((prompt.competition, prompt.asset, prompt.start_time, crps, rule.name))
-        if progress:
-            progress(i + 1, len(records))
-    scores = {name: _frame(rows) for name, rows in found.items()}
+    done = 0
+    for records in first_answers(log.folder, summary.since):
+        truths = _Truths(settings, rulebook, records, now, fetch)
+        found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+        for record in records:
+            reason = _score(record, truths, reproducer, found, own)
+            if reason is not None:
+                waiting[reason] = waiting.get(reason, 0) + 1
+            done += 1
+            if progress:
+                progress(done, summary.answered)
+        for name, scored in found.items():
+            parts[name].append(pd.DataFrame(scored, columns=_COLUMNS))
+    scores = {name: _frame(frames) for name, frames in parts.items()}
     settled = len(scores[own])
     rows: list[Difference] = []
     if settled:
         order = [BASELINE, *(name for name in names if name != BASELINE)]
         rows = compare({name: scores[name] for name in order}) if len(order) > 1 else []
     alarms = [
-        *_missed(records, rulebook),
-        *_late(asked),
-        *_format(records, reproducer),
+        *_missed(summary, rulebook),
+        *_late(summary),
+        *_format(summary, reproducer),
         *_drift(scores, own),
         *_worse(rows, own),
     ]
-    return TrackRecord(scores, rows, len(records), settled, waiting, alarms, any(r["synthetic"] for r in records))
+    return TrackRecord(scores, rows, summary.answered, settled, waiting, alarms, summary.synthetic)
+
+
+def _score(
+    record: dict[str, Any],
+    truths: _Truths,
+    reproducer: Reproducer,
+    found: Mapping[str, list[tuple[Any, ...]]],
+    own: str,
+) -> str | None:
+    """Add an answer's scores by forecaster to `found`, or return why it has none yet."""
+    prompt = prompt_of(record)
+    truth, reason = realised_path(truths.of(record), prompt)
+    if reason is not None:
+        return reason
+    rule = load_rulebook().at(prompt.start_time).competitions[prompt.competition].scoring
+    for name, rows in found.items():
+        paths = reproducer.paths(record, None if name == own else name)
+        crps = score_log_returns(paths, record["anchor"]["price"], truth, rule, prompt.time_increment).total
+        rows.append((prompt.competition, prompt.asset, prompt.start_time, crps, rule.name))
+    return None
 
 
 class _Truths:
@@ -210,16 +224,17 @@ class _Truths:
         fetch_missing(local_cache(settings.values.data.cache_dir), source, asset, start, end, now=now)
 
 
-def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["competition", "asset", "start_time", "crps", "rule"])
-    return frame.sort_values(["competition", "asset", "start_time"]).set_index(["competition", "asset", "start_time"])
+def _frame(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)] or parts[:1]
+    return pd.concat(filled).sort_values(_COLUMNS[:3]).set_index(_COLUMNS[:3])
 
 
-def _missed(records: Iterable[dict[str, Any]], rulebook: Rulebook) -> list[Alarm]:
+def _missed(summary: LogSummary, rulebook: Rulebook) -> list[Alarm]:
     """Find gaps between answers longer than two cadences, in which prompts were sent but not answered."""
     alarms = []
-    for (competition, asset), starts in _starts(records).items():
-        rules = rulebook.at(starts[-1]).competitions.get(competition)
+    for (competition, asset), found in summary.starts.items():
+        starts = np.unique(found)
+        rules = rulebook.at(int(starts[-1])).competitions.get(competition)
         if rules is None or asset not in rules.cadence:
             continue
         cadence = rules.cadence[asset]
@@ -227,34 +242,21 @@ def _missed(records: Iterable[dict[str, Any]], rulebook: Rulebook) -> list[Alarm
         missed = int(sum(step // cadence - 1 for step in steps if step > 2 * cadence))
         if missed:
             at = int(starts[int(np.argmax(steps))])
-            alarms.append(
-                Alarm(
-                    "missed", f"{competition} {asset}: about {missed} prompts not answered; longest gap after {iso(at)}"
-                )
-            )
+            text = f"{competition} {asset}: about {missed} prompts not answered; longest gap after {iso(at)}"
+            alarms.append(Alarm("missed", text))
     return alarms
 
 
-def _starts(records: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[int]]:
-    found: dict[tuple[str, str], list[int]] = {}
-    for record in records:
-        found.setdefault((record["competition"], record["asset"]), []).append(record["start_time"])
-    return {key: sorted(set(starts)) for key, starts in found.items()}
-
-
-def _late(answers: Iterable[dict[str, Any]]) -> list[Alarm]:
-    slow = [a for a in answers if a["seconds"]["total"] > 10.0]
-    if not slow:
+def _late(summary: LogSummary) -> list[Alarm]:
+    if not summary.slow:
         return []
-    worst = max(a["seconds"]["total"] for a in slow)
-    return [Alarm("late", f"{len(slow)} answers took more than 10 s (the slowest {worst:.1f} s)")]
+    return [Alarm("late", f"{summary.slow} answers took more than 10 s (the slowest {summary.slowest:.1f} s)")]
 
 
-def _format(records: Iterable[dict[str, Any]], reproducer: Reproducer) -> list[Alarm]:
+def _format(summary: LogSummary, reproducer: Reproducer) -> list[Alarm]:
     """Judge the newest answer of each competition and asset as a validator does."""
-    newest = {(record["competition"], record["asset"]): record for record in records}
     alarms = []
-    for (competition, asset), record in newest.items():
+    for (competition, asset), record in summary.newest.items():
         prompt = prompt_of(record)
         body = render(prompt.start_time, prompt.time_increment, record["anchor"]["price"], reproducer.paths(record))
         verdict = validate_response(

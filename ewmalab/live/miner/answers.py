@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,6 +77,8 @@ class Answerer:
         Read only.
     spots : Spots
     clock : Clock
+    remarks : sequence of str
+        On the forecaster's fit, for its users.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class Answerer:
         store: StateStore,
         spots: Spots,
         clock: Clock,
+        remarks: Sequence[str] = (),
     ) -> None:
+        self.remarks = tuple(remarks)
         self.settings, self.rulebook, self.assets = settings, rulebook, assets
         self.store, self.spots, self.clock = store, spots, clock
-        live = settings.values.live
-        self.models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        name, now = settings.values.live.forecaster, int(clock.now())
+        self.models = {asset: load_model(name, rulebook.asset(asset), settings, now) for asset in assets}
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
         self.waiting: Mapping[str, float] = {}
@@ -122,7 +126,12 @@ class Answerer:
             if problems and saved is not None and known is not None and saved.generation < known.saved.generation:
                 continue  # the newest file is damaged now, but was read before
             if saved is not None:
-                self._known[asset] = self._take_up(saved)
+                try:
+                    self._known[asset] = self._take_up(saved)
+                except ForecasterError as error:  # the other assets must not wait for it
+                    log.error("%s: the state cannot be taken up: %s", asset, error)
+                    self.problems[asset] = str(error)
+                    continue
                 changed.append(asset)
         return changed
 
@@ -187,6 +196,7 @@ class Answerer:
             **asdict(prompt),
             "forecaster": known.model.name,
             "parameters": known.model.parameters,
+            "fit": known.model.fit.digest if known.model.fit else "",
             "settings": self.settings_digest,
             "seed": seed,
             "feed": saved.feed,

@@ -168,29 +168,6 @@ def _skew(now: float, block_time: float | None) -> float | None:
     return None if block_time is None else min(0.0, now - block_time) + max(0.0, now - block_time - _BLOCK_AGE)
 
 
-def load_wallet(live: LiveSettings) -> Any:
-    """Return the wallet with this miner's hotkey.
-
-    Raises
-    ------
-    ConfigError
-        If bittensor is not installed, or the key cannot be read.
-    """
-    try:
-        import bittensor as bt
-    except ImportError as error:
-        raise ConfigError("live commands need an extra: pip install 'ewmalab[live]'") from error
-    wallet = bt.Wallet(live.wallet, live.hotkey, str(Path(live.wallet_path).expanduser()))
-    try:
-        wallet.hotkey  # noqa: B018  read from disk here, so that a missing key shows at once
-    except Exception as error:
-        raise ConfigError(
-            f"hotkey {live.hotkey!r} of wallet {live.wallet!r} in {live.wallet_path} cannot be read "
-            f"({type(error).__name__}: {error}); choose one with --wallet, --hotkey and --wallet-path"
-        ) from error
-    return wallet
-
-
 def netuid_of(live: LiveSettings, rulebook: Rulebook) -> int:
     """Return the subnet's number on the network.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from ewmalab.live.miner.admission import NONCE_PAST, SKEW
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.callers import Callers
 from ewmalab.live.miner.chain import Directory
+from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.metrics import Metrics
+from ewmalab.live.processes import own_supervisor
 from ewmalab.live.status import read_heartbeat
 from ewmalab.times import iso
 
@@ -35,7 +37,7 @@ class Health:
     callers: Callers = field(default_factory=Callers)
 
     def look(self) -> dict[str, Any]:
-        """Return ``status`` (ok, degraded, failing), ``problems`` and the figures behind them."""
+        """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[tuple[str, str]] = []
         assets = self._assets(problems)
         self._updater(problems)
@@ -52,8 +54,11 @@ class Health:
         return {
             "status": status,
             "problems": [text for _, text in problems],
+            "notes": list(self.answerer.remarks),
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
+            "pid": os.getpid(),
+            "supervisor": asdict(supervisor) if (supervisor := own_supervisor()) else None,
             "hotkey": self.hotkey,
             "uid": neuron.uid if neuron else None,
             "chain_age": self.directory.age(),
@@ -75,6 +80,7 @@ class Health:
         note = read_heartbeat(self.answerer.store.root)
         if note is not None:
             metrics.updates_missed.set(note["missed"])
+            metrics.amendments_lost.set(note.get("unrecorded", 0))
             for asset, entry in note["assets"].items():
                 metrics.feed_errors.labels(asset).set(entry["feed_errors"])
         age = self.directory.age()
@@ -126,6 +132,10 @@ class Health:
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
             problems += [("degraded", f"updater: {asset}: {remark}") for remark in entry.get("notes", ())]
+        if note.get("unrecorded"):
+            problems.append(
+                ("degraded", f"updater: {note['unrecorded']} changed bars were not recorded: is the disk full?")
+            )
 
     def _clock(self, problems: list[tuple[str, str]]) -> dict[str, float | None]:
         """Return the seconds by which our clock is ahead of others'."""
@@ -173,7 +183,7 @@ class Health:
             own = directory.neurons().get(self.hotkey)
             if own is None:
                 problems.append(("degraded", f"hotkey {self.hotkey} is not registered on the subnet"))
-            elif live.external_ip and own.axon != f"{live.external_ip}:{live.port}":
+            elif (wanted := announced_endpoint(live)) and Endpoint.parse(own.axon) != wanted:
                 problems.append(("degraded", f"our axon on the chain is {own.axon or 'not announced'}"))
 
 

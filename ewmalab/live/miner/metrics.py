@@ -40,6 +40,9 @@ class Metrics:
         )
         self.chain_errors = Gauge("ewmalab_chain_errors", "Failed chain queries.", registry=self.registry)
         self.answers_lost = Gauge("ewmalab_answers_unlogged", "Answers not logged.", registry=self.registry)
+        self.amendments_lost = Gauge(
+            "ewmalab_amendments_unrecorded", "Late or revised bars not recorded.", registry=self.registry
+        )
         self.connections = Gauge("ewmalab_connections", "Open connections.", registry=self.registry)
 
     def render(self) -> bytes:

@@ -21,6 +21,7 @@ from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
+from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.nonces import NewestNonces
@@ -28,6 +29,7 @@ from ewmalab.live.miner.room import Room
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.miner.turns import Turns
+from ewmalab.live.miners import log_folder, own_folder
 from ewmalab.live.processes import take_up_rulebook
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
@@ -76,7 +78,7 @@ class Miner:
         self.rulebook: Rulebook = load_rulebook()
         live = self.settings.values.live
         self.metrics = Metrics()
-        self.records = AnswerLog(live.log_dir, live.keep_paths)
+        self.records = AnswerLog(log_folder(live), live.keep_paths)
         self.store = StateStore(live.state_dir)
         self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system, _allowed(live))
         self.spots, self.answerer = self._components(self.settings)
@@ -84,7 +86,7 @@ class Miner:
         self._fit = read_note(live.state_dir, live.forecaster)
         self._eras = eras(self.rulebook, self.clock.now())
         self._spots_stop = threading.Event()
-        self.nonces = NewestNonces(live.state_dir, self.hotkey)
+        self.nonces = NewestNonces(own_folder(live), self.hotkey)
         self.gate = Admission(
             self.hotkey,
             verify,
@@ -98,16 +100,18 @@ class Miner:
         )
 
     def _components(self, settings: LoadedSettings, *, running: bool = False) -> tuple[Spots, Answerer]:
-        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()), running=running)
+        now = int(self.clock.now())
+        choice = choose_feeds(settings.values, self.rulebook, now, running=running)
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
-        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
-        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+        remarks = fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now)
+        for line in remarks:
             log.warning(line)
         self._feeds = dict(choice.feeds)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
-        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+        assets = tuple(choice.feeds)
+        return spots, Answerer(settings, self.rulebook, assets, self.store, spots, self.clock, remarks)
 
     def _match_spots(self) -> None:
         """Take spot prices from the feeds that the states are from, should an updater have fallen back to others."""
@@ -266,15 +270,22 @@ class Miner:
     def _announce(self) -> None:
         """Announce our address to the chain, unless it has it already."""
         live = self.settings.values.live
+        wanted = announced_endpoint(live)
+        if wanted is None:
+            return
+        if wanted.ip.version == 6 and live.host == "0.0.0.0":
+            log.warning(
+                "%s is announced, but live.host = 0.0.0.0 takes IPv4 only: set --host :: (both: --host '')", wanted
+            )
         while not self.stop.wait(1.0):
             own = self.directory.neurons().get(self.hotkey)
             if own is None:
                 continue
-            if own.axon == f"{live.external_ip}:{live.port}":
+            if Endpoint.parse(own.axon) == wanted:
                 return
             try:
-                self.chain.announce(live.external_ip, live.port)
-                log.info("announced %s:%d", live.external_ip, live.port)
+                self.chain.announce(str(wanted.ip), wanted.port)
+                log.info("announced %s", wanted)
                 return
             except Exception as error:  # noqa: BLE001  nothing may end this thread before it succeeds
                 log.warning("our address is not announced: %s", error)

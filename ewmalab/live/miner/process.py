@@ -10,6 +10,8 @@ from ewmalab.live.clock import Clock, make_clock
 from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.miner import chain as chains
 from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miner.wallet import load_wallet
+from ewmalab.live.miners import own_settings
 from ewmalab.live.processes import Load, until_signalled
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
@@ -21,11 +23,11 @@ def run_miner(load: Load) -> None:
     """Answer validators until signalled; SIGHUP reloads the settings."""
 
     def fitted() -> LoadedSettings:
-        return with_newest_fit(load())
+        return with_newest_fit(own_settings(load()))
 
     settings = fitted()
     live = settings.values.live
-    own = chains.load_wallet(live)
+    own = load_wallet(live)
     chain = chains.make_chain(live, load_rulebook(), own)
     miner = Miner(settings, own.hotkey.ss58_address, chain, make_clock(live.clock), fitted)
     miner.stop = until_signalled(miner.reconfigure)

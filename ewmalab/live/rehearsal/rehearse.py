@@ -17,6 +17,7 @@ from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import LEAD
 from ewmalab.live.miner.chain import AllowList
 from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miners import log_folder
 from ewmalab.live.rehearsal.price_server import rehearsal_feed
 from ewmalab.live.updater.process import keep_updating
 from ewmalab.live.updater.updater import Updater
@@ -134,12 +135,12 @@ def rehearse(
                 for thread in threads:
                     if thread.ident is not None:
                         thread.join()
-    log = LiveLog.read(given.values.live.log_dir)
+    log = LiveLog.read(log_folder(given.values.live))
     end = max(reply.prompt.start_time for reply in replies) + _SETTLED
     with rehearsal_feed(settings, end, 1.0, feed=feed, assets=served) as server:
         given = _settings(settings, folder, server.url, validator_key.ss58_address, assets)
         record = track_record(log, given, now=end, shadows=shadows, fetch=True)
-    return Rehearsal(replies, check_parity(log, given), record, given.values.live.log_dir, given)
+    return Rehearsal(replies, check_parity(log, given), record, log.folder, given)
 
 
 def _competing(start: int, end: int) -> list[str]:
@@ -171,6 +172,7 @@ def _settings(
             "live.spot_interval": "15s",
             "live.external_ip": "",
             "live.clock": "",
+            "live.miner": next(iter(settings.values.live.miners), ""),
         }
     )
 

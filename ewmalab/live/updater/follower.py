@@ -8,6 +8,7 @@ from typing import Any
 
 from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
 from ewmalab.forecast.model import Model, RunningState
+from ewmalab.live.audit.answer_log import AmendmentLog
 from ewmalab.live.state_store import AssetState, SavedState, StateStore
 from ewmalab.live.updater.gate import Gate
 from ewmalab.live.updater.revisions import Amendment, check_symbol, merge
@@ -16,6 +17,8 @@ from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Provenance
+from ewmalab.market.quality.door import let_in
+from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.ranges import union
 from ewmalab.times import DAY, MINUTE
 
@@ -31,6 +34,7 @@ class Counts:
     revised: int = 0
     feed_errors: int = 0
     save_errors: int = 0
+    model_errors: int = 0
     restored: str = ""
     error: str = ""
 
@@ -49,6 +53,8 @@ class Follower:
     cache : Cache
     refetch : int
         Seconds before the newest bar that each update fetches again.
+    amendments : AmendmentLog, optional
+        Records changes to bars that were known before.
 
     Attributes
     ----------
@@ -64,6 +70,7 @@ class Follower:
     store: StateStore
     cache: Cache
     refetch: int
+    amendments: AmendmentLog | None = None
     counts: Counts = field(default_factory=Counts)
     generation: int = 0
     steps: int = 0
@@ -125,34 +132,29 @@ class Follower:
         self._unsaved = True
         return said
 
-    def update(self, now: int) -> list[Amendment]:
-        """Fetch the bars closed at `now`, update the state, and save it. Errors are counted and change nothing.
-
-        Returns
-        -------
-        list of Amendment
-            Changes to bars that were known before, part of the saved generation.
-        """
+    def update(self, now: int) -> None:
+        """Fetch the bars closed at `now`, update the state, and save it. Errors are counted and change nothing."""
         try:
             self._take(now)
             self.counts.error = ""
         except (FeedError, BarsError, DataError, OSError) as error:
             self.counts.feed_errors += 1
             self.counts.error = str(error)
-        return self.publish(now)
+        except ForecasterError as error:
+            self.counts.model_errors += 1
+            self.counts.error = str(error)
+            self._running = RunningState(self.model)  # the next update begins with the bars, whatever the state was
+        self.publish(now)
 
-    def publish(self, now: int) -> list[Amendment]:
-        """Save the state if it has changed; return the changes to bars that the saved generation contains."""
+    def publish(self, now: int) -> None:
+        """Save the state if it has changed."""
         if self.holding or not self._unsaved or not len(self.bars):
-            return []
+            return
         try:
             self._save(now)
         except (OSError, StateError) as error:
             self.counts.save_errors += 1
             self.counts.error = f"the state cannot be saved: {error}"
-            return []
-        amended, self._amended = self._amended, []
-        return amended
 
     def archive(self, now: int) -> None:
         """Write to the cache the bars that it lacks.
@@ -178,8 +180,7 @@ class Follower:
         if closed <= self.newest:  # our clock is behind: fetch anyway, since the answer shows the host's time
             end = self.newest + MINUTE
             self._admit(self.feed.fetch(self.asset, self.newest, end, end), now)
-        # Each request starts before the newest bar, to get late bars and to detect another symbol's bars.
-        back = min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
+        back = self._back
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
         while begin < closed:
             stop = min(begin + self.feed.chunk, closed)
@@ -194,6 +195,7 @@ class Follower:
         adopted = self.gate.adopted(self.bars, self.cache)
         if adopted is not None:  # the next update takes the bars that waited
             self._follow(adopted)
+        self._record(now)
         while self._uncached:
             label = self._uncached[0]
             self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
@@ -205,6 +207,7 @@ class Follower:
         begin = self.model.origin(closed - MINUTE)
         first = max(begin, self._oldest(closed))
         try:
+            self._ask_again(first, closed, now)
             fetch_missing(self.cache, self.feed, self.asset, first, now, now=now, progress=self._step)
         finally:  # use what arrived before an error
             holes = self.cache.missing(self.feed.name, self.asset, first, closed)
@@ -213,6 +216,25 @@ class Follower:
             # Our clock is ahead, already in the next day: the warm-up begins a day earlier.
             end, self.bars, self._running = self.newest + MINUTE, Bars.empty(), RunningState(self.model)
             self._begin(end)
+
+    def _ask_again(self, first: int, closed: int, now: int) -> None:
+        """Fetch again the cached bars before each hole: whoever cached them may have ended before late ones came."""
+        for hole, _ in self.cache.missing(self.feed.name, self.asset, first, closed):
+            begin = max(first, hole - self._back)
+            known = self.cache.read(self.feed.name, self.asset, begin, hole)
+            if not len(known):
+                continue
+            fresh = self.feed.fetch(self.asset, int(known.timestamp[0]), hole, now)
+            merged = merge(known, let_in(self.cache, self.feed, self.asset, fresh, now, Doubts()).bars)
+            if merged.amended:
+                self._amended += merged.amended
+                self._record(now)
+                self._into_cache(merged.bars, int(known.timestamp[0]), hole, now)
+
+    @property
+    def _back(self) -> int:
+        """Seconds before the newest bar that are fetched again, for late bars and to detect another symbol's bars."""
+        return min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
 
     def _step(self, done: int, total: int) -> None:
         self.steps += 1
@@ -234,8 +256,9 @@ class Follower:
             return ()
         keep = self.model.warmup + 2 * DAY  # one day since midnight, and one for a late bar of the previous day
         end = int(merged.bars.timestamp[-1]) + MINUTE
-        self.bars = merged.bars.between(end - keep, end)
-        self._running.follow(self.bars, amended=bool(merged.amended))
+        bars = merged.bars.between(end - keep, end)
+        self._running.follow(bars, amended=bool(merged.amended))
+        self.bars = bars  # only now, so that what a forecaster refused is taken again
         self.counts.new += merged.new
         self.counts.late += sum(change.old is None for change in merged.amended)
         self.counts.revised += sum(change.old is not None for change in merged.amended)
@@ -248,7 +271,17 @@ class Follower:
         provenance = Provenance(self.feed.source, now, self.feed.synthetic, as_of)
         self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
+    def _record(self, now: int) -> None:
+        """Record what has changed before cache or state have it, so that a crash makes no old answer look wrong."""
+        if (
+            self._amended and self.amendments is not None and not self.holding
+        ):  # nobody sees the states of one that holds
+            self.amendments.put(self.asset, now, self.generation + 1, self._amended)
+        self._amended = []
+
     def _save(self, now: int) -> None:
+        dumped = self.model.forecaster.dump_state(self._running.state)
+        self._record(now)
         state = AssetState(
             self.asset,
             self.feed.name,
@@ -256,7 +289,7 @@ class Follower:
             self.generation + 1,
             now,
             self.bars,
-            {self.model.name: SavedState(self.model.parameters, self.model.forecaster.dump_state(self._running.state))},
+            {self.model.name: SavedState(self.model.parameters, dumped)},
         )
         try:
             self.store.save(state)

@@ -10,6 +10,7 @@ from ewmalab.errors import EwmalabError, StateError
 from ewmalab.live.clock import Clock, make_clock
 from ewmalab.live.feeds import eras
 from ewmalab.live.fit_note import with_newest_fit
+from ewmalab.live.housekeeping import keep_house
 from ewmalab.live.processes import Load, take_up_rulebook, until_signalled
 from ewmalab.live.updater.refitter import Refitter
 from ewmalab.live.updater.updater import Updater
@@ -49,6 +50,7 @@ def run_updater(load: Load) -> None:
         updater.restore()
         refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
         Thread(target=refitter.run, args=(stop,), daemon=True).start()
+        Thread(target=keep_house, args=(load, clock, stop), daemon=True).start()
         keep_updating(updater, fitted, stop, reload)
 
 

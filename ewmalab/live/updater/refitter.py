@@ -20,8 +20,11 @@ from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import EwmalabError
 from ewmalab.live.clock import Clock
 from ewmalab.live.fit_note import NOTE, read_note
+from ewmalab.live.housekeeping import note_fit
+from ewmalab.live.processes import end_with
 from ewmalab.market.cache import local_cache
-from ewmalab.replay.fits import boundary, refit, refitted, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import boundary, refit, refitted
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE, iso
@@ -43,6 +46,8 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     end : int
         End of the fit, seconds since 1970-01-01 UTC.
     """
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        end_with(parent.pid)
     own, live = settings.values.fit, settings.values.live
     cache, rulebook = local_cache(settings.values.data.cache_dir), load_rulebook()
     bars = {
@@ -53,6 +58,8 @@ def refit_now(settings: LoadedSettings, feeds: Mapping[str, str], end: int) -> N
     feed = ", ".join(dict.fromkeys(feeds.values()))
     made = refit(live.forecaster, bars, settings, rulebook, end=end, feed=feed)
     path = write_artifact(made, Path(own.folder)).absolute() if made else ""
+    if made:
+        note_fit(live.state_dir, str(path), end)
     note = {"forecaster": live.forecaster.partition("@")[0], "artifact": str(path), "end": end}
     write_atomic(live.state_dir / NOTE, orjson.dumps(note))
 
@@ -115,7 +122,7 @@ class Refitter:
         if child.exitcode or note is None:
             log.error("fit failed (code %s): the previous fit stays in use", child.exitcode)
             return False
-        log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue without a fit")
+        log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue with the prior, or without a fit")
         self.fitted.set()
         return True
 

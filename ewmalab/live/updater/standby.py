@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ewmalab.live.status import read_heartbeat
 from ewmalab.live.updater.follower import Follower
-from ewmalab.live.updater.revisions import Amendment
 from ewmalab.times import MINUTE
 
 STEADY = 30 * MINUTE
@@ -50,31 +49,31 @@ class Standby:
             self._serve(self.scored)
         return self.serving.restore()
 
-    def update(self, now: int) -> list[Amendment]:
+    def update(self, now: int) -> None:
         """Update the followers that are needed, and choose which one serves; see `Follower.update`."""
-        amended = self.own.update(now)
+        self.own.update(now)
         if self.serving is self.own and self._is_fresh(self.own, now):
-            return amended
-        amended += self.scored.update(now)
+            return
+        self.scored.update(now)
         if self.serving is self.own and self._is_fresh(self.scored, now):
             log.warning(
                 "%s: %s has no prices: from %s instead", self.own.asset, self.own.feed.name, self.scored.feed.name
             )
-            return amended + self._serve(self.scored, now)
-        if self.serving is self.scored and self._is_steady(self.own, now):
+            self._serve(self.scored, now)
+        elif self.serving is self.scored and self._is_steady(self.own, now):
             log.warning("%s: %s has prices again", self.own.asset, self.own.feed.name)
-            return amended + self._serve(self.own, now)
-        return amended
+            self._serve(self.own, now)
 
     def archive(self, now: int) -> None:
         """Write to the cache the bars of the scored feed that it lacks; see `Follower.archive`."""
         self.scored.archive(now)
 
-    def _serve(self, chosen: Follower, now: int | None = None) -> list[Amendment]:
+    def _serve(self, chosen: Follower, now: int | None = None) -> None:
         other = self.own if chosen is self.scored else self.scored
         chosen.generation = max(chosen.generation, other.generation)
         chosen.holding, other.holding = False, True
-        return [] if now is None else chosen.publish(now)
+        if now is not None:
+            chosen.publish(now)
 
     def _is_fresh(self, follower: Follower, now: int) -> bool:
         return follower.newest is not None and now - (follower.newest + MINUTE) <= self.stale_after

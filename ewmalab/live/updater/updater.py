@@ -7,20 +7,16 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from threading import Event
-from typing import Any
-
-import orjson
 
 from ewmalab.errors import DataError
-from ewmalab.live.audit.answer_log import AMENDMENTS
+from ewmalab.live.audit.answer_log import AmendmentLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, eras, make_feeds
+from ewmalab.live.miners import all_miners, log_folder
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.status import write_heartbeat
 from ewmalab.live.updater.follower import Follower
-from ewmalab.live.updater.revisions import Amendment
 from ewmalab.live.updater.standby import Standby
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.base import Feed
@@ -44,8 +40,6 @@ class Updater:
     ----------
     followers : mapping of asset to Follower
     store : StateStore
-    log_dir : Path
-        Folder in which amendments are recorded.
     clock : Clock
     interval : int
         Seconds between updates, market time.
@@ -55,16 +49,18 @@ class Updater:
         When its rules change, `run` ends, for another updater to follow the assets and feeds of the new rules.
     standbys : mapping of asset to Standby
         Assets that have another feed to fall back to.
+    amendments : AmendmentLog, optional
+        Whose losses the heartbeat tells.
     """
 
     followers: Mapping[str, Follower]
     store: StateStore
-    log_dir: Path
     clock: Clock
     interval: int
     beat: float = 15.0
     rulebook: Rulebook = field(default_factory=load_rulebook)
     standbys: Mapping[str, Standby] = field(default_factory=dict)
+    amendments: AmendmentLog | None = None
     missed: int = 0
     updates: int = 0
     _archived: float = field(default=0.0, repr=False)
@@ -102,14 +98,18 @@ class Updater:
                 log.warning(warning)
             feeds, scored = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
-        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in feeds}
+        amendments = AmendmentLog(tuple(log_folder(own.values.live) for own in all_miners(settings).values()))
+        now = int(clock.now())
+        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in feeds}
 
         def follower(asset: str, feed: Feed) -> Follower:
-            return Follower(asset, feed, models[asset], store, cache, live.refetch)
+            return Follower(asset, feed, models[asset], store, cache, live.refetch, amendments)
 
         followers = {asset: follower(asset, feed) for asset, feed in feeds.items()}
         standbys = {a: Standby(followers[a], follower(a, feed), live.stale_after) for a, feed in scored.items()}
-        return cls(followers, store, live.log_dir, clock, live.update_interval, rulebook=rulebook, standbys=standbys)
+        return cls(
+            followers, store, clock, live.update_interval, rulebook=rulebook, standbys=standbys, amendments=amendments
+        )
 
     def serving(self, asset: str) -> Follower:
         """Return the follower whose states of an asset are saved."""
@@ -119,7 +119,12 @@ class Updater:
     def restore(self) -> None:
         """Load the saved states; the caller holds the store's lock."""
         for asset, follower in self.followers.items():
-            for line in self.standbys.get(asset, follower).restore():
+            try:
+                lines = self.standbys.get(asset, follower).restore()
+            except Exception:  # the others must not wait for it
+                log.exception("%s: the saved state cannot be taken up", asset)
+                continue
+            for line in lines:
                 log.warning(line)
 
     def update(self, now: int) -> None:
@@ -131,12 +136,11 @@ class Updater:
                 if steps != self._steps():
                     steps = self._steps()
                     self.heartbeat(now)
-        for asset, amended in zip(self.followers, (future.result() for future in done), strict=True):
+        for asset, future in zip(self.followers, done, strict=True):
+            future.result()
             follower = self.serving(asset)
             if follower.counts.error:
                 log.warning("%s: %s", follower.asset, follower.counts.error)
-            for change in amended:
-                self._record({"asset": follower.asset, "at": now, "generation": follower.generation, **asdict(change)})
         self.updates += 1
         if now - self._archived >= _ARCHIVE_EVERY:
             self.archive(now)
@@ -162,6 +166,7 @@ class Updater:
             "updates": self.updates,
             "missed": self.missed,
             "clock_skew": max((s for s in self._skews.values() if s is not None), key=abs, default=None),
+            "unrecorded": self.amendments.lost if self.amendments else 0,
             "assets": {
                 asset: {
                     "feed": f.feed.name,
@@ -212,22 +217,19 @@ class Updater:
     def _steps(self) -> int:
         return sum(f.steps for f in [*self.followers.values(), *(s.scored for s in self.standbys.values())])
 
-    def _update(self, follower: Follower, now: int) -> list[Amendment]:
-        """Update one asset, and note how far ahead of its feed's clock ours is, while the answer is fresh."""
-        amended = self.standbys.get(follower.asset, follower).update(now)
+    def _update(self, follower: Follower, now: int) -> None:
+        """Update one asset; no error of a forecaster or a feed ends the updates of the others.
+
+        It also notes how far ahead of its feed's clock ours is, while the answer is fresh.
+        """
+        try:
+            self.standbys.get(follower.asset, follower).update(now)
+        except Exception as error:
+            follower.counts.error = f"{type(error).__name__}: {error}"
+            log.exception("%s: the update failed", follower.asset)
         skew = getattr(follower.feed, "clock_skew", None)
         if skew is not None:
             self._skews[id(follower.feed)] = skew(self.clock.now())
-        return amended
-
-    def _record(self, amendment: dict[str, Any]) -> None:
-        log.info("%(asset)s: bar %(label)s arrived late or was revised", amendment)
-        try:
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-            with (self.log_dir / AMENDMENTS).open("ab") as file:
-                file.write(orjson.dumps(amendment, option=orjson.OPT_APPEND_NEWLINE))
-        except OSError as error:
-            log.error("amendment cannot be recorded: %s", error)
 
 
 def _next(now: float, interval: int) -> float:

@@ -13,6 +13,9 @@ import orjson
 UNSTATED_SILENCE = 60.0
 """Seconds of silence after a 429 without a readable waiting time."""
 
+LONGEST_SILENCE = 3600.0
+"""Seconds after which a host is asked again, whatever it states: a mistake of its own must not silence us for good."""
+
 
 class Transient(Exception):
     """An attempt failed, but another may succeed."""
@@ -22,16 +25,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, None if it is absent.
 
     An HTTP date is compared with the answer's own ``Date``, the host's clock. An unreadable value counts as
-    `UNSTATED_SILENCE`.
+    `UNSTATED_SILENCE`, a longer one than `LONGEST_SILENCE` as that.
     """
     stated = headers.get("Retry-After")
     if stated is None:
         return None
     stated = stated.strip()
     if re.fullmatch(r"\d+", stated, re.ASCII):
-        return float(stated)
+        return min(float(stated), LONGEST_SILENCE)
     until, present = http_date(stated), http_date(headers.get("Date", ""))
-    return UNSTATED_SILENCE if until is None or present is None else max(0.0, until - present)
+    return UNSTATED_SILENCE if until is None or present is None else min(max(0.0, until - present), LONGEST_SILENCE)
 
 
 def http_date(text: str) -> float | None:

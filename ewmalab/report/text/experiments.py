@@ -12,7 +12,7 @@ from ewmalab.report.text.tables import plain_table, short, wrapped
 from ewmalab.times import iso
 
 if TYPE_CHECKING:
-    from ewmalab.replay.fits import Artifact
+    from ewmalab.replay.artifacts import Artifact
 
 
 def experiments_text(rows: Sequence[Listed], root: Path) -> str:
@@ -89,7 +89,12 @@ def fit_text(
     extra = next(iter(table.values()), {})
     lines = [plain_table(("asset", "days", "bars", *extra), rows)]
     for asset, count in left_out.items():
-        lines.append(f"{asset}: {count:,} bars are too few: it uses what others of its class share")
+        lines.append(f"{asset}: {count:,} bars are too few: it uses what its class shares, here or in the prior")
+    if artifact.prior:
+        lines.append(
+            f"shrunk towards the prior {artifact.prior}: `own` is the share of an asset's own bars in its season, and "
+            "slopes,\nlevels and shocks are shrunk likewise; the smaller it is, the more rests on other markets"
+        )
     lines.append(f"fitted on bars of {artifact.feed} closed by {iso(artifact.fit.end)}, {seconds:.1f} s")
     lines.append(f"artifact: {path}\nuse it:   --set fit.artifacts={path}")
     return "\n".join(lines) + "\n"
