@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     end = parse_time(options.end)
     paths = {f"{path.parent.name}/{path.stem}": path for folder in options.folders for path in folder.glob("*.parquet")}
-    series = {name: read_bars(path).known_at(end) for name, path in sorted(paths.items())}
+    series = {name: read_bars(path)[0].known_at(end) for name, path in sorted(paths.items())}
     numbers = pooled_of(series, end)
     feed = ", ".join(dict.fromkeys(name.partition("/")[0] for name in series))
     artifact = artifact_from("seasonal-har", numbers, series, end=end, feed=feed)

@@ -99,7 +99,7 @@ class Matrix:
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options, self.folder, self.rulebook = options, folder, load_rulebook()
         found = [path for root in options.roots for path in sorted(root.glob("*_1m/*.parquet"))]
-        self.series = {f"{path.parent.name}/{path.stem}": read_bars(path) for path in found}
+        self.series = {f"{path.parent.name}/{path.stem}": read_bars(path)[0] for path in found}
         self.scores: dict[Test, dict[str, list[pd.DataFrame]]] = {}
         self.priors: dict[tuple[str, str], Artifact] = {}
         for name in dict.fromkeys(path.parent for path in found):
