@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would 
 .PHONY: demo live-demo interop test test-ci lint docs lock clean
 
 demo: .venv/runtime
-	$(BIN)/ewmalab backtest --start 2026-01-15 --days 7 --feed simulated --name demo
+	$(BIN)/ewmalab backtest --start 2026-02-02 --days 7 --feed simulated --name demo
 
 # Feed server, updater, miner and a real validator's client: 3 simulated hours at 60 times the speed.
 live-demo: .venv/runtime interop

@@ -6,8 +6,10 @@ import errno
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import BaseFileLock, FileLock
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 TEMP_PREFIX = ".tmp-"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of network and FUSE mounts
@@ -78,6 +80,8 @@ def acquire_lock(path: Path, wait: float, setting: str) -> BaseFileLock:
     OSError
         If the file system has no locks, or the file cannot be written.
     """
+    from filelock import FileLock  # the supervisor, which must stay small, takes no lock
+
     lock = FileLock(path)
     try:
         lock.acquire(timeout=wait)

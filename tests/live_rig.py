@@ -82,7 +82,7 @@ def live_settings(folder: Path, url: str, assets: Sequence[str], **flags: Any) -
         flags={
             "feeds.binance.host": url, "feeds.hyperliquid.host": url, "feeds.pyth.host": url,
             "feeds.pyth.spot_host": url, "feeds.pyth.hermes_host": url,
-            "data.cache_dir": str(folder / "cache"), "live.state_dir": str(folder / "state"),
+            "live.forecaster": "ewma", "data.cache_dir": str(folder / "cache"), "live.state_dir": str(folder / "state"),
             "live.log_dir": str(folder / "log"), "live.assets": list(assets), "live.chain": False,
             "live.allow": [VALIDATOR.ss58_address], "live.host": "127.0.0.1", "live.port": 0, "live.monitor_port": 0,
             **{key.replace("__", "."): value for key, value in flags.items()},

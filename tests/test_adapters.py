@@ -52,7 +52,7 @@ def scaled(bars: Bars, factor: Any) -> Bars:
 
 def settings_for(folder: Path, **flags: Any) -> LoadedSettings:
     given = {"data.cache_dir": str(folder / "cache"), "live.state_dir": str(folder / "state"),
-             "data.feed": "simulated"}  # fmt: skip
+             "live.forecaster": "ewma", "data.feed": "simulated"}  # fmt: skip
     return load_settings(environ={}, flags={"replay.request_lead": "60s"} | given | flags)
 
 

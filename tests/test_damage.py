@@ -153,7 +153,7 @@ def test_repair_of_a_folder_that_cannot_be_written_says_which_day_is_damaged(fet
         raise OSError(30, "Read-only file system")
 
     truncate(partition(fetched))
-    monkeypatch.setattr("ewmalab.market.asset_folder.FileLock.acquire", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     (repair,) = repair_cache(fetched, None, now=NOW)
     assert "Read-only file system" in str(repair.error)
     assert [one.day for one in repair.damage] == ["2026-01-12"]

@@ -43,6 +43,7 @@ TWIN = f"{__name__}:twin"
 
 def settings_for(folder: Path, cache: Path, **flags: Any) -> LoadedSettings:
     given = {"data.cache_dir": str(cache), "live.state_dir": str(folder / "state"), "live.log_dir": str(folder / "log"),
+             "live.forecaster": "ewma",
              "replay.warmup": "1d"}  # fmt: skip
     return load_settings(environ={}, flags=given | flags)
 

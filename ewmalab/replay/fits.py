@@ -170,12 +170,17 @@ def fit_remarks(
         As in `load_model`.
     """
     artifact, prior = artifact_at(name, settings, when), prior_of(name, settings)
-    if artifact is None and prior is not None:
-        lines = [_too_early(prior)]
+    if early := later_prior(name, settings, when):
+        lines = [_too_early(early)]
     else:
         words = (_remark(name, rulebook.asset(asset), settings, artifact) for asset in feeds)
         lines = [*_foreign(artifact, prior, feeds), *(line for line in words if line)]
     return [f"{name}: {line}" for line in lines]
+
+
+def later_prior(name: str, settings: LoadedSettings, when: int) -> Artifact | None:
+    """Return the prior of a forecaster that runs without a fit at a time, because the prior has seen later bars."""
+    return prior_of(name, settings) if artifact_at(name, settings, when) is None else None
 
 
 def _too_early(prior: Artifact) -> str:

@@ -19,7 +19,7 @@ from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Partition
 from ewmalab.replay.data import FitHistory, Group, ReplayData, after_silence, digests, find_data, group_prompts, needed
 from ewmalab.replay.engine import Row, replay
-from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
+from ewmalab.replay.fits import Refits, boundary, fit_remarks, later_prior, load_model, refitted
 from ewmalab.replay.priors import prior_at
 from ewmalab.replay.schedule import Scheduled, Selection, schedule
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
@@ -48,6 +48,8 @@ class BacktestPlan:
         The choices that are not settings, for the record.
     refits : mapping of str to Refits
         By name, for the forecasters that are refitted during the replay.
+    left_out : tuple of str
+        Which forecasters of the settings are left out, and why.
     """
 
     settings: LoadedSettings
@@ -60,6 +62,7 @@ class BacktestPlan:
     data: ReplayData
     options: dict[str, Any] = field(default_factory=dict)
     refits: Mapping[str, Refits] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def present(self) -> int:
@@ -145,6 +148,7 @@ class BacktestPlan:
         """Return warnings about fits, warm-ups and scored prices that a user needs before trusting the scores."""
         feeds = {asset: self.data.feed for _, asset in self.groups}
         return [
+            *(f"note: {line}" for line in self.left_out),
             *(
                 f"note: {line}"
                 for name in self.forecasters
@@ -236,8 +240,8 @@ def plan_backtest(
     """
     rulebook, values = load_rulebook(), settings.values
     choice = selection.get("rules") or RuleChoice()
-    names = names_of(forecasters or values.replay.forecasters)
     check_settings(values, rulebook)
+    names, left_out = _names(forecasters, settings, rulebook, selection["start"] - HOUR)
     groups = group_prompts(_schedule(rulebook, choice, values.replay.request_lead, selection))
     warmups = {
         asset: max(_warmup(name, asset, settings, rulebook, selection["start"] - HOUR) for name in names)
@@ -261,7 +265,29 @@ def plan_backtest(
     data = find_data(cache, needs, feed, scored, partial=selection.get("partial", False))
     start, days = selection["start"], selection["days"]
     options = _recorded(selection)
-    return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits)
+    return BacktestPlan(settings, rulebook, choice, names, start, days, groups, data, options, refits, left_out)
+
+
+def _names(
+    forecasters: Sequence[str | Factory] | None, settings: LoadedSettings, rulebook: Rulebook, present: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the forecasters, and why some of the settings are left out: their prior came later."""
+    if forecasters:
+        return names_of(forecasters), ()
+    names = names_of(settings.values.replay.forecasters)
+    early = {
+        name: prior.fit.end
+        for name in names
+        if not refitted(name, settings, rulebook) and (prior := later_prior(name, settings, present))
+    }
+    kept = tuple(name for name in names if name not in early)
+    if len(kept) < min(2, len(names)):
+        return names, ()
+    return kept, tuple(
+        f"{name} is left out: its prior has seen bars up to {iso(end)} and serves no earlier prompts; name it with "
+        "-f, fit it (`ewmalab fit`), or refit it along the replay (--refit 1d)"
+        for name, end in early.items()
+    )
 
 
 def _schedule(rulebook: Rulebook, choice: RuleChoice, request_lead: int, selection: Selection) -> list[Scheduled]:
