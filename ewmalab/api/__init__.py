@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.analysis.ranking import Questions, parse_shares
-    from ewmalab.api.audit import crps_test, probe, rehearse, track_record
+    from ewmalab.api.audit import probe, rehearse, track_record
     from ewmalab.api.bar_files import export_bars, import_bars
     from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
     from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
         write_allowlist,
     )
     from ewmalab.api.market import fetch_bars, list_bars, load_bars, repair_bars, settings_with_bars, verify_bars
-    from ewmalab.api.prediction import predict
+    from ewmalab.api.prediction import crps_test, predict
     from ewmalab.api.ranking import leaderboard, questions, score, validate
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
 
 _MODULES = {
     "analysis.ranking": "Questions parse_shares",
-    "api.audit": "crps_test probe rehearse track_record",
+    "api.audit": "probe rehearse track_record",
     "api.bar_files": "export_bars import_bars",
     "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
     "api.experiments": "export_experiment list_experiments load_experiment write_report",
@@ -60,7 +60,7 @@ _MODULES = {
     "api.inputs": "Prompts check_name",
     "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states write_allowlist",
     "api.market": "fetch_bars list_bars load_bars repair_bars settings_with_bars verify_bars",
-    "api.prediction": "predict",
+    "api.prediction": "crps_test predict",
     "api.ranking": "leaderboard questions score validate",
     "api.replay": "backtest compare",
     "api.result": "Result",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, feed_of, present, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.errors import ConfigError
 from ewmalab.market.cache import local_cache, open_cache
@@ -18,7 +18,7 @@ from ewmalab.market.files.table import Hints
 from ewmalab.report.text.market import export_text, import_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY
+from ewmalab.times import span_of
 
 _ALLOWED = {
     "labels": ("open", "close"),
@@ -125,8 +125,11 @@ def export_bars(
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r}: unknown; known: {', '.join(LAYOUTS)}")
     cache = open_cache((settings or load_settings()).values.data.cache_dir)
+    if days is not None and start is None:
+        raise ConfigError("days count from a start: give it too (--start DATE)")
     begin = 0 if start is None else time_of(start)
-    end = 2**37 if days is None else begin + round(days * DAY)
+    end = 2**37 if days is None else span_of(begin, days)[1]
+    feed_of(feed)
     own = [asset for name, asset in cache.assets() if name == feed]
     wanted = assets_of(assets) or own
     if not wanted:

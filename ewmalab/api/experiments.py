@@ -37,7 +37,8 @@ class KeptExperiment(Experiment, Result):
     settings: LoadedSettings
 
     def text(self) -> str:
-        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
+        provenance = provenance_text(self)  # first: it says if this is no experiment
+        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance
 
     def json(self) -> Any:
         _ = self.results  # reading it checks its bytes

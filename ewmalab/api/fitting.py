@@ -20,7 +20,7 @@ from ewmalab.replay.schedule import scheduled_at
 from ewmalab.report.text.experiments import fit_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso, span_of
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def fit(
     """
     settings, rulebook, began = settings or load_settings(), load_rulebook(), perf_counter()
     values, begin, wanted = settings.values, time_of(start), assets_of(assets)
-    end = begin + round(days * DAY)
+    _, end = span_of(begin, days)
     end -= values.replay.request_lead or rulebook.at(end).longest_lead
     cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
     chosen = [rulebook.asset(symbol).symbol for symbol in wanted or rulebook.symbols]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
+from ewmalab.api.inputs import Names, Time, assets_of, feed_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
@@ -200,6 +200,7 @@ def serve_feed(
     from ewmalab.live.rehearsal.price_server import rehearsal_feed
 
     settings, begin = settings or load_settings(), time_of(start)
+    feed_of(feed)
     factor = parse_speed(speed) if isinstance(speed, str) else speed
     server = rehearsal_feed(settings, begin, factor, feed=feed, assets=assets_of(assets), faults=faults, port=port)
     stop = until_signalled()

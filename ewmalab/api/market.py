@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, feed_of, present, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.errors import MissingDataError
 from ewmalab.market import inventory
@@ -17,7 +17,7 @@ from ewmalab.market.inventory import CachedAsset, Repair
 from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso, span_of
 
 
 def fetch_bars(
@@ -51,7 +51,7 @@ def fetch_bars(
     symbols = [rulebook.asset(symbol).symbol for symbol in assets_of(assets) or rulebook.symbols]
     if assets_of(assets) is None and name not in ("simulated", "file"):
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
-    source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
+    source, span = make_feed(name, values, rulebook), span_of(begin, days)
     found = fetch_assets(_writable_cache(settings), source, symbols, span, now=present(), progress=progress)
     ok = all(one.error is None for one in found)
     return Outcome(
@@ -66,7 +66,7 @@ def fetch_bars(
 def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
     """Return the cached assets of all feeds or of one."""
     cache = _cache(settings or load_settings())
-    found, damaged = inventory.list_cached(cache, feed)
+    found, damaged = inventory.list_cached(cache, feed and feed_of(feed))
     return Outcome(
         "Cached bars",
         found,
@@ -80,7 +80,8 @@ def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
 ) -> Outcome[list[Finding]]:
     """Check every byte of the cache and return the damaged partitions, of all feeds and assets or of one."""
-    findings = list(_cache(settings or load_settings()).verify(feed, asset.upper() if asset else None))
+    symbol = load_rulebook().asset(asset.upper()).symbol if asset else None
+    findings = list(_cache(settings or load_settings()).verify(feed and feed_of(feed), symbol))
     damaged = [finding for finding in findings if finding.problem]
     return Outcome(
         "Damaged bars",
@@ -130,7 +131,7 @@ def load_bars(
     settings = settings or load_settings()
     values, rulebook = settings.values, load_rulebook()
     begin = time_of(start)
-    stop = begin + round(days * DAY) if end is None else time_of(end)
+    stop = span_of(begin, days)[1] if end is None else time_of(end)
     rulebook.asset(asset)  # refuses an unknown asset before anything is fetched
     name = cache_name(values.data.feed, values)
     if fetch or values.data.feed == "simulated":

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from ewmalab import api
 from ewmalab.cli import (
     backtest,
     check,
     compare,
     config,
     data,
+    edge,
     experiments,
     feed,
     field,
@@ -57,7 +57,10 @@ def _main(
 ) -> None:
     """Replay, score and compare forecasts for miners of the Synth subnet.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    Exit codes: 0 done; 1 a check or a result is not well; 2 wrong usage,
+    settings or names; 3 data or files; 4 a feed, the chain or a cluster;
+    5 a forecaster failed; 130 interrupted. An error is a line on standard
+    error; with --json also an object on standard output.
     """
 
 
@@ -89,11 +92,5 @@ def main() -> None:
     """Run the command line; print errors that a user can fix without a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would spin beside ours, for matrices this small
     sys.path.append(str(Path.cwd()))  # a user's own forecaster is in the working directory
-    try:
-        app()
-    except BrokenPipeError:  # the reader of a pipe has ended, e.g. `| head`
-        sys.stderr.close()
-        sys.exit(1)
-    except (api.EwmalabError, OSError) as error:  # OSError: a full or read-only disk, a folder without permission
-        print("\n".join([f"ewmalab: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
-        sys.exit(2 if isinstance(error, api.ConfigError | api.RulebookError) else 1)
+    edge.quiet_libraries()
+    sys.exit(edge.run(app))

@@ -27,6 +27,9 @@ def checked(parser: str) -> Callable[[Any], Any]:
     return check
 
 
+MAX_DAYS = 3653  # ten years: a longer range is a mistake
+MAX_WORKERS = 4096
+
 # ------------------------------------------------------------------------------------------------ of all commands
 
 ConfigFile = Annotated[
@@ -56,7 +59,7 @@ Start = Annotated[
         callback=checked("parse_time"),
     ),
 ]
-Days = Annotated[float, typer.Option("--days", min=0.001, help="Days of prompts.")]
+Days = Annotated[float, typer.Option("--days", min=0.001, max=MAX_DAYS, help="Days of prompts.")]
 Assets = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
 Competitions = Annotated[
     str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
@@ -119,7 +122,9 @@ WriteConfig = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="With --write-config: also write values not proven better.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, max=MAX_WORKERS, help="Threads or processes; 0: one per processor.")
+]
 Engine = Annotated[
     str, typer.Option("--engine", help="threads, processes or dask: where the work is done. Results are the same.")
 ]
@@ -173,6 +178,8 @@ def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str
     given = lists or []
     if len(given) > 1 and len(given) != len(names):
         raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
+    if empty := [text for text in given if not text.replace(",", "").strip()]:
+        raise typer.BadParameter(f"{empty[0]!r} holds no value", param_hint="--values")
     texts = given if len(given) > 1 else given * len(names)
     return {
         name: [item.strip() for item in texts[i].split(",") if item.strip()] if texts else None

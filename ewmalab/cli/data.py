@@ -23,7 +23,7 @@ def fetch(
     start: Annotated[
         str, typer.Option(help="First day or time, e.g. 2026-01-10 (UTC).", callback=common.checked("parse_time"))
     ],
-    days: Annotated[float, typer.Option(min=0.001, help="Days to fetch.")] = 1.0,
+    days: Annotated[float, typer.Option(min=0.001, max=common.MAX_DAYS, help="Days to fetch.")] = 1.0,
     assets: common.Assets = None,
     feed: common.Feed = None,
     json: common.Json = False,
@@ -133,7 +133,9 @@ def export(
     start: Annotated[
         str | None, typer.Option(help="First day or time (UTC); default: all.", callback=common.checked("parse_time"))
     ] = None,
-    days: Annotated[float | None, typer.Option(min=0.001, help="Days to export; default: all.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.001, max=common.MAX_DAYS, help="Days to export, with --start; default: all.")
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,

@@ -14,7 +14,7 @@ def fit(
     start: Annotated[
         str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).", callback=common.checked("parse_time"))
     ],
-    days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
+    days: Annotated[float, typer.Option(min=8, max=common.MAX_DAYS, help="Days of bars.")] = 120.0,
     forecaster: Annotated[str | None, typer.Option("--forecaster", "-f", help="A forecaster with a fit.")] = None,
     assets: common.Assets = None,
     feed: common.Feed = None,

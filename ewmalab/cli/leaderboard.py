@@ -57,12 +57,14 @@ def leaderboard(
         ),
     ] = "0.01,0.05,0.2",
     emission: Annotated[
-        float | None, typer.Option(min=0, help="All miners' reward per day; adds an estimate of earnings.")
+        float | None, typer.Option(min=0, max=1e12, help="All miners' reward per day; adds an estimate of earnings.")
     ] = None,
     unit: Annotated[str, typer.Option(help="Unit of the emission.")] = "alpha/day",
     correction: Annotated[
         float | None,
-        typer.Option(min=0, help="Realised share of weight x emission; default: the rulebook's on that date."),
+        typer.Option(
+            min=0, max=1000, help="Realised share of weight x emission; default: the rulebook's on that date."
+        ),
     ] = None,
     seed: common.Seed = None,
     engine: common.Engine = "threads",

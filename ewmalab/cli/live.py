@@ -177,7 +177,9 @@ def score(
     log_dir: common.LogDir = None,
     state_dir: common.StateDir = None,
     shadow: common.Shadow = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Only prompts of the last days of the log.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(min=0.01, max=common.MAX_DAYS, help="Only prompts of the last days of the log.")
+    ] = 7.0,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch realised prices that the cache lacks.")] = False,
     fail_on_alarm: Annotated[bool, typer.Option("--fail-on-alarm", help="Exit code 1 if there is an alarm.")] = False,
     clock: common.Clock = None,

@@ -99,7 +99,7 @@ def crps_test(
     start_day: Annotated[
         str, typer.Option(help="First day, e.g. 2026-01-15 (UTC).", callback=common.checked("parse_time"))
     ],
-    num_days: Annotated[int, typer.Option(min=1, help="Days of prompts.")] = 1,
+    num_days: Annotated[int, typer.Option(min=1, max=common.MAX_DAYS, help="Days of prompts.")] = 1,
     forecaster: common.Forecaster = "ewma",
     assets: common.Assets = None,
     competitions: common.Competitions = None,

@@ -15,7 +15,7 @@ def rehearse(
     start: Annotated[
         str, typer.Option(help="Market time of the start (UTC).", callback=common.checked("parse_time"))
     ] = "2026-10-03T04:00",
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours of prompts.")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 31, help="Hours of prompts.")] = 1.0,
     speed: Annotated[float, typer.Option(min=1, max=600, help="Speed of market time.")] = 60.0,
     feed: common.History = "simulated",
     forecaster: common.LiveForecaster = None,

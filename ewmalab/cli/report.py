@@ -22,7 +22,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; default: reports/<first source>.")
     ] = None,
-    days: Annotated[float, typer.Option(min=0.01, help="For a live log: only the last days.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(min=0.01, max=common.MAX_DAYS, help="For a live log: only the last days.")
+    ] = 7.0,
     clock: common.Clock = None,
     json: common.Json = False,
     config: common.ConfigFile = None,

@@ -129,7 +129,9 @@ def tune(
         list[str] | None,
         typer.Option(metavar="LOW,HIGH", help="Bounds, e.g. 5m,6h; one list per --param; default: those of its grid."),
     ] = None,
-    trials: Annotated[int, typer.Option(min=2, help="Trials per competition and asset, earlier ones included.")] = 60,
+    trials: Annotated[
+        int, typer.Option(min=2, max=100_000, help="Trials per competition and asset, earlier ones included.")
+    ] = 60,
     holdout: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, held out for judging.")
     ] = 0.3,

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ewmalab.atomic_files import TEMP_PREFIX, sync_folder
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ExperimentError
 
 FORMAT = 2
@@ -225,4 +226,7 @@ def find_experiment(root: Path, name: str) -> Experiment:
         return (exact or matches)[0]
     if matches:
         raise ExperimentError(f"{name!r} matches {len(matches)} experiments: {', '.join(e.name for e in matches[:5])}")
-    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` lists them")
+    if not known:
+        raise ExperimentError(f"no experiment {name!r}: {root} has none yet; `ewmalab backtest` makes one")
+    near = did_you_mean(name, ["latest", *(e.name for e in known)])
+    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` lists them{near}")

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.forecast.load import apply_preset
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
 from ewmalab.replay.engines import Engine
@@ -21,7 +22,7 @@ from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.judge import MARGIN, CellResult, WalkForward, judge, walk_forward
-from ewmalab.sweeps.parameters import label, resolve_all
+from ewmalab.sweeps.parameters import Parameter, label, resolve_all
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.workload import Workload
@@ -124,6 +125,31 @@ def parse_walk_forward(text: str) -> tuple[int, int]:
     if min(windows) < 3600:
         raise ConfigError(f"walk-forward {text!r}: windows must be an hour or longer")
     return windows
+
+
+def check_request(
+    settings: LoadedSettings,
+    parameters: Mapping[str, Sequence[str] | None],
+    forecaster: str,
+    forward: str | None = None,
+) -> list[Parameter]:
+    """Return the parameters; refuse values and windows that cannot be swept, before any bar is read.
+
+    Parameters
+    ----------
+    settings, parameters, forward
+        As in `sweep`.
+    forecaster : str
+        With or without a preset.
+
+    Raises
+    ------
+    ConfigError, ForecasterError
+    """
+    base, applied = apply_preset(forecaster, settings)
+    if forward:
+        parse_walk_forward(forward)
+    return list(resolve_all(parameters, applied, base))
 
 
 def sweep(

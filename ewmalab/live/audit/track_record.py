@@ -24,7 +24,7 @@ from ewmalab.scoring.answer_format import render
 from ewmalab.scoring.crps import score_log_returns
 from ewmalab.scoring.validation import CORRECT, validate_response
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY, MINUTE, iso
+from ewmalab.times import DAY, MINUTE, iso, seconds_in
 
 BASELINE = "random-walk"
 _DRIFT = 1.25  # alarm if the recent ratio of CRPS to the baseline's exceeds the earlier ratio by this factor
@@ -139,7 +139,7 @@ def track_record(
         first.setdefault((record["competition"], record["asset"], record["start_time"]), record)
     records = sorted(first.values(), key=lambda r: (r["start_time"], r["competition"], r["asset"]))
     if days is not None:
-        records = [r for r in records if r["start_time"] > records[-1]["start_time"] - days * DAY]
+        records = [r for r in records if r["start_time"] > records[-1]["start_time"] - seconds_in(days)]
     asked = [a for a in log.answers if a["start_time"] >= records[0]["start_time"]]
     own = records[-1]["forecaster"]
     names = list(dict.fromkeys([own, BASELINE, *shadows]))
