@@ -241,7 +241,7 @@ def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
             interrupted(patch, "sweep.judge_sweep")
             code, out, error = ewmalab(*arguments, *there)
         assert (code, out) == (130, "")
-        assert "what is finished is kept: resume with `ewmalab sweep --resume`" in error
+        assert "finished trials are kept; go on with: ewmalab sweep --resume" in error
         os.utime(max(left(tmp_path / "e"), key=os.path.getmtime), (NOW + number, NOW + number))
     code, out, error = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, error
@@ -526,7 +526,11 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     finally:
         process.kill()
     assert (process.returncode, out) == (130, b"")
-    assert error.decode().strip() == "stopped; what is finished is kept: resume with `ewmalab sweep --resume`"
+    assert error.decode().split("\n") == [
+        "ewmalab: stopped",
+        "finished trials are kept; go on with: ewmalab sweep --resume",
+        "",
+    ]
     assert len(trial_files(tmp_path / "e")) == 5
     code, output, messages = ewmalab("sweep", "--resume", "--json", *there)
     assert code == 0, messages

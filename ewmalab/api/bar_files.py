@@ -9,6 +9,7 @@ from typing import Any
 
 from ewmalab.api.inputs import Names, Progress, Time, assets_of, feed_of, present, time_of
 from ewmalab.api.result import Outcome
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import ConfigError
 from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.files.exporter import LAYOUTS, Exported, export_asset
@@ -134,6 +135,7 @@ def export_bars(
     wanted = assets_of(assets) or own
     if not wanted:
         raise ConfigError(f"feed {feed!r} has no cached bars; see `ewmalab data list`")
+    check_folder(Path(folder))
     done = [
         export_asset(cache, feed, asset.upper(), span=(begin, end), layout=layout, folder=Path(folder))
         for asset in wanted

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Progress, counter
 from ewmalab.api.result import Outcome, Result
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments import mlflow, store
 from ewmalab.experiments.store import Experiment, find_experiment
@@ -161,6 +162,8 @@ def write_report(
     from ewmalab.report.pages.page import named_figures, write_reports
 
     settings = settings or load_settings()
+    if folder is not None:
+        check_folder(Path(folder))
     with _collector_paused():
         made = [one.page() if isinstance(one, Result) else _report_of(one, settings, days) for one in sources]
         figures = len(list(named_figures(made)))

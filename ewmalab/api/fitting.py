@@ -10,6 +10,7 @@ from typing import Any
 
 from ewmalab.api.inputs import Names, Time, assets_of, time_of
 from ewmalab.api.result import Result
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.forecast.load import FITTED, load_forecaster
 from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
@@ -90,6 +91,7 @@ def fit(
     ConfigError, RulebookError, MissingDataError, ForecasterError
     """
     settings, rulebook, began = settings or load_settings(), load_rulebook(), perf_counter()
+    check_folder(Path(settings.values.fit.folder))
     values, begin, wanted = settings.values, time_of(start), assets_of(assets)
     _, end = span_of(begin, days)
     end -= values.replay.request_lead or rulebook.at(end).longest_lead

@@ -11,9 +11,10 @@ import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
 from ewmalab.api.inputs import Progress, Prompts, counter, present, range_of, selection_of, workers_of
+from ewmalab.atomic_files import check_folder
 from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ConfigError, ExperimentError
-from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.experiments.store import Experiment, find_experiment, rescued
 from ewmalab.forecast.load import BUILT_IN, Factory
 from ewmalab.replay.engines import Workers
 from ewmalab.settings import LoadedSettings
@@ -183,6 +184,9 @@ def replayed(
     from ewmalab.report.text.backtest import backtest_text
 
     where = workers_of(workers, settings)
+    check_folder(settings.values.run.experiments_dir)
+    if keep:
+        check_folder(keep.folder)
     plan = planned(settings, forecasters, prompts, scheduled)
     if keep:
         from ewmalab.replay.keeping import check_room
@@ -199,4 +203,4 @@ def replayed(
         keep=keep.folder.absolute() if keep else None,
     )
     remarks = experiment.manifest["notes"]["remarks"]
-    return plan, experiment, (*plan.warnings(), *(f"note: {line}" for line in remarks))
+    return plan, experiment, (*rescued(experiment), *plan.warnings(), *(f"note: {line}" for line in remarks))

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from ewmalab.api.inputs import Parameters, Progress, Prompts, check_name, present, selection_of, values_of, worker_count
 from ewmalab.api.result import Outcome
 from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.experiments.unfinished import kept_until_done, newest_unfinished
@@ -103,6 +104,8 @@ def run_sweep(
     """
     settings, began = request.settings, perf_counter()
     check_engine(engine, scheduler)
+    if request.name is not None:
+        check_folder(settings.values.run.experiments_dir)
     config_file.refuse_existing(request.write_config)
     if request.name is not None:
         check_name(request.name)
@@ -183,6 +186,7 @@ def tune(
     settings = settings or load_settings()
     if name is not None:
         check_name(name)
+        check_folder(settings.values.run.experiments_dir)
     for parameter in sweeps.check_request(settings, values_of(parameters), forecaster):
         if len(parameter.values) < 2:
             raise ConfigError(f"{parameter.key}: nothing to search: give two bounds, or more choices")

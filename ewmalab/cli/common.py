@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
 
 from ewmalab import api
+from ewmalab.cli import edge
 
 
 def checked(parser: str) -> Callable[[Any], Any]:
@@ -170,7 +172,11 @@ History = Annotated[str, typer.Option("--feed", help="simulated, or a feed in th
 Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests with a random fault.")]
 
 
-SAME_COMMAND = "run the same command to resume"
+SAME_COMMAND = "what is finished is kept; go on with: {command}"
+RESUME_SWEEP = "finished trials are kept; go on with: ewmalab sweep --resume"
+NOTHING_KEPT = "nothing was written; start again with: {command}"
+SECONDS_BETWEEN_LINES = 15.0
+"""Between two lines of progress where standard error is no terminal."""
 
 
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
@@ -215,8 +221,10 @@ def show(result: api.Result, json: bool) -> None:
 
 
 @contextmanager
-def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error if that is a terminal; yield the function that a step reports to.
+def progress(quiet: bool, what: str, hint: str = NOTHING_KEPT) -> Iterator[Callable[[int, int], None]]:
+    """Show progress and the time left on standard error; yield the function that a step reports to.
+
+    A terminal gets a bar, anything else a plain line now and then.
 
     Parameters
     ----------
@@ -224,19 +232,60 @@ def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, 
     what : str
         What is counted.
     hint : str
-        How to resume a step that keeps finished work; printed when it is interrupted.
+        What is kept when the step is interrupted, and how to go on.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("reading bars", total=None)
-        try:
-            yield lambda done, total: bar.update(task, description=what, completed=done, total=total)
-        except KeyboardInterrupt:
-            if not hint:
-                raise
-            say(f"\nstopped; what is finished is kept: {hint}")
-            raise typer.Exit(130) from None
+    watched = console.is_terminal and not quiet
+    lines = None if watched or quiet else PlainProgress(what, say)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not watched) as bar:
+            task = bar.add_task("reading bars", total=None)
+
+            def report(done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total)
+                if lines:
+                    lines.report(done, total, monotonic())
+
+            yield report
+    except KeyboardInterrupt as error:
+        told = [*getattr(error, "__notes__", []), hint.format(command=edge.typed())]
+        raise typer.Exit(edge.interrupted("\n".join(told))) from None
+
+
+class PlainProgress:
+    """Progress as lines of text, for logs and pipes.
+
+    Parameters
+    ----------
+    what : str
+        What is counted.
+    say : callable
+        Called with each line.
+    """
+
+    def __init__(self, what: str, say: Callable[[str], None]) -> None:
+        self._what, self._say = what, say
+        self._first: tuple[float, int] | None = None
+        self._said = 0.0
+
+    def report(self, done: int, total: int, now: float) -> None:
+        """Print a line if the last one is long ago; `now` is in seconds of any clock."""
+        if self._first is None:
+            self._first, self._said = (now, done), now
+        began, known = self._first
+        if now - self._said < SECONDS_BETWEEN_LINES or done <= known or not total:
+            return
+        self._said = now
+        left = (now - began) / (done - known) * (total - done)
+        self._say(f"{self._what}: {done} of {total}, {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -39,7 +39,7 @@ def fetch(
       ewmalab data fetch --feed simulated --start 2026-01-10 --days 12
     """
     settings = common.settings(config, set_, {"data.feed": feed})
-    with common.progress(json, "fetching minutes") as progress:
+    with common.progress(json, "fetching minutes", common.SAME_COMMAND) as progress:
         result = api.fetch_bars(start, days, assets=assets, settings=settings, progress=progress)
     common.show(result, json)
 
@@ -105,7 +105,7 @@ def import_(
         "symbol": symbol,
         "interval": interval,
     }
-    with common.progress(json, "importing") as progress:
+    with common.progress(json, "importing", common.SAME_COMMAND) as progress:
         result = api.import_bars(
             paths,
             feed=feed,

@@ -36,9 +36,9 @@ def run(app: Callable[..., Any]) -> int:
         code = app(prog_name="ewmalab", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
+        return interrupted()
+    except KeyboardInterrupt as error:
+        return interrupted("\n".join(getattr(error, "__notes__", [])))
     except BrokenPipeError:  # the reader of a pipe has ended, e.g. `| head`
         sys.stderr.close()
         return FAILED
@@ -79,8 +79,9 @@ def typed() -> str:
     return shlex.join(["ewmalab", *sys.argv[1:]])
 
 
-def _interrupted() -> int:
-    return fail("stopped", "Interrupted", INTERRUPTED)
+def interrupted(kept: str = "") -> int:
+    """Say that a command was stopped, and what is kept; return the exit code."""
+    return fail("\n".join(filter(None, ("stopped", kept))), "Interrupted", INTERRUPTED)
 
 
 def _usage(error: Any) -> int:

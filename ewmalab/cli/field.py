@@ -88,7 +88,7 @@ def import_(
 
       ewmalab field import prompts.json --asset BTC --competition crypto-1h
     """
-    with common.progress(json, "importing") as progress:
+    with common.progress(json, "importing", common.SAME_COMMAND) as progress:
         result = api.import_field(
             paths, asset=asset, competition=competition, settings=common.settings(config, set_), progress=progress
         )

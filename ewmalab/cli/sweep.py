@@ -106,7 +106,7 @@ def sweep(
         common.say("resuming " + " ".join(f"--param {one}" for one in request.parameters))
     else:
         raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
-    with common.progress(json, "trials", "resume with `ewmalab sweep --resume`") as progress:
+    with common.progress(json, "trials", common.RESUME_SWEEP) as progress:
         result = api.run_sweep(
             request,
             fresh=fresh,
@@ -206,6 +206,10 @@ def tune(
 
 def _write(result: Any, path: Path, force: bool, json: bool) -> None:
     """Write a settings file; with ``--json`` print nothing more than the result."""
-    written = api.write_config(result, path, force=force)
+    try:
+        written = api.write_config(result, path, force=force)
+    except api.EwmalabError as error:
+        common.say(f"ewmalab: {error}")
+        raise typer.Exit(error.exit_code) from None
     if not json:
         common.show(written, json)

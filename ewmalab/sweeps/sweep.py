@@ -187,7 +187,7 @@ def sweep(
     engine, workers, scheduler
         See `ewmalab.replay.engines.run_tasks`.
     progress : callable, optional
-        Called with the numbers of finished and of all trials.
+        Called with the numbers of finished and of all steps: trials, and cells to judge.
     **selection
         See `workload_of`.
 
@@ -213,11 +213,28 @@ def sweep(
         scheduler=scheduler,
         progress=progress,
     )
-    return judge_sweep(done, replicates=replicates, windows=windows)
+    return judge_sweep(done, replicates=replicates, windows=windows, progress=progress)
 
 
-def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[int, int] | None = None) -> SweepResult:
-    """Judge the scores of a sweep by competition and asset, each with its own random stream."""
+def judge_sweep(
+    done: Sweep,
+    *,
+    replicates: int | None = None,
+    windows: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SweepResult:
+    """Judge the scores of a sweep by competition and asset, each with its own random stream.
+
+    Parameters
+    ----------
+    done : Sweep
+    replicates : int, optional
+        As in `sweep`.
+    windows : (int, int), optional
+        Lengths of a walk-forward's windows, seconds.
+    progress : callable, optional
+        Called with the numbers of finished and of all steps, trials included.
+    """
     seed = done.workload.settings.values.run.seed
     cells, forward = [], []
     for cell in done.cells:
@@ -228,6 +245,8 @@ def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[in
             found = walk_forward(cell, *windows, horizon)
             if found is not None:
                 forward.append(found)
+        if progress:
+            progress(done.trials + len(cells), done.trials + len(done.cells))
     if windows and not forward:
         raise ConfigError("walk-forward: the windows are longer than the prompts' range; replay more days")
     return SweepResult(done, cells, forward, _inputs(done, replicates, windows))
