@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ewmalab.cli import common
+from ewmalab.cli import progress
 from ewmalab.experiments import store
 from ewmalab.experiments.store import Experiment, rescued, save_experiment
 
@@ -81,9 +81,9 @@ def test_an_interruption_says_what_is_kept_and_the_command_that_goes_on(
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "SECONDS_BETWEEN_LINES", 15.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 15.0)
     said: list[str] = []
-    lines = common.PlainProgress("trials", said.append)
+    lines = progress.PlainProgress("trials", said.append)
     for done, now in ((10, 0.0), (20, 5.0), (30, 20.0), (40, 21.0), (110, 200.0)):
         lines.report(done, 410, now)
     assert said == ["trials: 30 of 410, 6 min left", "trials: 110 of 410, 10 min left"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.audit import probe, rehearse, track_record
     from ewmalab.api.bar_files import export_bars, import_bars
     from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
+    from ewmalab.api.completions import complete
     from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
     from ewmalab.api.field import check_field, export_field, fetch_field, field_miner, import_field, list_field
     from ewmalab.api.fitting import fit, make_forecaster, make_prompt
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
     from ewmalab.api.settings import check_settings, show_rules, show_settings
+    from ewmalab.api.starter import new_forecaster
     from ewmalab.api.sweep_results import SweepRequest
     from ewmalab.api.sweeps import run_sweep, sweep, tune, unfinished_sweep, write_config
     from ewmalab.errors import ConfigError, EwmalabError, RulebookError
@@ -54,6 +56,7 @@ _MODULES = {
     "api.audit": "probe rehearse track_record",
     "api.bar_files": "export_bars import_bars",
     "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
+    "api.completions": "complete",
     "api.experiments": "export_experiment list_experiments load_experiment write_report",
     "api.field": "check_field export_field fetch_field field_miner import_field list_field",
     "api.fitting": "fit make_forecaster make_prompt",
@@ -65,6 +68,7 @@ _MODULES = {
     "api.replay": "backtest compare",
     "api.result": "Result",
     "api.settings": "check_settings show_rules show_settings",
+    "api.starter": "new_forecaster",
     "api.sweep_results": "SweepRequest",
     "api.sweeps": "run_sweep sweep tune unfinished_sweep write_config",
     "errors": "ConfigError EwmalabError RulebookError",

@@ -58,6 +58,7 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    _need_extra()
     from ewmalab.live.updater import process
 
     start_logging(log_level)
@@ -78,6 +79,7 @@ def update_states(load: Load, *, date: Time | None = None, log_level: str = "INF
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    _need_extra()
     from ewmalab.live.updater import process
 
     start_logging(log_level)
@@ -97,6 +99,11 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
 
     start_logging(log_level)
     process.run_miner(load)
+
+
+def _need_extra() -> None:
+    """Fail at the start if what saves states is not installed, not at the first state."""
+    import msgpack  # noqa: F401
 
 
 def write_allowlist(

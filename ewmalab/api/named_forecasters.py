@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
+from ewmalab.analysis.run_differences import differing
 from ewmalab.api.inputs import Progress, Prompts, counter, present, range_of, selection_of, workers_of
 from ewmalab.atomic_files import check_folder
 from ewmalab.close_names import did_you_mean
@@ -100,7 +101,8 @@ def named_scores(
     if kinds == {False}:
         found = [_finished(one, settings.values.run.experiments_dir) for one in named]
         frames = {label: scores_of(*one) for label, one in zip(labels, found, strict=True)}
-        return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found))
+        runs = {label: one for label, (one, _) in zip(labels, found, strict=True)}
+        return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found), differing(runs))
     plan, made, notes = replayed(settings, labels, name, workers, progress, prompts, scheduled)
     notes = (*notes, f"experiment: {made.path}")
     return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes)

@@ -22,6 +22,7 @@ from ewmalab.cli import (
     fit,
     leaderboard,
     live,
+    new,
     predictions,
     probe,
     rehearse,
@@ -86,6 +87,7 @@ app.command("score")(predictions.score)
 app.command("validate")(predictions.validate)
 app.add_typer(check.app, name="check")
 app.add_typer(experiments.app, name="experiments")
+app.add_typer(new.app, name="new")
 
 
 def main() -> None:

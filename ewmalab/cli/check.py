@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,8 +60,17 @@ def lookahead(
 
 @app.command()
 def forecaster(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="package.module:attribute, or a built-in name.")],
-    asset: Annotated[str, typer.Option(help="The asset that it forecasts.")] = "BTC",
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="package.module:attribute, or a built-in name.",
+            autocompletion=complete.names("forecasters"),
+        ),
+    ],
+    asset: Annotated[
+        str, typer.Option(help="The asset that it forecasts.", autocompletion=complete.names("assets"))
+    ] = "BTC",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Fetch, import, export and check cached minute bars.",
     epilog="Example:  ewmalab data fetch --feed pyth --assets BTC --start 2026-01-10 --days 7",
 )
-OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.")]
+OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.names("feeds"))]
 
 
 @app.command()
@@ -122,7 +122,9 @@ def import_(
 
 @app.command()
 def export(
-    feed: Annotated[str, typer.Option("--feed", help="Feed of the bars, e.g. pyth.")],
+    feed: Annotated[
+        str, typer.Option("--feed", help="Feed of the bars, e.g. pyth.", autocompletion=complete.names("feeds"))
+    ],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Write files below this folder.")] = Path(
         "market_data"
     ),

@@ -66,6 +66,11 @@ def fail(message: str, kind: str, code: int) -> int:
     return code
 
 
+def say(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr)
+
+
 def quiet_libraries() -> None:
     """Keep the warnings of libraries from the terminal, unless Python was asked for them (-W, PYTHONWARNINGS)."""
     if not sys.warnoptions:

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def leaderboard(
     named_forecasters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME ...]", help="Forecasters, experiments, or EXPERIMENT/FORECASTER."),
+        typer.Argument(
+            metavar="[NAME ...]",
+            help="Forecasters, experiments, or EXPERIMENT/FORECASTER.",
+            autocompletion=complete.names("named"),
+        ),
     ] = None,
     predictions: Annotated[
         list[Path] | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def report(
@@ -17,6 +17,7 @@ def report(
         typer.Argument(
             metavar="SOURCE...",
             help="Experiments (path, name, part of a name, latest); a leaderboard's JSON file; a folder of live logs.",
+            autocompletion=complete.names("experiments"),
         ),
     ],
     output: Annotated[

@@ -8,13 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def sweep(
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME", help="Setting to vary, e.g. HALF_LIFE_1M. Repeatable: a grid."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME",
+            help="Setting to vary, e.g. HALF_LIFE_1M. Repeatable: a grid.",
+            autocompletion=complete.names("parameters"),
+        ),
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -123,7 +129,13 @@ def sweep(
 def tune(
     param: Annotated[
         list[str],
-        typer.Option("--param", "-p", metavar="NAME", help="Setting to search, e.g. HALF_LIFE_1M. Repeatable."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME",
+            help="Setting to search, e.g. HALF_LIFE_1M. Repeatable.",
+            autocompletion=complete.names("parameters"),
+        ),
     ],
     values: Annotated[
         list[str] | None,
