@@ -74,7 +74,7 @@ class PlainProgress:
         if self._first is None:
             self._first, self._said = (now, done), now
         began, known = self._first
-        if now - self._said < SECONDS_BETWEEN_LINES or done <= known or not total:
+        if now - self._said < SECONDS_BETWEEN_LINES or not known < done < total:
             return
         self._said = now
         left = (now - began) / (done - known) * (total - done)
