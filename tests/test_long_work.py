@@ -43,6 +43,19 @@ def test_results_that_cannot_be_written_are_kept_elsewhere(tmp_path: Path, monke
     assert rescued(saved(tmp_path / "free")) == ()
 
 
+def test_a_fit_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ewmalab.api import fitting
+    from ewmalab.forecast.model import Fit
+    from ewmalab.replay.fits import Artifact, read_artifact
+
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    artifact = Artifact("my.model:Mine", Fit(1_768_435_200, {"factor": 2.0}, ""), "pyth", {"BTC": {"bars": 3}})
+    path, (note,) = fitting._written(artifact, tmp_path / "taken")
+    assert read_artifact(str(path)).fit.numbers == {"factor": 2.0}
+    assert str(path) in note
+
+
 @pytest.mark.parametrize("option", ["--keep-predictions", "--set"])
 def test_an_output_folder_is_checked_before_the_work(option: str, ewmalab, folder: Path) -> None:
     (folder / "taken").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,14 @@ class Fit(Result):
         A few columns that describe the fit of each asset.
     seconds : float
         Duration of the fit.
+    notes : tuple of str
     """
 
     artifact: Artifact
     path: Path
     table: Mapping[str, Mapping[str, str]]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -103,10 +106,19 @@ def fit(
         raise MissingDataError(f"the cache has no bars of {feed} in that range; see `ewmalab data list`")
     name = forecaster or FITTED
     artifact = make_artifact(name, bars, settings, rulebook, end=end, feed=feed)
-    path = write_artifact(artifact, Path(values.fit.folder))
+    path, notes = _written(artifact, Path(values.fit.folder))
     maker: object = load_forecaster(name, rulebook.asset(chosen[0]), settings)
     table = maker.fit_table(artifact.fit.numbers) if isinstance(maker, Explained) else {asset: {} for asset in bars}
-    return Fit(artifact, path, table, perf_counter() - began)
+    return Fit(artifact, path, table, perf_counter() - began, notes)
+
+
+def _written(artifact: Artifact, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write an artifact; where its folder fails after minutes of fitting, write it elsewhere and say so."""
+    try:
+        return write_artifact(artifact, folder), ()
+    except OSError as error:
+        path = write_artifact(artifact, Path(tempfile.mkdtemp(prefix="ewmalab-fits-")))
+        return path, (f"note: {folder}: {error.strerror or error}; the fit is in {path}: move that file",)
 
 
 def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = None) -> Forecaster[Any]:

@@ -20,6 +20,7 @@ from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps import config_file
 from ewmalab.sweeps import sweep as sweeps
 from ewmalab.sweeps import tune as tuning
+from ewmalab.sweeps.request import check_request
 from ewmalab.sweeps.sweep import SweepResult
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult
@@ -109,7 +110,7 @@ def run_sweep(
     config_file.refuse_existing(request.write_config)
     if request.name is not None:
         check_name(request.name)
-    sweeps.check_request(settings, request.parameters, request.forecaster, request.walk_forward)
+    check_request(settings, request.parameters, request.forecaster, request.walk_forward)
     chosen = selection_of(settings, request.prompts)
     workload = sweeps.workload_of(settings, forecaster=request.forecaster, exact=request.exact, **chosen)
     # The newest days may have changed by the time that an interrupted sweep is resumed.
@@ -187,7 +188,7 @@ def tune(
     if name is not None:
         check_name(name)
         check_folder(settings.values.run.experiments_dir)
-    for parameter in sweeps.check_request(settings, values_of(parameters), forecaster):
+    for parameter in check_request(settings, values_of(parameters), forecaster):
         if len(parameter.values) < 2:
             raise ConfigError(f"{parameter.key}: nothing to search: give two bounds, or more choices")
     chosen = selection_of(settings, prompts)

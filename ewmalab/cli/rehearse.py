@@ -42,7 +42,9 @@ def rehearse(
 
       ewmalab rehearse --feed pyth --start 2026-01-10 --hours 2 --faults 0.05
     """
-    with common.progress(json, "prompts") as progress:
+    with common.progress(
+        json, "prompts", "what it wrote stays in its folder; start again in another: {command}"
+    ) as progress:
         result = api.rehearse(
             forecaster,
             start=start,

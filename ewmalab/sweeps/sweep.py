@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment, save_experiment
-from ewmalab.forecast.load import apply_preset
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
 from ewmalab.replay.engines import Engine
@@ -22,11 +21,11 @@ from ewmalab.replay.schedule import Selection
 from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.judge import MARGIN, CellResult, WalkForward, judge, walk_forward
-from ewmalab.sweeps.parameters import Parameter, label, resolve_all
+from ewmalab.sweeps.parameters import label, resolve_all
+from ewmalab.sweeps.request import parse_walk_forward
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.workload import Workload
-from ewmalab.units import parse_duration
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,50 +105,6 @@ def workload_of(
         partial=selection.get("partial", False),
         exact=exact,
     )
-
-
-def parse_walk_forward(text: str) -> tuple[int, int]:
-    """Parse ``5d/1d`` and return the lengths of the choosing and the testing window, seconds.
-
-    Raises
-    ------
-    ConfigError
-    """
-    train, slash, test = text.partition("/")
-    try:
-        if not slash:
-            raise ValueError("two durations with a slash between them")
-        windows = parse_duration(train), parse_duration(test)
-    except ValueError as error:
-        raise ConfigError(f"walk-forward {text!r}: {error}; write for example 5d/1d") from None
-    if min(windows) < 3600:
-        raise ConfigError(f"walk-forward {text!r}: windows must be an hour or longer")
-    return windows
-
-
-def check_request(
-    settings: LoadedSettings,
-    parameters: Mapping[str, Sequence[str] | None],
-    forecaster: str,
-    forward: str | None = None,
-) -> list[Parameter]:
-    """Return the parameters; refuse values and windows that cannot be swept, before any bar is read.
-
-    Parameters
-    ----------
-    settings, parameters, forward
-        As in `sweep`.
-    forecaster : str
-        With or without a preset.
-
-    Raises
-    ------
-    ConfigError, ForecasterError
-    """
-    base, applied = apply_preset(forecaster, settings)
-    if forward:
-        parse_walk_forward(forward)
-    return list(resolve_all(parameters, applied, base))
 
 
 def sweep(
