@@ -100,3 +100,24 @@ def test_progress_without_a_terminal_is_a_line_now_and_then_with_the_time_left(m
     for done, now in ((10, 0.0), (20, 5.0), (30, 20.0), (40, 21.0), (110, 200.0)):
         lines.report(done, 410, now)
     assert said == ["trials: 30 of 410, 6 min left", "trials: 110 of 410, 10 min left"]
+
+
+def test_progress_of_a_sweep_ends_when_all_is_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ewmalab import api
+
+    monkeypatch.chdir(folder)
+    seen: list[tuple[int, int]] = []
+    settings = api.load_settings(flags={"data.feed": "simulated"})
+    result = api.sweep(
+        {"nu_1m": [4, 8]},
+        start="2026-01-15",
+        days=0.1,
+        assets="BTC",
+        competitions="1h",
+        name=None,
+        settings=settings,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    trials = result.sweep.trials
+    assert (trials, trials + 1) in seen  # all trials are done, and their one cell is not judged
+    assert seen[-1] == (trials + 1, trials + 1)

@@ -486,7 +486,18 @@ def test_missing_bars_are_named_by_feed_asset_and_range(plan: MakePlan, tmp_path
     message = str(caught.value)
     assert re.search(r"binance +BTC +2026-01-07T00:00:00Z to 2026-01-07T01:00:00Z", message)
     assert "ewmalab data fetch --feed binance --assets BTC --start 2026-01-07 --days 1" in message
-    assert "--partial" in message
+    assert "--partial" not in message  # a forecaster would lack them
+
+
+def test_skipping_prompts_is_proposed_only_where_it_helps(plan: MakePlan, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "ends", [(START - 6 * DAY, START + DAY // 2)])
+    with pytest.raises(MissingDataError, match="skip unscorable prompts: --partial"):
+        plan(0.5, flags, competitions=["1h"])
+    assert plan(0.5, flags, competitions=["1h"], partial=True).prompts
+    flags = stored(tmp_path / "none", [(START - 6 * DAY, START - DAY)])
+    with pytest.raises(MissingDataError) as caught:
+        plan(0.5, flags, competitions=["1h"], partial=True)
+    assert "--partial" not in str(caught.value)
 
 
 def proposed(error: MissingDataError) -> list[list[str]]:

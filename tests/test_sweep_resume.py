@@ -173,6 +173,7 @@ def ewmalab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "warnoptions", ["error"])  # a library's warning fails a test
     for name in [name for name in os.environ if name.startswith("EWMALAB__")]:
         monkeypatch.delenv(name)
 

@@ -76,7 +76,8 @@ def quiet_libraries() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the processes that this one starts
-    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what nobody listens to
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what nobody listens to
 
 
 def typed() -> str:
