@@ -7,10 +7,11 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import typer
+from typer.main import get_command
 
 from ewmalab import api
 
@@ -30,10 +31,13 @@ EXTRAS = {
 """The extra that installs an optional module."""
 
 
-def run(app: Callable[..., Any]) -> int:
+_command = cache(get_command)  # it takes a fifth of a second to make, and a process may run several
+
+
+def run(app: typer.Typer) -> int:
     """Run the command line; return the exit code. Errors that a user can fix are printed without a traceback."""
     try:
-        code = app(prog_name="ewmalab", standalone_mode=False)
+        code = _command(app)(prog_name="ewmalab", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Abort:
         return interrupted()
