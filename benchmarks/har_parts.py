@@ -26,14 +26,15 @@ from ewmalab.forecast.seasonal_har import fit_seasons as seasons
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks
 from ewmalab.forecast.seasonal_har.clock import WEEK_BINS
 from ewmalab.forecast.seasonal_har.parts import Season
-from ewmalab.replay.fits import make_artifact, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.times import DAY, parse_time
 
 RULES = "2026-01-28"  # XAU competes at 1h
 
 
-def flat_seasons(bars: Any, assets: Any) -> dict[str, Season]:
+def flat_seasons(bars: Any, assets: Any, targets: Any) -> dict[str, Season]:
     """Return seasons that know no clock."""
     return {symbol: Season("week", np.ones(WEEK_BINS), np.ones(60)) for symbol in bars}
 

@@ -27,10 +27,12 @@ import pandas as pd
 import properscoring
 from machine import describe
 
-from ewmalab.forecast.ewma.kernels import HOLD, decay_of, ewma_paths, filter_variances
+from ewmalab.forecast.draws import BLOCK
+from ewmalab.forecast.ewma.kernels import HOLD, decay_of, filter_variances, stratified_ewma_paths
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har.parts import Shocks
+from ewmalab.forecast.strata import student_t_strata
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.report.text.tables import plain_table
@@ -94,18 +96,17 @@ def walk_of_minutes(rng: np.random.Generator, end: int) -> Bars:
 
 
 def numpy_volatility_paths(rng: np.random.Generator, steps: int, shocks: Shocks, step: int) -> np.ndarray:
-    """The paths of `seasonal-har` in numpy, at a constant volatility: all shocks at once, in mirrored pairs."""
-    half, stay = PATHS // 2, 0.5 ** (step / shocks.wave_half_life)
-    wave = np.empty((steps, half), np.float32)
-    push = rng.standard_normal((steps, half), np.float32)
+    """The paths of `seasonal-har` in numpy, at a constant volatility: all shocks at once, independent."""
+    stay = 0.5 ** (step / shocks.wave_half_life)
+    wave = np.empty((steps, PATHS), np.float32)
+    push = rng.standard_normal((steps, PATHS), np.float32)
     wave[0] = push[0]
     for t in range(1, steps):
         wave[t] = stay * wave[t - 1] + math.sqrt(1 - stay * stay) * push[t]
-    z = rng.standard_t(shocks.nu, (steps, half)) * math.sqrt((shocks.nu - 2) / shocks.nu)
-    z *= SIGMA * np.exp(shocks.level * rng.standard_normal(half, np.float32) + shocks.wave * wave)
+    z = rng.standard_t(shocks.nu, (steps, PATHS)) * math.sqrt((shocks.nu - 2) / shocks.nu)
+    z *= SIGMA * np.exp(shocks.level * rng.standard_normal(PATHS, np.float32) + shocks.wave * wave)
     out = np.zeros((steps + 1, PATHS), np.float32)
-    np.cumsum(z, axis=0, out=out[1:, :half])
-    out[1:, half:] = -out[1:, :half]
+    np.cumsum(z, axis=0, out=out[1:])
     return out
 
 
@@ -155,7 +156,7 @@ def scoring(rng: np.random.Generator, competition: Competition, gate: float, who
     stream = RandomStream.of(1, "BTC", name, 0)
 
     def simulate() -> np.ndarray:
-        ewma_paths(stream.lanes(PATHS), NU, decay, SIGMA**2, scale, buffer)
+        stratified_ewma_paths(stream.lanes(BLOCK), student_t_strata(NU, PATHS), decay, SIGMA**2, scale, buffer)
         return buffer
 
     def score(log_returns: np.ndarray) -> float:
@@ -191,12 +192,12 @@ def scoring(rng: np.random.Generator, competition: Competition, gate: float, who
 def volatility_paths(rng: np.random.Generator, competition: Competition) -> Ratio:
     """Time the paths of `seasonal-har` against numpy."""
     steps, dt, now = competition.steps, competition.time_increment, parse_time("2026-05-01")
-    forecaster = SeasonalHar.unfitted(load_rulebook().asset("BTC"))
+    forecaster = SeasonalHar(load_rulebook().asset("BTC"))
     prompt = Prompt(now, competition.name, "BTC", now, dt, dt * steps, PATHS)
     state = forecaster.update(forecaster.initial_state(), walk_of_minutes(rng, now))
     took = medians(
         {
-            "rival": (lambda: numpy_volatility_paths(rng, steps, forecaster.shocks[dt], dt), 10),
+            "rival": (lambda: numpy_volatility_paths(rng, steps, forecaster.fitted.shocks[dt], dt), 10),
             "ours": (lambda: forecaster.simulate(state, prompt, prompt.stream(1)), 60),
         }
     )

@@ -24,7 +24,8 @@ from garch import fit_garch
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
-from ewmalab.replay.fits import make_artifact, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, iso, parse_time
@@ -89,7 +90,7 @@ def main() -> None:
         bars = {a: ew.load_bars(a, options.history, present, settings=settings) for a in assets}
         began = time.perf_counter()
         if options.transfer:
-            pyth = ew.load_settings(flags={"data.feed": "pyth"})
+            pyth = ew.load_settings(flags={"data.feed": "pyth", "fit.prior": ""})
             others = {a: ew.load_bars(a, "2025-07-20", "2026-01-16", settings=pyth) for a in fitted}
             made = make_artifact("seasonal-har", others, pyth, rulebook, end=parse_time("2026-01-16"), feed="pyth")
             made = replace(made, fit=replace(made.fit, end=present))

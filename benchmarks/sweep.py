@@ -129,7 +129,7 @@ def main() -> int:
 
         once("ewma@seed", 1, False)  # compiles, and makes the bars
         kinds = {
-            "one ensemble of 1024 paths": ("ewma@seed", 1, False),
+            "one ensemble of 1000 paths": ("ewma@seed", 1, False),
             "four ensembles, as by default": ("ewma@seed", None, False),
             "equities by session, as by default": ("ewma", None, False),
             "--exact, one": ("ewma@seed", 1, True),

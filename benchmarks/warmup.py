@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.market.cache import open_cache
-from ewmalab.replay.fits import make_artifact, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.replay.plan import plan_backtest
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings

@@ -36,6 +36,7 @@ from ewmalab.report.figures import differences as draw
 from ewmalab.report.figures import live as draw_live
 from ewmalab.report.figures import paths as draw_paths
 from ewmalab.report.figures import sweep as draw_sweep
+from ewmalab.report.figures.static import drawn as _drawn
 from ewmalab.sweeps.sweep import SweepResult
 from ewmalab.times import DAY, MINUTE
 
@@ -106,7 +107,7 @@ def track(record: TrackRecord) -> pd.DataFrame:
 
 def plot_bars(of: Bars, title: str = "Closes", *, synthetic: bool = False) -> Figure:
     """Draw closes, and mark where bars are missing."""
-    return draw_bars.closes(of, title, synthetic=synthetic)
+    return _drawn(draw_bars.closes(of, title, synthetic=synthetic))
 
 
 def plot_paths(
@@ -137,57 +138,65 @@ def plot_paths(
     name = title or prompt.asset
     fan = ReproducedPrompt(name, prompt.start_time, prompt.time_increment, anchor, paths, truth)
     note = f"Bands: 50, 90 and 99 % of {paths.shape[1]:,} paths of one prompt; grey: three paths."
-    return draw_paths.fans({name: fan}, f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic)
+    return _drawn(draw_paths.fans({name: fan}, f"{prompt.competition} {prompt.asset}", note, synthetic=synthetic))
 
 
 def plot_change(experiment: Experiment, baseline: str | None = None) -> Figure:
     """Draw the change of mean CRPS against the baseline, per asset."""
     base = _baseline(experiment, baseline)
-    return draw.change_by_asset(_compared(experiment, "asset", base), base, synthetic=_synthetic(experiment))
+    return _drawn(draw.change_by_asset(_compared(experiment, "asset", base), base, synthetic=_synthetic(experiment)))
 
 
 def plot_by(experiment: Experiment, by: By, baseline: str | None = None) -> Figure:
     """Draw the change against the baseline by ``hour``, ``weekday`` or scoring ``interval``."""
     base, synthetic = _baseline(experiment, baseline), _synthetic(experiment)
     if by == "interval":
-        return draw.change_by_interval(relative.interval_changes(results(experiment), base), base, synthetic=synthetic)
+        return _drawn(draw.change_by_interval(_compared(experiment, "interval", base), base, synthetic=synthetic))
     what = {"hour": "hour of day"}.get(by, by)
-    return draw.change_by_part(_compared(experiment, by, base), base, what, synthetic=synthetic)
+    return _drawn(draw.change_by_part(_compared(experiment, by, base), base, what, synthetic=synthetic))
 
 
 def plot_over_time(experiment: Experiment, baseline: str | None = None, period: int = DAY) -> Figure:
     """Draw CRPS over time, in percent of the baseline's mean."""
     course = relative.over_time(results(experiment), _baseline(experiment, baseline), period)
-    return draw.over_time(course, synthetic=_synthetic(experiment))
+    return _drawn(draw.over_time(course, synthetic=_synthetic(experiment)))
 
 
 def plot_cumulative(experiment: Experiment, baseline: str | None = None) -> Figure:
     """Draw the running sum of differences from the baseline."""
     course = relative.cumulative_difference(results(experiment), _baseline(experiment, baseline))
-    return draw.cumulative(course, synthetic=_synthetic(experiment))
+    return _drawn(draw.cumulative(course, synthetic=_synthetic(experiment)))
 
 
 def plot_pit(experiment: Experiment, competition: str) -> Figure:
     """Draw histograms of the probability integral transform."""
-    return draw_calibration.pit(dg.pit_histogram(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    return _drawn(
+        draw_calibration.pit(dg.pit_histogram(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    )
 
 
 def plot_coverage(experiment: Experiment, competition: str) -> Figure:
     """Draw the coverage of 50, 90 and 99 % intervals by horizon."""
-    return draw_calibration.coverage(dg.coverage(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    return _drawn(
+        draw_calibration.coverage(dg.coverage(_checks(experiment)), competition, synthetic=_synthetic(experiment))
+    )
 
 
 def plot_volatility(experiment: Experiment, competition: str) -> Figure:
     """Draw realised and forecast volatility by horizon."""
-    return draw_calibration.term_structure(
-        dg.term_structure(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+    return _drawn(
+        draw_calibration.term_structure(
+            dg.term_structure(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+        )
     )
 
 
 def plot_spread_skill(experiment: Experiment, competition: str) -> Figure:
     """Draw errors against spread."""
-    return draw_calibration.spread_skill(
-        dg.spread_skill(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+    return _drawn(
+        draw_calibration.spread_skill(
+            dg.spread_skill(_checks(experiment)), competition, synthetic=_synthetic(experiment)
+        )
     )
 
 
@@ -206,7 +215,8 @@ def plot_prompts(
         Cache of the experiment's bars.
     """
     name = forecaster or str(experiment.manifest["inputs"]["forecasters"][0])
-    return draw_paths.telling(telling_of(experiment, competition, name, cache_dir), synthetic=_synthetic(experiment))
+    (found,) = telling_of(experiment, [competition], name, cache_dir)
+    return _drawn(draw_paths.telling(found, synthetic=_synthetic(experiment)))
 
 
 def plot_sweep(result: SweepResult) -> Figure:
@@ -214,23 +224,23 @@ def plot_sweep(result: SweepResult) -> Figure:
     rows, parameters = read_sweep(result.summary), list(result.inputs["sweep"]["parameters"])
     synthetic = bool(result.inputs["synthetic"])
     if len(parameters) == 1:
-        return draw_sweep.curves(rows, parameters[0], synthetic=synthetic)
-    return draw_sweep.heat_maps(rows, parameters[:2], synthetic=synthetic)
+        return _drawn(draw_sweep.curves(rows, parameters[0], synthetic=synthetic))
+    return _drawn(draw_sweep.heat_maps(rows, parameters[:2], synthetic=synthetic))
 
 
 def plot_track(record: TrackRecord) -> Figure:
     """Draw a live miner's running mean CRPS."""
-    return draw_live.running(record.running(), synthetic=record.synthetic)
+    return _drawn(draw_live.running(record.running(), synthetic=record.synthetic))
 
 
 def plot_latency(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
     """Draw how long a live miner's answers took."""
-    return draw_live.latency(_serving(log_dir), synthetic=synthetic)
+    return _drawn(draw_live.latency(_serving(log_dir), synthetic=synthetic))
 
 
 def plot_state_age(log_dir: Path | str, *, synthetic: bool = False) -> Figure:
     """Draw how old a live miner's states and anchors were."""
-    return draw_live.state_age(_serving(log_dir), synthetic=synthetic)
+    return _drawn(draw_live.state_age(_serving(log_dir), synthetic=synthetic))
 
 
 def _compared(experiment: Experiment, by: By, baseline: str | None) -> list[Difference]:

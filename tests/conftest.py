@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are the parallelism; numpy reads it when it is imported
@@ -47,6 +47,14 @@ def _folder(variable: str, default: Path, holds: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{holds}: no folder {folder}; set {variable} to where it is")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a live process keeps in memory, because its disk is full, lies in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ewmalab.live.status._MEMORY", tmp_path_factory.mktemp("memory"))
+        yield
 
 
 @pytest.fixture(scope="session")

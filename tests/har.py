@@ -11,7 +11,7 @@ import numpy as np
 from ewmalab.forecast.model import Fit
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES
-from ewmalab.replay.fits import Artifact, write_artifact
+from ewmalab.replay.artifacts import Artifact, write_artifact
 
 
 def entry(clock: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.files import clocks
 from ewmalab.market.files.exporter import export_asset
 from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
 from ewmalab.market.files.table import Hints
@@ -535,7 +536,7 @@ def test_a_dry_run_shows_the_bars_and_writes_nothing(cache, tmp_path):
 
 @pytest.mark.parametrize("layout", ["csv", "parquet"])
 def test_exported_bars_come_back_bit_for_bit(cache, tmp_path, layout):
-    bars = Bars.concatenate([market(30), Bars.from_closes([MONDAY + 6000, MONDAY + 6060], [1 / 3, 0.1])])
+    bars = Bars.concatenate([market(30), Bars.from_closes([MONDAY + 6000, MONDAY + 6060], [90_000 + 1 / 3, 90_000.1])])
     path = tmp_path / "BTC.parquet"
     pq.write_table(pa.table(bars.columns()), path)
     take(cache, path)
@@ -591,3 +592,15 @@ def test_a_batch_goes_on_behind_a_refused_file_and_ends_with_a_count(tmp_path):
     assert "pyth ETH: 40 bars in 1 file(s)" in done.text()
     with pytest.raises(BarsError):
         import_file(Cache(tmp_path / "c"), BarFile(folder / "BTC.csv"), now=LATER, rulebook=RULEBOOK)
+
+
+@pytest.mark.parametrize("hint", [None, *clocks._UNITS])
+def test_times_that_are_whole_numbers_are_read_at_once_as_they_are_one_by_one(hint):
+    span = None if hint else clocks._SPAN
+    scales = {unit: scale for unit, (_, scale) in clocks._UNITS.items() if hint in (None, unit)}
+    edges = [bound // scale + step for scale in scales.values() for bound in clocks._SPAN for step in (-1, 0, 1)]
+    numbers = [0, -5, 1_768_435_200, 1_768_435_200_000, 2**62 - 1, 1 - 2**62, *edges]
+    at_once, units = clocks._from_integers(np.array(numbers, np.int64), scales, span)
+    one_by_one, same_units = clocks._one_by_one(numbers, scales, span)
+    assert at_once.tolist() == one_by_one.tolist()
+    assert units == same_units

@@ -30,6 +30,7 @@ from ewmalab.market import asset_folder
 from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.damage import survey
 from ewmalab.market.partition import Partition, Provenance, decode, encode, seal
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract, union
@@ -79,6 +80,13 @@ def same(one: Bars, other: Bars) -> bool:
 
 def leftovers(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.name.startswith(TEMP_PREFIX)]
+
+
+def damaged_days(cache: Cache, place: tuple[str, str] = KEY) -> list[str]:
+    """Return the days with damage, which every check of an asset's files finds alike."""
+    found, quick = (survey(cache, *place, thorough=thorough).damage for thorough in (True, False))
+    assert found == quick
+    return [one.day for one in found]
 
 
 def entries(cache: Cache) -> dict[str, Partition]:
@@ -305,7 +313,7 @@ def check_flips(cache: Cache, root: Path, flips: int) -> None:
         name = day_name(hit)
         path = folder / f"{name}.parquet"
         damaged = flip(path, int(rng.integers(8 * path.stat().st_size)))
-        assert [f.day for f in cache.verify() if f.problem] == [name]
+        assert damaged_days(cache) == [name]
         try:
             whole = rng.random() < 0.5
             got = cache.read(*KEY, DAYS[0], DAYS[3]) if whole else day(cache, hit)
@@ -350,7 +358,7 @@ def test_no_flipped_bit_of_a_footer_changes_what_a_day_is_said_to_hold(full):
         said = ""
         try:
             assert entries(full) == described  # the bit says nothing of the day
-            assert [f.day for f in full.verify() if f.problem] == [name]
+            assert damaged_days(full) == [name]
         except CorruptPartitionError as error:
             said = str(error)
             refused += 1
@@ -359,6 +367,7 @@ def test_no_flipped_bit_of_a_footer_changes_what_a_day_is_said_to_hold(full):
             assert f"--start {name} --days 1" in said
             assert entries(full).keys() == described.keys() - {name}
         path.write_bytes(whole)
+        shutil.rmtree(full.folder(*KEY) / QUARANTINE, ignore_errors=True)
     assert refused > 100
 
 
@@ -373,7 +382,7 @@ def test_a_truncated_partition_is_detected(full, kept):
 
 def test_a_deleted_partition_counts_as_never_fetched(full):
     (full.folder(*KEY) / "2026-01-13.parquet").unlink()
-    assert not [f for f in full.verify() if f.problem]
+    assert damaged_days(full) == []
     assert len(full.read(*KEY, DAYS[0], DAYS[3])) == 1740
     assert full.missing(*KEY, DAYS[1], DAYS[2]) == [(DAYS[1], DAYS[2])]
 
@@ -384,7 +393,7 @@ def test_an_older_whole_version_of_a_day_is_served_and_its_digest_tells(full):
     put(full, market(4, DAYS[2], 60))
     newer = entries(full)["2026-01-14"].digest
     path.write_bytes(older)
-    assert not [f for f in full.verify() if f.problem]
+    assert damaged_days(full) == []
     assert full.read_with_fingerprint(*KEY, DAYS[2], DAYS[3])[1]["2026-01-14"].digest == recorded != newer
 
 
@@ -407,10 +416,10 @@ def test_quarantine_keeps_every_damaged_file_of_a_day(full):
 
 def check_a_stray_file(cache: Cache, place: tuple[str, str], name: str) -> None:
     folder = cache.folder(*place)
-    assert [(f.feed, f.asset, f.day) for f in cache.verify() if f.problem] == [(*place, Path(name).stem)]
+    assert damaged_days(cache, place) == [Path(name).stem]
     assert len(cache.repair(*place)) == 1
     assert [p.name for p in (folder / QUARANTINE).iterdir()] == [name]
-    assert not [f for f in cache.verify() if f.problem]
+    assert damaged_days(cache) == []
     assert cache.repair(*place) == []
 
 
@@ -513,7 +522,7 @@ def check_read_only(cache: Cache, spoil: Callable[[Path], Any], read: Callable[[
     assert "cannot be moved aside (Read-only file system)" in said
     assert {p: p.read_bytes() for p in cache.root.rglob("*") if p.is_file()} == before
     assert len(day(cache, DAYS[0])) == 1440
-    assert [f.day for f in cache.verify() if f.problem] == ["2026-01-13"]
+    assert damaged_days(cache) == ["2026-01-13"]
 
 
 @pytest.mark.parametrize("place", ["the lock", "the folder"])
@@ -574,7 +583,9 @@ def test_a_cache_of_an_earlier_version_is_read_on(earlier):
     assert earlier.covered(*KEY) == [span(b) for b in bars]
     entry = entries(earlier)["2026-01-12"]
     assert (entry.rows, entry.source, entry.fetched_at, entry.synthetic) == (1000, "a host", 1_768_300_000, False)
-    assert [f.problem for f in earlier.verify()] == [None, None]
+    assert (entry.asked_at, entry.provisional, entry.late) == (entry.fetched_at, (), ())
+    assert damaged_days(earlier) == []
+    assert len(entries(earlier)) == 2
     assert earlier.repair(*KEY) == []
     rest = market(3, DAYS[0] + 60_000, 440)
     assert put(earlier, rest) == 1
@@ -697,7 +708,8 @@ def check_every_day_is_old_or_new(cache: Cache, spoilt: int | None = None) -> se
         assert said in (covers(old), covers(new))
         assert not subtract(said, covers(got))  # nothing is said to be there that is not
         states.add("same" if same(old, new) else "new" if same(got, new) else "old")
-    assert not [f for f in cache.verify() if f.problem]
+    lost = [day_name(spoilt)] if spoilt is not None and not same(day(cache, spoilt), NEW[spoilt]) else []
+    assert damaged_days(cache) in ([], lost)
     return states
 
 
@@ -848,7 +860,7 @@ def check_two_writers(root: Path, rounds: int) -> None:
             expected = [SHARED.between(a, b) for a, b in hours]
             assert same(got, Bars.concatenate(expected))  # whole hours as they were written
             if reads % 5 == 0:
-                assert not [f for f in cache.verify() if f.problem]
+                assert damaged_days(cache) == []
             reads += 1
             seen_between += 0 < len(got) < len(SHARED)
             if len(got):

@@ -13,12 +13,24 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from twins import NaiveEwma, Row, ewma_path, lane_state, naive_resample, random_bars, rows_of, xoshiro128pp
+from twins import (
+    NaiveEwma,
+    Row,
+    ewma_path,
+    lane_state,
+    naive_resample,
+    random_bars,
+    rows_of,
+    stratified_ewma_paths,
+    xoshiro128pp,
+)
 
 from ewmalab.errors import ConfigError, ForecasterError
+from ewmalab.forecast.draws import BLOCK
 from ewmalab.forecast.ewma import Ewma, EwmaState
 from ewmalab.forecast.ewma import kernels as ek
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.forecast.strata import student_t_strata
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.sessions import in_session
@@ -399,10 +411,11 @@ def test_paths_begin_at_the_estimated_volatility(dt, length):
     assert first.var() == pytest.approx(h, rel=5 * math.sqrt(2.4 / 40_000))
 
 
+@pytest.mark.parametrize("draws", ["stratified", "independent"])
 @pytest.mark.parametrize("options", [{}, {"feedback": 1.0}, {"feedback": 0.0}, {"preset": "seed"}])
 @pytest.mark.parametrize("asset", [BTC, EQUITY], ids=lambda a: a.symbol)
-def test_paths_equal_the_plain_twin_from_the_state_on(asset, options):
-    model = ewma(asset, **options)
+def test_paths_equal_the_plain_twin_from_the_state_on(asset, options, draws):
+    model = ewma(asset, **options, draws=draws)
     state = after(model, random_bars(3000, start=START - 3000 * MINUTE))
     p = prompt(asset, start=START, n=4)
     decay = 0.5 ** (300 / model.half_life_5m)
@@ -411,11 +424,13 @@ def test_paths_equal_the_plain_twin_from_the_state_on(asset, options):
     if asset.sessions:
         scale = np.full(288, 0.6) if model.off_hours == "whole_path" else np.where(inside, 1.0, 0.6)
     paths = model.simulate(state, p, p.stream(3))
-    for lane in range(4):
-        twin = ewma_path(
-            xoshiro128pp(lane_state(p.stream(3).key, lane)),
-            model.nu_5m, 1 - model.feedback * (1 - decay), state.five_minute[ek.VARIANCE], scale.tolist(),
-        )  # fmt: skip
+    recursion = 1 - model.feedback * (1 - decay), state.five_minute[ek.VARIANCE], scale.tolist()
+    lanes = [xoshiro128pp(lane_state(p.stream(3).key, lane)) for lane in range(BLOCK)]
+    if draws == "stratified":
+        twins = stratified_ewma_paths(lanes, student_t_strata(model.nu_5m, 4).tolist(), *recursion).T
+    else:
+        twins = np.array([ewma_path(lane, model.nu_5m, *recursion) for lane in lanes[:4]])
+    for lane, twin in enumerate(twins):
         np.testing.assert_allclose(paths[:, lane], twin, rtol=1e-4, atol=2e-4 * np.abs(np.diff(twin)).max())
 
 
@@ -630,8 +645,8 @@ def test_assets_without_sessions_ignore_the_off_hours_options():
 
 def test_the_seed_preset_is_the_predecessor():
     values = SEED.values.ewma
-    assert (values.close_only, values.start, values.gap_policy, values.off_hours) == (
-        "synthesise", "constant", "decay", "whole_path"
+    assert (values.close_only, values.start, values.gap_policy, values.off_hours, values.draws) == (
+        "synthesise", "constant", "decay", "whole_path", "independent"
     )  # fmt: skip
     assert values.feedback == {"default": 1.0}
     assert values.initial_variance == {"default": 1e-5}

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from ewmalab.cli import app
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments import store
+from ewmalab.experiments.inventory import found_in
 from ewmalab.experiments.store import (
     Experiment,
     content_hash,
@@ -175,7 +179,7 @@ def test_the_manifest_holds_all_that_the_run_was_made_from(plan: MakePlan, cache
     manifest = experiment.manifest
     inputs = manifest["inputs"]
     assert inputs["settings"]["ewma"]["nu_1m"]["BTC"] == 4.5
-    assert inputs["settings"]["ewma"]["half_life_1m"]["BTC"] == "30m"
+    assert inputs["settings"]["ewma"]["half_life_1m"] == {"default": "30m"}
     assert inputs["settings"]["run"]["seed"] == 20260115
     assert inputs["forecasters"] == ["ewma", "random-walk"]
     assert (inputs["start"], inputs["days"], inputs["rules"]) == (START, 0.1, "as-of")
@@ -442,3 +446,94 @@ def test_runs_that_differ_beside_their_forecasters_are_named(tmp_path: Path) -> 
         "note: the runs differ in version of numpy: 2.3 in a, 2.4 in b",
     )
     assert differing({"a": a, "again": a}) == ()
+
+
+# --------------------------------------------------------------------------------------------- the folder
+
+
+def a_run(root: Path, now: int, change: float = -0.1, **more: Any) -> Experiment:
+    summary = [
+        {"competition": "1h", "asset": asset, "forecaster": name, "mean_crps": crps, "change": off}
+        for asset in ("BTC", "ETH")
+        for name, crps, off in (("ewma", 10.0, change), ("random-walk", 11.0, None))
+    ]
+    inputs = {
+        "kind": "backtest",
+        "start": START,
+        "days": 1.0,
+        "forecasters": ["ewma", "random-walk"],
+        "synthetic": False,
+        "settings": {"run": {"seed": 1}},
+        **more,
+    }
+    results = table({("ewma", "1h", "BTC", START): 10.0})
+    return save_experiment(root, "run", now=now, inputs=inputs, notes={}, results=results, summary=summary, text="")
+
+
+def command(root: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(app, ["experiments", *arguments, f"--set=run.experiments_dir={root}"])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_list_tells_kinds_scores_and_tags(tmp_path: Path) -> None:
+    one = a_run(tmp_path, NOW)
+    command(tmp_path, "tag", "latest", "best", "kept")
+    command(tmp_path, "tag", "latest", "--remove", "kept")
+    (row,) = orjson.loads(command(tmp_path, "list", "--json"))
+    assert (row["name"], row["kind"], row["tags"], row["days"]) == (one.name, "backtest", ["best"], 1.0)
+    assert (row["crps"], row["change"]) == ({"1h": 10.0}, {"1h": pytest.approx(-0.1)})
+    assert row["score"] == pytest.approx(-0.1)
+    assert orjson.loads(command(tmp_path, "list", "--tag", "other", "--json")) == []
+    text = command(tmp_path, "list")
+    assert "-10.00" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_nothing_is_removed_without_yes_and_nothing_if_one_name_is_wrong(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path, NOW + i) for i in range(3)]
+    assert "would be removed" in command(tmp_path, "rm", runs[0].name)
+    folder = f"--set=run.experiments_dir={tmp_path}"
+    wrong = CliRunner().invoke(app, ["experiments", "rm", runs[0].name, "no-such", "--yes", folder])
+    assert wrong.exit_code != 0
+    assert list(list_experiments(tmp_path)) == runs
+    command(tmp_path, "rm", runs[0].name, "--yes")
+    assert list(list_experiments(tmp_path)) == runs[1:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [run.name for run in runs[1:]]
+
+
+def test_an_experiment_outside_of_the_folder_is_not_removed(tmp_path: Path) -> None:
+    elsewhere = a_run(tmp_path / "other", NOW)
+    with pytest.raises(ExperimentError, match="is not in"):
+        found_in(tmp_path / "experiments", [str(elsewhere.path)])
+
+
+def test_pruning_keeps_the_newest_and_what_has_a_tag(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path, NOW + i) for i in range(4)]
+    command(tmp_path, "tag", runs[0].name, "baseline")
+    command(tmp_path, "prune", "--keep", "1")
+    assert len(list(list_experiments(tmp_path))) == 4
+    command(tmp_path, "prune", "--keep", "1", "--yes")
+    assert list(list_experiments(tmp_path)) == [runs[0], runs[3]]
+
+
+def test_a_difference_of_settings_is_named_and_equal_runs_have_none(tmp_path: Path) -> None:
+    one, other = a_run(tmp_path, NOW), a_run(tmp_path, NOW + 1, settings={"run": {"seed": 2}})
+    found = orjson.loads(command(tmp_path, "diff", one.name, other.name, "--json"))
+    assert found["differences"] == {"settings.run.seed": ["1", "2"]}
+    assert "the same inputs" in command(tmp_path, "diff", one.name, one.name)
+
+
+def test_an_index_lists_all_runs_and_links_to_their_reports(tmp_path: Path) -> None:
+    root, reports = tmp_path / "experiments", tmp_path / "reports"
+    one, other = a_run(root, NOW), a_run(root, NOW + 1, change=0.2)
+    (reports / one.name).mkdir(parents=True)
+    (reports / one.name / "report.html").touch()
+    command(root, "index", "--reports", str(reports))
+    page = (root / "index.html").read_text()
+    assert f'href="../reports/{one.name}/report.html"' in page
+    assert f"{other.name}/report.html" not in page
+    assert page.index(other.name) < page.index(one.name)
+    assert "+20.00" in page
+    assert len(page) < 50_000  # without figures, there is no library for them
+    assert list(list_experiments(root)) == [one, other]

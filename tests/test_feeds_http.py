@@ -22,15 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import Patience
 
-from ewmalab.errors import BarsError, ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
+from ewmalab.errors import ConfigError, EwmalabError, FeedAuthError, FeedError, FeedUnavailable
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.answers import retry_after
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.feeds.binance import BinanceFeed
-from ewmalab.market.feeds.candles import HttpFeed, bars_from_columns
+from ewmalab.market.feeds.candles import HttpFeed
 from ewmalab.market.feeds.host import Host, HttpOptions
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.market.feeds.hyperliquid import REACH, HyperliquidFeed
+from ewmalab.market.feeds.parsing import read_candles
 from ewmalab.market.feeds.pyth import PythFeed
 from ewmalab.market.feeds.rate_limiter import RateLimiter
 
@@ -777,23 +778,38 @@ def rows(name: str, change: Callable[[list[Any]], list[Any]]) -> fs.Fault:
     return fs.edit(apply)
 
 
+def without(*rows: int) -> Bars:
+    """Return the bars of the usual range without some rows."""
+    keep = np.ones(len(expected()), bool)
+    keep[list(rows)] = False
+    return Bars.from_columns({name: column[keep] for name, column in expected().columns().items()})
+
+
+def aside(feed: HttpFeed) -> list[tuple[int, str]]:
+    """Return row and reason of the candles that the last answer for BTC had wrong."""
+    first = int(expected().timestamp[0])
+    return [((bar.label - first) // 60, bar.reason) for bar in feed.malformed["BTC"]]
+
+
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("column", ["open", "high", "low", "close"])
 @pytest.mark.parametrize("value", [None, True, "abc", "", "nan", "inf", "1_000", " 1", "0x1", [], {}, "1e999"])
-def test_a_price_that_is_no_number_names_its_row(name, column, value, make, server):
+def test_a_price_that_is_no_number_is_a_missing_minute(name, column, value, make, server):
     server.always = cell(name, column, 5, lambda _: value)
-    at = int(expected().timestamp[5])
-    with pytest.raises(FeedError, match=rf"^{name} BTC: row 5 \(timestamp {at}\): {column} is "):
-        get(make(name))
-    assert len(server.seen) == 1
+    feed = make(name)
+    assert same(get(feed), without(5))
+    assert [(row, reason.split(" is ")[0]) for row, reason in aside(feed)] == [(5, column)]
+    server.always = None
+    assert same(get(feed), expected())
+    assert aside(feed) == []
 
 
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("value", [None, True, "abc", 1.5, -60_000, 2**63, [], "1770000000"])
-def test_a_label_that_is_no_time_names_its_row(name, value, make, server):
+def test_a_label_that_is_no_time_is_a_missing_minute(name, value, make, server):
     server.always = cell(name, "timestamp", 5, lambda _: value)
-    with pytest.raises(FeedError, match=f"^{name} BTC: row 5"):
-        get(make(name))
+    feed = make(name)
+    assert same(get(feed), without(5))
 
 
 @pytest.mark.parametrize("name", FEEDS)
@@ -807,31 +823,66 @@ def test_a_label_that_is_no_time_names_its_row(name, value, make, server):
         ("open", 1e9, "open outside"),
     ],
 )
-def test_impossible_prices_name_their_row(name, column, value, rule, make, server):
+def test_impossible_prices_are_a_missing_minute(name, column, value, rule, make, server):
     server.always = cell(name, column, 5, lambda _: value)
-    with pytest.raises(BarsError, match=rf"^{name} BTC: .*{rule}.*row 5, timestamp {expected().timestamp[5]}"):
+    feed = make(name)
+    assert same(get(feed), without(5))
+    ((row, reason),) = aside(feed)
+    assert row == 5
+    assert rule in reason
+
+
+@pytest.mark.parametrize("name", FEEDS)
+@pytest.mark.parametrize("count", [24, 115])
+def test_many_malformed_candles_are_another_format(name, count, make, server):
+    def spoil(answer: Any) -> Any:
+        for row in range(count):
+            if name == "pyth":
+                answer["c"][row] = None
+            else:
+                answer[row][KEYS[name]["close"]] = None
+        return answer
+
+    server.always = fs.edit(spoil)
+    at = int(expected().timestamp[0])
+    with pytest.raises(FeedError, match=rf"^{name} BTC: {count} of .*row 0 \(timestamp {at}\): close is null"):
         get(make(name))
 
 
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        (lambda x: [*x[:4], *x[3:]], "1 x duplicate timestamp .first: row 4"),
-        (lambda x: x + x, "out of order .first: row 116"),
-        (lambda x: x[::-1], "115 x out of order .first: row 1,"),
-        (lambda x: [x[1], x[0], *x[2:]], "1 x out of order .first: row 1"),
-    ],
+    "change", [lambda x: [*x[:4], *x[3:]], lambda x: x + x, lambda x: x[::-1], lambda x: [x[1], x[0], *x[2:]]]
 )
-def test_duplicates_and_disorder_are_refused(name, change, rule, make, server):
+def test_repeated_candles_and_any_order_give_the_same_bars(name, change, make, server):
     server.always = rows(name, change)
-    with pytest.raises(BarsError, match=f"^{name} BTC: .*{rule}"):
-        get(make(name))
-    assert len(server.seen) == 1
+    feed = make(name)
+    assert same(get(feed), expected())
+    assert aside(feed) == []
 
 
 @pytest.mark.parametrize("name", FEEDS)
-def test_candles_off_the_minute_are_refused(name, make, server):
+def test_candles_that_differ_in_one_minute_are_both_wrong(name, make, server):
+    def double(answer: Any) -> Any:
+        first = {"pyth": lambda: None, "binance": lambda: list(answer[5]), "hyperliquid": lambda: dict(answer[5])}[
+            name
+        ]()
+        if name == "pyth":
+            for key in "tohlc":
+                answer[key].insert(5, answer[key][5])
+            answer["c"][5] = answer["l"][5]
+        else:
+            first[KEYS[name]["close"]] = first[KEYS[name]["low"]]
+            answer.insert(5, first)
+        return answer
+
+    server.always = fs.edit(double)
+    feed = make(name)
+    assert same(get(feed), without(5))
+    assert {reason for _, reason in aside(feed)} == {"duplicate timestamp"}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+def test_a_candle_off_the_minute_is_a_missing_minute(name, make, server):
     def later(answer: Any) -> Any:
         if name == "pyth":
             answer["t"][5] += 30
@@ -841,8 +892,11 @@ def test_candles_off_the_minute_are_refused(name, make, server):
         return answer
 
     server.always = fs.edit(later)
-    with pytest.raises(BarsError, match=f"^{name} BTC: .*not a multiple of 60 s .first: row 5"):
-        get(make(name))
+    feed = make(name)
+    assert same(get(feed), without(5))
+    ((row, reason),) = aside(feed)
+    assert row == 5
+    assert "not a multiple of 60 s" in reason
 
 
 @pytest.mark.parametrize("name", FEEDS)
@@ -853,10 +907,14 @@ def test_candles_of_a_longer_interval_are_refused(name, make, server):
 
 
 @pytest.mark.parametrize("name", ["binance", "hyperliquid"])
-def test_a_candle_that_does_not_last_a_minute_is_refused(name, make, server):
-    server.always = cell(name, "last", 5, lambda last: last + 240_000)
-    with pytest.raises(FeedError, match=f"^{name} BTC: row 5 .*close time"):
-        get(make(name))
+@pytest.mark.parametrize("off", [240_000, 1])
+def test_a_candle_that_does_not_last_a_minute_is_a_missing_minute(name, off, make, server):
+    server.always = cell(name, "last", 5, lambda last: last + off)
+    feed = make(name)
+    assert same(get(feed), without(5))
+    ((row, reason),) = aside(feed)
+    assert row == 5
+    assert reason.startswith("close time")
 
 
 @pytest.mark.parametrize("column", "tohlc")
@@ -875,10 +933,13 @@ def test_a_missing_column_is_refused(column, make, server):
 
 @pytest.mark.parametrize("name", ["binance", "hyperliquid"])
 @pytest.mark.parametrize("row", [None, 7, "x", []])
-def test_a_row_that_is_no_candle_is_named(name, row, make, server):
+def test_a_row_that_is_no_candle_is_a_missing_minute(name, row, make, server):
     server.always = rows(name, lambda x: [*x[:6], row, *x[7:]])
-    with pytest.raises(FeedError, match=f"^{name} BTC: row 6 is "):
-        get(make(name))
+    feed = make(name)
+    assert same(get(feed), without(6))
+    ((place, reason),) = aside(feed)
+    assert place == 6
+    assert " is not a " in reason
 
 
 # --- any answer at all
@@ -929,14 +990,14 @@ def test_any_json_gives_bars_or_an_error_of_ours(answer, name):
 def test_the_parser_returns_exactly_the_rows_of_the_range(first, minutes):
     columns = {name: column.tolist() for name, column in BARS["BTC"].columns().items()}
     start, end = START + first * 60, START + (first + minutes) * 60
-    got = bars_from_columns(columns, feed="f", asset="a", start=start, end=end)
+    got = read_candles(columns, feed="f", asset="a", start=start, end=end).bars
     assert same(got, BARS["BTC"].between(start, end))
 
 
 def test_few_sparse_rows_are_a_quiet_market_not_a_wrong_interval():
     def taken(times: list[int]) -> int:
         columns = {"timestamp": times, **dict.fromkeys(("open", "high", "low", "close"), [1.0] * len(times))}
-        return len(bars_from_columns(columns, feed="f", asset="a", start=START, end=START + 86_400))
+        return len(read_candles(columns, feed="f", asset="a", start=START, end=START + 86_400).bars)
 
     assert taken([START + 300 * i for i in range(9)]) == 9
     with pytest.raises(FeedError, match="bars are 300 s apart"):  # one odd row does not make minute bars

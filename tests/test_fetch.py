@@ -18,6 +18,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import Fetched, fetch_missing
+from ewmalab.market.late import is_due
 from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
 from ewmalab.times import DAY, day_start
@@ -164,8 +165,25 @@ def test_a_candle_that_is_not_closed_is_never_stored_even_if_the_feed_sends_it(c
     assert cache.covered(*KEY) == [(MONDAY, MONDAY + HOUR)]
     feed.bars = market(MONDAY, 61)
     run(cache, feed, MONDAY, MONDAY + DAY, now + 30)
-    assert feed.calls[-1] == (MONDAY + HOUR, MONDAY + HOUR + 60)
+    assert feed.calls[-1] == (MONDAY + HOUR - 60, MONDAY + HOUR + 60)  # and the one that had just closed
     assert same(cache.read(*KEY, MONDAY, MONDAY + DAY), feed.bars)
+
+
+def test_a_candle_that_had_just_closed_is_asked_for_again_and_replaced(cache):
+    now = MONDAY + HOUR + 1
+    feed = FakeFeed(market(MONDAY, 120))
+    moved = Bars.concatenate([feed.bars.rows(0, 59), market(MONDAY + HOUR - 60, 1, seed=9)])
+    feed.script[0] = lambda bars: moved
+    assert run(cache, feed, MONDAY, MONDAY + DAY, now).bars == 60
+    assert cache.days(*KEY)["2026-01-12"].provisional == (MONDAY + HOUR - 60,)
+    assert run(cache, feed, MONDAY, MONDAY + DAY, now + 58) == Fetched(0, [])
+    assert len(feed.calls) == 1  # within its minute, nothing new can be known
+    assert run(cache, feed, MONDAY, MONDAY + HOUR, now + 59) == Fetched(0, [])
+    assert feed.calls[1:] == [(MONDAY + HOUR - 60, MONDAY + HOUR)]
+    assert same(cache.read(*KEY, MONDAY, MONDAY + DAY), feed.bars.rows(0, 60))
+    assert cache.days(*KEY)["2026-01-12"].provisional == ()
+    run(cache, feed, MONDAY, MONDAY + HOUR, now + DAY)
+    assert len(feed.calls) == 2
 
 
 def test_progress_ends_at_the_total_and_never_falls_back(cache):
@@ -277,6 +295,85 @@ def test_a_hole_that_is_a_gap_is_proven_by_the_bar_after_it(cache):
     assert cache.missing(*KEY, MONDAY, MONDAY + 5 * HOUR) == []
 
 
+# --- minutes that come late
+
+
+QUIET = (MONDAY + HOUR, MONDAY + HOUR + 120)
+DONE = MONDAY + DAY + HOUR  # when the day was fetched first
+
+
+@pytest.fixture
+def quiet(cache: Cache) -> FakeFeed:
+    """A feed that left out two minutes of a day that is in the cache."""
+    feed = FakeFeed(market(MONDAY, 1440, [QUIET]))
+    assert run(cache, feed, MONDAY, MONDAY + DAY, DONE) == Fetched(1438, [])
+    feed.calls.clear()
+    return feed
+
+
+def test_a_minute_that_was_left_out_is_asked_for_daily_for_a_week_and_then_is_final(cache, quiet):
+    asked = []
+    for hours in range(0, 24 * 20, 3):
+        run(cache, quiet, MONDAY, MONDAY + DAY, DONE + hours * HOUR)
+        asked += [hours / 24] * len(quiet.calls)
+        assert all(call == (QUIET[0], QUIET[1] + 60) for call in quiet.calls)  # with the bar behind it
+        quiet.calls.clear()
+    assert asked == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_late_minute_is_taken_and_counted_and_a_second_fetch_at_once_asks_nothing(cache, quiet):
+    quiet.bars = market(MONDAY, 1440, [(QUIET[0], QUIET[0] + 60)])
+    assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY - 1) == Fetched(0, [])
+    assert quiet.calls == []
+    assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY) == Fetched(1, [], late=1)
+    assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY) == Fetched(0, [])
+    assert len(quiet.calls) == 1
+    assert same(cache.read(*KEY, MONDAY, MONDAY + DAY), quiet.bars)
+    assert cache.days(*KEY)["2026-01-12"].late == ((QUIET[0] + 60, DONE + DAY),)
+
+
+def test_whoever_cannot_wait_may_ask_again(cache, quiet):
+    quiet.bars = market(MONDAY, 1440)
+    fetched = fetch_missing(cache, quiet, "BTC", MONDAY, MONDAY + DAY, now=DONE, again=True)
+    assert fetched == Fetched(2, [], late=2)
+    assert same(cache.read(*KEY, MONDAY, MONDAY + DAY), quiet.bars)
+
+
+def test_an_answer_without_the_bars_that_are_known_is_no_answer(cache, quiet):
+    for cut in (nothing, lambda bars: bars.rows(0, len(bars) - 1)):
+        quiet.script[len(quiet.calls)] = cut
+        assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY) == Fetched(0, [])
+    assert run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY) == Fetched(0, [])
+    assert len(quiet.calls) == 3
+    run(cache, quiet, MONDAY, MONDAY + DAY, DONE + DAY)
+    assert len(quiet.calls) == 3
+
+
+def test_a_feed_that_no_longer_has_a_minute_is_not_asked_for_it(cache, quiet):
+    quiet.reach = 2 * DAY
+    run(cache, quiet, MONDAY, MONDAY + DAY, DONE + 4 * DAY)
+    assert quiet.calls == []
+
+
+def test_a_day_with_old_and_new_silence_is_asked_for_all_of_it(cache):
+    first, second = (MONDAY + HOUR, MONDAY + HOUR + 60), (MONDAY + 20 * HOUR, MONDAY + 20 * HOUR + 60)
+    feed = FakeFeed(market(MONDAY, 1440, [first, second]))
+    run(cache, feed, MONDAY, MONDAY + DAY, MONDAY + 10 * HOUR)
+    run(cache, feed, MONDAY, MONDAY + DAY, MONDAY + DAY)
+    feed.calls.clear()
+    run(cache, feed, MONDAY, MONDAY + HOUR, MONDAY + 34 * HOUR)
+    assert union(feed.calls) == [(first[0], second[1] + 60)]
+
+
+def test_minutes_that_only_a_file_left_out_are_asked_for_at_once(cache):
+    bars = market(MONDAY, 1440, [QUIET])
+    cache.write(*KEY, bars, [(MONDAY, MONDAY + DAY)], Provenance.of_file("BTC.csv", LATER))
+    feed = FakeFeed(market(MONDAY, 1440))
+    assert run(cache, feed, MONDAY, MONDAY + DAY) == Fetched(2, [], late=2)
+    assert run(cache, feed, MONDAY, MONDAY + DAY) == Fetched(0, [])
+    assert len(feed.calls) == 1
+
+
 # --- any market, any sequence of fetches
 
 
@@ -300,6 +397,13 @@ class MoodyFeed(FakeFeed):
             return Bars.empty()
         self.answered.append((start, end))
         return answer
+
+
+def due_days(cache: Cache, now: int) -> list[Range]:
+    """Return the days, with the first minute of the next, whose gaps or newest bars are to be asked for again."""
+    days = [(day_start(day), entry) for day, entry in cache.days(*KEY).items()]
+    gaps = [(at, at + DAY + 60) for at, entry in days if entry.gap_minutes and is_due(entry, at, now)]
+    return union([*gaps, *((label, label + 60) for _, entry in days for label in entry.provisional)])
 
 
 MINUTES = 3 * 1440
@@ -332,6 +436,7 @@ def test_the_cache_holds_exactly_the_markets_bars_over_what_was_answered(
             before = cache.covered(*KEY)
             held = cache.read(*KEY, MONDAY, MONDAY + 10 * DAY)
             holes = cache.missing(*KEY, start, min(start + 60 * minutes, now - now % 60))
+            due = due_days(cache, now)
             calls = len(feed.calls)
             try:
                 fetched = run(cache, feed, start, start + 60 * minutes, now)
@@ -343,8 +448,8 @@ def test_the_cache_holds_exactly_the_markets_bars_over_what_was_answered(
             assert subtract(covered, [(0, now - now % 60)]) == []
             expected = [bars.between(a, b) for a, b in covered]
             assert same(cache.read(*KEY, MONDAY, MONDAY + 10 * DAY), Bars.concatenate(expected))
-            # Of the bars that were there, only the one behind each hole was asked for.
-            asked = intersect(before, union(feed.calls[calls:]))
+            # Of the bars that were there, only the one behind each hole was asked for, and those among late minutes.
+            asked = subtract(intersect(before, union(feed.calls[calls:])), due)
             assert sum(len(held.between(a, b)) for a, b in asked) <= len(holes)
             if fetched is not None:
                 wanted = [(start, min(start + 60 * minutes, now - now % 60))]

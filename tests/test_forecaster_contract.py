@@ -97,7 +97,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=ASSETS)
 def forecaster(request: pytest.FixtureRequest, name: str) -> Forecaster[Any]:
-    return load_model(name, BOOK.asset(request.param), SETTINGS).forecaster
+    return load_model(name, BOOK.asset(request.param), SETTINGS, 0).forecaster
 
 
 def prompt_for(
@@ -176,7 +176,7 @@ def test_writing_into_the_paths_reaches_nothing_else(forecaster):
 @examples(15)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6).map(sorted), missing=st.sampled_from([0.0, 0.3]))
 def test_any_cutting_of_the_bars_gives_the_same_state(name, cuts, missing):
-    forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS).forecaster
+    forecaster = load_model(name, BOOK.asset("SPYX"), SETTINGS, 0).forecaster
     bars = random_bars(400, missing=missing, close_only=0.2)
     state = forecaster.initial_state()
     for a, b in zip([0, *cuts], [*cuts, 400], strict=True):
@@ -240,12 +240,12 @@ def test_names_load_what_they_name():
         assert load_forecaster(name, asset, SETTINGS).asset is asset  # type: ignore[attr-defined]
 
 
-def test_a_preset_changes_the_options_and_leaves_the_per_asset_parameters():
+def test_a_preset_changes_options_and_parameters():
     asset = BOOK.asset("ETH")
     default, seed = (load_forecaster(n, asset, SETTINGS) for n in ("ewma", "ewma@seed"))
     assert (default.feedback, default.gap_policy) == (0.5, "hold")
     assert (seed.feedback, seed.gap_policy, seed.start) == (1.0, "decay", "constant")
-    assert default.nu_5m == seed.nu_5m == 9
+    assert (default.nu_5m, seed.nu_5m) == (3.5, 9)
 
 
 def test_flags_lie_over_presets():

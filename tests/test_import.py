@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ewmalab.market.files.bar_file import read_bars
 from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
 from ewmalab.market.files.rows import split_rows
 from ewmalab.market.files.table import Hints
+from ewmalab.market.inventory import list_cached
 from ewmalab.market.quality import COLUMNS
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.times import DAY, day_start
@@ -166,7 +168,7 @@ def test_a_file_may_hold_times_and_closes_alone(cache, tmp_path):
         write_parquet(tmp_path / "a.parquet", {"timestamp": bars.timestamp, "close": bars.close}),
     ]
     for file in files:
-        assert same(read_bars(file), bars)
+        assert same(read_bars(file)[0], bars)
 
 
 def test_a_file_covers_its_bars_and_no_hole_and_gaps_inside_are_counted(cache, tmp_path):
@@ -324,6 +326,28 @@ def test_a_bar_that_is_not_closed_is_a_bad_row(cache, tmp_path):
         take(cache, path, now=MONDAY + 7 * 60 + 59)
     assert take(cache, path, now=MONDAY + 7 * 60 + 59, quarantine=True).bars == 7
     assert take(cache, path, now=MONDAY + 600).bars == 10
+
+
+@pytest.mark.parametrize("known_from", ["the file's time", "the present"])
+def test_the_newest_bar_is_left_out_while_it_forms_and_is_not_final_when_it_has_just_closed(
+    cache, tmp_path, known_from
+):
+    bars = market(10)
+    path = as_csv(tmp_path / "BTC", bars)
+    newest = int(bars.timestamp[-1])
+    for second, count, words in ((59, 9, "still forming"), (60, 10, "is not final"), (119, 10, "is not final")):
+        moment = newest + second
+        written, now = (moment, LATER) if known_from == "the file's time" else (MONDAY - DAY, moment)
+        os.utime(path, (written, written))
+        done = take(cache, path, now=now)
+        assert done.bars == count
+        assert words in done.understood
+        (day,) = cache.days("pyth", "BTC").values()
+        assert day.provisional == (newest - 60 * (10 - count),)  # the newest that had closed
+        assert cache.provisional("pyth", "BTC", MONDAY, LATER, newest + 120) == [(t, t + 60) for t in day.provisional]
+    os.utime(path, (newest + 120, newest + 120))
+    assert "is not final" not in take(cache, path).understood
+    assert cache.provisional("pyth", "BTC", MONDAY, LATER, LATER) == []
 
 
 @pytest.mark.parametrize("minutes", [2, 5])
@@ -501,6 +525,6 @@ def test_all_shared_bars_are_imported_as_they_are(cache, shared_data, rulebook):
             assert getattr(got, name).tobytes() == columns[name].tobytes()
         assert report.gap_minutes == sum(b - a for a, b in got.gaps()) // 60
         bars += report.bars
-    findings = list(cache.verify())
-    assert not [finding for finding in findings if finding.problem]
-    print(f"{len(found)} files, {bars} bars, {len(findings)} partitions")
+    listed = list_cached(cache, thorough=True)
+    assert not [one.damage for one in listed if one.damage]
+    print(f"{len(found)} files, {bars} bars, {sum(one.checked for one in listed)} partitions")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import logging
+import os
+import re
 import socket
 import threading
 import time
@@ -12,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +41,31 @@ from live_rig import (
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
+from ewmalab.live import state_store
+from ewmalab.live import status as status_module
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
+from ewmalab.live.feeds import LEAD, choose_feeds, eras, live_assets
 from ewmalab.live.miner import app as app_module
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner import miner as miner_module
 from ewmalab.live.miner import serve as serve_module
-from ewmalab.live.miner.admission import Neuron, Refusal
+from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Neuron, Refusal
 from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
 from ewmalab.live.miner.miner import Miner
+from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
+from ewmalab.live.updater.process import keep_updating
 from ewmalab.live.updater.updater import Updater
 from ewmalab.rulebook import load_rulebook
+from ewmalab.rulebook.load import DEFAULT_PATH
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY, MINUTE, iso
+from ewmalab.times import DAY, MINUTE, iso, parse_time
 
 BOOK = load_rulebook()
 RULES = BOOK.at(START)
 ASSETS = ("BTC", "XAU", "NVDAX")
+CHAINED = {"live.chain": True, "live.allow": []}
 FEW = 20  # paths, where their number does not matter
 SECRET = "s3cr3t-of-pyth"
 DOWN = status(503)
@@ -198,21 +209,24 @@ def stack(
     spots: bool = True,
     flags: Mapping[str, Any] | None = None,
     look: float = 0.05,
+    start: int = START,
 ) -> Iterator[Stack]:
     """Run a miner; unless told otherwise its assets are up to date, and it looks for new states rather often."""
     for asset in assets:
-        Simulated(asset).between(START - 7 * DAY, START + DAY)
-    clock = SettableClock(START)
+        Simulated(asset).between(start - 7 * DAY, start + DAY)
+    clock = SettableClock(start)
     with FaultyFeed(histories(assets), clock.now, synthetic=True) as feed:
         settings = [live_settings(folder, feed.url, assets, **(flags or {}))]
         updater = Updater.of(settings[0], clock)
-        if updated:
+        if updated and start == START:
             seed(updater.store.root, assets)
         with updater.store.writing():
             updater.restore()
             if updated:
-                updater.update(START)
-                _SEEDS.setdefault(tuple(assets), {p.name: p.read_bytes() for p in updater.store.root.glob("*.msgpack")})
+                updater.update(start)
+                if start == START:
+                    saved = {p.name: p.read_bytes() for p in updater.store.root.glob("*.msgpack")}
+                    _SEEDS.setdefault(tuple(assets), saved)
             feed.always = None if spots else NO_SPOTS
             miner = Miner(
                 settings[0], MINER.ss58_address, chain or AllowList([VALIDATOR.ss58_address]), clock,
@@ -279,9 +293,9 @@ def braked(of: Stack, monkeypatch: pytest.MonkeyPatch) -> Brake:
         assert made.let_go.wait(PATIENCE)
         return answer(prompt)
 
-    async def counted(prompt: Prompt) -> Any:
+    async def counted(*arguments: Any) -> Any:
         made.admitted += 1
-        return await asked(prompt)
+        return await asked(*arguments)
 
     monkeypatch.setattr(of.miner.answerer, "answer", slow)
     monkeypatch.setattr(of.miner.app, "_answer", counted)
@@ -332,17 +346,27 @@ def test_every_competition_of_the_newest_rules_is_among_them() -> None:
     assert {competition for competition, _ in SERVED} == set(RULES.competitions)
 
 
-def test_encodings_that_a_caller_accepts_do_not_change_the_answer(shared: Stack) -> None:
-    prompt, bodies = shared.prompt(), set()
-    for i, encoding in enumerate(("gzip, deflate", "identity", "br;q=1.0, *;q=0", "", None)):
-        headers = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns(), f"encoding-{i}")
+@pytest.mark.parametrize("zipped", [False, True])
+def test_encodings_that_a_caller_accepts_do_not_change_the_answer(
+    zipped: bool, shared: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one machine nothing is compressed, unless the settings say so; then it is for those who accept it."""
+    if zipped:
+        always = shared.settings[-1].with_flags({"live.gzip": "always"})
+        monkeypatch.setattr(shared.miner.answerer, "settings", always)
+    prompt, bodies = shared.prompt(paths=1000), set()
+    encodings = ("gzip, deflate", "GZIP;q=0.5", "gzip;q=0", "gzip; q=0.0", "identity", "br;q=1.0, *;q=0", "", None)
+    for i, encoding in enumerate(encodings):
+        headers = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns(), f"encoding-{zipped}-{i}")
         answer = requests.post(
             f"{shared.url}/Simulation", data=body_of(prompt), timeout=PATIENCE,
             headers={**headers, "Accept-Encoding": encoding},
         )  # fmt: skip
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
-        assert "content-encoding" not in answer.headers
+        assert ("content-encoding" in answer.headers) == (zipped and i < 2)
+        if zipped and i < 2:
+            assert int(answer.headers["content-length"]) < 0.6 * len(answer.content)
         # a status that is no integer, or a time that is no number, would void the answer
         assert int(answer.headers.get("bt_header_axon_status_code", "200")) == 200
         assert "timeout" not in answer.headers
@@ -840,6 +864,51 @@ def test_answers_go_on_without_their_log_and_health_says_so(tmp_path: Path, monk
         made.recorded()
 
 
+def full(_: Path, *__: Any, **___: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_miner_starts_without_its_log_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setattr("ewmalab.live.audit.answer_log.write_atomic", full)
+    try:
+        with stack(tmp_path) as made:
+            assert made.ask().accepted
+            assert any(f"answers cannot be logged to {made.log}" in text for text in made.health("degraded"))
+            assert until(lambda: made.miner.records.lost == 1)
+            patch.undo()
+            record = made.recorded()
+            assert LiveLog.read(made.log).settings(record["settings"])
+            assert made.miner.records.recording
+    finally:
+        patch.undo()
+
+
+def test_on_a_full_disk_states_and_heartbeat_go_through_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(status_module, "_MEMORY", tmp_path / "memory")
+    with stack(tmp_path) as made:
+        root, write, before = made.miner.store.root, state_store.write_temp, made.newest()
+
+        def refused(folder: Path, data: bytes) -> Path:
+            return full(folder) if folder == root else write(folder, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(state_store, "write_temp", refused)
+            patch.setattr(status_module, "write_atomic", full)
+            made.take_up(START + 5 * MINUTE)
+            assert made.newest() == made.miner.answerer.known["BTC"].saved.newest == before + 5 * MINUTE
+            assert made.ask().accepted
+            assert status_module.updater_responds(root, 1.0)
+            assert any("the state cannot be saved" in problem for problem in made.health("degraded"))
+            assert "it is kept in memory" in caplog.text
+        made.take_up(START + 6 * MINUTE)
+        assert made.recorded()["newest"] == before + 6 * MINUTE
+        assert made.health("ok") == []
+
+
 def test_no_secret_is_written_told_or_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     flags = {"feeds.pyth.api_key": SECRET, "live.feed": "binance"}
@@ -932,13 +1001,118 @@ def test_a_silent_updater_and_a_wrong_clock_are_told(tmp_path: Path) -> None:
         note = orjson.loads(path.read_bytes())
         for change, text in (
             ({"system_time": note["system_time"] - 1000}, "the updater has been silent for"),
-            ({"clock_skew": -75.0}, "our clock differs from the feed's by -75 s"),
+            ({"clock_skew": -11.0}, "our clock differs from the feed's by -11 s"),
+            ({"clock_skew": 11.0}, "our clock differs from the feed's by 11 s"),
             ({"assets": {"BTC": note["assets"]["BTC"] | {"error": "feed: 503"}}}, "updater: BTC: feed: 503"),
         ):
             path.write_bytes(orjson.dumps(note | change))
             assert any(text in problem for problem in made.health("degraded"))
+        made.miner.directory.skew = -12.0
+        assert any("our clock differs from the chain's by -12 s" in problem for problem in made.health("degraded"))
         path.write_bytes(b"{")
         assert any("no updater has run here" in problem for problem in made.health("degraded"))
+
+
+@pytest.mark.parametrize("off", [-NONCE_PAST - 1, -NONCE_PAST + 5, NONCE_FUTURE - 5, NONCE_FUTURE + 1])
+def test_a_clock_that_is_off_is_told_before_and_while_validators_are_refused(off: float, tmp_path: Path) -> None:
+    """Whatever the feed's clock says: the signed nonces of those who may call tell it too."""
+    with stack(tmp_path) as made:
+        made.miner.gate.started -= 60  # it has been running for a while
+        nonce = time.time_ns() + int(off * 1e9)
+        headers = signed_headers(VALIDATOR, MINER.ss58_address, nonce, "off")
+        answer = requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=headers, timeout=20)
+        told = made.health("degraded")
+        assert any(re.search(rf"our clock differs from the callers' by {-off:.0f} s", p) for p in told), told
+        found = made.get("/health").json()
+        refused = not -NONCE_PAST <= off <= NONCE_FUTURE
+        assert answer.ok != refused
+        assert any("of 1 validators heard, 1 are refused: 1 for nonce" in problem for problem in told) == refused
+        assert found["callers"]["share_refused"] == float(refused)
+        assert made.ask().accepted
+        assert made.get("/health").json()["callers"] == {"heard": 1, "refused": {}, "share_refused": 0.0}
+        assert made.health("ok") == []
+
+
+def test_strangers_and_copies_do_not_make_health_speak_of_refused_validators(tmp_path: Path) -> None:
+    with stack(tmp_path) as made:
+        assert made.ask().accepted
+        old, body = time.time_ns() - 10**11, body_of(made.prompt())
+        for key, change in (
+            (STRANGER, {}),
+            (VALIDATOR, {"bt_header_dendrite_signature": "0x" + "0" * 128}),
+            (VALIDATOR, {}),
+        ):
+            headers = signed_headers(key, MINER.ss58_address, old, "old") | change
+            assert requests.post(made.url + "/Simulation", data=body, headers=headers, timeout=20).status_code == 401
+        assert made.get("/health").json()["callers"] == {"heard": 1, "refused": {}, "share_refused": 0.0}
+
+
+# ------------------------------------------------------------------------------------ dates that pass
+
+
+def test_at_an_eras_hour_assets_and_feeds_change_without_a_restart(tmp_path: Path) -> None:
+    """SP500 takes the place of SPYX, and BTC is scored on another feed; answers go on all the while."""
+    begin, hour = parse_time("2026-07-22T23:58:30"), parse_time("2026-07-23")
+    with stack(tmp_path, ("BTC", "SPYX", "SP500"), start=begin, spots=False) as made:
+        made.feed.always = None
+        known = made.miner.answerer.known
+        assert {asset: known[asset].saved.feed for asset in known} == {
+            "BTC": "pyth", "SPYX": "pyth", "SP500": "hyperliquid",
+        }  # fmt: skip
+        stop = threading.Event()
+        loop = threading.Thread(target=keep_updating, args=(made.updater, lambda: made.settings[-1], stop))
+        loop.start()
+        try:
+            assert made.ask(after=120).accepted
+            made.clock.set(hour + 3)
+            assert until(lambda: set(made.miner.answerer.assets) == {"BTC", "SP500"})
+            assert made.ask(after=120).accepted
+            assert until(lambda: made.miner.answerer.known["BTC"].saved.feed == "binance")
+            assert made.recorded()["feed"] == "binance"
+            assert made.ask("SPYX", "com-equ-24h").status == 400
+            assert made.ask("SP500", "com-equ-24h").accepted
+        finally:
+            stop.set()
+            loop.join()
+
+
+def test_at_an_eras_hour_the_stake_floor_changes_without_a_restart(tmp_path: Path) -> None:
+    *_, hour = (a.on for b, a in pairwise(BOOK.eras) if a.min_stake != b.min_stake)
+    floors = [BOOK.at(when).min_stake for when in (hour - 1, hour)]
+    with stack(tmp_path, start=hour - 1, updated=False, spots=False) as made:
+        assert made.miner.gate.min_stake == floors[0]
+        made.clock.set(hour)
+        assert until(lambda: made.miner.gate.min_stake == floors[1])
+
+
+def test_assets_are_followed_an_hour_before_their_first_prompts() -> None:
+    settings = live_settings(Path("unused"), "http://127.0.0.1:9", ()).values
+    joins = parse_time("2026-04-10T14:00")
+    assert "XRP" not in live_assets(settings, BOOK, joins - LEAD - 1)
+    assert "XRP" in live_assets(settings, BOOK, joins - LEAD)
+    assert choose_feeds(settings, BOOK, joins - LEAD).feeds["XRP"] == BOOK.at(joins).assets["XRP"].scored_feed
+    assert eras(BOOK, joins - LEAD - 1) != eras(BOOK, joins - LEAD) != eras(BOOK, joins)
+
+
+def test_a_rulebook_that_is_dropped_in_is_taken_up_and_an_unusable_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, text = tmp_path / "rules.toml", DEFAULT_PATH.read_text()
+    floor = BOOK.at(START).min_stake
+    path.write_text(text)
+    monkeypatch.setenv("EWMALAB_RULEBOOK", str(path))
+    with stack(tmp_path / "live", updated=False, spots=False) as made:
+        assert made.miner.gate.min_stake == floor
+        path.write_text(text.replace("version", "verzion", 1))
+        answerer = made.miner.answerer
+        made.miner.reconfigure()
+        assert until(lambda: made.miner.app.answerer is not answerer)
+        assert f"rulebook not changed: rulebook {path}: " in caplog.text
+        assert made.miner.gate.min_stake == floor
+        path.write_text(re.sub(r"value = 65_?000\b", "value = 70000", text))
+        answerer = made.miner.answerer
+        made.miner.reconfigure()
+        assert until(lambda: made.miner.gate.min_stake == 70_000)
 
 
 def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> None:
@@ -962,7 +1136,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("soon")
 def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(tmp_path: Path) -> None:
     chain = FakeChain(down=True)
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         reply = made.ask()
         assert reply.status == 403
         assert "callers are not known yet" in str(reply.verdicts)
@@ -978,16 +1152,16 @@ def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(
 
 @pytest.mark.usefixtures("soon")
 def test_with_a_saved_list_a_miner_answers_before_the_chain_does(tmp_path: Path) -> None:
-    with stack(tmp_path, chain=FakeChain(), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(), flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
-    with stack(tmp_path, chain=FakeChain(down=True), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(down=True), flags=CHAINED) as made:
         assert made.ask().accepted
         assert until(lambda: made.miner.directory.errors > 0)
         assert made.health("ok") == []
     path = tmp_path / "state" / SNAPSHOT
     saved = orjson.loads(path.read_bytes())
     path.write_bytes(orjson.dumps(saved | {"at": saved["at"] - 7200}))
-    with stack(tmp_path, chain=FakeChain(down=True), flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=FakeChain(down=True), flags=CHAINED) as made:
         assert made.ask().accepted
         assert until(lambda: made.miner.directory.errors > 0)
         (problem,) = made.health("degraded")
@@ -1010,7 +1184,7 @@ def test_a_damaged_list_is_no_list(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.usefixtures("soon")
 def test_a_chain_that_is_lost_later_leaves_the_last_list(tmp_path: Path) -> None:
     chain = FakeChain()
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
         chain.down = True
         assert not made.miner.directory.refresh()
@@ -1029,7 +1203,7 @@ def test_a_chain_that_is_lost_later_leaves_the_last_list(tmp_path: Path) -> None
 def test_our_own_hotkey_that_is_not_registered_is_told(tmp_path: Path) -> None:
     chain = FakeChain()
     chain.rows = chain.rows[:1]
-    with stack(tmp_path, chain=chain, flags={"live.chain": True}) as made:
+    with stack(tmp_path, chain=chain, flags=CHAINED) as made:
         assert until(lambda: made.ask().accepted)
         (problem,) = made.health("degraded")
         assert "not registered" in problem
@@ -1140,17 +1314,61 @@ def test_a_miner_that_is_started_again_goes_on_with_its_log_and_states(tmp_path:
     assert len(list((tmp_path / "log" / "settings").iterdir())) == 2  # the feed server's port is among them
 
 
-def test_a_miner_remembers_over_a_restart_which_nonces_were_ahead(
+def test_no_request_is_answered_again_after_a_restart_whatever_order_the_nonces_came_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nine requests whose nonces are ahead of our clock, the newest first; one copy of each after the restart."""
     present = time.time()
     monkeypatch.setattr(SettableClock, "system", lambda _: present)
+    sent = [signed_headers(VALIDATOR, MINER.ss58_address, int((present + 9 - i) * 1e9), f"p{i}") for i in range(9)]
+
+    def statuses(of: Stack) -> list[int]:
+        body, url = body_of(of.prompt()), of.url + "/Simulation"
+        return [requests.post(url, data=body, headers=headers, timeout=20).status_code for headers in sent]
+
     with stack(tmp_path) as made:
-        ahead = present + 8
-        headers = signed_headers(VALIDATOR, MINER.ss58_address, int(ahead * 1e9), "ahead")
-        answer = requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=headers, timeout=20)
-        assert answer.status_code == 200
-        again = Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock)
-        assert again.gate.started == pytest.approx(ahead, abs=1e-6)
-        (made.miner.store.root / "newest-nonce").write_text("9e99")  # a damaged file locks nobody out
-        assert Miner(made.miner.settings, MINER.ss58_address, made.miner.chain, made.miner.clock).gate.started < ahead
+        assert statuses(made) == [200] * 9
+    with stack(tmp_path, updated=False) as made:
+        assert statuses(made) == [401] * 9
+        later = signed_headers(VALIDATOR, MINER.ss58_address, int((present + 9.5) * 1e9), "p9")
+        assert requests.post(made.url + "/Simulation", data=body_of(made.prompt()), headers=later, timeout=20).ok
+
+
+def test_each_of_our_hotkeys_remembers_its_own_nonces(tmp_path: Path) -> None:
+    ours, other = (NewestNonces(tmp_path, name) for name in ("ours", "other"))
+    for nonces, newest in ((ours, 7), (other, 5)):
+        nonces.start()
+        nonces.take("caller", newest)
+        nonces.take("caller", 3)
+        nonces.close()
+    assert [NewestNonces(tmp_path, name).earlier for name in ("ours", "other")] == [{"caller": 7}, {"caller": 5}]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"9e99", b'{"caller": "x"}'])
+def test_a_damaged_memory_of_nonces_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "nonces-ours.json").write_bytes(content)
+    assert NewestNonces(tmp_path, "ours").earlier == {}
+
+
+def test_callers_do_not_wait_for_a_disk_that_syncs_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever's clock is ahead of ours: the answer is there while the disk still holds up whoever syncs."""
+    with stack(tmp_path) as made:
+        free, held = threading.Event(), threading.Event()
+
+        def slow(_: int) -> None:
+            held.set()
+            free.wait(PATIENCE)
+
+        monkeypatch.setattr(os, "fsync", slow)
+        saver = threading.Thread(target=made.updater.heartbeat, args=(START,))
+        saver.start()
+        try:
+            assert held.wait(PATIENCE)
+            for i in range(3):
+                ahead = signed_headers(VALIDATOR, MINER.ss58_address, time.time_ns() + 5 * 10**9, f"p{i}")
+                body = body_of(made.prompt())
+                assert requests.post(made.url + "/Simulation", data=body, headers=ahead, timeout=20).ok
+                assert made.ask().accepted
+        finally:
+            free.set()
+            saver.join()

@@ -33,6 +33,7 @@ from live_rig import MINER, PATIENCE, STRANGER, VALIDATOR, Rig, rig, until
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.probe import Prober, Reply, body_of, judge, signed_headers
 from ewmalab.live.miner import app as app_module
+from ewmalab.live.miner import room as room_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import Neuron
 from ewmalab.live.miner.prompt_body import MAX_BODY
@@ -878,6 +879,27 @@ def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
 
 
 @pytest.mark.usefixtures("patient")
+def test_idle_strangers_give_way_to_honest_callers_of_known_and_new_addresses(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two addresses hold all the connections that they may, and open others as fast as they are closed."""
+    for name, most in (("MAX_CONNECTIONS", 40), ("MAX_STRANGERS", 30), ("MAX_PER_IP", 20)):
+        monkeypatch.setattr(room_module, name, most)
+    prompt = target.rig.prompt(paths=HONEST)
+    with contextlib.ExitStack() as stack:
+        for i in range(20):
+            for source in ("127.0.0.3", "127.0.0.4"):
+                held = [stack.enter_context(connect(target.port, source=source)) for _ in range(20 if i == 0 else 2)]
+                assert until(lambda: connections() <= 40)
+            source = OURS if i % 2 else f"127.0.1.{i}"
+            status, body = exchange(target.port, target.request(body_of(prompt), process=f"v{i}"), source=source)
+            assert status == 200
+            assert set(judge(prompt, body, 0.1).values()) == {CORRECT}
+        assert not readable(held[-1])  # the newest of them still waits
+    assert until(lambda: connections() <= 2)
+
+
+@pytest.mark.usefixtures("patient")
 def test_bodies_that_never_come_delay_nobody(target: Target) -> None:
     with contextlib.ExitStack() as stack:
         for i in range(200):
@@ -908,6 +930,32 @@ def test_a_flood_of_refused_requests_leaves_validators_their_answers(target: Tar
     print(f"{during} refusals beside 20 answers")
     assert during > 0
     assert set(refused) == {403}
+
+
+def test_what_strangers_can_log_is_bounded_and_names_what_they_asked_for(
+    target: Target, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = target.request(b"zz\r\n", framing=CHUNKED, change={"bt_header_dendrite_signature": None})
+    paths = [target.request(path="/" + "Other" * 1000), target.request(path="/Other")]
+    errors = len(target.errors)
+    monkeypatch.setattr(target.rig.miner.app, "_logged_at", 0.0)
+    began = time.monotonic()
+    with caplog.at_level(logging.INFO):
+        for i in range(120):
+            status, body = exchange(target.port, [bad, bad, *paths][i % 4])
+            assert status in (CLOSED, 400, 401, 404), (status, body)
+        seconds = time.monotonic() - began
+    assert target.errors[errors:] == []
+    assert all(record.name.startswith("ewmalab") for record in caplog.records)
+    lines = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(lines) <= seconds + 1
+    assert max(map(len, lines)) < 400
+    caplog.clear()
+    monkeypatch.setattr(target.rig.miner.app, "_logged_at", 0.0)
+    exchange(target.port, target.request(path="/Other"))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert '"path":"/Other"' in line
+    assert '"unlogged":' in line
 
 
 # ----------------------------------------------------------------------------------------- slow readers

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -375,6 +376,80 @@ def test_allow_list_is_never_saved(tmp_path: Path) -> None:
     directory = Directory(AllowList(["A"]), tmp_path / "n.json", Times())
     assert directory.refresh()
     assert not any(tmp_path.iterdir())
+
+
+MANY = [Neuron(f"N{i}", i, 1.0, i < 6, "") for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[], MANY[:6], MANY[:1], MANY[6:], [replace(n, permit=n.uid < 3) for n in MANY]],
+    ids=["empty", "halved", "one", "without permits", "half the permits"],
+)
+def test_an_empty_or_halved_answer_does_not_replace_the_list(answer: list[Neuron], tmp_path: Path) -> None:
+    times = Times()
+    directory = Directory(Chains(MANY, answer, answer, MANY[:7]), tmp_path / "n.json", times)
+    assert directory.refresh()
+    for _ in range(2):
+        assert not directory.refresh()
+        assert list(directory.neurons().values()) == MANY
+        assert "the chain's answer is not taken" in directory.error
+    assert directory.refresh()
+    assert list(directory.neurons().values()) == MANY[:7]
+
+
+def test_a_smaller_list_that_lasts_is_taken_but_never_an_empty_one(tmp_path: Path) -> None:
+    times = Times()
+    directory = Directory(Chains(MANY, MANY[:5], MANY[:5], [], []), tmp_path / "n.json", times)
+    found = []
+    for _ in range(5):
+        found.append((directory.refresh(), len(directory.neurons())))
+        times.now += 7 * 3600
+    assert found == [(True, 12), (False, 12), (True, 5), (False, 5), (False, 5)]
+
+
+def test_no_exception_ends_the_refreshing_thread(tmp_path: Path) -> None:
+    class Broken:
+        asked = 0
+
+        def neurons(self) -> Any:
+            self.asked += 1
+            if self.asked == 1:
+                raise ZeroDivisionError("planted")
+            return [None] if self.asked == 2 else ONE
+
+    stop: Any = Stop(3)
+    directory = Directory(Broken(), tmp_path / "n.json", Times())  # type: ignore[arg-type]
+    directory.run(300, stop)
+    assert stop.waits == [10, 10, 300]
+    assert directory.errors == 2
+    assert directory.neurons() == {"A": ONE[0]}
+
+
+def test_allowed_hotkeys_may_call_with_a_chain_too(tmp_path: Path) -> None:
+    directory = Directory(Chains(None, TWO), tmp_path / "n.json", Times(), ("B", "C"))
+    assert not directory.refresh()
+    assert [n.stake for n in directory.neurons().values()] == [float("inf")] * 2
+    assert directory.refresh()
+    found = directory.neurons()
+    assert set(found) == {"A", "B", "C"}
+    assert found["A"] == TWO[0]
+    assert (found["B"].uid, found["B"].stake, found["B"].permit) == (TWO[1].uid, float("inf"), True)
+    assert len(orjson.loads((tmp_path / "n.json").read_bytes())["neurons"]) == 2
+    directory.allow_also(())
+    assert directory.neurons() == {n.hotkey: n for n in TWO}
+
+
+def test_the_clock_is_compared_with_the_newest_blocks(tmp_path: Path) -> None:
+    class Stamped(Chains):
+        block_time = 1000.0
+
+    times = Times(1000.0)
+    directory = Directory(Stamped(*[ONE] * 9), tmp_path / "n.json", times)
+    for now, skew in ((1000.0, 0.0), (1030.0, 0.0), (1045.0, 15.0), (980.0, -20.0)):
+        times.now = now
+        directory.refresh()
+        assert directory.skew == skew
 
 
 class Stop:

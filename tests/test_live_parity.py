@@ -376,6 +376,16 @@ def test_answers_around_midnight_and_in_a_silence_are_those_of_a_backtest(crosse
     assert backtest_digests(log, settings_of(crossed)) == {prompt_of(a): a["paths_sha256"] for a in log.answers}
 
 
+@pytest.mark.parametrize(("came", "known"), [(MIDNIGHT + 2 * DAY, False), (MIDNIGHT - DAY, True)])
+def test_minutes_that_a_fetch_brings_later_do_not_count_as_known_to_the_miner(crossed, tmp_path, came, known):
+    folder = Path(shutil.copytree(crossed, tmp_path / "copy"))
+    late = Simulated("BTC").between(*QUIET)
+    Cache(folder / "cache").write(FEED, "BTC", late, [QUIET], Provenance("test", came, synthetic=True))
+    report = check_parity(LiveLog.read(folder / "log"), settings_of(folder))
+    everything = (2 * len(CROSSING), BacktestParity(2 * len(CROSSING), 0, 0, []))
+    assert ((report.identical, report.backtest) == everything) is not known
+
+
 def test_a_backtest_that_warms_up_by_another_rule_is_caught(crossed):
     found = backtest_of(crossed, knowledge=without_new_beginnings(72 * 3600))
     assert (found.same, found.late, found.amended) == (0, 0, 0)

@@ -26,7 +26,8 @@ from ewmalab.live.updater.updater import Updater
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.partition import Provenance
-from ewmalab.replay.fits import Artifact, load_model, read_artifact, write_artifact
+from ewmalab.replay.artifacts import Artifact, read_artifact, write_artifact
+from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, day_name
@@ -122,7 +123,7 @@ def test_a_fit_reaches_the_models_of_updater_and_miner(settings: LoadedSettings)
     refit_now(settings, {"BTC": FEED}, MIDNIGHT)
     fitted = with_newest_fit(settings)
     fit = read_artifact(artifact_in_force(settings)).fit
-    model = load_model(FITTED, load_rulebook().asset("BTC"), fitted)
+    model = load_model(FITTED, load_rulebook().asset("BTC"), fitted, 0)
     assert model.forecaster.factor == fit.numbers["factor"]  # type: ignore[attr-defined]
     updater = Updater.of(fitted, SettableClock(START), {"BTC": SimulatedFeed(load_rulebook(), seed=7)})
     assert updater.followers["BTC"].model.fit == model.fit == fit

@@ -482,6 +482,41 @@ def test_another_symbols_price_is_no_anchor(factor, source, make, server):
     assert anchor == (close, NOW // MINUTE * MINUTE + 60.0, "close")
 
 
+def test_a_close_that_the_closes_before_contradict_gives_way_to_the_spot_price():
+    spot, before = Spot(95_000.0, NOW, "binance"), [95_000.0 + i for i in range(30)]
+    label = NOW // MINUTE * MINUTE - MINUTE
+    for close in (950_000.0, 950.0, 95_000.0 * 1.3):
+        assert choose_anchor(spot, close, label, NOW, 30.0, before=before)[0] == spot.price
+        assert choose_anchor(spot, close, label, NOW + 31, 30.0, before=before)[0] == close
+    wrong = Spot(950_000.0, NOW, "binance")
+    assert choose_anchor(wrong, 95_000.0, label, NOW, 30.0, before=before)[0] == 95_000.0
+    assert choose_anchor(wrong, 95_000.0, label, NOW, 30.0, before=before, waiting=94_000.0)[0] == 95_000.0
+    assert choose_anchor(wrong, 95_000.0, label, NOW, 30.0, before=before, waiting=949_000.0)[0] == wrong.price
+
+
+def test_a_spot_price_that_jumps_by_a_splits_ratio_counts_once_it_has_stayed(clock):
+    prices = {"NVDAX": 184.0}
+    spots = Spots([SpotSource("pyth", ("NVDAX",), lambda: {a: (p, None) for a, p in prices.items()})], clock)
+
+    def anchor() -> float:
+        return choose_anchor(spots.latest("NVDAX"), 184.0, int(clock.now()) - 60, clock.now(), 30.0, before=[184.0])[0]
+
+    spots.refresh()
+    for price, expected in ((18.4, 18.4), (25.0, 184.0)):
+        prices["NVDAX"] = price
+        for seconds, found in ((0, 184.0), (5, 184.0), (15, expected), (60, expected)):
+            clock.set(NOW + seconds)
+            spots.refresh()
+            assert anchor() == found
+        prices["NVDAX"] = 184.0
+        spots.refresh()
+    always = Spots([SpotSource("pyth", ("NVDAX",), lambda: {"NVDAX": (18.4, None)})], clock)
+    for seconds in (0, 60):  # a source that was never right
+        clock.set(NOW + seconds)
+        always.refresh()
+        assert choose_anchor(always.latest("NVDAX"), 184.0, NOW, clock.now(), 90.0)[0] == 184.0
+
+
 # --------------------------------------------------------------------------------------------- times
 
 

@@ -18,7 +18,7 @@ from ewmalab.errors import FeedError, ForecasterError
 from ewmalab.forecast.model import DEFAULT_WARMUP, Fit, Model, RunningState, origin_of, paths_digest, warmup_of
 from ewmalab.forecast.protocol import Prompt, ScaleFree
 from ewmalab.forecast.seasonal_har import SeasonalHar
-from ewmalab.live.updater.revisions import Amendment, Merged, merge, undo
+from ewmalab.live.updater.revisions import Amendment, Merged, check_symbol, merge, undo
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.simulated import EPOCH, SimulatedFeed
 from ewmalab.market.quality import COLUMNS
@@ -555,16 +555,16 @@ def test_an_answer_of_another_symbol_is_refused():
     with pytest.raises(
         FeedError, match=r"disagrees with 60 of 60 known bars by more than 2%: it is for another symbol"
     ):
-        merge(btc, eth.rows(40, 140))
+        check_symbol(btc, eth.rows(40, 140))
     with pytest.raises(FeedError, match="another symbol"):
-        merge(btc, eth.rows(97, 140))
+        check_symbol(btc, eth.rows(97, 140))
 
 
 @pytest.mark.parametrize("factor", [1.03, 1 / 1.03, 1e-5, 1e5])
 def test_prices_further_off_than_any_revision_are_refused(factor):
     bars = market(gaps=0.0).rows(0, 100)
     with pytest.raises(FeedError, match="another symbol"):
-        merge(bars, changed(bars, np.ones(100, bool), factor))
+        check_symbol(bars, changed(bars, np.ones(100, bool), factor))
 
 
 @pytest.mark.parametrize(("share", "factor"), [(1.0, 1.01), (0.4, 1.5), (0.02, 100.0)])
@@ -572,6 +572,7 @@ def test_revisions_of_all_bars_by_little_or_of_some_by_much_are_taken(share, fac
     bars = market(gaps=0.0).rows(0, 100)
     where = np.arange(100) < share * 100
     fresh = changed(bars, where, factor)
+    check_symbol(bars, fresh)
     merged = merge(bars, fresh)
     assert merged.bars.digest() == fresh.digest()
     assert len(merged.amended) == share * 100

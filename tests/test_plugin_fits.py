@@ -17,7 +17,8 @@ import ewmalab as ew
 from ewmalab.errors import ForecasterError
 from ewmalab.experiments.store import find_experiment
 from ewmalab.market.bars import Bars
-from ewmalab.replay.fits import artifact_of, load_model, make_artifact, read_artifact, write_artifact
+from ewmalab.replay.artifacts import read_artifact, write_artifact
+from ewmalab.replay.fits import artifact_of, load_model, make_artifact
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.rulebook import load_rulebook
@@ -302,7 +303,7 @@ def test_two_artifacts_of_one_forecaster_are_an_error_and_of_two_forecasters_are
     with pytest.raises(ForecasterError, match=rf"fit\.artifacts names 2 artifacts of {NAME}: keep one"):
         plan_of(fitted.with_flags({"fit.artifacts": [first, other, second]}))
     both = fitted.with_flags({"fit.artifacts": [first, other], "presets.plugin.wide.scale": 3.0})
-    mean = {name: load_model(name, BOOK.asset("BTC"), both).forecaster.mean for name in (NAME, OTHER)}  # type: ignore[attr-defined]
+    mean = {name: load_model(name, BOOK.asset("BTC"), both, START).forecaster.mean for name in (NAME, OTHER)}  # type: ignore[attr-defined]
     assert mean[OTHER] == 2 * mean[NAME]
     assert artifact_of(f"{NAME}@wide", both) == artifact_of(NAME, both)
     assert plan_of(both, NAME, f"{NAME}@wide", OTHER).run(threads=1)

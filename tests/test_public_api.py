@@ -20,7 +20,7 @@ import pytest
 import ewmalab
 from ewmalab import api
 from ewmalab.errors import ConfigError
-from ewmalab.report.pages.page import render_page
+from ewmalab.report.pages.render import render_page
 from ewmalab.settings import LoadedSettings
 
 MODULES = sorted(m.name for m in pkgutil.walk_packages(ewmalab.__path__, "ewmalab.") if m.name != "ewmalab.__main__")
@@ -228,7 +228,7 @@ def test_a_report_takes_results_beside_names_and_is_a_path(settings: LoadedSetti
     )
     assert report.sources == ["Rules", experiment.name]
     assert Path(report) == tmp_path / "report.html"
-    assert told[-1] == (2 * report.figures, 2 * report.figures)
+    assert told[-1] == (report.figures, report.figures)
     assert experiment.name in Path(report).read_text()
 
 

@@ -17,7 +17,8 @@ from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.market.bars import Bars
 from ewmalab.replay import fits as module
-from ewmalab.replay.fits import Refits, boundary, refit, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import Refits, boundary, refit
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.reproduce import reproduce_prompts
 from ewmalab.settings import LoadedSettings, load_settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -196,48 +195,7 @@ def test_joined_observations_score_like_their_parts() -> None:
     assert joined.tobytes() == apart.tobytes()
 
 
-# -------------------------------------------------------------------------------------- ensembles of other sizes
-
-
-@pytest.mark.parametrize("size", range(1, 9))
-def test_the_expected_score_is_the_mean_over_all_smaller_ensembles(size: int) -> None:
-    log_returns = reference(8, 60)
-    volatility, anchors, realised = prompts(HOURLY, 1)
-    observations = observe(HOURLY, anchors, realised)
-    drawn = [
-        scale_free_scores(np.ascontiguousarray(log_returns[:, chosen]), volatility, observations)[0]
-        for chosen in combinations(range(8), size)
-    ]
-    expected = scale_free_scores(log_returns, volatility, observations, members=size)[0]
-    assert expected == pytest.approx(np.mean(drawn), rel=1e-10)
-
-
-def test_the_expected_score_is_the_mean_score_of_random_smaller_paths() -> None:
-    log_returns = reference(500, 60)
-    volatility, anchors, realised = prompts(HOURLY, 1)
-    observations = observe(HOURLY, anchors, realised)
-    rng = np.random.default_rng(2)
-    drawn = [
-        score_of_paths(
-            HOURLY, log_returns[:, rng.choice(500, 10, replace=False)], volatility[0], anchors[0], realised[0]
-        )
-        for _ in range(1000)
-    ]
-    error = np.std(drawn) / math.sqrt(len(drawn))
-    expected = scale_free_scores(log_returns, volatility, observations, members=10)[0]
-    assert abs(np.mean(drawn) - expected) < 4 * error
-    # else the bound could not tell the sizes apart
-    assert scale_free_scores(log_returns, volatility, observations)[0] < expected - 10 * error
-
-
 # ------------------------------------------------------------------------------------------------------ refusals
-
-
-@pytest.mark.parametrize("members", [-1, 0, 101])
-def test_ensemble_sizes_that_cannot_be_drawn_are_refused(members: int) -> None:
-    volatility, anchors, realised = prompts(HOURLY, 3)
-    with pytest.raises(ValueError, match=f"between 1 and 100, got {members}"):
-        scale_free_scores(reference(100, 60), volatility, observe(HOURLY, anchors, realised), members=members)
 
 
 @pytest.mark.parametrize(("prompt_count", "steps"), [(2, 60), (4, 60), (3, 59)])

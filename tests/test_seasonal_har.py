@@ -10,28 +10,34 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
+import twins
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import integrate, stats
+from twins import lane_state, xoshiro128pp
 from typer.testing import CliRunner
 
 from ewmalab.cli import app
 from ewmalab.errors import ForecasterError, MissingDataError
+from ewmalab.forecast.draws import BLOCK
 from ewmalab.forecast.model import Fit, Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har import fit_shocks as shocks_module
-from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes, new_york, week_bins
 from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
 from ewmalab.forecast.seasonal_har.fit_seasons import week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import _score, fit_shocks, unit_draws
+from ewmalab.forecast.seasonal_har.parts import Shocks
+from ewmalab.forecast.seasonal_har.paths import wave_paths
+from ewmalab.forecast.strata import normal_strata, student_t_strata
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
-from ewmalab.replay.fits import load_model, make_artifact, read_artifact, write_artifact
+from ewmalab.replay.artifacts import read_artifact, write_artifact
+from ewmalab.replay.fits import load_model, make_artifact
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.crps import crps_ensemble
 from ewmalab.settings import load_settings
@@ -218,9 +224,9 @@ def test_ranks_are_merged_with_the_bits_of_a_plain_loop(n: int, m: int, seed: in
 @pytest.mark.parametrize("design", DESIGNS)
 def test_draws_are_those_of_all_paths_with_their_mirror_images(design: Design) -> None:
     steps, shape = design.length // design.step, shocks_module._FIRST
-    out = np.empty((steps + 1, 2000), np.float32)
-    lanes, stay = RandomStream.of(0, "", "shocks", design.step).lanes(1000), 0.5 ** (design.step / shape.wave_half_life)
-    hk.stochastic_volatility_paths(lanes, shape.nu, shape.level, shape.wave, stay, np.ones(steps, np.float32), out)
+    stream = RandomStream.of(0, "", "shocks", design.step)
+    out = wave_paths(stream, shape, design.step, np.ones(steps, np.float32), 1000)
+    out = np.concatenate([out, -out], axis=1)
     for n, draws in unit_draws(design, shape).items():
         every = np.sort((np.diff(out[::n], axis=0).ravel() / np.sqrt(n)).astype(np.float64))
         rank = (np.arange(len(draws)) + 0.5) * (len(every) / len(draws))
@@ -244,9 +250,8 @@ def test_a_walk_over_scales_ends_where_trying_all_would(scale: float) -> None:
 @pytest.mark.parametrize(("nu", "level"), [(4.0, 0.0), (50.0, 0.4), (50.0, 0.0)])
 def test_planted_shocks_are_found(nu: float, level: float) -> None:
     design = DESIGNS[1]
-    out = np.empty((61, 20_000), np.float32)
-    lanes = RandomStream.of(5, "a", "b", 3).lanes(10_000)
-    hk.stochastic_volatility_paths(lanes, nu, level, 0.0, 0.9, np.full(60, 1.3, np.float32), out)
+    shape = Shocks(1.0, nu, level, 0.0, 10_800)
+    out = wave_paths(RandomStream.of(5, "a", "b", 3), shape, 60, np.full(60, 1.3, np.float32), 20_000)
     seen = {n: np.diff(out[::n], axis=0).ravel() / np.sqrt(n) for n in design.lengths}
     found = fit_shocks(seen, design)
     moved = found.scale * np.abs(unit_draws(design, found)[1]).mean()
@@ -258,24 +263,23 @@ def test_planted_shocks_are_found(nu: float, level: float) -> None:
 # --------------------------------------------------------------------------------------------- paths
 
 
-def test_paths_come_in_mirrored_pairs() -> None:
-    for count in (10, 11):
-        out = np.empty((13, count), np.float32)
-        lanes = RandomStream.of(1, "a", "b", 2).lanes(-(-count // 2))
-        hk.stochastic_volatility_paths(lanes, 20.0, 0.3, 0.5, 0.9, np.full(12, 0.01, np.float32), out)
-        half = -(-count // 2)
-        np.testing.assert_array_equal(out[:, half:], -out[:, : count - half])
-        assert len(np.unique(out[-1])) == count
+@pytest.mark.parametrize("count", [1, 3, 130])
+def test_paths_equal_a_plain_float64_twin(count: int) -> None:
+    stream, shape = RandomStream.of(1, "a", "b", 2), Shocks(1.0, 5.0, 0.3, 0.5, 3600)
+    sigma = np.linspace(0.01, 0.02, 60, dtype=np.float32)
+    lanes = [xoshiro128pp(lane_state(stream.key, lane)) for lane in range(BLOCK)]
+    tables = student_t_strata(5.0, count).tolist(), normal_strata(count).tolist()
+    twin = twins.wave_paths(lanes, *tables, 0.3, 0.5, 0.5 ** (60 / 3600), sigma.tolist())
+    np.testing.assert_allclose(wave_paths(stream, shape, 60, sigma, count), twin, rtol=1e-5, atol=1e-6)
 
 
 def test_shocks_have_the_moments_that_are_asked_for() -> None:
-    steps, count, level, wave, stay = 200, 40_000, 0.3, 0.5, 0.95
-    out = np.empty((steps + 1, count), np.float32)
-    lanes = RandomStream.of(1, "a", "b", 3).lanes(count // 2)
-    hk.stochastic_volatility_paths(lanes, 20.0, level, wave, stay, np.full(steps, 0.01, np.float32), out)
+    steps, count, level, wave, stay = 200, 20_000, 0.3, 0.5, 0.95
+    shape = Shocks(1.0, 20.0, level, wave, round(-60 * np.log(2) / np.log(stay)))
+    out = wave_paths(RandomStream.of(1, "a", "b", 3), shape, 60, np.full(steps, 0.01, np.float32), count)
     z = np.diff(out.astype(np.float64), axis=0) / 0.01  # so small that no path is cut off
     assert z.var() == pytest.approx(np.exp(2 * (level**2 + wave**2)), rel=0.03)
-    logs = np.log(np.abs(z[:, : count // 2]) + 1e-9)
+    logs = np.log(np.abs(z) + 1e-9)
     logs -= logs.mean()
     for lag in (1, 10):
         expected = level**2 + wave**2 * stay**lag
@@ -370,8 +374,9 @@ def test_without_its_like_it_knows_nothing_and_says_so() -> None:
         prompt = Prompt(BEGIN + 4 * DAY, "x", "WTIOIL", BEGIN + 4 * DAY, step, length, 4000)
         sigma = forecaster.simulate(state, prompt, prompt.stream(1))[-1].std() / np.sqrt(length / MINUTE)
         assert sigma == pytest.approx(5e-4, rel=0.1)
+    without = SETTINGS.with_flags({"fit.prior": ""})
     with pytest.raises(ForecasterError, match="has not been fitted"):
-        load_model("seasonal-har", BOOK.asset("BTC"), SETTINGS)
+        load_model("seasonal-har", BOOK.asset("BTC"), without, BEGIN)
     assert SeasonalHar(BOOK.asset("BTC")).fit_remark(None).startswith("BTC: not fitted yet")
 
 

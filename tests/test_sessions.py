@@ -1,4 +1,4 @@
-"""The US cash session: New York hours through summer time, holidays and early closes."""
+"""The US cash session and Globex: New York hours through summer time, holidays and early closes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ewmalab.market import sessions
-from ewmalab.market.sessions import in_session
+from ewmalab.market.sessions import closures, in_session
+from ewmalab.rulebook import load_rulebook
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -93,11 +94,65 @@ def test_a_year_has_the_exchanges_number_of_sessions():
     assert in_session(noon).sum() == 250
 
 
+def sessions_of(name: str) -> tuple[np.ndarray, np.ndarray]:
+    calendar = exchange_calendars.get_calendar(name, start="2020-01-01", end="2032-12-31")
+    opens, closes = (times.to_numpy("datetime64[s]").astype(np.int64) for times in (calendar.opens, calendar.closes))
+    return opens, closes
+
+
 def test_every_session_is_as_the_exchanges_calendar_has_it():
-    calendar = exchange_calendars.get_calendar("XNYS", start="2020-01-01", end="2032-12-31")
-    both = [times.to_numpy("datetime64[s]").astype(np.int64) for times in (calendar.opens, calendar.closes)]
     assert sessions._edges().dtype == np.int64
-    assert sessions._edges().tolist() == np.column_stack(both).ravel().tolist()
+    assert sessions._edges().tolist() == np.column_stack(sessions_of("XNYS")).ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["CMES", "us_futures"])
+def test_every_globex_session_is_as_its_calendar_has_it_less_the_daily_halt(name):
+    opens, closes = sessions_of(name)
+    evening = np.array([datetime.fromtimestamp(t, NEW_YORK).hour == 18 for t in closes.tolist()])
+    assert sessions._edges(name).tolist() == np.column_stack([opens, closes - 3600 * evening]).ravel().tolist()
+
+
+def closed(name: str, start: str, end: str) -> list[str]:
+    """Closures in New York's time."""
+    found = closures(name, at(start), at(end))
+    return [f"{datetime.fromtimestamp(t, NEW_YORK):%a %H:%M}" for pair in found for t in pair]
+
+
+def test_globex_halts_daily_and_closes_from_friday_to_sunday():
+    assert closed("us_futures", "2026-01-15T12:00", "2026-01-19T12:00") == [
+        *("Thu 17:00", "Thu 18:00"),
+        *("Fri 17:00", "Sun 18:00"),
+    ]
+
+
+def test_equity_indices_close_early_on_holidays_and_are_closed_on_christmas():
+    assert closed("CMES", "2026-01-19T00:00", "2026-01-20T00:00") == ["Mon 13:00", "Mon 18:00"]
+    assert closed("CMES", "2025-12-24T00:00", "2025-12-26T00:00") == ["Wed 13:00", "Thu 18:00"]
+
+
+@pytest.mark.parametrize("name", sessions.CALENDARS)
+def test_a_minute_is_closed_or_inside_a_session(name):
+    start, end = at("2026-03-05T00:00"), at("2026-03-12T00:00")  # the clocks change
+    times = np.arange(start, end, 60)
+    shut = np.zeros(len(times), bool)
+    for a, b in closures(name, start, end):
+        shut |= (times >= a) & (times < b)
+    inside = np.searchsorted(sessions._edges(name), times, side="right") % 2 == 1
+    assert (shut == ~inside).all()
+    assert 0 < shut.sum() < len(times)
+
+
+def test_nothing_is_closed_outside_the_calendar():
+    assert closures("XNYS", 0, 86_400) == []
+    assert closures("XNYS", at("2040-01-01T00:00"), at("2040-02-01T00:00")) == []
+
+
+def test_the_rulebooks_calendars_are_those_that_there_are():
+    assets = [load_rulebook().asset(symbol) for symbol in load_rulebook().symbols]
+    assert {name for asset in assets for name in asset.hours.values()} == set(sessions.CALENDARS)
+    globex = {asset.symbol for asset in assets if asset.hours.get("hyperliquid") in ("CMES", "us_futures")}
+    assert globex == {"XAU", "WTIOIL", "SP500"}
+    assert not any(asset.hours for asset in assets if asset.asset_class == "crypto")
 
 
 def test_shapes_and_empty_input():

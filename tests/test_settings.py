@@ -137,7 +137,7 @@ def test_keys_of_the_environment_are_case_insensitive(name: str) -> None:
 )
 def test_keys_of_files_are_case_insensitive(tmp_path: Path, text: str) -> None:
     table = loaded(file=written(tmp_path, text)).values.ewma.half_life_1m
-    assert (table["BTC"], table["ETH"], table["default"]) == (2700, 1800, 7200)
+    assert table == {"default": 1800, "BTC": 2700}
 
 
 @pytest.mark.parametrize("layer", ["by_file", "by_environment", "by_assignment", "by_preset"])
@@ -156,6 +156,13 @@ def test_a_plug_ins_parameters_keep_their_case_in_every_layer(tmp_path: Path, la
     assert read_settings(settings.dump()).values.plugin == {"windowSize": 3}
     shown = {key: (value, source) for key, value, source in settings.effective()}
     assert shown["plugin.windowSize"] == (3, settings.sources()["plugin.windowsize"])
+
+
+def test_recorded_settings_of_a_version_without_a_setting_are_refused_by_its_name() -> None:
+    layers = orjson.loads(loaded().dump())
+    assert layers[0][1]["ewma"].pop("draws") == "stratified"
+    with pytest.raises(ConfigError, match=r"another version of ewmalab, which alone .*: ewma\.draws: missing"):
+        read_settings(orjson.dumps(layers))
 
 
 def test_layers_meet_in_one_parameter_of_a_plug_in_that_is_spelled_alike(tmp_path: Path) -> None:
@@ -227,11 +234,11 @@ def test_one_value_replaces_the_whole_table() -> None:
 
 
 def test_a_table_replaces_only_its_keys() -> None:
-    before = loaded().values.ewma.nu_1m
-    settings = loaded({"ewma.nu_1m": {"BTC": 4.5, "XRP": 5}})
-    assert settings.values.ewma.nu_1m == {**before, "BTC": 4.5, "XRP": 5}
+    environ = {"EWMALAB__EWMA__NU_1M": "{ default = 6, BTC = 8, ETH = 7 }"}
+    settings = loaded({"ewma.nu_1m": {"BTC": 4.5, "XRP": 5}}, environ)
+    assert settings.values.ewma.nu_1m == {"default": 6, "BTC": 4.5, "ETH": 7, "XRP": 5}
     sources = settings.sources()
-    assert (sources["ewma.nu_1m.btc"], sources["ewma.nu_1m.eth"]) == ("flag", "defaults")
+    assert (sources["ewma.nu_1m.btc"], sources["ewma.nu_1m.eth"]) == ("flag", "environment")
 
 
 def test_a_table_over_one_value_keeps_it_as_the_default() -> None:
@@ -242,8 +249,9 @@ def test_a_table_over_one_value_keeps_it_as_the_default() -> None:
 
 
 def test_a_new_default_leaves_the_named_assets() -> None:
-    table = loaded({"ewma.nu_5m.default": 30}).values.ewma.nu_5m
-    assert (table["default"], table["SOL"]) == (30, 3.5)
+    environ = {"EWMALAB__EWMA__NU_5M__SOL": "5"}
+    table = loaded({"ewma.nu_5m.default": 30}, environ).values.ewma.nu_5m
+    assert table == {"default": 30, "SOL": 5}
 
 
 def test_a_value_in_a_higher_layer_wipes_a_table_in_a_lower_one_and_the_reverse_does_not(tmp_path: Path) -> None:
@@ -257,7 +265,7 @@ def test_an_asset_without_an_entry_takes_the_default() -> None:
     ewma = loaded().values.ewma
     assert asset_value(ewma.nu_1m, "HYPE") == ewma.nu_1m["default"]
     parameters = asset_parameters(ewma, "BTC")
-    assert (parameters["half_life_1m"], parameters["nu_1m"], parameters["gap_policy"]) == (1800, 10, "hold")
+    assert (parameters["half_life_1m"], parameters["nu_1m"], parameters["gap_policy"]) == (1800, 4, "hold")
     assert not any(isinstance(value, dict) for value in parameters.values())
 
 
@@ -543,8 +551,8 @@ def test_the_digest_follows_every_setting() -> None:
     assert base == loaded().values.digest()
     changes: list[dict[str, Any]] = [
         {"run.seed": 1},
-        {"ewma.nu_1m.BTC": 4},
-        {"ewma.nu_1m": 4},
+        {"ewma.nu_1m.BTC": 5},
+        {"ewma.nu_1m": 5},
         {"data.feed": "simulated"},
         {"plugin.x": 1},
         {"replay.request_lead": "61s"},
@@ -614,8 +622,15 @@ CALIBRATION = {
 
 @pytest.mark.parametrize("name", CALIBRATION)
 @pytest.mark.parametrize("column", range(len(ASSETS)), ids=ASSETS)
-def test_the_last_calibration_is_the_default(name: str, column: int) -> None:
-    assert asset_value(getattr(loaded().values.ewma, name), ASSETS[column]) == CALIBRATION[name][column]
+def test_the_preset_has_the_predecessors_last_calibration(name: str, column: int) -> None:
+    seed = loaded().with_preset("ewma", "seed").values.ewma
+    assert asset_value(getattr(seed, name), ASSETS[column]) == CALIBRATION[name][column]
+
+
+def test_the_defaults_are_the_same_for_every_asset() -> None:
+    ewma = loaded().values.ewma
+    found = ewma.half_life_1m, ewma.half_life_5m, ewma.nu_1m, ewma.nu_5m
+    assert found == ({"default": 1800}, {"default": 43_200}, {"default": 4}, {"default": 3.5})
 
 
 @pytest.mark.parametrize("asset", [*ASSETS, "HYPE", "WTIOIL", "SP500", "SPCX"])
@@ -677,15 +692,15 @@ def test_the_preset_seed_gives_every_option_its_predecessors_value() -> None:
 
 
 def test_without_the_preset_no_option_has_its_predecessors_value() -> None:
-    """Each of the five is a fault of the predecessor; the default is the sound choice."""
+    """Each of the six options is a fault of the predecessor; the default is the sound choice."""
     default, seed = loaded().values.ewma, loaded().with_preset("ewma", "seed").values.ewma
     options = [name for name in type(default).model_fields if getattr(default, name) != getattr(seed, name)]
-    assert options == ["close_only", "start", "gap_policy", "feedback", "off_hours"]
+    assert options == [*CALIBRATION, "close_only", "start", "gap_policy", "feedback", "off_hours", "draws"]
 
 
-def test_a_preset_leaves_the_parameters_of_the_user() -> None:
-    settings = loaded(environ={"EWMALAB__EWMA__HALF_LIFE_1M__BTC": "45m"}).with_preset("ewma", "seed")
-    assert settings.values.ewma.half_life_1m["BTC"] == 2700
+def test_a_preset_leaves_the_parameters_of_the_user_that_it_does_not_name() -> None:
+    settings = loaded(environ={"EWMALAB__EWMA__VARIANCE_MIXING_ALPHA__BTC": "0.25"}).with_preset("ewma", "seed")
+    assert settings.values.ewma.variance_mixing_alpha["BTC"] == 0.25
 
 
 @pytest.mark.parametrize(("section", "preset"), [("ewma", "sead"), ("random-walk", "seed"), ("nothing", "seed")])

@@ -19,6 +19,7 @@ import pytest
 from ewmalab.errors import ConfigError, CorruptPartitionError, EngineError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, local_cache, open_cache
+from ewmalab.market.inventory import list_cached
 from ewmalab.market.partition import Provenance
 from ewmalab.replay.engines import ENGINES, MIN_SECONDS, run_tasks
 from ewmalab.settings import LoadedSettings, load_settings
@@ -301,7 +302,7 @@ def test_a_damaged_description_at_a_url_is_refused(stored: Cache) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CorruptPartitionError, match=r"file://.*2026-01-15\.parquet: not a readable partition"):
         remote.missing("file", "BTC", *SPAN)
-    assert [finding.day for finding in remote.verify() if finding.problem] == ["2026-01-15"]
+    assert [damage.day for one in list_cached(remote) for damage in one.damage] == ["2026-01-15"]
     assert path.exists()
 
 

@@ -147,7 +147,7 @@ def test_paths_of_another_length_than_the_realised_ones_are_refused() -> None:
 def test_a_declared_scale_multiplies_the_paths_and_leaves_the_state(name: str, flags: dict[str, Any]) -> None:
     section = name.replace("-", "_")
     asset, prompt = BOOK.asset("BTC"), Prompt(START, "any", "BTC", START - MINUTE, 300, DAY, 200)
-    plain = load_model(name, asset, load_settings(environ={}, flags=flags)).forecaster
+    plain = load_model(name, asset, load_settings(environ={}, flags=flags), 0).forecaster
     assert isinstance(plain, Scaled)
     rng = np.random.default_rng(1)
     close = 100 * np.exp(np.cumsum(rng.standard_normal(5000) * 1e-3))
@@ -155,7 +155,7 @@ def test_a_declared_scale_multiplies_the_paths_and_leaves_the_state(name: str, f
 
     def under(value: float) -> tuple[Any, LogReturns]:
         changed = load_settings(environ={}, flags={**flags, f"{section}.{plain.path_scale}": value})
-        forecaster: Forecaster[Any] = load_model(name, asset, changed).forecaster
+        forecaster: Forecaster[Any] = load_model(name, asset, changed, 0).forecaster
         state = forecaster.update(forecaster.initial_state(), bars)
         return forecaster.dump_state(state), forecaster.simulate(state, prompt, prompt.stream(1))
 

@@ -242,7 +242,12 @@ def test_forecasters_of_equal_shape_have_equal_reference_paths() -> None:
     """Without feedback the half-life is not part of the shape; with feedback it is."""
     prompt = Prompt(START, "any", "BTC", START - 60, 300, DAY, 50)
     made = [
-        ewma("ewma", {"ewma.feedback": feedback, "ewma.half_life_5m": life, "ewma.nu_5m": nu, **more}, asset)
+        ewma(
+            "ewma",
+            {"ewma.feedback": feedback, "ewma.half_life_5m": life, "ewma.nu_5m": nu, "ewma.draws": draws, **more},
+            asset,
+        )
+        for draws in ("stratified", "independent")
         for feedback in (0.0, 0.5)
         for life in ("1h", "2h")
         for nu in (4, 9)
@@ -252,7 +257,7 @@ def test_forecasters_of_equal_shape_have_equal_reference_paths() -> None:
     for forecaster in made:
         reference = forecaster.simulate(forecaster.reference_state(), prompt, prompt.stream(1))
         paths.setdefault(forecaster.shape(300), set()).add(reference.tobytes())
-    assert len(paths) == 2 + 4
+    assert len(paths) == 2 * (2 + 4)
     assert all(len(found) == 1 for found in paths.values())
     assert len(set().union(*paths.values())) == len(paths)
 
@@ -369,13 +374,13 @@ def test_one_ensemble_serves_a_cell_unless_asked_otherwise_or_impossible(
 def test_shared_and_exact_scores_agree_within_the_noise_of_the_simulation(
     workload: MakeWorkload, name: str, competition: str
 ) -> None:
-    """Ensembles of 20 paths score about 5 % worse than large ones, many times the error allowed here."""
+    """Ensembles of 20 paths score percents worse than large ones, many times the error allowed here."""
     count = 10
     means, missing = [], []
     for exact in (False, True):
         chosen = workload(
             name, {"feeds.simulated.gaps": 0.05}, competitions=(competition,), days=2.5, num_simulations=20,
-            ensemble_size=400, exact=exact, partial=True, cadence=None if competition == "24h" else 1800,
+            exact=exact, partial=True, cadence=None if competition == "24h" else 1800,
         )  # fmt: skip
         cells(chosen)
         scores = np.array(score_trials(resolved(chosen, *(Trial(competition, "BTC", (), r) for r in range(count)))))
@@ -488,7 +493,6 @@ def test_whatever_determines_a_trials_scores_changes_its_name(workload: MakeWork
         "seed that is tried": named(workload(flags=same_bars), (("run.seed", 2),)),
         "replicate": named(workload(flags=same_bars), replicate=1),
         "exact": named(workload(flags=same_bars, exact=True)),
-        "size of the ensemble": named(workload(flags=same_bars, ensemble_size=512)),
         "one close of the warm-up": named(workload(flags=edited(4 * 1440))),
         "one close that is scored": named(workload(flags=edited(5 * 1440 + 100))),
         "rules": named(workload(flags=same_bars, rules=RuleChoice.parse("2026-03-20"))),

@@ -75,6 +75,26 @@ def student_t(draws: Iterator[int], nu: float, variance: float = 1.0) -> float:
     return math.sqrt((nu - 2) * variance * (uniform(draws) ** (-2 / nu) - 1)) * turn(draws)
 
 
+def stratified(lanes: Sequence[Iterator[int]], strata: Sequence[Sequence[float]]) -> list[float]:
+    """One draw for each path: the quantiles at a random offset, shuffled from the inside out."""
+    count = len(strata[0])
+    u = [next(lane) for _ in range(math.ceil(count / len(lanes))) for lane in lanes]
+    row = strata[u[0] * len(strata) >> 32]
+    out: list[float] = []
+    for i in range(count):
+        place = u[i] * (i + 1) >> 32
+        out.append(0.0)
+        out[i] = out[place]
+        out[place] = row[i]
+    return out
+
+
+def strata_of(quantile: Callable[[float], float], count: int) -> list[list[float]]:
+    """Quantiles by offset and stratum: at least 65 536, at the middles of equally likely cells."""
+    offsets = math.ceil(65_536 / count)
+    return [[quantile((i + (k + 0.5) / offsets) / count) for i in range(count)] for k in range(offsets)]
+
+
 # -------------------------------------------------------------------------------------------------- paths
 
 
@@ -87,6 +107,42 @@ def ewma_path(draws: Iterator[int], nu: float, decay: float, variance: float, sc
         h = min(decay * h + (1 - decay) * r * r, 1e4)
         path.append(x)
     return path
+
+
+def stratified_ewma_paths(
+    lanes: Sequence[Iterator[int]],
+    strata: Sequence[Sequence[float]],
+    decay: float,
+    variance: float,
+    scale: Sequence[float],
+) -> Floats:
+    """Paths of stratified shocks with EWMA variance, (steps + 1, n) float64."""
+    count = len(strata[0])
+    h, path = np.full(count, variance), [np.zeros(count)]
+    for factor in scale:
+        r = np.sqrt(h) * np.array(stratified(lanes, strata))
+        path.append(np.clip(path[-1] + factor * r, -30.0, 30.0))
+        h = np.minimum(decay * h + (1 - decay) * r * r, 1e4)
+    return np.array(path)
+
+
+def wave_paths(
+    lanes: Sequence[Iterator[int]],
+    strata: Sequence[Sequence[float]],
+    normals: Sequence[Sequence[float]],
+    level: float,
+    wave: float,
+    persistence: float,
+    sigma: Sequence[float],
+) -> Floats:
+    """Paths of stratified shocks with stochastic volatility, (steps + 1, n) float64."""
+    base, slow = (np.array(stratified(lanes, normals)) for _ in range(2))
+    path = [np.zeros(len(base))]
+    for size in sigma:
+        shock, push = (np.array(stratified(lanes, table)) for table in (strata, normals))
+        path.append(np.clip(path[-1] + size * np.exp(level * base + wave * slow) * shock, -30.0, 30.0))
+        slow = persistence * slow + math.sqrt(1 - persistence**2) * push
+    return np.array(path)
 
 
 def random_walk_path(draws: Iterator[int], sigma: float, steps: int) -> list[float]:

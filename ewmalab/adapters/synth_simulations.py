@@ -151,7 +151,8 @@ class Simulations:
 
     def _running(self, asset: str) -> RunningState:
         if asset not in self._states:
-            model = load_model(self._settings.values.live.forecaster, self._rulebook.asset(asset), self._settings)
+            name, now = self._settings.values.live.forecaster, self._now[asset]
+            model = load_model(name, self._rulebook.asset(asset), self._settings, now)
             self._states[asset] = RunningState(model)
         return self._states[asset]
 

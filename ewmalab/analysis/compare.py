@@ -106,6 +106,11 @@ class Difference:
         """Return -1 if the forecaster is proven better, 1 if proven worse, else 0."""
         return -1 if self.high is not None and self.high < 0 else 1 if self.low is not None and self.low > 0 else 0
 
+    @property
+    def proven(self) -> bool:
+        """Return whether the difference is proven, also after the correction for the number of forecasters."""
+        return self.p_holm is not None and self.p_holm < 1.0 - LEVEL
+
     def plain(self) -> dict[str, Any]:
         """Return the row for JSON."""
         return asdict(self)
@@ -279,10 +284,12 @@ def _parts(frames: Mapping[str, pd.DataFrame], by: By) -> Iterator[_Part]:
         assets = Bins.of(asset[rows])
         for (one,), inside in assets.items():
             for column, values in crps.items():
-                own = {label: found[rows[inside]] for label, found in values.items()}
-                if not np.isnan(next(iter(own.values()))).all():
+                own = np.stack([found[rows[inside]] for found in values.values()])
+                known = ~np.isnan(own).any(axis=0)
+                if known.any():
                     part = column.removeprefix(INTERVAL) if by == "interval" else ""
-                    yield _Part(name, one, part, start[rows[inside]], own)
+                    crps_of = dict(zip(values, own[:, known], strict=True))
+                    yield _Part(name, one, part, start[rows[inside][known]], crps_of)
         if by == "asset" and len(assets.keys) > 1:
             relative = relative_to_mean(crps["crps"], Bins.of(competition, asset))
             yield _by_time(name, "", relative, index, rows)
@@ -307,13 +314,19 @@ def relative_to_mean(crps: Mapping[str, Floats], assets: Bins, reference: str | 
     return {label: 100.0 * values / base for label, values in crps.items()}
 
 
-def _by_time(competition: str, part: str, crps: Mapping[str, Floats], index: _Index, rows: Ints) -> _Part:
-    """Average over the assets whose prompts start about the same time, because these are not independent.
+def same_time(asset: npt.NDArray[np.object_], start: Ints) -> Bins:
+    """Return bins of the prompts that start about the same time, each with its earliest possible start.
 
     Prompts of the assets are staggered: those within the time between two prompts of one asset belong together.
     """
-    own = [np.diff(np.unique(index.start[rows[inside]])) for inside in Bins.of(index.asset[rows]).rows()]
+    own = [np.diff(np.unique(start[inside])) for inside in Bins.of(asset).rows()]
     step = max((int(np.median(steps)) for steps in own if len(steps)), default=MINUTE)
-    means = Means.of(Bins.of(index.start[rows] // step), {label: values[rows] for label, values in crps.items()})
-    starts = np.array([key for (key,) in means.keys], np.int64) * step
+    return Bins.of(start // step * step)
+
+
+def _by_time(competition: str, part: str, crps: Mapping[str, Floats], index: _Index, rows: Ints) -> _Part:
+    """Average over the assets whose prompts start about the same time, because these are not independent."""
+    bins = same_time(index.asset[rows], index.start[rows])
+    means = Means.of(bins, {label: values[rows] for label, values in crps.items()})
+    starts = np.array([key for (key,) in means.keys], np.int64)
     return _Part(competition, ALL, part, starts, {label: means.mean(label) for label in crps})

@@ -109,6 +109,21 @@ class Volatility:
     low: float
     high: float
 
+    @property
+    def ratio(self) -> float:
+        """Return forecast over realised volatility: below 1 is too narrow."""
+        return _inverse(self.scale)
+
+    @property
+    def ratio_low(self) -> float:
+        """Return the lower end of the ratio's 95 % interval."""
+        return _inverse(self.high)
+
+    @property
+    def ratio_high(self) -> float:
+        """Return the upper end of the ratio's 95 % interval; NaN if it is open."""
+        return _inverse(self.low)
+
 
 @dataclass(frozen=True, slots=True)
 class SpreadBin:
@@ -259,6 +274,10 @@ def spread_skill(checks: pd.DataFrame, bins: int = 6) -> list[SpreadBin]:
                 wide, wrong = (float(np.sqrt(np.mean(values[part] ** 2))) for values in (spread, error))
                 rows.append(SpreadBin(name, competition, horizon, wide, wrong, len(part)))
     return rows
+
+
+def _inverse(number: float) -> float:
+    return 1.0 / number if number > 0 else float("nan")
 
 
 def _split(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:

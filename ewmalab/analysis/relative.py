@@ -1,4 +1,4 @@
-"""Differences from a baseline by scoring interval and over time."""
+"""Differences from a baseline over time."""
 
 from __future__ import annotations
 
@@ -7,31 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ewmalab.analysis.compare import INTERVAL, KEY, relative_to_mean
+from ewmalab.analysis.compare import KEY, relative_to_mean
 from ewmalab.errors import ExperimentError
-from ewmalab.inference.aggregate import Bins, Floats, Ints, Means, paired
+from ewmalab.inference.aggregate import Bins, Floats, Ints, Means
 from ewmalab.times import DAY
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalChange:
-    """The change of mean CRPS against the baseline at one scoring interval.
-
-    Attributes
-    ----------
-    competition, forecaster, asset, interval : str
-    prompts : int
-        Prompts that both have scored.
-    change : float
-        Relative; negative is better.
-    """
-
-    competition: str
-    forecaster: str
-    asset: str
-    interval: str
-    prompts: int
-    change: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,26 +48,6 @@ def relative_scores(results: pd.DataFrame, baseline: str) -> pd.DataFrame:
     assets = Bins.of(*(wide.index.get_level_values(name) for name in KEY[:2]))
     crps = {name: wide[name].to_numpy() for name in results["forecaster"].unique()}
     return pd.DataFrame(relative_to_mean(crps, assets, baseline), index=wide.index)
-
-
-def interval_changes(results: pd.DataFrame, baseline: str) -> list[IntervalChange]:
-    """Return the change of mean CRPS from the baseline's per scoring interval, on prompts that both have scored."""
-    names = [name for name in results.columns if name.startswith(INTERVAL)]
-    others = (results["forecaster"] != baseline).to_numpy()
-    prompts = Bins.of(*(results[key] for key in KEY))
-    bins = Bins.of(*(results[key][others] for key in ("competition", "forecaster", "asset")))
-    means = {}
-    for name in names:
-        own, reference = paired(prompts, ~others, results[name])
-        means[name] = Means.of(bins, {"own": own[others], "reference": reference[others]})
-    rows = []
-    for i, (competition, forecaster, asset) in enumerate(bins.keys):
-        for name, found in means.items():
-            count, own, base = (int(found.count["own"][i]), *(found.mean(w)[i] for w in ("own", "reference")))
-            if count and base > 0:
-                interval = name.removeprefix(INTERVAL)
-                rows.append(IntervalChange(competition, forecaster, asset, interval, count, float(own / base - 1.0)))
-    return rows
 
 
 def over_time(results: pd.DataFrame, baseline: str, period: int = DAY) -> Course:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,21 @@ import pandas as pd
 
 from ewmalab.analysis import diagnostics as dg
 from ewmalab.analysis.compare import ALL, By, Difference, compare, scores_of
-from ewmalab.analysis.relative import Course, IntervalChange, cumulative_difference, interval_changes, over_time
+from ewmalab.analysis.ranking import Ranking
+from ewmalab.analysis.relative import Course, cumulative_difference, over_time
+from ewmalab.analysis.verdict import Verdict, judge
 from ewmalab.errors import EwmalabError, ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.inference.aggregate import Bins, Means
-from ewmalab.replay.reproduce import ReproducedPrompt, reproduce_prompts, telling_prompts
+from ewmalab.replay.reproduce import ReproducedPrompt, prompt_key, reproduce_prompts, telling_prompts
 from ewmalab.replay.results import SummaryRow
 from ewmalab.times import DAY
 
 MAX_PROMPTS = 500  # in the list of the worst
+WORST_DRAWN = 12
+"""Worst prompts of a competition whose paths are reproduced."""
+MIN_WEEKDAYS = 3
+"""Fewest dates of each weekday for a comparison by weekday: a single date shows that date alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,14 +37,14 @@ class Differences:
     by_asset : list of Difference
     by_time : dict of {"hour", "weekday"} to list of Difference
         Only divisions with several parts.
-    by_interval : list of IntervalChange
+    by_interval : list of Difference
     over_time, cumulative : Course
     """
 
     baseline: str
     by_asset: list[Difference]
     by_time: dict[By, list[Difference]]
-    by_interval: list[IntervalChange]
+    by_interval: list[Difference]
     over_time: Course
     cumulative: Course
 
@@ -69,14 +76,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TellingPrompts:
-    """The worst, median and best prompt of one forecaster and competition, reproduced.
+    """The worst, median and best prompts of one forecaster and competition, reproduced.
 
     Attributes
     ----------
     forecaster, competition : str
     prompts : int
         Number of prompts that they were chosen from.
-    drawn : dict of {"worst", "median", "best"} to ReproducedPrompt
+    drawn : dict of {"worst", "median", "best", "2nd worst" ...} to ReproducedPrompt
     """
 
     forecaster: str
@@ -110,6 +117,11 @@ class ScoredPrompt:
     relative: float
     anchor: float
 
+    @property
+    def key(self) -> str:
+        """Return what names the prompt."""
+        return prompt_key(self.competition, self.asset, self.start_time)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestReview:
@@ -124,13 +136,15 @@ class BacktestReview:
     scored, unscored : int
         Rows of the results.
     summary : list of SummaryRow
+    verdict : Verdict or None
+        None if there is a single forecaster.
     differences : Differences or None
         None if there is a single forecaster.
     calibration : Calibration or None
     telling : list of TellingPrompts
         For the first forecaster, by competition.
     worst : list of ScoredPrompt
-        For the first forecaster, the worst first.
+        For the first forecaster, the worst first; the worst of each competition are among them.
     problems : dict of {"calibration", "telling"} to str
         Reasons for missing parts.
     """
@@ -141,6 +155,7 @@ class BacktestReview:
     scored: int
     unscored: int
     summary: list[SummaryRow]
+    verdict: Verdict | None
     differences: Differences | None
     calibration: Calibration | None
     telling: list[TellingPrompts]
@@ -148,7 +163,7 @@ class BacktestReview:
     problems: dict[str, str]
 
 
-def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestReview:
+def review_backtest(experiment: Experiment, cache_dir: Path | str, ranking: Ranking | None = None) -> BacktestReview:
     """Compute the content of a backtest's report.
 
     Parameters
@@ -156,6 +171,8 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestRe
     experiment : Experiment
     cache_dir : path
         The cache with the bars, for the reproduced prompts.
+    ranking : Ranking, optional
+        A field that the forecasters were ranked in.
 
     Raises
     ------
@@ -172,8 +189,7 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestRe
     except ExperimentError as error:
         problems["calibration"] = str(error)
     try:
-        for competition in results["competition"].unique():
-            telling.append(telling_of(experiment, competition, names[0], cache_dir))
+        telling = telling_of(experiment, results["competition"].unique().tolist(), names[0], cache_dir, WORST_DRAWN)
     except EwmalabError as error:
         problems["telling"] = str(error)
     return BacktestReview(
@@ -183,6 +199,7 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str) -> BacktestRe
         scored=len(results),
         unscored=experiment.results.num_rows - len(results),
         summary=[SummaryRow.read(row) for row in experiment.summary],
+        verdict=judge({name: scores_of(experiment, name) for name in names}, ranking) if len(names) > 1 else None,
         differences=differ(experiment, results, names) if len(names) > 1 else None,
         calibration=calibration,
         telling=telling,
@@ -196,7 +213,8 @@ def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> D
     *others, baseline = names
     scores = {name: scores_of(experiment, name) for name in (baseline, *others)}
     by_time: dict[By, list[Difference]] = {}
-    periods: tuple[By, ...] = ("hour", "weekday")
+    days = (results["start_time"] // DAY).nunique()
+    periods: list[By] = ["hour", "weekday"] if days >= 7 * MIN_WEEKDAYS else ["hour"]
     for by in periods:
         rows = compare(scores, common=True, by=by)
         if len({row.part for row in rows}) > 1:
@@ -206,7 +224,7 @@ def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> D
         baseline=baseline,
         by_asset=compare(scores, common=True),
         by_time=by_time,
-        by_interval=interval_changes(results, baseline),
+        by_interval=compare(scores, common=True, by="interval"),
         over_time=over_time(results, baseline, DAY if long else 3 * 3600),
         cumulative=cumulative_difference(results, baseline),
     )
@@ -230,15 +248,20 @@ def calibrate(results: pd.DataFrame) -> Calibration:
     )
 
 
-def telling_of(experiment: Experiment, competition: str, forecaster: str, cache_dir: Path | str) -> TellingPrompts:
-    """Reproduce a forecaster's worst, median and best prompt of a competition.
+def telling_of(
+    experiment: Experiment, competitions: Sequence[str], forecaster: str, cache_dir: Path | str, worst: int = 1
+) -> list[TellingPrompts]:
+    """Reproduce a forecaster's worst, median and best prompts of some competitions.
 
     Parameters
     ----------
     experiment : Experiment
-    competition, forecaster : str
+    competitions : sequence of str
+    forecaster : str
     cache_dir : path
         The cache with the bars.
+    worst : int
+        How many of the worst.
 
     Raises
     ------
@@ -246,17 +269,24 @@ def telling_of(experiment: Experiment, competition: str, forecaster: str, cache_
         If they cannot be reproduced.
     """
     results = dg.results_frame(experiment)
-    chosen = telling_prompts(results, forecaster, competition)
-    count = int(((results["competition"] == competition) & (results["forecaster"] == forecaster)).sum())
-    drawn = reproduce_prompts(experiment, cache_dir, list(chosen.values()))
-    return TellingPrompts(forecaster, competition, count, dict(zip(chosen, drawn, strict=True)))
+    mine = results[results["forecaster"] == forecaster]
+    chosen = {one: telling_prompts(results, forecaster, one, worst) for one in competitions}
+    keys = [key for found in chosen.values() for key in found.values()]
+    drawn = dict(zip(keys, reproduce_prompts(experiment, cache_dir, keys), strict=True))  # at once: a fit is made once
+    return [
+        TellingPrompts(
+            forecaster, one, int((mine["competition"] == one).sum()), {word: drawn[key] for word, key in found.items()}
+        )
+        for one, found in chosen.items()
+    ]
 
 
 def worst_prompts(results: pd.DataFrame, forecaster: str) -> list[ScoredPrompt]:
-    """Return a forecaster's prompts with the largest CRPS relative to the asset's mean."""
+    """Return a forecaster's prompts with the largest CRPS relative to the asset's mean, as many of each competition."""
     mine = results[results["forecaster"] == forecaster]
     bins = Bins.of(mine["competition"], mine["asset"])
     relative = mine["crps"] / Means.of(bins, {"crps": mine["crps"]}).mean("crps")[bins.of_row]
-    ranked = mine.assign(relative=relative).sort_values("relative", ascending=False).head(MAX_PROMPTS)
+    ranked = mine.assign(relative=relative).sort_values("relative", ascending=False)
+    ranked = ranked.groupby("competition", sort=False).head(MAX_PROMPTS // mine["competition"].nunique())
     columns = ranked[list(ScoredPrompt.__dataclass_fields__)]
     return [ScoredPrompt(*row) for row in columns.itertuples(index=False, name=None)]

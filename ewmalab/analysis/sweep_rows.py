@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ewmalab.inference.intervals import LEVEL
 from ewmalab.units import magnitude
 
 _FORWARD = ("in_sample", "out_of_sample", "low", "high", "optimism")
@@ -25,8 +26,8 @@ class TriedValue:
     change, low, high : float
         Relative difference of mean CRPS from the configured value, and its 95 % interval; NaN if there are too few
         prompts.
-    p_value, p_holm : float
-        Diebold-Mariano, alone and corrected for the number of values.
+    p_value, p_holm : float or None
+        Diebold-Mariano, alone and corrected for the number of values; None if there are too few prompts.
     not_ruled_out : bool
         Whether it may be the best: the data have not shown that another is better.
     equivalent : bool
@@ -43,8 +44,8 @@ class TriedValue:
     change: float
     low: float
     high: float
-    p_value: float
-    p_holm: float
+    p_value: float | None
+    p_holm: float | None
     not_ruled_out: bool
     equivalent: bool
     configured: bool
@@ -115,6 +116,11 @@ class SweepRow:
     noise_in_interval: bool
     words: str
     forward: ForwardRow | None
+
+    @property
+    def proven_better(self) -> bool:
+        """Return whether the best tried is proven better than the configured value, for the number of values tried."""
+        return self.best.change < 0 and self.best.p_holm is not None and self.best.p_holm < 1.0 - LEVEL
 
 
 def read_sweep(summary: Iterable[Mapping[str, Any]]) -> list[SweepRow]:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.api.bar_files import export_bars, import_bars
     from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
     from ewmalab.api.completions import complete
-    from ewmalab.api.experiments import export_experiment, list_experiments, load_experiment, write_report
+    from ewmalab.api.experiments import export_experiment, load_experiment, write_report
+    from ewmalab.api.experiments_folder import (
+        diff_experiments,
+        index_experiments,
+        list_experiments,
+        prune_experiments,
+        remove_experiments,
+        tag_experiment,
+    )
     from ewmalab.api.field import check_field, export_field, fetch_field, field_miner, import_field, list_field
     from ewmalab.api.fitting import fit, make_forecaster, make_prompt
     from ewmalab.api.inputs import Prompts, check_name
@@ -57,7 +65,9 @@ _MODULES = {
     "api.bar_files": "export_bars import_bars",
     "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
     "api.completions": "complete",
-    "api.experiments": "export_experiment list_experiments load_experiment write_report",
+    "api.experiments": "export_experiment load_experiment write_report",
+    "api.experiments_folder": "diff_experiments index_experiments list_experiments prune_experiments "
+    "remove_experiments tag_experiment",
     "api.field": "check_field export_field fetch_field field_miner import_field list_field",
     "api.fitting": "fit make_forecaster make_prompt",
     "api.inputs": "Prompts check_name",

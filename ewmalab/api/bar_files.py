@@ -16,10 +16,12 @@ from ewmalab.market.files.exporter import LAYOUTS, Exported, export_asset
 from ewmalab.market.files.formats import SUFFIXES
 from ewmalab.market.files.importer import Choices, FileImport, find_files, import_files
 from ewmalab.market.files.table import Hints
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.report.text.market import export_text, import_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import span_of
+from ewmalab.times import FOREVER, span_of
 
 _ALLOWED = {
     "labels": ("open", "close"),
@@ -41,6 +43,10 @@ def import_bars(
     hints: Mapping[str, str | None] | None = None,
     replace: bool = False,
     quarantine: bool = False,
+    keep_suspicious: bool = False,
+    split: str | None = None,
+    start: Time | None = None,
+    until: Time | None = None,
     dry_run: bool = False,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
@@ -59,7 +65,14 @@ def import_bars(
     replace : bool
         Replace cached bars that differ.
     quarantine : bool
-        Set bad rows aside instead of refusing the file.
+        Set bad rows aside, whatever is wrong with them, and however many.
+    keep_suspicious : bool
+        Store bars that no market made (spikes, wrong highs and lows, repeated candles, a frozen feed, splits) as they
+        are, instead of setting them aside.
+    split : str, optional
+        Known splits, such as ``10:1`` for ten new units for one old; the prices before are adjusted.
+    start, until : str or int, optional
+        Only bars labelled from `start` on and before `until`.
     dry_run : bool
         Write nothing; the result has the first bars as they would be stored.
     settings : LoadedSettings, optional
@@ -71,7 +84,9 @@ def import_bars(
     RulebookError, ConfigError, BarsError
         If an option is wrong; if a file is refused, the result says so instead.
     """
-    choices = Choices(_hints(hints or {}), replace, quarantine, dry_run)
+    doubts = Doubts(keep_suspicious, parse_ratios(split))
+    span = (0 if start is None else time_of(start), FOREVER if until is None else time_of(until))
+    choices = Choices(_hints(hints or {}), replace, quarantine, dry_run, doubts, span)
     rulebook = load_rulebook()
     cache = local_cache((settings or load_settings()).values.data.cache_dir)
     if not dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from ewmalab.errors import EwmalabError
@@ -15,14 +16,15 @@ def complete(kind: str, incomplete: str) -> list[str]:
 
     Parameters
     ----------
-    kind : {"assets", "competitions", "experiments", "feeds", "forecasters", "named", "parameters", "presets"}
+    kind : {"assets", "competitions", "experiments", "feeds", "forecasters", "named", "parameters", "presets",
+        "tags"}
         ``named`` are forecasters and experiments.
     incomplete : str
     """
     before, comma, last = incomplete.rpartition(",") if kind in ("assets", "competitions") else ("", "", incomplete)
     try:
         names = _KINDS[kind](load_settings())
-    except (EwmalabError, OSError):
+    except (EwmalabError, OSError, ValueError, KeyError, TypeError):
         return []
     return [f"{before}{comma}{name}" for name in names if name.lower().startswith(last.lower())]
 
@@ -44,6 +46,12 @@ def _experiments(settings: LoadedSettings) -> list[str]:
     """Return the names of experiments, the newest first."""
     found = settings.values.run.experiments_dir.glob("*-*/manifest.json")
     return ["latest", *sorted((path.parent.name for path in found), reverse=True)]
+
+
+def _tags(settings: LoadedSettings) -> list[str]:
+    """Return the tags of all experiments."""
+    files = settings.values.run.experiments_dir.glob("*-*/tags.json")
+    return sorted({tag for path in files for tag in json.loads(path.read_bytes())["tags"]})
 
 
 def _feeds(_: LoadedSettings) -> list[str]:
@@ -78,4 +86,5 @@ _KINDS: dict[str, Callable[[LoadedSettings], list[str]]] = {
     "named": lambda settings: [*_forecasters(settings), *_experiments(settings)],
     "parameters": _parameters,
     "presets": _presets,
+    "tags": _tags,
 }

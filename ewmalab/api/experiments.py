@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ewmalab.api.inputs import Progress, counter
 from ewmalab.api.result import Outcome, Result
 from ewmalab.atomic_files import check_folder
-from ewmalab.errors import ExperimentError
-from ewmalab.experiments import mlflow, store
+from ewmalab.experiments import mlflow
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.live.clock import make_clock
-from ewmalab.report.text.experiments import experiments_text, provenance_text
+from ewmalab.report.text.experiments import provenance_text
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import iso
 
 if TYPE_CHECKING:
     from ewmalab.report.pages.page import Report
@@ -56,22 +54,26 @@ class WrittenReport(Result, os.PathLike[str]):
     Attributes
     ----------
     path : Path
-        The page; its figures are in ``figures`` beside it.
+        The page.
     sources : list of str
-        Titles of its parts.
+        Names of its parts.
     figures : int
         Number of figures.
+    drawn : bool
+        Whether the figures are also PNG and SVG files in ``figures`` beside the page.
     """
 
     path: Path
     sources: list[str]
     figures: int
+    drawn: bool = False
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def text(self) -> str:
-        return f"{self.path}: {self.figures} figures, also as PNG in {self.path.parent / 'figures'}\n"
+        also = f", also as PNG and SVG in {self.path.parent / 'figures'}" if self.drawn else ""
+        return f"{self.path}: {self.figures} figures{also}\n"
 
     def json(self) -> Any:
         return {"report": str(self.path), "figures": self.figures, "sources": self.sources}
@@ -87,20 +89,6 @@ def load_experiment(name: str | Path = "latest", settings: LoadedSettings | None
     """
     settings = settings or load_settings()
     return KeptExperiment(find_experiment(settings.values.run.experiments_dir, str(name)).path, settings)
-
-
-def list_experiments(settings: LoadedSettings | None = None) -> Outcome[list[dict[str, Any]]]:
-    """Return all experiments, oldest first: ``name, start, days, forecasters, synthetic``."""
-    root = (settings or load_settings()).values.run.experiments_dir
-    rows, unread = [], []
-    for experiment in store.list_experiments(root):
-        try:
-            inputs = experiment.manifest["inputs"]
-            row = {"name": experiment.name, "start": iso(inputs["start"])}
-            rows.append(row | {key: inputs[key] for key in ("days", "forecasters", "synthetic")})
-        except (ExperimentError, KeyError) as error:
-            unread.append(f"{experiment.name}: unreadable: {error}")
-    return Outcome("Experiments", rows, lambda found: experiments_text(found, root), list, notes=tuple(unread))
 
 
 def export_experiment(
@@ -137,10 +125,11 @@ def write_report(
     *sources: Result | Experiment | Path | str,
     folder: Path | str | None = None,
     days: float | None = None,
+    figures: bool = False,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> WrittenReport:
-    """Write an HTML page, and its figures as PNG files.
+    """Write an HTML page, and its figures as PNG and SVG files if asked for.
 
     Parameters
     ----------
@@ -151,25 +140,28 @@ def write_report(
         By default ``reports/<first source>``.
     days : float, optional
         For a live log: only the last days.
+    figures : bool
+        Also write each figure as PNG and SVG.
     settings : LoadedSettings, optional
     progress : callable, optional
-        Called with drawings done and the total.
+        Called with figures done and the total.
 
     Raises
     ------
     ExperimentError, StateError
     """
-    from ewmalab.report.pages.page import named_figures, write_reports
+    from ewmalab.report.pages.page import named_figures
+    from ewmalab.report.pages.render import write_reports
 
     settings = settings or load_settings()
     if folder is not None:
         check_folder(Path(folder))
     with _collector_paused():
         made = [one.page() if isinstance(one, Result) else _report_of(one, settings, days) for one in sources]
-        figures = len(list(named_figures(made)))
-        target = Path(folder or Path("reports") / made[0].title)
-        path = write_reports(made, target, counter(progress, 2 * figures))
-    return WrittenReport(path, [report.title for report in made], figures)
+        count = len(list(named_figures(made)))
+        target = Path(folder or Path("reports") / made[0].name)
+        path = write_reports(made, target, counter(progress, count), figures=figures)
+    return WrittenReport(path, [report.name for report in made], count, figures)
 
 
 @contextmanager

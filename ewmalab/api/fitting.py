@@ -17,7 +17,8 @@ from ewmalab.forecast.load import FITTED, load_forecaster
 from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
-from ewmalab.replay.fits import Artifact, make_artifact, write_artifact
+from ewmalab.replay.artifacts import Artifact, write_artifact
+from ewmalab.replay.fits import make_artifact
 from ewmalab.replay.schedule import scheduled_at
 from ewmalab.report.text.experiments import fit_text
 from ewmalab.rulebook import load_rulebook
@@ -60,6 +61,7 @@ class Fit(Result):
             "artifact": str(self.path),
             "forecaster": self.artifact.forecaster,
             "end": iso(self.artifact.fit.end),
+            "prior": self.artifact.prior,
             "assets": list(self.table),
             "left_out": self.left_out,
             "seconds": round(self.seconds, 3),

@@ -10,10 +10,14 @@ from ewmalab.api.result import Outcome
 from ewmalab.errors import MissingDataError
 from ewmalab.market import inventory
 from ewmalab.market.bars import Bars
-from ewmalab.market.cache import Cache, Finding, local_cache, open_cache
+from ewmalab.market.cache import Cache, local_cache, open_cache
+from ewmalab.market.damage import Damage
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
 from ewmalab.market.inventory import CachedAsset, Repair
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import parse_ratios
+from ewmalab.market.ranges import minutes
 from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -25,10 +29,15 @@ def fetch_bars(
     days: float = 1.0,
     *,
     assets: Names = None,
+    again: bool = False,
+    keep_suspicious: bool = False,
+    split: str | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress | None = None,
 ) -> Outcome[list[AssetFetch]]:
     """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
+
+    Minutes that the feed left out are requested again daily for a week, since feeds publish some of them later.
 
     Parameters
     ----------
@@ -36,6 +45,12 @@ def fetch_bars(
     days : float
     assets : str or sequence of str, optional
         By default all that the feed has.
+    again : bool
+        Request all minutes that the feed left out again, whenever they were requested last.
+    keep_suspicious : bool
+        Store bars that no market made as they are, instead of setting them aside.
+    split : str, optional
+        Known splits, such as ``10:1`` for ten new units for one old; the cached prices before are adjusted.
     settings : LoadedSettings, optional
         Name feed and cache.
     progress : callable, optional
@@ -52,7 +67,19 @@ def fetch_bars(
     if assets_of(assets) is None and name not in ("simulated", "file"):
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
     source, span = make_feed(name, values, rulebook), span_of(begin, days)
-    found = fetch_assets(_writable_cache(settings), source, symbols, span, now=present(), progress=progress)
+    doubts = Doubts(keep_suspicious, parse_ratios(split))
+    cache = _writable_cache(settings)
+    found = fetch_assets(
+        cache,
+        source,
+        symbols,
+        span,
+        now=present(),
+        again=again,
+        hours=lambda asset: _hours(source.name, asset),
+        doubts=doubts,
+        progress=progress,
+    )
     ok = all(one.error is None for one in found)
     return Outcome(
         "Fetched bars",
@@ -64,42 +91,38 @@ def fetch_bars(
 
 
 def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
-    """Return the cached assets of all feeds or of one."""
+    """Return the cached assets of all feeds or of one, with their holes and damaged days."""
     cache = _cache(settings or load_settings())
-    found, damaged = inventory.list_cached(cache, feed and feed_of(feed))
+    found = inventory.list_cached(cache, feed and feed_of(feed), hours=_hours)
     return Outcome(
         "Cached bars",
         found,
         lambda cached: inventory_text(cached, str(cache.root)),
         lambda cached: list(map(_row, cached)),
-        notes=tuple(damaged),
     )
 
 
 def verify_bars(
     feed: str | None = None, asset: str | None = None, *, settings: LoadedSettings | None = None
-) -> Outcome[list[Finding]]:
-    """Check every byte of the cache and return the damaged partitions, of all feeds and assets or of one."""
+) -> Outcome[list[CachedAsset]]:
+    """Check every byte and bar of the cache, of all feeds and assets or of one; not ok if a day is damaged.
+
+    The text also lists the wrong bars that were set aside, by asset and reason.
+    """
     symbol = load_rulebook().asset(asset.upper()).symbol if asset else None
-    findings = list(_cache(settings or load_settings()).verify(feed and feed_of(feed), symbol))
-    damaged = [finding for finding in findings if finding.problem]
-    return Outcome(
-        "Damaged bars",
-        damaged,
-        lambda found: verify_text(len(findings), found),
-        lambda found: {"checked": len(findings), "damaged": [[f.feed, f.asset, f.day, f.problem] for f in found]},
-        not damaged,
-    )
+    cache = _cache(settings or load_settings())
+    found = inventory.list_cached(cache, feed and feed_of(feed), symbol, hours=_hours, thorough=True)
+    return Outcome("Verified bars", found, verify_text, _verified, not any(one.damage for one in found))
 
 
 def repair_bars(*, refetch: bool = True, settings: LoadedSettings | None = None) -> Outcome[list[Repair]]:
-    """Move damaged partitions aside and fetch them again."""
+    """Move damaged partitions aside, and fetch those that came from feeds again; not ok if days are still damaged."""
     settings, rulebook = settings or load_settings(), load_rulebook()
     values = settings.values
     source = (lambda name: make_feed(name, values, rulebook)) if refetch else None
     found = inventory.repair_cache(_writable_cache(settings), source, now=present())
-    ok = all(one.error is None for one in found)
-    return Outcome("Repaired bars", found, repair_text, lambda repairs: list(map(asdict, repairs)), ok)
+    ok = not any(one.error or (refetch and one.damage) for one in found)
+    return Outcome("Repaired bars", found, repair_text, lambda repairs: list(map(_repaired, repairs)), ok)
 
 
 def load_bars(
@@ -180,6 +203,43 @@ def _spans(fetched: AssetFetch) -> list[list[str]]:
     return [[iso(a), iso(b)] for a, b in fetched.unanswered]
 
 
+def _hours(feed: str, asset: str) -> str | None:
+    """Return the calendar of a feed's market of an asset, None if it never closes or is unknown."""
+    rulebook = load_rulebook()
+    return rulebook.asset(asset).hours.get(feed) if asset in rulebook.symbols else None
+
+
 def _row(one: CachedAsset) -> dict[str, Any]:
-    rest = {key: value for key, value in asdict(one).items() if key not in ("feed", "asset", "begin", "end")}
-    return {"feed": one.feed, "asset": one.asset, "from": iso(one.begin), "to": iso(one.end), **rest}
+    found = one.coverage
+    return {
+        "feed": one.feed,
+        "asset": one.asset,
+        "from": iso(one.begin) if one.days else None,
+        "to": iso(one.end) if one.days else None,
+        "days": one.days,
+        "final_days": one.final_days,
+        "bars": found.bars,
+        "missing_minutes": minutes(found.missing),
+        "closed_minutes": minutes(found.closed),
+        "holes": len(found.holes),
+        "hole_minutes": minutes(found.holes),
+        "synthetic": one.synthetic,
+        "damaged": list(map(_damaged, one.damage)),
+    }
+
+
+def _damaged(one: Damage) -> dict[str, Any]:
+    known = {"feed": one.feed, "asset": one.asset, "day": one.day, "problem": one.problem, "path": one.path}
+    return known | {"source": one.origin.source, "command": one.origin.command}
+
+
+def _verified(found: list[CachedAsset]) -> dict[str, Any]:
+    return {
+        "checked": sum(one.checked for one in found),
+        "damaged": [[one.feed, one.asset, one.day, one.text] for asset in found for one in asset.damage],
+        "holes": [[one.feed, one.asset, iso(a), iso(b)] for one in found for a, b in one.coverage.holes],
+    }
+
+
+def _repaired(one: Repair) -> dict[str, Any]:
+    return asdict(one) | {"damage": list(map(_damaged, one.damage))}

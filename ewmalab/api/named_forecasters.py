@@ -36,11 +36,14 @@ class NamedScores:
     synthetic : bool
         Whether any price is synthetic.
     notes : tuple of str
+    made : Experiment or None
+        The experiment of a replay.
     """
 
     frames: dict[str, pd.DataFrame]
     synthetic: bool
     notes: tuple[str, ...] = ()
+    made: Experiment | None = None
 
     @classmethod
     def within(cls, experiment: Experiment, first: str | None) -> NamedScores:
@@ -105,7 +108,7 @@ def named_scores(
         return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found), differing(runs))
     plan, made, notes = replayed(settings, labels, name, workers, progress, prompts, scheduled)
     notes = (*notes, f"experiment: {made.path}")
-    return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes)
+    return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes, made)
 
 
 def _check_known(label: str, root: Path) -> None:

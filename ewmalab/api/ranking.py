@@ -19,7 +19,7 @@ from ewmalab.api.inputs import Progress, Prompts, assets_of, names_of, seconds_o
 from ewmalab.api.named_forecasters import NamedScores, named_scores
 from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import ConfigError
-from ewmalab.experiments.store import Experiment
+from ewmalab.experiments.store import RANKING, Experiment
 from ewmalab.market.cache import open_cache
 from ewmalab.market.feeds.make import cache_name
 from ewmalab.market.field.store import FieldStore
@@ -137,7 +137,7 @@ def leaderboard(
         synthetic=found.synthetic or files.synthetic,
         notes=files.notes,
     )
-    return Leaderboard(done, found.notes)
+    return _kept(done, found)
 
 
 def score(
@@ -230,7 +230,14 @@ def _in_field(
         synthetic=found.synthetic,
         notes=field_notes(joined, list(found.frames), published, paid if questions.unit == "USD/day" else None),
     )
-    return Leaderboard(done, found.notes)
+    return _kept(done, found)
+
+
+def _kept(ranking: Ranking, found: NamedScores) -> Leaderboard:
+    """Return the leaderboard, and keep it with the replay that it ranks, for reports."""
+    if found.made:
+        found.made.attach(RANKING, asdict(ranking))
+    return Leaderboard(ranking, found.notes)
 
 
 def _named(

@@ -37,6 +37,7 @@ def compare(
     feed: common.Feed = None,
     prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
+    partial: common.Partial = False,
     seed: common.Seed = None,
     engine: common.Engine = "threads",
     workers: common.Workers = 0,
@@ -71,6 +72,7 @@ def compare(
             rules=rules,
             prompts=prompts,
             cadence=cadence,
+            partial=partial,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,

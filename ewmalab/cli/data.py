@@ -15,6 +15,11 @@ app = typer.Typer(
     help="Fetch, import, export and check cached minute bars.",
     epilog="Example:  ewmalab data fetch --feed pyth --assets BTC --start 2026-01-10 --days 7",
 )
+KeepSuspicious = Annotated[bool, typer.Option("--keep-suspicious", help="Store bars that no market made as they are.")]
+Splits = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NEW:OLD,...", help="Known splits, e.g. 10:1: the prices before are adjusted."),
+]
 OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.names("feeds"))]
 
 
@@ -26,11 +31,20 @@ def fetch(
     days: Annotated[float, typer.Option(min=0.001, max=common.MAX_DAYS, help="Days to fetch.")] = 1.0,
     assets: common.Assets = None,
     feed: common.Feed = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Request all minutes that the feed left out again, also within a day.")
+    ] = False,
+    keep_suspicious: KeepSuspicious = False,
+    split: Splits = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
     """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
+
+    Minutes that the feed left out are requested again daily for a week,
+    since feeds publish some of them later.
+    Wrong bars are set aside as missing, and listed by `data verify`.
 
     Examples:
 
@@ -40,7 +54,16 @@ def fetch(
     """
     settings = common.settings(config, set_, {"data.feed": feed})
     with common.progress(json, "fetching minutes", common.SAME_COMMAND) as progress:
-        result = api.fetch_bars(start, days, assets=assets, settings=settings, progress=progress)
+        result = api.fetch_bars(
+            start,
+            days,
+            assets=assets,
+            again=again,
+            keep_suspicious=keep_suspicious,
+            split=split,
+            settings=settings,
+            progress=progress,
+        )
     common.show(result, json)
 
 
@@ -48,10 +71,17 @@ def fetch(
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files, archives, or folders of such files.")],
     feed: Annotated[
-        str | None, typer.Option(help="Feed of the bars; default: from the names of folder and file.")
+        str | None,
+        typer.Option(
+            help="Feed of the bars; default: from the names of folder and file.", autocompletion=complete.names("feeds")
+        ),
     ] = None,
     asset: Annotated[
-        str | None, typer.Option(help="Asset; default: from the file's name, its folders, or a column of symbols.")
+        str | None,
+        typer.Option(
+            help="Asset; default: from the file's name, its folders, or a column of symbols.",
+            autocompletion=complete.names("assets"),
+        ),
     ] = None,
     columns: Annotated[
         str | None,
@@ -61,7 +91,12 @@ def import_(
         str | None, typer.Option(help="Zone of times without one, e.g. America/New_York; default: UTC.")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="open|close", help="The moment of a bar that its time names.")
+        str | None,
+        typer.Option(
+            metavar="open|close",
+            help="The moment of a bar that its time names.",
+            autocompletion=complete.words("open", "close"),
+        ),
     ] = None,
     unit: Annotated[str | None, typer.Option(metavar="s|ms|us|ns", help="Unit of times that are numbers.")] = None,
     time_format: Annotated[
@@ -74,8 +109,17 @@ def import_(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace cached bars that differ.")] = False,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing the file.")
+        bool, typer.Option("--quarantine", help="Set bad rows aside, whatever is wrong with them, and however many.")
     ] = False,
+    keep_suspicious: KeepSuspicious = False,
+    split: Splits = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Only bars from this day or time on (UTC).", callback=common.checked("parse_time")),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only bars before this day or time (UTC).", callback=common.checked("parse_time"))
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first bars, and write nothing.")] = False,
     json: common.Json = False,
     config: common.ConfigFile = None,
@@ -85,7 +129,9 @@ def import_(
 
     Each file is read as its program wrote it, and a line says how it was
     understood. A file in doubt is refused with the option that helps, and one
-    with bad rows with their count by reason. See docs/howto/import.md.
+    with many bad rows with their count by reason. A few wrong bars (a price
+    that comes back, a candle repeated, a feed that stood still) are set aside
+    as missing, and listed by `data verify`. See docs/howto/import.md.
 
     Examples:
 
@@ -113,6 +159,10 @@ def import_(
             hints=hints,
             replace=replace,
             quarantine=quarantine,
+            keep_suspicious=keep_suspicious,
+            split=split,
+            start=start,
+            until=until,
             dry_run=dry_run,
             settings=common.settings(config, set_),
             progress=progress,
@@ -129,7 +179,12 @@ def export(
         "market_data"
     ),
     layout: Annotated[
-        str, typer.Option(metavar="csv|parquet|synth-lib", help="One file per asset, or synth-lib's file per day.")
+        str,
+        typer.Option(
+            metavar="csv|parquet|synth-lib",
+            help="One file per asset, or synth-lib's file per day.",
+            autocompletion=complete.words("csv", "parquet", "synth-lib"),
+        ),
     ] = "parquet",
     assets: common.Assets = None,
     start: Annotated[
@@ -160,7 +215,11 @@ def export(
 def list_(
     feed: OneFeed = None, json: common.Json = False, config: common.ConfigFile = None, set_: common.Assignments = None
 ) -> None:
-    """List what is cached.
+    """List what is cached: bars, minutes without one, holes, damaged days.
+
+    Missing minutes are those for which a source has answered without a bar
+    while the market was open; holes are those that no source has answered
+    for.
 
     Example:
 
@@ -172,7 +231,7 @@ def list_(
 @app.command()
 def verify(
     feed: OneFeed = None,
-    asset: Annotated[str | None, typer.Option(help="Only this asset.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset.", autocompletion=complete.names("assets"))] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -195,9 +254,11 @@ def repair(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Move damaged partitions aside and fetch them again.
+    """Move damaged partitions aside; fetch again what came from feeds.
 
-    Leftover temporary files of killed writers are deleted too.
+    For what came from files, the command that imports it again is named.
+    Exit code 1 if bars are not back, except with --no-refetch. Leftover
+    temporary files of killed writers are deleted too.
 
     Example:
 

@@ -49,6 +49,7 @@ def leaderboard(
     feed: common.Feed = None,
     prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
+    partial: common.Partial = False,
     every: Annotated[
         str, typer.Option(help="Time between standings, e.g. 6h.", callback=common.checked("parse_duration"))
     ] = "1d",
@@ -108,6 +109,7 @@ def leaderboard(
             rules=rules,
             prompts=prompts,
             cadence=cadence,
+            partial=partial,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,

@@ -23,6 +23,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; default: reports/<first source>.")
     ] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Also write each figure as PNG and SVG.")] = False,
     days: Annotated[
         float, typer.Option(min=0.01, max=common.MAX_DAYS, help="For a live log: only the last days.")
     ] = 7.0,
@@ -31,16 +32,19 @@ def report(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Write an HTML page, and its figures as PNG files.
+    """Write an HTML page with interactive figures.
 
-    The page needs no network and no other file. For a backtest it shows means
-    and intervals against the baseline, when and where the difference arose,
-    calibration, and single prompts; for a sweep its curves or maps; for a
-    leaderboard ranks and weights over time; for a live log the track record.
+    The page needs no network and no other file. It opens with the verdict. For
+    a backtest it shows who beats whom, when and where the difference arose,
+    single prompts with their paths, and calibration; for a sweep its curves or
+    maps; for a leaderboard ranks and weights over time; for a live log the
+    track record.
 
     Examples:
 
       ewmalab report latest
+
+      ewmalab report latest --figures
 
       ewmalab report 20260115T101500Z-backtest-1a2b3c4d latest -o reports/week
 
@@ -50,5 +54,7 @@ def report(
     """
     settings = common.settings(config, set_, {"live.clock": clock})
     with common.progress(json, "drawing") as progress:
-        result = api.write_report(*sources, folder=output, days=days, settings=settings, progress=progress)
+        result = api.write_report(
+            *sources, folder=output, days=days, figures=figures, settings=settings, progress=progress
+        )
     common.show(result, json)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ewmalab.errors import ExperimentError
+from ewmalab.experiments.inventory import leaves
 from ewmalab.experiments.store import Experiment
 
 _MAX_LENGTH = 500  # longest parameter that MLflow accepts, characters
@@ -55,7 +56,7 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
         }
         run = client.create_run(group_id, run_name=experiment.name, tags=tags)
         run_id = str(run.info.run_id)
-        for key, value in _leaves({"start": inputs["start"], "days": inputs["days"], **inputs["settings"]}):
+        for key, value in leaves({"start": inputs["start"], "days": inputs["days"], **inputs["settings"]}):
             client.log_param(run_id, key, str(value)[:_MAX_LENGTH])
         for name, value in _metrics(experiment.summary):
             client.log_metric(run_id, name, value)
@@ -77,11 +78,3 @@ def _metrics(summary: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
         for name, value in found.items():
             if value is not None and value == value:
                 yield f"mean_crps/{where}/{name}", float(value)
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

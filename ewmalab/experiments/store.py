@@ -21,11 +21,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ewmalab.atomic_files import TEMP_PREFIX, sync_folder
+from ewmalab.atomic_files import TEMP_PREFIX, sync_folder, write_atomic
 from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ExperimentError
 
 FORMAT = 2
+RANKING, TAGS = "ranking.json", "tags.json"
+"""Files that later steps attach: the standings of a leaderboard, and what people call a run."""
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic")
 
@@ -82,6 +84,14 @@ class Experiment:
         if hashlib.sha256(data).hexdigest() != self.manifest["results_sha256"]:
             raise ExperimentError(f"{path}: damaged: its sha256 differs from the manifest's")
         return pq.read_table(pa.BufferReader(data))
+
+    def attach(self, name: str, data: Any) -> None:
+        """Write plain data as a JSON file of the experiment beside those of the run; `attached` reads it."""
+        write_atomic(self.path / name, orjson.dumps(data, option=_PRETTY))
+
+    def attached(self, name: str) -> dict[str, Any] | None:
+        """Return what `attach` wrote; None if nothing was attached under the name."""
+        return self._json(name) if (self.path / name).exists() else None
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -1,4 +1,4 @@
-"""Random draws of the path kernels, in float32: uniform, normal and Student-t.
+"""Random draws of the path kernels, in float32: uniform, normal, Student-t, and stratified over the paths.
 
 A *lane* is one path with its own xoshiro128++ generator (Blackman and Vigna, 2021, doi:10.1145/3460772), so that the
 innermost loop of a path kernel runs over lanes and vectorises. A kernel works through blocks of lanes, whose generators
@@ -11,6 +11,13 @@ then stay in the first-level cache::
                 z, lane = normal(load_lane(block, j))
                 store_lane(block, j, lane)
         put_block(lanes, first, block)
+
+Stratified draws are made for all paths of a step at once, from one block of lanes::
+
+    order, shock = order_space(paths), np.empty(paths, np.float32)
+    block = take_block(lanes, 0)
+    for step in range(steps):
+        stratified(block, strata, order, shock)
 
 A draw takes the state of a lane, four uint32, and returns the next one. Several draws in a row therefore cost one load
 and one store. The compiler inlines each function here. numba caches a kernel under the time stamp of the kernel's own
@@ -144,3 +151,42 @@ def student_t(lane, power, scale):
     radius = scale * exp2m1(power * minus_log2_uniform(u))
     cosine = cos_2pi_uniform(v)
     return np.sqrt(radius) * cosine, radius * cosine * cosine, lane
+
+
+@njit
+def order_space(paths):
+    """Return space for the shuffle of so many paths: whole blocks of generators."""
+    return np.empty((paths + BLOCK - 1) // BLOCK * BLOCK, np.uint32)
+
+
+@njit
+def stratified(block, strata, order, out):
+    """Fill `out` with one draw for each path.
+
+    Durstenfeld's shuffle (Knuth, The Art of Computer Programming 2, 3.4.2) from the inside out, with 32-bit uniforms
+    for which a place among M is likelier than another by at most M / 2**32, relative. The shuffle has no use for the
+    draw of the first place, which chooses the offset.
+
+    Parameters
+    ----------
+    block : four (BLOCK,) uint32
+        Generators, from `take_block`; advanced in place.
+    strata : (offsets, M) float32
+    order : uint32
+        Space for the shuffle, from `order_space`.
+    out : (M,) float32
+        Result.
+    """
+    width = block[0].shape[0]
+    u, _ = uniform(load_lane(block, 0))
+    row = strata[(_u64(u) * _u64(strata.shape[0])) >> _u64(32)]
+    for first in range(0, order.shape[0], width):
+        part = order[first : first + width]
+        for j in range(width):
+            u, lane = uniform(load_lane(block, j))
+            store_lane(block, j, lane)
+            part[j] = _u32((_u64(u) * _u64(_u32(first + j + 1))) >> _u64(32))
+    for i in range(row.shape[0]):
+        place = order[i]
+        out[i] = out[place]
+        out[place] = row[i]

@@ -173,7 +173,7 @@ def _code_version(factory: Any) -> str:
 def _package() -> bytes:
     sha = hashlib.sha256()
     root = Path(ewmalab.__file__).parent
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml"), *root.rglob("*.json")]):
         sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     for name in _LIBRARIES:
         sha.update(f"{name}=={importlib.metadata.version(name)}".encode())

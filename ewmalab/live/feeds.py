@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ewmalab.errors import ConfigError
 from ewmalab.live.clock import Clock
@@ -13,6 +13,7 @@ from ewmalab.market.feeds.host import HttpOptions
 from ewmalab.market.feeds.make import make_feed
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
+from ewmalab.times import HOUR
 
 # A failed live update is retried a minute later, so it must not delay the other assets for long.
 LIVE_HTTP = HttpOptions(timeout=(3, 8), attempts=2, max_backoff=2.0, max_silence=5.0, deadline=20.0)
@@ -31,6 +32,10 @@ def live_http(speed: float) -> HttpOptions:
     )
 
 
+LEAD = HOUR
+"""Seconds before an asset's first prompts from which it is followed, so that its state is there in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeedChoice:
     """The feed of each asset, and what to log about it.
@@ -42,15 +47,23 @@ class FeedChoice:
         The choice in words, logged when a process starts.
     warnings : tuple of str
         Assets whose model uses another feed than the one that validators score.
+    scored : mapping of asset to feed name
+        Where to look if an asset's own feed has no prices: the scored feed, if it is another one.
     """
 
     feeds: Mapping[str, str]
     line: str
     warnings: tuple[str, ...]
+    scored: Mapping[str, str] = field(default_factory=dict)
+
+
+def eras(rulebook: Rulebook, now: float) -> tuple[int, int]:
+    """Return when the rules began that decide which assets and feeds to serve; another value means a new choice."""
+    return rulebook.at(int(now)).on, rulebook.at(int(now) + LEAD).on
 
 
 def live_assets(settings: Settings, rulebook: Rulebook, now: int) -> tuple[str, ...]:
-    """Return the assets to serve: those in the settings, else all that compete now.
+    """Return the assets to serve: those in the settings, else all that compete now or soon.
 
     Raises
     ------
@@ -60,21 +73,32 @@ def live_assets(settings: Settings, rulebook: Rulebook, now: int) -> tuple[str, 
     chosen = tuple(dict.fromkeys(asset.upper() for asset in settings.live.assets))
     for asset in chosen:
         rulebook.asset(asset)
-    return chosen or tuple(dict.fromkeys(a for c in rulebook.at(now).competitions.values() for a in c.assets))
+    competitions = (c for when in (now, now + LEAD) for c in rulebook.at(when).competitions.values())
+    return chosen or tuple(dict.fromkeys(asset for c in competitions for asset in c.assets))
 
 
-def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice:
+def choose_feeds(settings: Settings, rulebook: Rulebook, now: int, *, running: bool = False) -> FeedChoice:
     """Return the feed of each served asset.
 
     ``pyth`` (and ``auto`` with a key) uses Pyth for every asset that it has. ``auto`` without a key uses the feed that
     validators score, as does an asset that the wanted feed lacks.
+
+    Parameters
+    ----------
+    settings : Settings
+    rulebook : Rulebook
+    now : int
+        Market time.
+    running : bool
+        Whether processes run already; then an asset that no feed has any more is left out with a warning.
 
     Raises
     ------
     ConfigError
         If no feed has an asset.
     """
-    rules = rulebook.at(now)
+    rules, soon = rulebook.at(now), rulebook.at(now + LEAD)
+    ended: list[str] = []
     keyed = bool(settings.feeds.pyth.api_key.get_secret_value())
     wanted = settings.live.feed
     if wanted == "auto":
@@ -83,32 +107,46 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int) -> FeedChoice
     else:
         wanted_name, why = wanted, "as configured"
     feeds: dict[str, str] = {}
+    instead: dict[str, str] = {}
     others: dict[tuple[str, str], list[str]] = {}
     for asset in live_assets(settings, rulebook, now):
         known = rulebook.asset(asset).symbols
-        scored = rules.assets[asset].scored_feed
+        scored = rules.assets[asset].scored_feed or soon.assets[asset].scored_feed
         if wanted_name == "simulated":
             feeds[asset] = wanted_name
             continue
         name = wanted_name if wanted_name in known else scored
         if name is None or name not in known:
+            if running:
+                ended.append(asset)
+                continue
             raise ConfigError(f"live.assets: no usable feed for {asset}; known: {', '.join(known) or 'none'}")
         feeds[asset] = name
         if scored not in (None, name):
             others.setdefault((name, str(scored)), []).append(asset)
+            if scored in known:
+                instead[asset] = scored
     names = dict.fromkeys(feeds.values())
     listed = "; ".join(f"{name}: {' '.join(a for a in feeds if feeds[a] == name)}" for name in names)
     warnings = tuple(
         f"{' '.join(assets)}: the model uses {name}, validators score {scored}"
         for (name, scored), assets in others.items()
     )
+    if ended:
+        warnings += (f"{' '.join(ended)}: not served, because no feed has it now",)
+    if not feeds:
+        raise ConfigError(f"live.assets: no usable feed for {' '.join(ended)}")
     if wanted_name == "simulated":
         warnings = ("SYNTHETIC prices: not market data",)
-    return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings)
+    return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings, instead)
 
 
-def make_feeds(choice: FeedChoice, settings: Settings, rulebook: Rulebook, clock: Clock) -> dict[str, Feed]:
-    """Return each asset's feed. Assets of one feed share it and its rate limit, which counts market time.
+def make_feeds(
+    choice: FeedChoice, settings: Settings, rulebook: Rulebook, clock: Clock
+) -> tuple[dict[str, Feed], dict[str, Feed]]:
+    """Return each asset's feed, and the scored feed of those that use another one.
+
+    Assets of one feed share it and its rate limit, which counts market time.
 
     Parameters
     ----------
@@ -119,5 +157,7 @@ def make_feeds(choice: FeedChoice, settings: Settings, rulebook: Rulebook, clock
         Its speed scales the HTTP options.
     """
     options = live_http(clock.speed)
-    made = {name: make_feed(name, settings, rulebook, options) for name in dict.fromkeys(choice.feeds.values())}
-    return {asset: made[name] for asset, name in choice.feeds.items()}
+    names = dict.fromkeys([*choice.feeds.values(), *choice.scored.values()])
+    made = {name: make_feed(name, settings, rulebook, options) for name in names}
+    own, scored = ({asset: made[name] for asset, name in feeds.items()} for feeds in (choice.feeds, choice.scored))
+    return own, scored

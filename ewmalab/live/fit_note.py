@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from ewmalab.errors import ForecasterError
-from ewmalab.replay.fits import read_artifact, refitted
+from ewmalab.replay.artifacts import read_artifact
+from ewmalab.replay.fits import refitted
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 

@@ -52,6 +52,18 @@ def until_signalled(on_hangup: Callable[[], None] | None = None) -> Event:
     return stop
 
 
+def take_up_rulebook(log: logging.Logger) -> None:
+    """Read the rulebook's file again, if it has changed; an unusable one is reported, and the old rules stay."""
+    from ewmalab.errors import RulebookError
+    from ewmalab.rulebook import load_rulebook, reload_rulebook
+
+    try:
+        if reload_rulebook():
+            log.info("rulebook %s taken up", load_rulebook().version)
+    except RulebookError as error:
+        log.error("rulebook not changed: %s", error)
+
+
 def live_flags(**options: Any) -> dict[str, Any]:
     """Return the ``live.*`` settings for options of the same name, without None and empty lists.
 

@@ -41,8 +41,9 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     live, rulebook = settings.values.live, load_rulebook()
     clock = make_clock(live.clock)
     chains.make_chain(live, rulebook, chains.load_wallet(live))
-    assets = choose_feeds(settings.values, rulebook, int(clock.now())).feeds
-    models = [load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets]
+    now = int(clock.now())
+    assets = choose_feeds(settings.values, rulebook, now).feeds
+    models = [load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in assets]
     warm_up(models[0], rulebook, clock.now())
     stack = Stack(tuple(options), str(live.state_dir), live.monitor_host, live.monitor_port, clock.speed, log_level)
     sys.stdout.flush()

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ewmalab.atomic_files import delete_leftovers, sync_folder, write_temp
 from ewmalab.errors import BarsError, StateError
+from ewmalab.live.status import make_spare, spare_folder
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
 
@@ -165,6 +166,14 @@ class StateStore:
         """Return the file of the previous generation."""
         return self.root / f"{asset}.previous.msgpack"
 
+    def stamps(self, asset: str) -> tuple[tuple[int, int] | None, ...]:
+        """Return what changes whenever a state is saved: inode and time of the files that may be the newest."""
+        return tuple(map(_stamp, self._newest(asset)))
+
+    def _newest(self, asset: str) -> list[Path]:
+        spare = spare_folder(self.root)
+        return [self.path(asset)] if spare is None else [self.path(asset), spare / self.path(asset).name]
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Acquire the writer lock and delete leftover temporary files.
@@ -219,11 +228,30 @@ class StateStore:
             raise
         sync_folder(self.root)
 
+    def save_spare(self, state: AssetState) -> None:
+        """Save a state in memory, because the disk does not take it: the miner need not do without.
+
+        Raises
+        ------
+        OSError
+            If there is no memory for it.
+        """
+        StateStore(make_spare(self.root)).save(state)
+
     def load(self, asset: str) -> tuple[AssetState | None, list[str]]:
         """Return the newest readable generation, and the problems of unreadable ones.
 
         None means that no generation can be read; the state must be rebuilt from the cache.
         """
+        state, problems = self._load(asset)
+        spare = self._newest(asset)[-1]
+        if spare != self.path(asset) and spare.exists():
+            kept, _ = StateStore(spare.parent)._load(asset)
+            if kept is not None and (state is None or kept.saved_at > state.saved_at):
+                return kept, problems
+        return state, problems
+
+    def _load(self, asset: str) -> tuple[AssetState | None, list[str]]:
         problems: list[str] = []
         for path in (self.path(asset), self.previous(asset)):
             try:
@@ -253,3 +281,11 @@ class StateStore:
             folder.mkdir(exist_ok=True)
             moved.append(path.replace(folder / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
         return moved
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns

@@ -72,6 +72,10 @@ class AssetFolder:
         write_atomic(path, data)
         return path
 
+    def rewrite_aside(self, name: str, data: bytes) -> None:
+        """Replace a file in quarantine."""
+        write_atomic(self.path / QUARANTINE / name, data)
+
     def delete_leftovers(self) -> int:
         """Delete the temporary files of killed writers; return their number."""
         return delete_leftovers(self.path) + delete_leftovers(self.path / QUARANTINE)

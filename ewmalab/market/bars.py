@@ -164,6 +164,14 @@ class Bars:
             out[found] = self.close[at[found]]
         return out
 
+    def holds(self, times: npt.ArrayLike) -> Bool:
+        """Return for which of k labels there is a row: (k,) bool."""
+        wanted = np.asarray(times, np.int64)
+        if not len(self):
+            return np.zeros(wanted.shape, bool)
+        at = np.minimum(np.searchsorted(self.timestamp, wanted), len(self) - 1)
+        return np.asarray(self.timestamp[at] == wanted)
+
     def disagreements(self, fresh: Bars) -> Bool:
         """Return which of the m rows of `fresh` have the label of a row here but another price: (m,) bool."""
         differs = np.zeros(len(fresh), bool)
@@ -175,7 +183,9 @@ class Bars:
 
     def union(self, fresh: Bars) -> Bars:
         """Return the rows of both, in order; a row of `fresh` replaces one with the same label."""
-        kept = ~np.isin(self.timestamp, fresh.timestamp)
+        if not len(self):
+            return fresh
+        kept = ~fresh.holds(self.timestamp)
         joined = {k: np.concatenate([column[kept], getattr(fresh, k)]) for k, column in self.columns().items()}
         order = np.argsort(joined["timestamp"], kind="stable")
         return self.from_columns({k: column[order] for k, column in joined.items()}, self.resolution)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,25 +15,19 @@ from ewmalab.errors import ConfigError, CorruptPartitionError, DataError
 from ewmalab.market import partition
 from ewmalab.market.asset_folder import AssetFolder
 from ewmalab.market.bars import Bars
+from ewmalab.market.import_log import ImportLog
+from ewmalab.market.merging import merged_day, new_day
+from ewmalab.market.origin import Origin, origin_of
 from ewmalab.market.partition import Partition, Provenance
-from ewmalab.market.ranges import Range, intersect, subtract, union
+from ewmalab.market.ranges import Range, clip, intersect, subtract, union
 from ewmalab.market.storage import Storage
 from ewmalab.times import DAY, FOREVER, MINUTE, day_name
 
 _ALL = (0, FOREVER)
+_REPAIR_WAIT = 10.0  # seconds; somebody who waits for a repair can run it again
 
 T = TypeVar("T")
 Loader = Callable[[str], T]  # from "feed/asset/YYYY-MM-DD"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of `Cache.verify` for one partition."""
-
-    feed: str
-    asset: str
-    day: str
-    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -45,9 +39,10 @@ class Cache:
     killed.
 
     The cache detects a changed byte (for files of earlier versions see `partition`), a truncated file, and a file of
-    another feed, asset or day. It moves such a file into the folder ``quarantine`` and names it in the error. It does
-    not detect a deleted file (the day counts as never fetched), or an older valid file of the same day. An experiment
-    records a digest of the days that it read of each asset; reproducing it names the assets that have changed.
+    another feed, asset or day. It moves such a file into the folder ``quarantine`` and names it in the error; see
+    `ewmalab.market.damage`. It does not detect a deleted file (the day counts as never fetched), or an older valid file
+    of the same day. An experiment records a digest of the days that it read of each asset; reproducing it names the
+    assets that have changed.
 
     Parameters
     ----------
@@ -103,12 +98,12 @@ class Cache:
 
     def newest(self, feed: str, asset: str) -> int | None:
         """Return the end of the newest fetched range, None if there is none; reads one footer."""
-        days = [day for day in self._stems(feed, asset) if partition.day_of(day) is not None]
+        days = [day for day in self.stems(feed, asset) if partition.day_of(day) is not None]
         entry = self._checked(f"{feed}/{asset}/{days[-1]}", self._describe) if days else None
         return entry.covered[-1][1] if entry else None
 
     def missing(self, feed: str, asset: str, start: int, end: int) -> list[Range]:
-        """Return the parts of ``[start, end)`` that were never fetched.
+        """Return the holes: the parts of ``[start, end)`` that no source has answered for.
 
         Parameters
         ----------
@@ -116,7 +111,19 @@ class Cache:
         start, end : int
             Labels, seconds since 1970-01-01 UTC.
         """
-        return subtract([(start, end)], self.covered(feed, asset, start, end))
+        return holes_in(self.days(feed, asset, start, end).values(), start, end)
+
+    def provisional(self, feed: str, asset: str, start: int, end: int, now: int) -> list[Range]:
+        """Return the minutes of bars that may have changed since they were fetched, and are settled at `now`.
+
+        Parameters
+        ----------
+        feed, asset, start, end
+            As in `missing`.
+        now : int
+            Current time, seconds since 1970-01-01 UTC.
+        """
+        return settled(self.days(feed, asset, start, end).values(), start, end, now)
 
     def read(self, feed: str, asset: str, start: int, end: int) -> Bars:
         """Return the cached bars labelled in ``[start, end)``; minutes that were not fetched have no row.
@@ -142,7 +149,7 @@ class Cache:
         feed, asset, start, end
             As in `read`.
         """
-        found = dict(self._each(feed, asset, start, end, self._open))
+        found = dict(self._each(feed, asset, start, end, self.load))
         bars = Bars.concatenate([bars for _, bars in found.values()]).between(start, end)
         return bars, {day: entry for day, (entry, _) in found.items()}
 
@@ -160,7 +167,7 @@ class Cache:
             The label ranges for which these are all the bars.
         provenance : Provenance
         replace : bool
-            Whether bars that differ from cached ones replace them.
+            Whether bars that differ from cached ones replace them; provisional ones are always replaced.
 
         Returns
         -------
@@ -186,26 +193,14 @@ class Cache:
             AssetFolder(folder).delete_leftovers()
             for start in sorted({d for a, b in wanted for d in range(a - a % DAY, b, DAY)}):
                 day, span = day_name(start), (start, start + DAY)
-                part = bars.between(*span), intersect(wanted, [span])
+                part = bars.between(*span), clip(wanted, *span)
                 data = self._merge_day(f"{feed}/{asset}/{day}", *part, provenance, replace)
                 if data is not None:
                     new[day] = data
+            if provenance.command:
+                ImportLog(folder).add(provenance, wanted)
             AssetFolder(folder).replace(new)
         return len(new)
-
-    def verify(self, feed: str | None = None, asset: str | None = None) -> Iterator[Finding]:
-        """Check every partition's bytes, content and description; yield one finding each, and move no file."""
-        for name in self.assets():
-            if feed not in (None, name[0]) or asset not in (None, name[1]):
-                continue
-            for day in self._stems(*name):
-                try:
-                    self._open("/".join([*name, day]))
-                    yield Finding(*name, day, None)
-                except FileNotFoundError:  # moved to quarantine since it was listed
-                    continue
-                except CorruptPartitionError as error:
-                    yield Finding(*name, day, str(error))
 
     def set_aside(self, feed: str, asset: str, name: str, data: bytes) -> Path:
         """Write unusable data to a new file in quarantine; return its path.
@@ -226,12 +221,12 @@ class Cache:
         """Move damaged partitions to quarantine and delete temporary files of killed writers; return what was done."""
         folder = AssetFolder(self.folder(feed, asset))
         done: list[str] = []
-        with folder.locked():
+        with folder.locked(_REPAIR_WAIT):
             if count := folder.delete_leftovers():
                 done.append(f"removed {count} unfinished file(s)")
-            for day in self._stems(feed, asset):
+            for day in self.stems(feed, asset):
                 try:
-                    self._open(f"{feed}/{asset}/{day}")
+                    self.load(f"{feed}/{asset}/{day}")
                 except CorruptPartitionError:
                     done.append(f"{day}: moved aside to {folder.move_aside(day)}")
         return done
@@ -241,22 +236,58 @@ class Cache:
         count = 0
         for feed, asset in self.assets():
             folder = AssetFolder(self.folder(feed, asset))
-            with suppress(DataError), folder.locked(wait=0):
+            with suppress(DataError, OSError), folder.locked(wait=0):  # a read-only folder has no writers
                 count += folder.delete_leftovers()
         return count
+
+    def origin(self, feed: str, asset: str, day: str, entry: Partition | None = None) -> Origin:
+        """Return where the bars of a damaged day came from, and the command that brings them back.
+
+        Parameters
+        ----------
+        feed, asset, day : str
+        entry : Partition, optional
+            The day's own description, if it can still be read.
+        """
+        known = entry.source if entry else self._source_near(feed, asset, day)
+        covered = entry.covered if entry else ()
+        imports = [] if isinstance(self.root, str) else ImportLog(self.folder(feed, asset)).of_day(day)
+        return origin_of(imports, feed, asset, day, known, covered)
+
+    def check(self, name: str) -> Partition:
+        """Return a partition's description, after checking every byte of the file ``feed/asset/YYYY-MM-DD``.
+
+        Raises
+        ------
+        CorruptPartitionError, FileNotFoundError
+        """
+        return self._load(name, lambda file: bytes(file.read()), partition.check)
+
+    def load(self, name: str) -> tuple[Partition, Bars]:
+        """Return a partition's description and its bars; as `check`."""
+        return self._load(name, lambda file: bytes(file.read()), partition.decode)
+
+    def stems(self, feed: str, asset: str) -> list[str]:
+        """Return the names of an asset's files, which are dates except for stray files."""
+        return [name.removesuffix(".parquet") for name in self._storage.list(f"{feed}/{asset}/1m", ".parquet")]
 
     @cached_property
     def _storage(self) -> Storage:
         return Storage(self.root)
 
-    def _stems(self, feed: str, asset: str) -> list[str]:
-        """Return the names of an asset's files, which are dates except for stray files."""
-        return [name.removesuffix(".parquet") for name in self._storage.list(f"{feed}/{asset}/1m", ".parquet")]
+    def _source_near(self, feed: str, asset: str, day: str) -> str:
+        """Return the source of the day, or the nearest one, whose description can be read; empty if there is none."""
+        at = partition.day_of(day) or 0
+        days = [(abs(start - at), stem) for stem in self.stems(feed, asset) if (start := partition.day_of(stem))]
+        for _, near in sorted(days):
+            with suppress(CorruptPartitionError, FileNotFoundError):
+                return self._describe(f"{feed}/{asset}/{near}").source
+        return ""
 
     def _each(self, feed: str, asset: str, start: int, end: int, load: Loader[T]) -> Iterator[tuple[str, T]]:
         """Yield date and content of each partition from `start` to `end`."""
         first, last = day_name(start - start % DAY), day_name(end - 1)
-        for day in self._stems(feed, asset):
+        for day in self.stems(feed, asset):
             if first <= day <= last and partition.day_of(day) is not None:
                 content = self._checked(f"{feed}/{asset}/{day}", load)
                 if content is not None:
@@ -268,7 +299,7 @@ class Cache:
         Raises
         ------
         CorruptPartitionError
-            The message names the file, where it was moved, and the command that fetches the day again.
+            The message names the file, where it was moved, and the command that brings its bars back.
         """
         try:
             return load(name)
@@ -279,9 +310,10 @@ class Cache:
                 raise
             found = error
         feed, asset, day = name.split("/")
+        origin = self.origin(feed, asset, day)
         folder = AssetFolder(self.folder(feed, asset))
         try:
-            with folder.locked():
+            with folder.locked(wait=0):
                 try:
                     return load(name)  # a writer may have replaced it meanwhile
                 except FileNotFoundError:
@@ -290,14 +322,9 @@ class Cache:
                     fate = f"it was moved aside to {folder.move_aside(day)}"
         except OSError as error:
             fate = f"it cannot be moved aside ({error.strerror or error}): repair the cache where it is writable"
-        raise CorruptPartitionError(
-            f"{found}; {fate}. Fetch the day again: "
-            f"ewmalab data fetch --feed {feed} --assets {asset} --start {day} --days 1"
-        ) from found
-
-    def _open(self, name: str) -> tuple[Partition, Bars]:
-        """Return a partition's description and its bars, after checking every byte."""
-        return self._load(name, lambda file: bytes(file.read()), partition.decode)
+        except DataError:
+            fate = "it was left in place, since another process is writing to its folder"
+        raise CorruptPartitionError(f"{found}; {fate}. {origin.text}: {origin.command}") from found
 
     def _describe(self, name: str) -> Partition:
         """Return a partition's description."""
@@ -318,22 +345,24 @@ class Cache:
         """Return a day's new file, None if nothing changes. Move a damaged file to quarantine. Needs the lock."""
         feed, asset, day = name.split("/")
         try:
-            entry, known = self._open(name)
+            entry, known = self.load(name)
         except FileNotFoundError:
-            return partition.encode(name, fresh, covered, provenance)
+            return new_day(name, fresh, covered, provenance)
         except CorruptPartitionError:
             AssetFolder(self.folder(feed, asset)).move_aside(day)
-            return partition.encode(name, fresh, covered, provenance)
-        differs = known.disagreements(fresh)
-        if differs.any() and not replace:
-            raise DataError(
-                f"{feed} {asset} {day}: {int(differs.sum())} bar(s) differ from the cached ones (first: timestamp "
-                f"{int(fresh.timestamp[differs][0])}); nothing was written. Pass --replace to prefer the new ones"
-            )
-        merged, ranges = known.union(fresh), union([*entry.covered, *covered])
-        if merged.digest() == entry.digest and ranges == list(entry.covered):
-            return None
-        return partition.encode(name, merged, ranges, provenance)
+            return new_day(name, fresh, covered, provenance)
+        return merged_day(name, entry, known, fresh, covered, provenance, replace=replace)
+
+
+def holes_in(days: Iterable[Partition], start: int, end: int) -> list[Range]:
+    """Return the holes in ``[start, end)``, from the descriptions of the days; see `Cache.missing`."""
+    return subtract([(start, end)], (part for day in days for part in day.covered))
+
+
+def settled(days: Iterable[Partition], start: int, end: int, now: int) -> list[Range]:
+    """Return the minutes in ``[start, end)`` of provisional bars that no longer change; see `Cache.provisional`."""
+    labels = [label for day in days for label in day.provisional]
+    return intersect([(label, label + MINUTE) for label in labels if label + 2 * MINUTE <= now], [(start, end)])
 
 
 def open_cache(location: Path | str) -> Cache:

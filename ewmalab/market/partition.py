@@ -14,7 +14,7 @@ Earlier versions wrote no seal. In their files a flipped bit is detected only if
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +27,7 @@ from ewmalab.errors import BarsError, CorruptPartitionError
 from ewmalab.market.bars import Bars
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract
-from ewmalab.times import DAY, day_name, day_start
+from ewmalab.times import DAY, MINUTE, day_name, day_start
 
 _NOTE = b"ewmalab"  # key of the description in the footer's metadata
 _NOTE_SHA256 = b"ewmalab.sha256"
@@ -38,13 +38,48 @@ _UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, Bars
 _SCHEMA = pa.schema([("timestamp", pa.int64()), *((name, pa.float64()) for name in COLUMNS[1:])])
 
 
+_FILE = "file "  # begins the source of imported bars
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Source of bars (a host or a file), time of the fetch (seconds since 1970-01-01 UTC), whether simulated."""
+    """Where bars come from.
+
+    Attributes
+    ----------
+    source : str
+        A host, or ``file NAME``.
+    fetched_at : int
+        Time of the fetch or import, seconds since 1970-01-01 UTC.
+    synthetic : bool
+    as_of : int or None
+        Time of the source's answer, if its newest bar may still have changed after it.
+    command : str
+        The command that imports the file again.
+    """
 
     source: str
     fetched_at: int
     synthetic: bool = False
+    as_of: int | None = None
+    command: str = ""
+
+    @classmethod
+    def of_file(
+        cls, name: str, now: int, *, synthetic: bool = False, as_of: int | None = None, command: str = ""
+    ) -> Provenance:
+        """Return the provenance of a file's bars."""
+        return cls(_FILE + name, now, synthetic, as_of, command)
+
+    @property
+    def asked_at(self) -> int:
+        """Return when a feed was asked for these minutes; 0 for a file, which answers for what it has."""
+        return 0 if is_file(self.source) else self.fetched_at
+
+
+def is_file(source: str) -> bool:
+    """Return whether a source is an imported file, and no feed."""
+    return source.startswith(_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +96,13 @@ class Partition:
         fetched.
     source, fetched_at, synthetic
         The `Provenance` of the newest bars.
+    asked_at : int
+        When a feed was last asked for all minutes of `covered` that have no bar; 0 if one of them is known from a file
+        alone. Earlier versions did not record it: it is `fetched_at`.
+    provisional : tuple of int
+        Labels of bars that may still have changed when the source answered.
+    late : tuple of (int, int)
+        Labels of bars that a source had left out before, and when they came.
     sha256 : str
         SHA-256 of the file's bytes; empty if only the footer was read.
     """
@@ -71,15 +113,32 @@ class Partition:
     source: str
     fetched_at: int
     synthetic: bool
+    asked_at: int = 0
+    provisional: tuple[int, ...] = ()
+    late: tuple[tuple[int, int], ...] = ()
     sha256: str = ""
 
     @property
     def final(self) -> bool:
-        """Return whether the whole day is covered."""
-        return sum(b - a for a, b in self.covered) == DAY
+        """Return whether the whole day is covered, and no bar may still change."""
+        return sum(b - a for a, b in self.covered) == DAY and not self.provisional
+
+    @property
+    def gap_minutes(self) -> int:
+        """Return the number of covered minutes without a bar."""
+        return sum(b - a for a, b in self.covered) // MINUTE - self.rows
 
 
-def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) -> bytes:
+def encode(
+    name: str,
+    bars: Bars,
+    covered: list[Range],
+    provenance: Provenance,
+    *,
+    asked_at: int | None = None,
+    provisional: tuple[int, ...] = (),
+    late: tuple[tuple[int, int], ...] = (),
+) -> bytes:
     """Return the bytes of the file of a day's bars.
 
     Parameters
@@ -91,9 +150,26 @@ def encode(name: str, bars: Bars, covered: list[Range], provenance: Provenance) 
     covered : list of ranges
         Sorted and disjoint.
     provenance : Provenance
+    asked_at : int, optional
+        By default that of the provenance.
+    provisional : tuple of int
+    late : tuple of (int, int)
+        As in `Partition`.
     """
-    note = {"sealed": True, "name": name, "digest": bars.digest(), "rows": len(bars), "covered": covered}
-    described = orjson.dumps(note | asdict(provenance))
+    note = {
+        "sealed": True,
+        "name": name,
+        "digest": bars.digest(),
+        "rows": len(bars),
+        "covered": covered,
+        "source": provenance.source,
+        "fetched_at": provenance.fetched_at,
+        "synthetic": provenance.synthetic,
+        "asked_at": provenance.asked_at if asked_at is None else asked_at,
+        "provisional": provisional,
+        "late": late,
+    }
+    described = orjson.dumps(note)
     schema = _SCHEMA.with_metadata({_NOTE: described, _NOTE_SHA256: hashlib.sha256(described).hexdigest()})
     # The columns' own memory, since `pa.array` and `to_numpy` load pandas, which every process would carry along.
     buffers = (pa.py_buffer(np.ascontiguousarray(column)) for column in bars.columns().values())
@@ -137,12 +213,25 @@ def decode(data: bytes, name: str) -> tuple[Partition, Bars]:
     return replace(partition, sha256=hashlib.sha256(data).hexdigest()), bars
 
 
+def check(data: bytes, name: str) -> Partition:
+    """Return the description of a file, after checking every byte; faster than `decode`, and raises as it does."""
+    return describe(data, name) if is_sealed(data) else decode(data, name)[0]
+
+
 def describe(tail: bytes, name: str) -> Partition:
     """Return the description in a footer; raises as `decode`, but checks the footer's bytes only."""
     try:
         return _described(_note(pq.read_metadata(pa.BufferReader(tail))), name)
     except _UNREADABLE as error:
         raise _unreadable(error) from error
+
+
+def own_name(data: bytes) -> str | None:
+    """Return the name under which a file was written, None if its description cannot be read."""
+    try:
+        return str(_note(pq.read_metadata(pa.BufferReader(data)))["name"])
+    except (*_UNREADABLE, CorruptPartitionError):
+        return None
 
 
 @lru_cache(maxsize=4096)
@@ -206,4 +295,7 @@ def _described(note: dict[str, Any], name: str) -> Partition:
     if note.get("name", name) != name or subtract(covered, [(day, day + DAY)]):
         raise CorruptPartitionError(f"it holds {note.get('name', 'another day')}, not {name}")
     kept = {key: note[key] for key in ("digest", "rows", "source", "fetched_at", "synthetic")}
-    return Partition(covered=covered, **kept)
+    asked_at = note.get("asked_at", 0 if is_file(note["source"]) else note["fetched_at"])
+    late = tuple((int(label), int(at)) for label, at in note.get("late", ()))
+    provisional = tuple(note.get("provisional", ()))
+    return Partition(covered=covered, asked_at=asked_at, provisional=provisional, late=late, **kept)

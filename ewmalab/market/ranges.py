@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ewmalab.times import MINUTE
 
 Range = tuple[int, int]
 
@@ -59,3 +65,36 @@ def intersect(one: Iterable[Range], other: Iterable[Range]) -> list[Range]:
     """
     left = union(one)
     return subtract(left, subtract(left, other))
+
+
+def clip(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """Return the parts of sorted, disjoint ranges in ``[start, end)``, in the time of a binary search.
+
+    Examples
+    --------
+    >>> clip([(0, 100), (200, 300), (400, 500)], 50, 250)
+    [(50, 100), (200, 250)]
+    """
+    first = bisect_right(ranges, start, key=lambda one: one[1])
+    last = bisect_left(ranges, end, key=lambda one: one[0])
+    return [(max(a, start), min(b, end)) for a, b in ranges[first:last]]
+
+
+def runs(labels: npt.NDArray[np.int64]) -> list[Range]:
+    """Return sorted labels of minutes as ranges.
+
+    Examples
+    --------
+    >>> runs(np.array([0, 60, 180]))
+    [(0, 120), (180, 240)]
+    """
+    if not len(labels):
+        return []
+    breaks = np.flatnonzero(np.diff(labels) != MINUTE)
+    firsts, lasts = labels[np.r_[0, breaks + 1]], labels[np.r_[breaks, len(labels) - 1]] + MINUTE
+    return union(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+
+def minutes(ranges: Iterable[Range]) -> int:
+    """Return the number of minutes in disjoint ranges."""
+    return sum(b - a for a, b in ranges) // MINUTE

@@ -13,10 +13,11 @@ from ewmalab.forecast.model import origin_of
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.damage import Damage, lost_days
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, union
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.times import DAY, MINUTE, day_name, iso, seconds_in
+from ewmalab.times import DAY, MINUTE, day_name, day_start, iso, seconds_in
 
 Group = tuple[str, str]  # competition, asset
 
@@ -195,7 +196,7 @@ def find_data(
         if not partial and (holes := cache.missing(scored_feed, asset, *need.scored)):
             missing[scored_feed, asset] = union([*missing.get((scored_feed, asset), []), *holes])
     if missing:
-        raise MissingDataError(_explain(missing, skippable=not unseen))
+        raise MissingDataError(_explain(cache, missing, skippable=not unseen))
     partitions: dict[str, Partition] = {}
     for asset, need in needs.items():
         for source, span in ((feed, (need.origin, need.last)), (scored_feed, need.scored)):
@@ -282,7 +283,7 @@ def newest_scorable_days(
     return last - last % DAY - seconds_in(days), tuple(assets or sorted(complete))
 
 
-def _explain(missing: Mapping[tuple[str, str], list[Range]], *, skippable: bool) -> str:
+def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]], *, skippable: bool) -> str:
     lines = ["the cache lacks bars:"]
     commands: dict[tuple[str, str, int], list[str]] = {}
     for (feed, asset), ranges in missing.items():
@@ -291,6 +292,7 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]], *, skippable: bool)
         first = ranges[0][0] - ranges[0][0] % DAY
         days = -(-(ranges[-1][1] - first) // DAY)
         commands.setdefault((feed, day_name(first), days), []).append(asset)
+    lines += [f"  {one.text}" for name, ranges in missing.items() for one in _damaged(cache, *name, ranges)]
     lines.append("get them with")
     lines += [
         f"  ewmalab data fetch --feed {feed.partition('-')[0]} --assets {','.join(assets)} --start {day} --days {days}"
@@ -300,3 +302,9 @@ def _explain(missing: Mapping[tuple[str, str], list[Range]], *, skippable: bool)
         f"or import files: ewmalab data import PATH{'; or skip unscorable prompts: --partial' if skippable else ''}"
     )
     return "\n".join(lines)
+
+
+def _damaged(cache: Cache, feed: str, asset: str, ranges: list[Range]) -> list[Damage]:
+    """Return the damaged days in missing ranges; their bars may have come from a file."""
+    lost = lost_days(cache, feed, asset, cache.days(feed, asset, ranges[0][0], ranges[-1][1]))
+    return [one for one in lost if intersect(ranges, [(day_start(one.day), day_start(one.day) + DAY)])]

@@ -1,58 +1,32 @@
-"""Fits as files and at regular times: shared by `ewmalab fit`, replays with ``--refit``, and the live updater."""
+"""Fits of forecasters, once and at regular times, for `ewmalab fit`, replays with ``--refit`` and the live updater."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from inspect import signature
 from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.load import load_forecaster
-from ewmalab.forecast.model import Fit, Model
+from ewmalab.forecast.model import Model
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
+from ewmalab.replay.artifacts import Artifact, artifact_from, read_artifact
+from ewmalab.replay.priors import prior_at, prior_of
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Asset, Rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import iso, parse_time
+from ewmalab.times import iso
 
 if TYPE_CHECKING:
     from ewmalab.replay.data import FitHistory
 
-FORMAT: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A fit with its provenance.
-
-    Attributes
-    ----------
-    forecaster : str
-        Name without a preset.
-    fit : Fit
-    feed : str
-        Source of the bars.
-    seen : mapping of asset to mapping
-        ``bars, first, last, sha256`` of the bars that the fit saw.
-    """
-
-    forecaster: str
-    fit: Fit
-    feed: str
-    seen: Mapping[str, Mapping[str, Any]]
+_PRIOR_SERVES = "too few bars for a fit: the prior serves"
 
 
 def boundary(time: int, every: int) -> int:
@@ -83,7 +57,7 @@ def refitted(name: str, settings: LoadedSettings, rulebook: Rulebook) -> bool:
 def make_artifact(
     name: str, bars: Mapping[str, Bars], settings: LoadedSettings, rulebook: Rulebook, *, end: int, feed: str = ""
 ) -> Artifact:
-    """Fit a forecaster on the bars closed at a time.
+    """Fit a forecaster on the bars closed at a time, shrunk towards its prior if that has seen nothing later.
 
     Parameters
     ----------
@@ -110,58 +84,13 @@ def make_artifact(
     base = name.partition("@")[0]
     if maker is None:
         raise ForecasterError(f"{name} cannot be fitted: it has no methods `fit` and `with_fit`")
-    shared: dict[str, Any] = {}
+    prior = prior_at(name, settings, end)
+    shared: dict[str, Any] = {"prior": prior.fit.numbers} if prior else {}
     if "threads" in signature(maker.fit).parameters:
         shared["threads"] = settings.values.run.threads or os.cpu_count() or 1
     with naming_plugin(maker, f"{type(maker).__name__}.fit", ", ".join(assets), end):
         numbers = maker.fit(known, assets, end=end, **shared)
-    _refuse_unfinished(base, numbers)
-    seen = {
-        asset: {
-            "bars": len(own),
-            "first": iso(int(own.timestamp[0])),
-            "last": iso(int(own.timestamp[-1])),
-            "sha256": own.digest(),
-        }
-        for asset, own in known.items()
-        if len(own)
-    }
-    data = _encode(base, end, feed, seen, numbers)
-    return Artifact(base, Fit(end, orjson.loads(data)["numbers"], _digest(data)), feed, seen)
-
-
-def write_artifact(artifact: Artifact, folder: Path) -> Path:
-    """Write ``<forecaster>-<digest>.json``, named by its content, and return its path."""
-    fit = artifact.fit
-    short = re.sub(r"[^A-Za-z0-9-]+", "-", artifact.forecaster.rpartition(":")[2])
-    data = _encode(artifact.forecaster, fit.end, artifact.feed, artifact.seen, fit.numbers)
-    path = folder / f"{short}-{_digest(data)}.json"
-    write_atomic(path, data)
-    return path
-
-
-@lru_cache(maxsize=16)
-def read_artifact(path: str) -> Artifact:
-    """Read an artifact and check its bytes against its name.
-
-    Raises
-    ------
-    ForecasterError
-        If it cannot be read, is damaged, or has another format.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ForecasterError(f"{path}: {error.strerror}; `ewmalab fit` makes an artifact") from error
-    if _digest(data) not in Path(path).name:
-        raise ForecasterError(
-            f"{path}: its content does not match the digest in its name: fit again, or restore the file's name"
-        )
-    found: dict[str, Any] = orjson.loads(data)
-    if found.get("format") != FORMAT:
-        raise ForecasterError(f"{path}: format {found.get('format')!r}, this version reads {FORMAT}: fit again")
-    fit = Fit(parse_time(found["end"]), found["numbers"], _digest(data))
-    return Artifact(found["forecaster"], fit, found["feed"], found["seen"])
+    return artifact_from(base, numbers, known, end=end, feed=feed, prior=prior.fit.digest if prior else "")
 
 
 def artifact_of(name: str, settings: LoadedSettings) -> Artifact | None:
@@ -179,17 +108,45 @@ def artifact_of(name: str, settings: LoadedSettings) -> Artifact | None:
     return found[0] if found else None
 
 
-def load_model(name: str, asset: Asset, settings: LoadedSettings) -> Model:
-    """Return the model of an asset, with the fit that the settings name.
+def artifact_at(name: str, settings: LoadedSettings, when: int) -> Artifact | None:
+    """Return the artifact that serves prompts from a time on: that of the settings, else the prior.
+
+    Parameters
+    ----------
+    name : str
+    settings : LoadedSettings
+    when : int
+        Seconds since 1970-01-01 UTC. A prior that has seen later bars does not serve.
+
+    Raises
+    ------
+    ForecasterError
+    """
+    return artifact_of(name, settings) or prior_at(name, settings, when)
+
+
+def load_model(name: str, asset: Asset, settings: LoadedSettings, when: int) -> Model:
+    """Return the model of an asset: with the fit that the settings name, else with the prior.
+
+    Parameters
+    ----------
+    name : str
+    asset : Asset
+    settings : LoadedSettings
+    when : int
+        Time from which on it answers prompts, seconds since 1970-01-01 UTC. Before the end of the prior the forecaster
+        runs without a fit; `fit_remarks` says so.
 
     Raises
     ------
     ForecasterError, ConfigError
-        As in `Model.of`, or if the forecaster needs a fit and the settings name none.
+        As in `Model.of`, or if the forecaster needs a fit, the settings name none, and it has no prior.
     """
-    artifact = artifact_of(name, settings)
+    artifact = artifact_at(name, settings, when)
     model = Model.of(name, asset, settings, artifact.fit if artifact else None)
-    if artifact is None and not settings.values.fit.every and isinstance(model.forecaster, Fittable):
+    if artifact or settings.values.fit.every or not isinstance(model.forecaster, Fittable):
+        return model
+    if prior_of(name, settings) is None:
         raise ForecasterError(
             f"{name} has not been fitted: run `ewmalab fit` and set fit.artifacts, or refit during the replay: "
             "--refit 1d"
@@ -197,11 +154,54 @@ def load_model(name: str, asset: Asset, settings: LoadedSettings) -> Model:
     return model
 
 
-def fit_remarks(name: str, settings: LoadedSettings, assets: Iterable[Asset]) -> list[str]:
-    """Return remarks for users on a forecaster's fit: a line for each asset that it lacks."""
-    artifact = artifact_of(name, settings)
-    words = (_remark(name, asset, settings, artifact) for asset in assets)
-    return [f"{name}: {line}" for line in words if line]
+def fit_remarks(
+    name: str, settings: LoadedSettings, rulebook: Rulebook, feeds: Mapping[str, str], when: int
+) -> list[str]:
+    """Return remarks for users on a forecaster's fit.
+
+    Parameters
+    ----------
+    name : str
+    settings : LoadedSettings
+    rulebook : Rulebook
+    feeds : mapping of asset to str
+        The feed that serves each asset.
+    when : int
+        As in `load_model`.
+    """
+    artifact, prior = artifact_at(name, settings, when), prior_of(name, settings)
+    if artifact is None and prior is not None:
+        lines = [_too_early(prior)]
+    else:
+        words = (_remark(name, rulebook.asset(asset), settings, artifact) for asset in feeds)
+        lines = [*_foreign(artifact, prior, feeds), *(line for line in words if line)]
+    return [f"{name}: {line}" for line in lines]
+
+
+def _too_early(prior: Artifact) -> str:
+    return (
+        f"not fitted, and the prior has seen bars up to {iso(prior.fit.end)}, so it serves no earlier prompts: "
+        "volatility without a season, from recent days only; fit on earlier bars (`ewmalab fit`), or refit (--refit 1d)"
+    )
+
+
+def _foreign(artifact: Artifact | None, prior: Artifact | None, feeds: Mapping[str, str]) -> list[str]:
+    """Return a line if the fit is the prior, or was made on other feeds than those that it serves."""
+    if artifact is None:
+        return []
+    if artifact is prior:
+        return [
+            f"no fit of its own: it uses the prior ({artifact.feed}, up to {iso(artifact.fit.end)}); its level follows "
+            "the closes that it serves"
+        ]
+    known = artifact.feed.split(", ")
+    others = {asset: feed for asset, feed in feeds.items() if feed not in known}
+    if not artifact.feed or not others:
+        return []
+    return [
+        f"fitted on {artifact.feed}, and serves {', '.join(dict.fromkeys(others.values()))} ({', '.join(others)}): its "
+        "level follows how smooth the closes are that it serves"
+    ]
 
 
 def _remark(name: str, asset: Asset, settings: LoadedSettings, artifact: Artifact | None) -> str:
@@ -243,7 +243,7 @@ class Refits:
         self.__dict__.update(state, _made={}, _maker=ThreadPoolExecutor(1))
 
     def model_at(self, time: int, asset: str) -> Model:
-        """Return the model in force at a time: that of the newest fit before it, if the bars allowed one."""
+        """Return the model in force at a time: with the newest fit before it, else the prior, else without a fit."""
         artifact = self._start(boundary(time, self.settings.values.fit.every)).result()
         return Model.of(self.name, self.rulebook.asset(asset), self.settings, artifact.fit if artifact else None)
 
@@ -268,6 +268,8 @@ class Refits:
     def _make(self, end: int) -> Artifact | None:
         bars, feed = self.history.bars, self.history.feed
         made = refit(self.name, bars, self.settings, self.rulebook, end=end, feed=feed)
+        if made is None and (made := prior_at(self.name, self.settings, end)):
+            self.remarks[_PRIOR_SERVES] = self.remarks.get(_PRIOR_SERVES, 0) + 1
         for asset in self.assets:
             if words := _remark(self.name, self.rulebook.asset(asset), self.settings, made):
                 self.remarks[words] = self.remarks.get(words, 0) + 1
@@ -289,7 +291,7 @@ def refit(
     Returns
     -------
     Artifact or None
-        None if no asset has enough bars; the forecaster then answers unfitted.
+        None if no asset has enough bars; the forecaster then answers with its prior, or unfitted.
 
     Raises
     ------
@@ -302,33 +304,3 @@ def refit(
         return make_artifact(name, seen, settings, rulebook, end=end, feed=feed) if seen else None
     except MissingDataError:
         return None
-
-
-def _encode(name: str, end: int, feed: str, seen: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
-    whole = {"format": FORMAT, "forecaster": name, "end": iso(end), "feed": feed, "seen": seen, "numbers": numbers}
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    try:
-        return orjson.dumps(whole, option=options)
-    except TypeError as error:
-        raise ForecasterError(f"the fit of {name} returned what JSON cannot hold: {error}") from error
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _refuse_unfinished(name: str, numbers: object, where: str = "") -> None:
-    """Refuse numbers that are not finite, which JSON would hold as null.
-
-    Raises
-    ------
-    ForecasterError
-    """
-    if isinstance(numbers, Mapping):
-        for key, value in numbers.items():
-            _refuse_unfinished(name, value, f"{where}.{key}" if where else str(key))
-    elif isinstance(numbers, list | tuple):
-        for i, value in enumerate(numbers):
-            _refuse_unfinished(name, value, f"{where}[{i}]")
-    elif isinstance(numbers, float) and not -1e308 < numbers < 1e308:
-        raise ForecasterError(f"the fit of {name} failed: {where} is {numbers}; check the bars: `ewmalab data list`")

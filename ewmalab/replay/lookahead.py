@@ -12,11 +12,13 @@ from typing import Any
 from ewmalab.forecast.load import is_importable
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import open_cache
+from ewmalab.replay.artifacts import Artifact
 from ewmalab.replay.engines import run_tasks
-from ewmalab.replay.fits import Artifact, artifact_of
+from ewmalab.replay.fits import artifact_of
 from ewmalab.replay.fresh import Job, Tick, run_fresh
 from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.replay.plan import BacktestPlan
+from ewmalab.replay.priors import prior_at
 from ewmalab.replay.touched import Touched
 from ewmalab.replay.trials import Answers, Cut, Remake, Trial, Variant, cuts_of, run_remake, run_trial
 from ewmalab.replay.worlds import FUTURES
@@ -27,6 +29,7 @@ FIT = "fit"
 ORDER: tuple[Variant, ...] = (*FUTURES, "truth", "again")
 """In one process first those that see no true future, which could be remembered."""
 UNCONFIRMED = "the cache does not have the bars that it saw"
+OTHER_PRIOR = "it was shrunk towards another prior than that of fit.prior"
 _OTHER_FIT = (
     "its numbers do not follow from the bars that it says it saw: it saw others, or its code or settings have changed "
     "since; fit again"
@@ -201,6 +204,9 @@ def _try_apart(found: Sequence[_Tried], plan: BacktestPlan, environ: Mapping[str
 def _seen_by(artifact: Artifact, plan: BacktestPlan) -> tuple[str, dict[str, Bars]]:
     """Return what is wrong with the bars that a fit says it saw, and the bars, if the cache has them."""
     cache, end, bars = open_cache(plan.settings.values.data.cache_dir), artifact.fit.end, {}
+    prior = prior_at(artifact.forecaster, plan.settings, end)
+    if artifact.prior != (prior.fit.digest if prior else ""):
+        return OTHER_PRIOR, {}
     for asset, seen in artifact.seen.items():
         first, last = parse_time(seen["first"]), parse_time(seen["last"])
         if last + MINUTE > end:
@@ -224,8 +230,8 @@ def _report(plan: BacktestPlan, found: Sequence[_Tried]) -> LookaheadReport:
             report.unsteady[tried.name] = count
         else:
             report.leaks.extend(_leaks(tried))
-        if tried.fit == UNCONFIRMED:
-            report.notes.append(f"the fit of {tried.name} was not confirmed: {UNCONFIRMED}")
+        if tried.fit in (UNCONFIRMED, OTHER_PRIOR):
+            report.notes.append(f"the fit of {tried.name} was not confirmed: {tried.fit}")
         elif tried.fit:
             report.fits[tried.name] = tried.fit
         _files(report, tried, plan)
@@ -253,7 +259,8 @@ def _leaks(tried: _Tried) -> Iterator[Leak]:
 def _files(report: LookaheadReport, tried: _Tried, plan: BacktestPlan) -> None:
     """Add what is to be said about the files that a forecaster opened."""
     root = Path(plan.data.cache.root).absolute() if isinstance(plan.data.cache.root, Path) else None
-    given = {str(Path(path).absolute()) for path in plan.settings.values.fit.artifacts}
+    fit = plan.settings.values.fit
+    given = {str(Path(path).absolute()) for path in (*fit.artifacts, fit.prior)}
 
     def of_cache(path: str) -> bool:
         return root is not None and Path(path).is_relative_to(root)

@@ -17,6 +17,7 @@ from ewmalab.market.partition import Partition
 from ewmalab.replay.data import FitHistory, Group, ReplayData, after_silence, digests, find_data, group_prompts, needed
 from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, load_model, refitted
+from ewmalab.replay.priors import prior_at
 from ewmalab.replay.schedule import Scheduled, Selection, schedule
 from ewmalab.replay.settings_check import check_settings
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
@@ -58,6 +59,11 @@ class BacktestPlan:
     refits: Mapping[str, Refits] = field(default_factory=dict)
 
     @property
+    def present(self) -> int:
+        """Return a time before all requests: a prior that has seen later bars does not serve."""
+        return self.start - HOUR
+
+    @property
     def prompts(self) -> int:
         """Return the number of prompts times that of forecasters."""
         return len(self.forecasters) * sum(len(items) for items in self.groups.values())
@@ -66,7 +72,7 @@ class BacktestPlan:
         """Return the model that answers for an asset at a time (seconds since 1970-01-01 UTC)."""
         if name in self.refits:
             return self.refits[name].model_at(when, asset)
-        return load_model(name, self.rulebook.asset(asset), self.settings)
+        return load_model(name, self.rulebook.asset(asset), self.settings, self.present)
 
     def stretches(self, name: str, group: Group) -> Iterator[tuple[Model, list[Scheduled]]]:
         """Yield a forecaster's models with the prompts that each answers: one, or one after each fit."""
@@ -134,13 +140,13 @@ class BacktestPlan:
 
     def warnings(self) -> list[str]:
         """Return warnings about fits, warm-ups and scored prices that a user needs before trusting the scores."""
-        assets = [self.rulebook.asset(asset) for asset in dict.fromkeys(asset for _, asset in self.groups)]
+        feeds = {asset: self.data.feed for _, asset in self.groups}
         return [
             *(
                 f"note: {line}"
                 for name in self.forecasters
                 if name not in self.refits
-                for line in fit_remarks(name, self.settings, assets)
+                for line in fit_remarks(name, self.settings, self.rulebook, feeds, self.present)
             ),
             *self._settled(),
             *self._short_warmups(),
@@ -185,6 +191,8 @@ class BacktestPlan:
             del settings[section][key]
         del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"], settings["field"]
         settings["live"] = {"stale_after": settings["live"]["stale_after"]}
+        last = self.start + round(self.days * DAY)
+        priors = {n: prior.fit.digest for n in self.forecasters if (prior := prior_at(n, self.settings, last))}
         return {
             "kind": "backtest",
             "settings": settings,
@@ -196,7 +204,7 @@ class BacktestPlan:
             "options": self.options,
             "data": self.digests(),
             "synthetic": self.data.synthetic,
-        }
+        } | ({"priors": priors} if priors else {})
 
 
 def plan_backtest(
@@ -229,7 +237,7 @@ def plan_backtest(
     check_settings(values, rulebook)
     groups = group_prompts(_schedule(rulebook, choice, values.replay.request_lead, selection))
     warmups = {
-        asset: max(_warmup(name, asset, settings, rulebook) for name in names)
+        asset: max(_warmup(name, asset, settings, rulebook, selection["start"] - HOUR) for name in names)
         for asset in dict.fromkeys(asset for _, asset in groups)
     }
     feed = cache_name(values.data.feed, values)
@@ -300,11 +308,11 @@ def _synthetic(settings: LoadedSettings, rulebook: Rulebook, now: int | None) ->
     return lambda asset, begin, end: fetch_missing(cache, source, asset, begin, end, now=now)
 
 
-def _warmup(name: str, asset: str, settings: LoadedSettings, rulebook: Rulebook) -> int:
+def _warmup(name: str, asset: str, settings: LoadedSettings, rulebook: Rulebook, present: int) -> int:
     """Return a forecaster's warm-up; one that cannot be made fails here, before bars are read."""
     if refitted(name, settings, rulebook):
         return Model.of(name, rulebook.asset(asset), settings).warmup
-    return load_model(name, rulebook.asset(asset), settings).warmup
+    return load_model(name, rulebook.asset(asset), settings, present).warmup
 
 
 def _history(

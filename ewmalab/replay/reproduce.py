@@ -42,6 +42,8 @@ class ReproducedPrompt:
         Log-returns since the anchor.
     truth : (steps + 1,) float64
         Realised prices, NaN where missing.
+    key : str
+        From `prompt_key`; empty if unknown.
     """
 
     title: str
@@ -50,6 +52,12 @@ class ReproducedPrompt:
     anchor: float
     paths: npt.NDArray[np.float32]
     truth: npt.NDArray[np.float64]
+    key: str = ""
+
+
+def prompt_key(competition: str, asset: str, start_time: int) -> str:
+    """Return what names a prompt."""
+    return f"{competition} {asset} {start_time}"
 
 
 def reproduce_plan(experiment: Experiment, cache_dir: Path | str, assets: Sequence[str]) -> BacktestPlan:
@@ -142,21 +150,30 @@ def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Seque
                 f"{name} {asset} at {iso(start)} scores {crps:.6f} now and {then:.6f} in {experiment.name}: the code "
                 "has changed since"
             )
-        title = f"{asset}, CRPS {crps:,.1f}"
-        reproduced.append(ReproducedPrompt(title, start, prompt.time_increment, moment.anchor, paths, truth))
+        title, key = (
+            f"{asset} {iso(start)[:16].replace('T', ' ')}, CRPS {crps:,.1f}",
+            prompt_key(competition, asset, start),
+        )
+        reproduced.append(ReproducedPrompt(title, start, prompt.time_increment, moment.anchor, paths, truth, key))
     return reproduced
 
 
-def telling_prompts(results: pd.DataFrame, forecaster: str, competition: str) -> dict[str, Key]:
+def telling_prompts(results: pd.DataFrame, forecaster: str, competition: str, worst: int = 1) -> dict[str, Key]:
     """Return a forecaster's worst, median and best prompt of a competition, by CRPS relative to the asset's mean.
 
     Parameters
     ----------
     results : DataFrame
         From `ewmalab.analysis.diagnostics.results_frame`.
+    forecaster, competition : str
+    worst : int
+        How many of the worst; "2nd worst", "3rd worst" ... follow after the three.
     """
     mine = results[(results["forecaster"] == forecaster) & (results["competition"] == competition)]
     relative = (mine["crps"] / mine.groupby("asset")["crps"].transform("mean")).sort_values(kind="stable")
     chosen = {"worst": relative.index[-1], "median": relative.index[len(relative) // 2], "best": relative.index[0]}
+    for place in range(2, min(worst, len(relative)) + 1):
+        if relative.index[-place] not in chosen.values():
+            chosen[f"{place}{ {2: 'nd', 3: 'rd'}.get(place, 'th') } worst"] = relative.index[-place]
     assets, starts = mine["asset"].to_dict(), mine["start_time"].to_dict()
     return {word: (forecaster, competition, str(assets[i]), int(starts[i])) for word, i in chosen.items()}

@@ -17,12 +17,14 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
+from ewmalab.replay.artifacts import Artifact
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import BLOCK
-from ewmalab.replay.fits import Artifact, artifact_of, boundary, make_artifact, refit
+from ewmalab.replay.fits import artifact_of, boundary, make_artifact, refit
 from ewmalab.replay.fresh import INSTEAD, Tick
 from ewmalab.replay.knowledge import Knowledge, Moment, moments
 from ewmalab.replay.plan import BacktestPlan
+from ewmalab.replay.priors import prior_at
 from ewmalab.replay.worlds import Future, KnownCache, moved, with_future
 
 Answers = Mapping[Prompt, str]
@@ -129,7 +131,8 @@ class Trial:
                 asset: with_future(bars, end, future, _stream(plan, future, end, asset)) or bars
                 for asset, bars in history.bars.items()
             }
-            fits[end] = refit(self.name, changed, plan.settings, plan.rulebook, end=end, feed=history.feed)
+            made = refit(self.name, changed, plan.settings, plan.rulebook, end=end, feed=history.feed)
+            fits[end] = made or prior_at(self.name, plan.settings, end)
         return fits[end]
 
     def _asked(self, plan: BacktestPlan, cut: Cut, bars: Bars, fit: Artifact | None) -> Answers:

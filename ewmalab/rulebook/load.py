@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from ewmalab.rulebook.tables import Era, RulebookFile, seconds_of
 from ewmalab.times import DAY, iso
 
 DEFAULT_PATH = Path(__file__).with_name("rulebook.toml")
+VARIABLE = "EWMALAB_RULEBOOK"
+"""Environment variable that may name a file to use instead of the packaged one."""
 _MAX_SHOWN = 80  # characters of a wrong value in an error
 _MESSAGES = {"extra_forbidden": "unknown key"}  # where pydantic does not use TOML's words
 _MESSAGES |= dict.fromkeys(("model_type", "dict_type"), "must be a table")
@@ -29,12 +31,13 @@ E = TypeVar("E", bound=Era)
 
 
 def load_rulebook(path: Path | None = None) -> Rulebook:
-    """Load a rulebook; each file is read once per process.
+    """Load a rulebook; each file is read once per process, and again by `reload_rulebook` alone.
 
     Parameters
     ----------
     path : Path, optional
-        A TOML file in the layout of the packaged ``rulebook.toml``, which is the default.
+        A TOML file in the layout of the packaged ``rulebook.toml``. By default the file that the environment variable
+        ``EWMALAB_RULEBOOK`` names, else the packaged one.
 
     Raises
     ------
@@ -42,11 +45,37 @@ def load_rulebook(path: Path | None = None) -> Rulebook:
         If the file cannot be read or contradicts itself. Each line of the message names the file, the key, the value
         and the fault.
     """
-    return _load(DEFAULT_PATH if path is None else Path(path).absolute())
+    path = _default_path() if path is None else Path(path).absolute()
+    if path not in _LOADED:
+        _LOADED[path] = _read(path)
+    return _LOADED[path]
 
 
-@lru_cache(maxsize=8)
-def _load(path: Path) -> Rulebook:
+def reload_rulebook() -> bool:
+    """Read the default rulebook again, and return whether it has changed.
+
+    Raises
+    ------
+    RulebookError
+        If the file is unusable; the rulebook that was loaded before stays.
+    """
+    path = _default_path()
+    before, new = _LOADED.get(path), _read(path)
+    if new == before:
+        return False
+    _LOADED[path] = new
+    return True
+
+
+_LOADED: dict[Path, Rulebook] = {}
+
+
+def _default_path() -> Path:
+    named = os.environ.get(VARIABLE)
+    return Path(named).absolute() if named else DEFAULT_PATH
+
+
+def _read(path: Path) -> Rulebook:
     try:
         raw = path.read_bytes()
         data = tomllib.loads(raw.decode())
@@ -173,6 +202,7 @@ class _Moment:
             asset_class=table.asset_class,
             sessions=table.sessions,
             symbols={**table.symbols, **own},
+            hours=table.hours,
             scored_feed=scored.feed if scored else None,
             hermes_id=table.hermes_id,
             lazer_id=table.lazer_id,

@@ -131,6 +131,8 @@ class Asset:
         Whether it follows the US cash session: it trades all day, but moves far less outside the session.
     symbols : mapping of str to str
         Its symbol in each feed (``pyth``, ``binance``, ``hyperliquid``).
+    hours : mapping of str to str
+        The calendar of each feed's market, see `ewmalab.market.sessions`; feeds whose market never closes have none.
     scored_feed : str or None
         The feed whose prices decide the score; None if the asset is not prompted.
     hermes_id : str or None
@@ -143,6 +145,7 @@ class Asset:
     asset_class: str
     sessions: bool
     symbols: Mapping[str, str] = field(hash=False)
+    hours: Mapping[str, str] = field(hash=False)
     scored_feed: str | None
     hermes_id: str | None
     lazer_id: int | None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -148,12 +148,16 @@ class Scored(Era):
     symbol: str | None = None
 
 
+Calendar = Literal["XNYS", "CMES", "us_futures"]
+
+
 class AssetTable(Table):
     """An asset over its whole life."""
 
     asset_class: str = Field(alias="class")
     sessions: bool
     symbols: dict[str, str]
+    hours: dict[str, Calendar] = {}
     hermes_id: str | None = None
     lazer_id: int | None = None
     scored: Dated[Scored]

@@ -104,10 +104,7 @@ class Observations:
 
 
 def scale_free_scores(
-    log_returns: npt.NDArray[np.float32],
-    volatility: npt.NDArray[np.float64],
-    observations: Observations,
-    members: int | None = None,
+    log_returns: npt.NDArray[np.float32], volatility: npt.NDArray[np.float64], observations: Observations
 ) -> npt.NDArray[np.float64]:
     """Score ensembles ``volatility * log_returns``, one per prompt.
 
@@ -119,9 +116,6 @@ def scale_free_scores(
         Relative volatility of each prompt's ensemble, > 0.
     observations : Observations
         Observations of p prompts.
-    members : int, optional
-        Size of the ensembles whose expected score is returned, at most n: the pair term gets the factor that
-        ensembles of that size have on average. By default n, for the score of this very ensemble.
 
     Returns
     -------
@@ -131,10 +125,15 @@ def scale_free_scores(
     Raises
     ------
     ValueError
-        If `members` is out of range, or the shapes do not match.
+        If the shapes do not match.
     """
-    pairs = _pair_weight(log_returns, volatility, observations, members)
-    n, o = log_returns.shape[1], observations
+    n, o = int(log_returns.shape[1]), observations
+    if o.change.shape[1] != len(volatility) or o.end.max() >= len(log_returns):
+        raise ValueError(
+            f"{len(volatility)} volatilities and {len(log_returns)} points do not fit observations of "
+            f"{o.change.shape[1]} prompts up to point {o.end.max()}"
+        )
+    pairs = 1.0 / (n * n)
     out = np.zeros(len(volatility))
     powers = np.cumprod(np.repeat(volatility[:, None], TERMS, axis=1), axis=1)
     inverse = (1.0 / volatility).astype(np.float32)
@@ -150,22 +149,3 @@ def scale_free_scores(
             tabulate(z, pairs, table)
             evaluate(z, pairs, table, prompts, observed, out)
     return out
-
-
-def _pair_weight(
-    log_returns: npt.NDArray[np.float32],
-    volatility: npt.NDArray[np.float64],
-    observations: Observations,
-    members: int | None,
-) -> float:
-    """Check the arguments of `scale_free_scores`; return the weight of a pair of members in the pair term."""
-    n = int(log_returns.shape[1])
-    size = n if members is None else members
-    if not 1 <= size <= n:
-        raise ValueError(f"members must lie between 1 and {n}, got {size}")
-    if observations.change.shape[1] != len(volatility) or observations.end.max() >= len(log_returns):
-        raise ValueError(
-            f"{len(volatility)} volatilities and {len(log_returns)} points do not fit observations of "
-            f"{observations.change.shape[1]} prompts up to point {observations.end.max()}"
-        )
-    return 1.0 / (n * n) if size == n else (1.0 - 1.0 / size) / (n * (n - 1.0))

@@ -157,9 +157,16 @@ def read_settings(data: bytes) -> LoadedSettings:
         If they are damaged or from another version.
     """
     try:
-        return _build(tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data)))
+        layers = tuple(Layer.of(name, [((), table)]) for name, table in orjson.loads(data))
     except (orjson.JSONDecodeError, TypeError, ValueError) as error:
         raise ConfigError(f"recorded settings cannot be read: {error}") from error
+    try:
+        return _build(layers)
+    except ConfigError as error:
+        raise ConfigError(
+            "recorded settings are of another version of ewmalab, which alone can reproduce what they made: "
+            + str(error).partition("\n")[0]
+        ) from error
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -321,6 +328,8 @@ def _explain(item: ErrorDetails, sources: Mapping[str, str]) -> str:
         near = did_you_mean(key, _known_keys())
         return f"{key}: unknown setting {source}; `ewmalab config show` lists the known ones{near}"
     value = MASK if key.lower().endswith("api_key") else repr(item["input"])
+    if item["type"] == "missing":
+        return f"{key}: missing {source}"
     message = _in_units(item).removeprefix("Value error, ")
     choices = re.findall("'([^']+)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else ()
     near = did_you_mean(str(item["input"]), choices)

@@ -170,6 +170,7 @@ class EwmaSettings(_Section):
     feedback: PerAsset[Share]
     off_hours: Literal["session", "whole_path", "none"]
     equity_off_hours_mult: PerAsset[Annotated[Number, Field(gt=0, le=10)]]
+    draws: Literal["stratified", "independent"]
 
 
 class RandomWalkSettings(_Section):
@@ -193,6 +194,7 @@ class FitSettings(_Section):
     history: Annotated[Duration, Field(ge=8 * 86_400, le=4000 * 86_400)]
     assets: Names
     folder: str
+    prior: str
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -208,6 +210,7 @@ class LiveSettings(_Section):
     state_dir: Path
     log_dir: Path
     keep_paths: bool
+    gzip: Literal["auto", "always", "never"]
     update_interval: PollInterval
     refetch: Annotated[Duration, Field(ge=60, le=86_400)]
     stale_after: Annotated[Duration, Field(ge=120, le=86_400)]

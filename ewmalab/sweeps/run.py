@@ -240,7 +240,9 @@ def _cut(workload: Workload, pending: Sequence[ResolvedTrial], least: float) -> 
         else:
             key = ensemble
             changes = sum(len(o.begin) for _, o in cell.observations.values())
-            costs[key] = costs.get(key, 1.1e-8 * changes * ensemble[4]) + 1.7e-8 * changes * len(cell.prompts)
+            paths, count = ensemble[3:5]
+            costs[key] = costs.get(key, 1.1e-8 * changes * count * paths)
+            costs[key] += 1.7e-8 * changes * count * len(cell.prompts)
         groups.setdefault(key, []).append(resolved)
     tasks: list[_Task] = []
     block: list[ResolvedTrial] = []

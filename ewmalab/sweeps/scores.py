@@ -73,12 +73,20 @@ def _score_scaled(trials: Sequence[ResolvedTrial], moment: Moment, truth: Scores
 
 
 def _score_shared(trials: Sequence[ResolvedTrial]) -> list[Scores]:
-    """Score the trials that share an ensemble, rule by rule."""
+    """Score the trials that share ensembles: the mean over these, each of as many paths as an answer."""
     ensemble = trials[0].ensemble
     assert ensemble is not None
-    num_simulations = ensemble[3]
-    log_returns = _reference_paths(ensemble, trials[0])
     volatilities = [_volatilities(trial) for trial in trials]
+    found = [
+        _score_from(_reference_paths(ensemble, trials[0], index), volatilities, trials) for index in range(ensemble[4])
+    ]
+    return [np.mean(scores, axis=0) for scores in zip(*found, strict=True)]
+
+
+def _score_from(
+    log_returns: LogReturns, volatilities: Sequence[Scores], trials: Sequence[ResolvedTrial]
+) -> list[Scores]:
+    """Score trials from one reference ensemble, rule by rule."""
     out = [np.full(len(trial.cell.items), np.nan) for trial in trials]
     rules = dict.fromkeys(rule for trial in trials for rule in trial.cell.observations)
     for rule in rules:
@@ -88,7 +96,6 @@ def _score_shared(trials: Sequence[ResolvedTrial]) -> list[Scores]:
             log_returns,
             np.concatenate([volatilities[i][at] for i, (at, _) in zip(here, parts, strict=True)]),
             Observations.concatenate([observations for _, observations in parts]),
-            num_simulations,
         )
         start = 0
         for i, (at, _) in zip(here, parts, strict=True):
@@ -97,13 +104,13 @@ def _score_shared(trials: Sequence[ResolvedTrial]) -> list[Scores]:
     return out
 
 
-def _reference_paths(ensemble: Ensemble, trial: ResolvedTrial) -> LogReturns:
-    """Return the paths of the reference state: (steps + 1, size) float32."""
-    _, time_increment, steps, _, size, seed = ensemble
+def _reference_paths(ensemble: Ensemble, trial: ResolvedTrial, index: int) -> LogReturns:
+    """Return the paths of the reference state in one of the ensembles: (steps + 1, paths) float32."""
+    _, time_increment, steps, count, _, seed = ensemble
     first, forecaster = trial.cell.prompts[0], trial.model.forecaster
     assert isinstance(forecaster, ScaleFree)
-    prompt = replace(first, time_increment=time_increment, time_length=steps * time_increment, num_simulations=size)
-    stream = RandomStream.of(seed, "reference", f"{time_increment}/{steps}", 0)
+    prompt = replace(first, time_increment=time_increment, time_length=steps * time_increment, num_simulations=count)
+    stream = RandomStream.of(seed, "reference", f"{time_increment}/{steps}", index)
     paths = trial.model.forecaster.simulate(forecaster.reference_state(), prompt, stream)
     return check_paths(trial.model.forecaster, paths, prompt)
 

@@ -251,7 +251,6 @@ def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None
         "parameters": {p.key: list(p.values) for p in done.parameters},
         "replicates": replicates or {"ensembles": REPLICATES, "prompts": REPLICATES_EXACT},
         "exact": done.workload.exact,
-        "ensemble_size": done.workload.ensemble_size,
         "walk_forward": list(windows) if windows else None,
         "level": LEVEL,
         "margin": MARGIN,

@@ -20,11 +20,13 @@ from ewmalab.replay.fits import load_model
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.parameters import Overrides
 from ewmalab.sweeps.workload import Cell, Workload
+from ewmalab.times import HOUR
 
 Scores = npt.NDArray[np.float64]  # CRPS per prompt, basis points; NaN where not scored
 
-# shape, increment, steps, paths of an answer, paths of the ensemble, seed
+# shape, increment, steps, paths, number of ensembles of so many paths, seed
 Ensemble = tuple[Hashable, int, int, int, int, int]
+MIN_PATHS = 1000  # paths of all ensembles that serve a trial, at least: an error of theirs is common to all prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,10 @@ class ResolvedTrial:
         """
         settings = workload.with_overrides(trial.overrides)
         cell = workload.cell(trial.group, trial.overrides, now)
-        model = load_model(workload.forecaster, cell.rulebook.asset(cell.asset), settings)
+        model = load_model(workload.forecaster, cell.rulebook.asset(cell.asset), settings, workload.start - HOUR)
         seed = seed_of(settings, trial.replicate)
         exact = workload.exact or trial.exact
-        ensemble = None if exact else _ensemble_of(workload, cell, model, seed)
+        ensemble = None if exact else _ensemble_of(cell, model, seed)
         given = dict(model.given or {})
         section = factory_of(workload.forecaster)[1]
         given["parameters"] = {
@@ -112,7 +114,6 @@ class ResolvedTrial:
             "stale_after": model.stale_after if isinstance(model.forecaster, Ageing) else None,
             "seed": seed,
             "exact": exact,
-            "ensemble_size": workload.ensemble_size,
             "cell": cell.identity,
             "code": code_version(workload.forecaster),
         }
@@ -151,15 +152,15 @@ def seed_of(settings: LoadedSettings, replicate: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _ensemble_of(workload: Workload, cell: Cell, model: Model, seed: int) -> Ensemble | None:
+def _ensemble_of(cell: Cell, model: Model, seed: int) -> Ensemble | None:
     if not cell.scales or not isinstance(model.forecaster, ScaleFree):
         return None
     shape = model.forecaster.shape(cell.time_increment)
     if shape is None:
         return None
     first = cell.prompts[0]
-    size = max(workload.ensemble_size, first.num_simulations)
-    return shape, first.time_increment, first.steps, first.num_simulations, size, seed
+    count = -(-MIN_PATHS // first.num_simulations)
+    return shape, first.time_increment, first.steps, first.num_simulations, count, seed
 
 
 class TrialStore:

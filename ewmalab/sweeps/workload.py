@@ -29,6 +29,7 @@ from ewmalab.scoring.scale_free import Observations
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.layers import PRESET
 from ewmalab.sweeps.parameters import Overrides
+from ewmalab.times import HOUR
 
 _REPLAY = "replay."  # overrides of this section change prompts or warm-up, not only the forecaster
 _MAX_LAYOUTS = 64  # assets times replay settings that one workload keeps
@@ -49,8 +50,6 @@ class Workload:
         As in `ewmalab.replay.backtest.plan_backtest`.
     exact : bool
         Simulate every prompt, even if one ensemble could serve all.
-    ensemble_size : int
-        Paths of a reference ensemble.
     """
 
     settings: LoadedSettings
@@ -66,7 +65,6 @@ class Workload:
     num_simulations: int | None = None
     partial: bool = False
     exact: bool = False
-    ensemble_size: int = 1024
 
     @classmethod
     def of(cls, settings: LoadedSettings, forecaster: str, **options: object) -> Workload:
@@ -121,7 +119,7 @@ class Workload:
         """
         asset = group[1]
         settings = self.with_overrides(overrides)
-        warmup = load_model(self.forecaster, load_rulebook().asset(asset), settings).warmup
+        warmup = load_model(self.forecaster, load_rulebook().asset(asset), settings, self.start - HOUR).warmup
         key = (asset, tuple(item for item in overrides if item[0].startswith(_REPLAY)), warmup)
         with self._lock:
             if key not in self._layouts:

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ForecasterError
+from ewmalab.forecast.draws import BLOCK
 from ewmalab.forecast.ewma import kernels as ek
 from ewmalab.forecast.protocol import LogReturns, Prompt, check_bars
+from ewmalab.forecast.strata import student_t_strata
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.market.resample import no_forming, resample
@@ -82,6 +84,9 @@ class Ewma:
         inside, in the state and per step; or every path is multiplied at any time; or there is no difference.
     equity_off_hours_mult : float
         Volatility outside the session relative to inside.
+    draws : {"stratified", "independent"}
+        Shocks of a step: one of each stratum of their distribution, in random order (see
+        `ewmalab.forecast.strata`); or independent from path to path.
     """
 
     asset: Asset
@@ -100,6 +105,7 @@ class Ewma:
     feedback: float
     off_hours: str
     equity_off_hours_mult: float
+    draws: str
 
     STATE_VERSION = 1
     # Parameters that affect one increment only; all others affect both.
@@ -181,8 +187,12 @@ class Ewma:
         if self.off_hours == "whole_path" and self.asset.sessions:
             scale = scale * self.equity_off_hours_mult
         out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
-        variance = max(core[ek.VARIANCE], self.variance_floor)
-        ek.ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, scale.astype(np.float32), out)
+        variance, steps = max(core[ek.VARIANCE], self.variance_floor), scale.astype(np.float32)
+        if self.draws == "independent":
+            ek.ewma_paths(stream.lanes(prompt.num_simulations), nu, keep, variance, steps, out)
+        else:
+            strata = student_t_strata(nu, prompt.num_simulations)
+            ek.stratified_ewma_paths(stream.lanes(BLOCK), strata, keep, variance, steps, out)
         return out
 
     def shape(self, time_increment: int) -> Hashable | None:
@@ -194,7 +204,7 @@ class Ewma:
             return None
         _, nu, keep = self._shocks(time_increment)
         off_hours = self.equity_off_hours_mult if self.asset.sessions and self.off_hours == "whole_path" else 1.0
-        return time_increment, nu, keep, off_hours
+        return time_increment, nu, keep, off_hours, self.draws
 
     def reference_state(self) -> EwmaState:
         """Return the state whose paths are the reference; see `ScaleFree.reference_state`."""

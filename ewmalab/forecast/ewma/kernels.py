@@ -11,7 +11,16 @@ import numpy as np
 from numba import njit
 
 from ewmalab.elementary import FAST
-from ewmalab.forecast.draws import BLOCK, load_lane, put_block, store_lane, student_t, take_block
+from ewmalab.forecast.draws import (
+    BLOCK,
+    load_lane,
+    order_space,
+    put_block,
+    store_lane,
+    stratified,
+    student_t,
+    take_block,
+)
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 
 HOLD, REVERT, DECAY = 0, 1, 2
@@ -202,3 +211,35 @@ def ewma_paths(lanes, nu, decay, variance, scale, out):
                 row[j] = moved
                 h[j] = min(keep * h[j] + gain * square, top)
         put_block(lanes, first, block)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def stratified_ewma_paths(lanes, strata, decay, variance, scale, out):
+    """Fill `out` as `ewma_paths`, with stratified shocks.
+
+    Parameters
+    ----------
+    lanes : (4, BLOCK) uint32
+        Generator states.
+    strata : (offsets, n) float32
+        From `student_t_strata`.
+    decay, variance, scale, out
+        As for `ewma_paths`.
+    """
+    n = out.shape[1]
+    keep, gain = _f32(decay), _f32(1.0 - decay)
+    limit, top = _f32(LOG_RETURN_LIMIT), _f32(MAX_VARIANCE)
+    block = take_block(lanes, 0)
+    order, shock = order_space(n), np.empty(n, np.float32)
+    h, path = np.full(n, _f32(variance)), np.zeros(n, np.float32)
+    out[0] = _f32(0)
+    for t in range(scale.shape[0]):
+        stratified(block, strata, order, shock)
+        row = out[t + 1]
+        factor = scale[t]
+        for j in range(n):
+            x = np.sqrt(h[j]) * shock[j]
+            moved = min(max(path[j] + factor * x, -limit), limit)
+            path[j] = moved
+            row[j] = moved
+            h[j] = min(keep * h[j] + gain * x * x, top)

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ewmalab.errors import MissingDataError
-from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Floats, Past, fit_curves, standardised
+from ewmalab.forecast.protocol import Numbers
+from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design, Floats, Past, standardised
 from ewmalab.forecast.seasonal_har.fit_curves import windows as windows_of
-from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, pooled_seasons
+from ewmalab.forecast.seasonal_har.fit_levels import Levelled, fit_levels
+from ewmalab.forecast.seasonal_har.fit_pooled import pooled, targets_of
+from ewmalab.forecast.seasonal_har.fit_seasons import MIN_DAYS, PRIOR_WEEKS, own_share, pooled_seasons
 from ewmalab.forecast.seasonal_har.fit_shocks import fit_shocks
-from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Season
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Curve, Fitted, Season
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso
 
 _MIN_WINDOWS = 100
 _WINDOWS = 500
-_LEVEL_DAYS = 7.0  # an asset with this many days has half the weight in its own level
+SHOCK_WEEKS = 4.0
+"""An asset with this many weeks has half the weight in its own shocks, against those of the prior."""
 
 
 def fit(
-    bars: Mapping[str, Bars], assets: Mapping[str, Asset], *, end: int, windows: bool = False, threads: int = 1
+    bars: Mapping[str, Bars],
+    assets: Mapping[str, Asset],
+    *,
+    end: int,
+    prior: Numbers | None = None,
+    windows: bool = False,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
-    Slopes are common to all assets. Seasons and levels are shrunk towards those of the asset's class, more for a
-    shorter history. An asset with too few bars gets no entry; forecasters then use the pooled entry of its class.
+    Slopes are common to all assets, up to the differences between their classes in the prior. Everything is shrunk
+    towards the prior's entry of the asset's class, more for a shorter history; without a prior, seasons and levels are
+    shrunk towards those of the class. An asset with too few bars gets no entry; forecasters then use the pooled entry
+    of its class, of this fit or else of the prior.
 
     Parameters
     ----------
@@ -40,6 +52,8 @@ def fit(
     assets : mapping of asset to Asset
     end : int
         Time of the fit, seconds since 1970-01-01 UTC.
+    prior : mapping, optional
+        Numbers of an earlier fit.
     windows : bool
         Whether to keep past windows, for historical simulation; they make the artifact large.
     threads : int
@@ -60,29 +74,80 @@ def fit(
     known = {asset: own for asset, own in known.items() if asset not in short}
     if not known:
         found = ", ".join(f"{a} {count:,} of {min_bars(assets[a]):,}" for a, count in short.items())
-        raise MissingDataError(f"too few bars before {iso(end)}: {found}")
-    classes = {asset: assets[asset].asset_class for asset in known}
+        instead = "; no fit is needed: the prior serves" if prior else ""
+        raise MissingDataError(f"too few bars before {iso(end)}: {found}{instead}")
+    targets = targets_of(prior, {asset: assets[asset] for asset in known})
+    seasons = pooled_seasons(known, assets, {asset: target.season for asset, target in targets.items()})
     with ThreadPoolExecutor(threads) as pool:
-        pasts = _each(pool, Past.of, known, pooled_seasons(known, assets))
-        entries: dict[str, dict[str, Any]] = {
-            asset: {"season": _season(past.season), "curves": {}, "shocks": {}, "report": {}}
-            for asset, past in pasts.items()
-        }
+        task = _Task(_each(pool, Past.of, known, seasons), assets, targets, windows, pool)
+        entries, shared = task.entries()
+    inherited = {name: entry | {"prior": True} for name, entry in prior["pooled"].items()} if prior else {}
+    return {"half_lives": list(HALF_LIVES), "assets": entries, "pooled": inherited | shared, "left_out": short}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is fitted, and what it is shrunk towards."""
+
+    pasts: Mapping[str, Past]
+    assets: Mapping[str, Asset]
+    targets: Mapping[str, Fitted]
+    windows: bool
+    pool: Executor
+
+    def entries(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """Return the entry of each asset, and that of each class."""
+        classes = {asset: self.assets[asset].asset_class for asset in self.pasts}
+        entries = {asset: self._begun(asset) for asset in self.pasts}
+        common: dict[str, dict[str, Any]] = {asset: {} for asset in self.pasts}
         for design in DESIGNS:
-            step, curves = str(design.step), _curves(pasts, classes, design, pool)
-            shaped = _each(pool, partial(_shocks, design=design, windows=windows), pasts, curves)
-            lived = {asset: own for asset, (_, _, own) in shaped.items()}
-            for asset, (shocks, report, _) in shaped.items():
-                entries[asset]["curves"][step] = _curve(curves[asset])
+            step, curves = str(design.step), self._curves(classes, design)
+            found = _each(self.pool, partial(self._shocks, design), {a: a for a in curves}, curves)
+            lived = {asset: own for asset, (_, _, own) in found.items()}
+            for asset, (shocks, report, _) in found.items():
+                entries[asset]["curves"][step] = _curve(curves[asset].curve)
+                common[asset][step] = _curve(curves[asset].homogeneous)
                 entries[asset]["shocks"][step] = shocks
                 entries[asset]["report"][step] = report
-                if windows:
-                    entries[asset].setdefault("windows", {})[step] = _windows(asset, lived, assets)
-    pooled = {
-        name: _pooled([entry for asset, entry in entries.items() if classes[asset] == name])
-        for name in dict.fromkeys(classes.values())
-    }
-    return {"half_lives": list(HALF_LIVES), "assets": entries, "pooled": pooled, "left_out": short}
+                if self.windows:
+                    entries[asset].setdefault("windows", {})[step] = _windows(asset, lived, self.assets)
+        days = {asset: past.days for asset, past in self.pasts.items()}
+        shared = pooled({asset: entry | {"curves": common[asset]} for asset, entry in entries.items()}, classes, days)
+        for name, entry in shared.items() if self.windows else ():
+            entry["windows"] = _shared_windows([own for asset, own in entries.items() if classes[asset] == name])
+        return entries, shared
+
+    def _begun(self, asset: str) -> dict[str, Any]:
+        """Return an entry with the season, and the share of the asset's own bars in it."""
+        past, target = self.pasts[asset], self.targets.get(asset)
+        own = 1.0 if target is None else own_share(past.bars, PRIOR_WEEKS[target.season.clock])
+        return {
+            "season": _season(past.season),
+            "smoothness": past.smoothness,
+            "own": round(own, 3),
+            "curves": {},
+            "shocks": {},
+            "report": {},
+        }
+
+    def _curves(self, classes: Mapping[str, str], design: Design) -> dict[str, Levelled]:
+        """Fit the curves, and shrink slopes and levels."""
+        found = _each(self.pool, partial(windows_of, design=design), self.pasts)
+        short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _MIN_WINDOWS]
+        if short:
+            raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
+        return fit_levels(found, self.pasts, classes, design, self.pool, self.targets)
+
+    def _shocks(
+        self, design: Design, asset: str, levelled: Levelled
+    ) -> tuple[dict[str, Any], dict[str, Any], Floats | None]:
+        """Return an asset's shocks, the report, and its standardised returns by start time if windows are kept."""
+        past, target = self.pasts[asset], self.targets.get(asset)
+        left = standardised(past, levelled.curve, design)
+        aim = target.shocks[design.step] if target else None
+        shocks = fit_shocks(left, design, aim, own_share(past.bars, SHOCK_WEEKS))
+        lived = left[1].reshape(-1, design.length // design.step) if self.windows else None
+        return asdict(shocks), _report(left, design), lived
 
 
 def min_bars(asset: Asset) -> int:
@@ -93,22 +158,6 @@ def min_bars(asset: Asset) -> int:
 def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a function makes of each asset's arguments, computed side by side."""
     return dict(zip(given[0], pool.map(function, *([own[asset] for asset in given[0]] for own in given)), strict=True))
-
-
-def _curves(pasts: Mapping[str, Past], classes: Mapping[str, str], design: Design, pool: Executor) -> dict[str, Curve]:
-    """Fit the curves, and shrink each level towards the mean of its class."""
-    found = _each(pool, partial(windows_of, design=design), pasts)
-    short = [f"{asset} {len(seen.outcomes)}" for asset, seen in found.items() if len(seen.outcomes) < _MIN_WINDOWS]
-    if short:
-        raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
-    fitted = fit_curves(found, design, pool)
-    shrunk = {}
-    for asset, curve in fitted.items():
-        others = np.mean([c.level for a, c in fitted.items() if classes[a] == classes[asset]], axis=0)
-        days = len(pasts[asset].bars) * 60 / DAY
-        own = days / (days + _LEVEL_DAYS)
-        shrunk[asset] = Curve(curve.knots, curve.memories, own * curve.level + (1 - own) * others, curve.slopes)
-    return shrunk
 
 
 def _season(season: Season) -> dict[str, Any]:
@@ -122,15 +171,6 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "level": curve.level.tolist(),
         "slopes": curve.slopes.tolist(),
     }
-
-
-def _shocks(
-    past: Past, curve: Curve, design: Design, *, windows: bool
-) -> tuple[dict[str, Any], dict[str, Any], Floats | None]:
-    """Return an asset's shocks, the report, and its standardised returns by start time if windows are kept."""
-    left = standardised(past, curve, design)
-    steps = design.length // design.step
-    return asdict(fit_shocks(left, design)), _report(left, design), left[1].reshape(-1, steps) if windows else None
 
 
 def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
@@ -150,31 +190,6 @@ def _windows(asset: str, lived: Mapping[str, Any], assets: Mapping[str, Asset]) 
 
 def _evenly(rows: Any, count: int) -> Any:
     return rows[(np.arange(min(count, len(rows))) * (len(rows) / min(count, len(rows)))).astype(np.int64)]
-
-
-def _pooled(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the pooled entry of a class, for an asset without enough history."""
-    seasons = [entry["season"] for entry in entries]
-    return {
-        "season": {
-            "clock": seasons[0]["clock"],
-            "level": np.exp(np.mean([np.log(s["level"]) for s in seasons], axis=0)).tolist(),
-            "minute": np.mean([s["minute"] for s in seasons], axis=0).tolist(),
-        },
-        "curves": {
-            step: curve | {"level": np.mean([entry["curves"][step]["level"] for entry in entries], axis=0).tolist()}
-            for step, curve in entries[0]["curves"].items()
-        },
-        "shocks": {
-            step: shocks
-            | {
-                name: float(np.mean([entry["shocks"][step][name] for entry in entries]))
-                for name in ("scale", "nu", "level", "wave")
-            }
-            for step, shocks in entries[0]["shocks"].items()
-        },
-        "of": len(entries),
-    } | ({"windows": _shared_windows(entries)} if "windows" in entries[0] else {})
 
 
 def _shared_windows(entries: list[dict[str, Any]]) -> dict[str, list[str]]:

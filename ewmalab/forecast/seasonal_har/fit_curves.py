@@ -15,13 +15,16 @@ from scipy import optimize
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
 from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Curve, Season
-from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
+from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state, smoothness
 from ewmalab.market.bars import Bars
 from ewmalab.times import DAY, MINUTE
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_RIDGE = 1e-3
+RIDGE = {300: 3.0, 60: 0.3}
+"""By increment: how strongly slopes are pulled to those of the prior, divided by the days of history."""
+RIDGE_ALONE = 1e-3
+"""How strongly they are pulled to equal slopes where there is no prior, for any history."""
 _CHANGES, _STEPS = 4, 2  # changes used per start time and knot, and their length in steps
 _GOLDEN = 0.6180339887498949
 _SAMPLED = 2000  # start times of which every step is used
@@ -91,6 +94,8 @@ class Past:
         Start times with a known outcome, at least a day after the first bar.
     logs : mapping of Design to (n, K) float64
         Logarithms of the averages that the design uses, a minute before each start time.
+    smoothness : float
+        Of all closes.
     """
 
     bars: Bars
@@ -99,6 +104,12 @@ class Past:
     variance: Floats
     starts: Mapping[Design, Ints]
     logs: Mapping[Design, Floats]
+    smoothness: float
+
+    @property
+    def days(self) -> float:
+        """Return how many days of bars there are."""
+        return len(self.bars) * MINUTE / DAY
 
     @classmethod
     def of(cls, bars: Bars, season: Season) -> Past:
@@ -111,7 +122,8 @@ class Past:
         follow(initial_state(), bars, season, states)
         starts = {design: _starts(bars, design) for design in DESIGNS}
         rows = {d: np.searchsorted(times, own - 2 * MINUTE, side="right") - 1 for d, own in starts.items()}
-        return cls(bars, season, price, variance, starts, {d: _logs(states[own], d) for d, own in rows.items()})
+        logs = {d: _logs(states[own], d) for d, own in rows.items()}
+        return cls(bars, season, price, variance, starts, logs, smoothness(states[-1]))
 
     def minute(self, times: Ints) -> Ints:
         """Return the number of minutes from the first bar to each time."""
@@ -170,10 +182,13 @@ def edges_of(design: Design) -> list[int]:
     return [0, *inner, design.length // MINUTE]
 
 
-def fit_curves(found: Mapping[str, Windows], design: Design, pool: Executor) -> dict[str, Curve]:
-    """Fit intercepts of each asset and slopes common to all, knot by knot, minimising the CRPS of a Student-t.
+def fit_curves(
+    found: Mapping[str, Windows], design: Design, pool: Executor, targets: Mapping[str, Floats], ridge: float
+) -> dict[str, Curve]:
+    """Fit intercepts of each asset and slopes, knot by knot, minimising the CRPS of a Student-t.
 
-    All assets weigh the same: scores are relative to an asset's mean absolute outcome.
+    Slopes are those of each asset's target plus a difference that is common to all. All assets weigh the same: scores
+    are relative to an asset's mean absolute outcome.
 
     Parameters
     ----------
@@ -181,33 +196,37 @@ def fit_curves(found: Mapping[str, Windows], design: Design, pool: Executor) -> 
     design : Design
     pool : Executor
         Runs one task per knot.
+    targets : mapping of asset to (J, K) float64
+        Slopes to shrink towards.
+    ridge : float
+        Weight of the squared difference.
     """
     centres = np.stack([own.logs.mean(axis=0) for own in found.values()])
     centred = [np.ascontiguousarray(own.logs - centre) for own, centre in zip(found.values(), centres, strict=True)]
+    aims = np.stack([targets[asset] for asset in found], axis=1)
     outcomes = [[np.ascontiguousarray(own.outcomes[:, j]) for own in found.values()] for j in range(len(design.knots))]
-    levels, slopes = zip(*pool.map(partial(_fit_knot, logs=centred, centres=centres), outcomes), strict=True)
+    fitted = pool.map(partial(_fit_knot, logs=centred, ridge=ridge), outcomes, aims)
+    levels, slopes = (np.stack(column, axis=1) for column in zip(*fitted, strict=True))
     return {
-        asset: Curve(np.array(design.knots), design.memories, level, np.stack(slopes))
-        for asset, level in zip(found, np.stack(levels, axis=1), strict=True)
+        asset: Curve(np.array(design.knots), design.memories, levels[i] - slopes[i] @ centres[i], slopes[i])
+        for i, asset in enumerate(found)
     }
 
 
-def _fit_knot(outcomes: Sequence[Floats], logs: Sequence[Floats], centres: Floats) -> tuple[Floats, Floats]:
-    """Return the level of each asset and the common slopes, from outcomes and centred logarithms of each asset."""
-    count, memories = centres.shape
+def _fit_knot(outcomes: Sequence[Floats], aims: Floats, logs: Sequence[Floats], ridge: float) -> tuple[Floats, Floats]:
+    """Return level and slopes of each asset, from outcomes, slopes to shrink towards, and centred logarithms."""
+    count, memories = aims.shape
     means = [float(np.abs(y).mean()) for y in outcomes]
-    first = np.concatenate([np.log(means), np.full(memories, 1.0 / memories)])
+    first = np.concatenate([np.log(means), np.zeros(memories)])
 
     def loss(p: Floats) -> tuple[float, Floats]:
-        total, gradient = 0.0, np.zeros_like(p)
+        total, gradient, away = 0.0, np.zeros_like(p), p[count:]
         for i, (y, x, mean) in enumerate(zip(outcomes, logs, means, strict=True)):
-            value = crps_of_scales(y, x, p[i], p[count:], gradient[count:], 1.0 / (mean * len(y) * count))
+            value = crps_of_scales(y, x, p[i], aims[i] + away, gradient[count:], 1.0 / (mean * len(y) * count))
             total += value[0]
             gradient[i] = value[1]
-        away = p[count:] - 1.0 / memories
-        gradient[count:] += 2 * _RIDGE * away
-        return total + _RIDGE * float(away @ away), gradient
+        gradient[count:] += 2 * ridge * away
+        return total + ridge * float(away @ away), gradient
 
     found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
-    slopes: Floats = found[count:]
-    return found[:count] - centres @ slopes, slopes
+    return found[:count], aims + found[count:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ _DAY_BINS = WEEK_BINS // 7
 MIN_DAYS = {False: 7, True: 4}
 """Fewest days of bars for a season, by whether the asset follows the cash session."""
 _OWN = 0.7  # weight of an equity's own profile against that of all
-_WEEKS = 2.0  # an asset with this many weeks has half the weight in its own season
+_WEEKS = 2.0  # an asset with this many weeks has half the weight in its own season, against those of its class
+PRIOR_WEEKS = {"week": 6.0, "day": 4.0}
+"""By clock: an asset with this many weeks has half the weight in its own season, against that of the prior."""
 _SESSION_STEP = 300  # seconds; one-minute moves would count the bounces of closes in quiet hours
 _MIN_SEEN = 6  # fewest moves that estimate a part of the trading day
 _POWER = 0.5  # of the absolute returns that are averaged, so that a few large ones do not dominate
@@ -42,25 +44,46 @@ def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
     return relative
 
 
-def pooled_seasons(bars: Mapping[str, Bars], assets: Mapping[str, Asset]) -> dict[str, Season]:
-    """Estimate the season of each asset, shrunk towards that of its class, more for a shorter history.
+def pooled_seasons(
+    bars: Mapping[str, Bars], assets: Mapping[str, Asset], targets: Mapping[str, Season]
+) -> dict[str, Season]:
+    """Estimate the season of each asset, shrunk towards a target or else its class, more for a shorter history.
 
     Parameters
     ----------
     bars : mapping of symbol to Bars
     assets : mapping of symbol to Asset
+    targets : mapping of symbol to Season
+        Of a prior.
     """
     sessions = {symbol: own for symbol, own in bars.items() if assets[symbol].sessions}
     found = day_seasons(sessions) if sessions else {}
     own = {symbol: week_season(b) for symbol, b in bars.items() if symbol not in sessions}
     for symbol, season in own.items():
         alike = [other for name, other in own.items() if assets[name].asset_class == assets[symbol].asset_class]
-        weeks = len(bars[symbol]) / (7 * 1440)
-        share = weeks / (weeks + _WEEKS)
-        level = share * np.log(season.level) + (1 - share) * np.mean([np.log(s.level) for s in alike], axis=0)
-        minute = share * np.log(season.minute) + (1 - share) * np.mean([np.log(s.minute) for s in alike], axis=0)
-        found[symbol] = _normalised("week", np.exp(level), np.exp(minute), bars[symbol].timestamp)
+        if symbol not in targets:
+            found[symbol] = mixed([season, *alike], own_share(bars[symbol], _WEEKS), bars[symbol].timestamp)
+        else:
+            found[symbol] = season
+    for symbol, target in targets.items():
+        share = own_share(bars[symbol], PRIOR_WEEKS[target.clock])
+        found[symbol] = mixed([found[symbol], target], share, bars[symbol].timestamp)
     return found
+
+
+def own_share(bars: Bars, weeks: float) -> float:
+    """Return the weight of an asset's own bars where so many weeks have half of it."""
+    own = len(bars) / (7 * 1440)
+    return own / (own + weeks)
+
+
+def mixed(seasons: Sequence[Season], share: float, times: npt.NDArray[np.int64]) -> Season:
+    """Return the geometric mean of a season, by its share, and others, scaled to a mean square of 1 at given times."""
+    first, others = seasons[0], seasons[1:]
+    weights = [share, *[(1 - share) / len(others)] * len(others)]
+    level = np.exp(np.average([np.log(s.level) for s in seasons], axis=0, weights=weights))
+    minute = np.exp(np.average([np.log(s.minute) for s in seasons], axis=0, weights=weights))
+    return _normalised(first.clock, level, minute, times)
 
 
 def week_season(bars: Bars) -> Season:

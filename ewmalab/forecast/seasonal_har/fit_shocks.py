@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_curves import Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale
 from ewmalab.forecast.seasonal_har.parts import Shocks
+from ewmalab.forecast.seasonal_har.paths import wave_paths
 from ewmalab.forecast.streams import RandomStream
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ _PATHS, _DRAWS, _OBSERVED = 1000, 10_000, 20_000
 _SCALES = np.exp(np.linspace(-0.4, 0.4, 17))
 
 
-def fit_shocks(seen: Mapping[int, Floats], design: Design) -> Shocks:
+def fit_shocks(seen: Mapping[int, Floats], design: Design, target: Shocks | None = None, share: float = 1.0) -> Shocks:
     """Return the shape and scale that minimise the sum of an asset's CRPS over the scored lengths.
 
     Parameters
@@ -40,6 +40,10 @@ def fit_shocks(seen: Mapping[int, Floats], design: Design) -> Shocks:
     seen : mapping of length to (n,) float64
         From `ewmalab.forecast.seasonal_har.fit_curves.standardised`.
     design : Design
+    target : Shocks, optional
+        Shocks to shrink towards.
+    share : float
+        Weight of what was found against the target.
     """
     observed = {n: _by_rank(np.sort(z), _OBSERVED) for n, z in seen.items()}
     tried: dict[Shocks, tuple[float, float]] = {}
@@ -56,7 +60,19 @@ def fit_shocks(seen: Mapping[int, Floats], design: Design) -> Shocks:
     for _ in range(_ROUNDS):
         for name, values in SHAPES.items():
             shape = min((_with(shape, name, x) for x in values), key=value)
-    return replace(shape, scale=tried[shape][0])
+    if target is None:
+        return replace(shape, scale=tried[shape][0])
+    for name, values in SHAPES.items():
+        wanted = _between(getattr(shape, name), getattr(target, name), share, logs=name == "nu")
+        shape = _with(shape, name, min(values, key=lambda x: abs(x - wanted)))
+    value(shape)
+    return replace(shape, scale=_between(tried[shape][0], target.scale, share, logs=True))
+
+
+def _between(own: float, target: float, share: float, *, logs: bool) -> float:
+    if logs:
+        return float(own**share * target ** (1 - share))
+    return share * own + (1 - share) * target
 
 
 def _with(shape: Shocks, name: str, value: float) -> Shocks:
@@ -114,12 +130,8 @@ def _moves(design: Design, shape: Shocks) -> dict[int, Singles]:
     They are kept, since every asset and every refit tries much the same shapes.
     """
     steps = design.length // design.step
-    out = np.empty((steps + 1, _PATHS), np.float32)
-    lanes = RandomStream.of(0, "", "shocks", design.step).lanes(_PATHS)
-    persistence = 0.5 ** (design.step / shape.wave_half_life)
-    hk.stochastic_volatility_paths(
-        lanes, shape.nu, shape.level, shape.wave, persistence, np.ones(steps, np.float32), out
-    )
+    stream = RandomStream.of(0, "", "shocks", design.step)
+    out = wave_paths(stream, shape, design.step, np.ones(steps, np.float32), _PATHS)
     found = {}
     for n in design.lengths:
         sizes = np.sort(np.abs(np.diff(out[::n], axis=0)), axis=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +14,16 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Fitted
-from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, SMOOTHED, Fitted
+from ewmalab.forecast.seasonal_har.paths import wave_paths
+from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state, smoothness
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import DAY, MINUTE
 
 Floats = npt.NDArray[np.float64]
+_SMOOTHNESS_BARS = 1440.0  # with so many bars the smoothness of the closes has half its weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class SeasonalHar:
     shocks: str = "waves"
     fitted: Fitted = field(default_factory=Fitted.nothing)
 
-    STATE_VERSION: ClassVar[int] = 1
+    STATE_VERSION: ClassVar[int] = 2
     warmup: ClassVar[int] = 14 * DAY
     path_scale: ClassVar[str] = "volatility_scale"
 
@@ -61,17 +64,17 @@ class SeasonalHar:
 
         Parameters
         ----------
-        bars, assets, end, threads
+        bars, assets, end, prior, threads
             As in `Fittable.fit`.
-        prior
-            Ignored.
         """
         from ewmalab.forecast.seasonal_har.fit import fit  # scipy.optimize is slow to import, and serving needs no fit
 
-        return fit(bars, assets, end=end, windows=self.shocks == "windows", threads=threads)
+        return fit(bars, assets, end=end, prior=prior, windows=self.shocks == "windows", threads=threads)
 
     def with_fit(self, numbers: Numbers) -> SeasonalHar:
         """Return the forecaster with the fit of its asset, else the pooled fit of its class, else the defaults.
+
+        An entry of a prior keeps no windows: its shocks are then waves.
 
         Raises
         ------
@@ -85,7 +88,11 @@ class SeasonalHar:
             raise ForecasterError(f"seasonal-har: the fit of {self.asset.symbol} is damaged: {error}") from error
         if entry is None:
             return replace(self, fitted=fitted)
-        if self.shocks == "windows" and (fitted.windows is None or fitted.windows.keys() != fitted.curves.keys()):
+        if (
+            self.shocks == "windows"
+            and not entry.get("prior")
+            and (fitted.windows is None or fitted.windows.keys() != fitted.curves.keys())
+        ):
             raise ForecasterError(
                 f"seasonal-har: the fit keeps no windows of {self.asset.symbol}: fit with seasonal_har.shocks=windows"
             )
@@ -96,15 +103,8 @@ class SeasonalHar:
         return self._entry(numbers)[1]
 
     def fit_table(self, numbers: Numbers) -> dict[str, dict[str, str]]:
-        """Return scale and degrees of freedom of the shocks, by asset; see `Explained`."""
-        steps = {"24h: scale, nu": "300", "1h: scale, nu": "60"}
-        return {
-            asset: {
-                name: f"{shocks['scale']:.2f}, {shocks['nu']:g}" if (shocks := entry["shocks"].get(step)) else ""
-                for name, step in steps.items()
-            }
-            for asset, entry in numbers["assets"].items()
-        }
+        """Return the share of own bars, and scale and degrees of freedom of the shocks; see `Explained`."""
+        return {asset: _described(entry) for asset, entry in numbers["assets"].items()}
 
     def _entry(self, numbers: Numbers | None) -> tuple[Mapping[str, Any] | None, str]:
         """Return the entry of a fit that the asset uses, and a remark for users on it."""
@@ -115,7 +115,10 @@ class SeasonalHar:
             return numbers["assets"][name], ""
         if alike in numbers["pooled"]:
             pooled = numbers["pooled"][alike]
-            return pooled, f"{name} was not fitted: it uses the mean fit of {pooled['of']} of its class ({alike})"
+            if not pooled.get("prior"):
+                return pooled, f"{name} was not fitted: it uses the mean fit of {pooled['of']} of its class ({alike})"
+            remark = f"{name} was not fitted: it uses the prior of its class ({alike})" if numbers["assets"] else ""
+            return pooled, remark
         known = ", ".join(numbers["assets"])
         return (
             None,
@@ -156,12 +159,8 @@ class SeasonalHar:
             raise ForecasterError(f"seasonal-har is fitted for steps of {steps} s, not {prompt.time_increment} s")
         if self._windows is not None:
             return self._live_again(self._windows[prompt.time_increment], state, prompt, stream)
-        shocks = self.fitted.shocks[prompt.time_increment]
-        out = np.empty((prompt.steps + 1, prompt.num_simulations), np.float32)
-        persistence = 0.5 ** (prompt.time_increment / shocks.wave_half_life)
-        lanes, sigma = stream.lanes(-(-prompt.num_simulations // 2)), self.volatility(state, prompt)
-        hk.stochastic_volatility_paths(lanes, shocks.nu, shocks.level, shocks.wave, persistence, sigma, out)
-        return out
+        shocks, sigma = self.fitted.shocks[prompt.time_increment], self.volatility(state, prompt)
+        return wave_paths(stream, shocks, prompt.time_increment, sigma, prompt.num_simulations)
 
     @property
     def _windows(self) -> Mapping[int, Floats] | None:
@@ -188,8 +187,16 @@ class SeasonalHar:
         chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
         log_sigma = curve.at(np.log(np.maximum(state[chosen], MIN_AVERAGE)), tau)
         scale = self.volatility_scale * (self.fitted.shocks[step].scale if self._windows is None else 1.0)
+        log_sigma += SMOOTHED[step] * self._smoother(state)
         sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)
         return sigma
+
+    def _smoother(self, state: Floats) -> float:
+        """Return the logarithm of the smoothness of these closes relative to those of the fit, shrunk towards 0."""
+        if not self.fitted.smoothness:
+            return 0.0
+        seen = float(state[hk.COUNT])
+        return log(smoothness(state) / self.fitted.smoothness) * seen / (seen + _SMOOTHNESS_BARS)
 
     def dump_state(self, state: Floats) -> dict[str, Any]:
         """Return the state as a plain dict."""
@@ -211,3 +218,9 @@ class SeasonalHar:
         if state.shape != (SIZE,):
             raise ForecasterError(f"seasonal-har: a state has {SIZE} numbers, not {len(state)}")
         return state
+
+
+def _described(entry: Mapping[str, Any]) -> dict[str, str]:
+    shocks = {"24h: scale, nu": entry["shocks"].get("300"), "1h: scale, nu": entry["shocks"].get("60")}
+    own = {"own": f"{100 * entry.get('own', 1.0):.0f} %"}
+    return own | {name: f"{one['scale']:.2f}, {one['nu']:.3g}" if one else "" for name, one in shocks.items()}

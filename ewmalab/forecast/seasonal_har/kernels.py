@@ -8,33 +8,37 @@ import numpy as np
 from numba import njit
 
 from ewmalab.elementary import FAST, exp2m1
-from ewmalab.forecast.draws import BLOCK, load_lane, normal, put_block, store_lane, student_t, take_block
+from ewmalab.forecast.draws import order_space, stratified, take_block
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 
-LAST_TIME, LAST_CLOSE, COUNT, FIRST = range(4)
-"""Entries of a state: label and close of the newest bar, returns seen; from FIRST on the averages."""
+LAST_TIME, LAST_CLOSE, COUNT, DRIFT, DRIFTS, MOVES, FIRST = range(7)
+"""Entries of a state: label and close of the newest bar, returns seen; the sum of returns that decays, the means of its
+size and of the returns' size; from FIRST on the averages."""
 
 _f32 = np.float32
 
 
 @njit(nogil=True, cache=True)
-def follow(state, keep, timestamp, close, begin, season, states):
+def follow(state, keep, drift_keep, timestamp, close, begin, season, states):
     """Update averages of the deseasonalised absolute return with bars; `state` is advanced in place.
 
     A return over several minutes is one observation: |r| divided by the root of the season's variance summed over them.
-    Observations have equal weights until the decay's own weight is larger.
+    Observations have equal weights until the decay's own weight is larger. They also enter a decaying sum, scaled to
+    their size if they are independent; its mean size tells whether closes are smooth or jumpy.
 
     Parameters
     ----------
-    state : (3 + K,) float64
+    state : (7 + K,) float64
     keep : (K,) float64
         Decay factors per minute.
+    drift_keep : float
+        Decay factor of the sum per minute.
     timestamp, close : (n,)
     begin : int
         Label of the first minute of `season`.
     season : (m,) float64
         Squared season of each minute, present or not, up to the last bar.
-    states : (n or 0, 3 + K) float64
+    states : (n or 0, 7 + K) float64
         Filled with the state after each bar, if it has rows.
     """
     count = keep.shape[0]
@@ -45,8 +49,13 @@ def follow(state, keep, timestamp, close, begin, season, states):
             for minute in range((last + 60 - begin) // 60, (timestamp[i] - begin) // 60 + 1):
                 variance += season[minute]
             minutes = (timestamp[i] - last) // 60
-            x = abs(math.log(close[i] / state[LAST_CLOSE])) / math.sqrt(variance)
+            z = math.log(close[i] / state[LAST_CLOSE]) / math.sqrt(variance)
+            x = abs(z)
             state[COUNT] += 1.0
+            stay = drift_keep if minutes == 1 else drift_keep**minutes
+            state[DRIFT] = stay * state[DRIFT] + math.sqrt(1.0 - stay * stay) * z
+            state[DRIFTS] += (abs(state[DRIFT]) - state[DRIFTS]) / state[COUNT]
+            state[MOVES] += (x - state[MOVES]) / state[COUNT]
             for k in range(count):
                 gain = max(1.0 - keep[k] ** minutes, 1.0 / state[COUNT])
                 state[FIRST + k] += gain * (x - state[FIRST + k])
@@ -59,18 +68,18 @@ def follow(state, keep, timestamp, close, begin, season, states):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out):
+def stochastic_volatility_paths(lanes, strata, normals, level, wave, persistence, sigma, out):
     """Fill `out` with cumulative log-returns: ``sigma[t] exp(level U + wave V_t) e_t``, V an AR(1) of unit variance.
 
-    U is one standard normal per path, V starts in its stationary distribution, e is Student-t of unit variance. Paths
-    come in antithetic pairs: the second half mirrors the first, with the same volatility.
+    U is one standard normal per path, V starts in its stationary distribution, e is the shock. U, e and the start and
+    the innovations of V are stratified draws.
 
     Parameters
     ----------
-    lanes : (4, m) uint32
-        Generator states of the first half: (n + 1) // 2 of them; advanced in place.
-    nu : float
-        Degrees of freedom, > 2.
+    lanes : (4, BLOCK) uint32
+        Generator states.
+    strata, normals : (offsets, n) float32
+        Strata of the shock, of unit variance, and of the standard normal distribution.
     level, wave : float
         Standard deviations of the log-volatility's constant and moving part.
     persistence : float
@@ -80,37 +89,29 @@ def stochastic_volatility_paths(lanes, nu, level, wave, persistence, sigma, out)
     out : (steps + 1, n) float32
         Result; row 0 is zero.
     """
-    half = lanes.shape[1]
-    power, unit = _f32(2.0 / nu), _f32(nu - 2.0)
-    stay = _f32(persistence)
-    push = _f32(math.sqrt(max(0.0, 1.0 - persistence * persistence)))
-    to_log2 = _f32(1.0 / math.log(2.0))
-    fixed, moving = _f32(level) * to_log2, _f32(wave) * to_log2
+    n = out.shape[1]
+    to_log2 = 1.0 / math.log(2.0)
+    fixed, moving, stay = _f32(level * to_log2), _f32(wave * to_log2), _f32(persistence)
+    push = _f32(wave * to_log2 * math.sqrt(max(0.0, 1.0 - persistence * persistence)))
     limit = _f32(LOG_RETURN_LIMIT)
+    block = take_block(lanes, 0)
+    order = order_space(n)
+    base, slow, path = np.empty(n, np.float32), np.empty(n, np.float32), np.zeros(n, np.float32)
+    shock, innovation = np.empty(n, np.float32), np.empty(n, np.float32)
+    stratified(block, normals, order, base)
+    stratified(block, normals, order, slow)
+    for j in range(n):
+        base[j] *= fixed
+        slow[j] *= moving
     out[0] = _f32(0)
-    for first in range(0, half, BLOCK):
-        block = take_block(lanes, first)
-        m = block[0].shape[0]
-        base = np.empty(m, np.float32)
-        slow = np.empty(m, np.float32)
-        path = np.zeros(m, np.float32)
-        for j in range(m):
-            z, lane = normal(load_lane(block, j))
-            base[j] = fixed * z
-            slow[j], lane = normal(lane)
-            store_lane(block, j, lane)
-        for t in range(sigma.shape[0]):
-            row = out[t + 1]
-            size = sigma[t]
-            for j in range(m):
-                shock, _, lane = student_t(load_lane(block, j), power, unit)
-                z, lane = normal(lane)
-                store_lane(block, j, lane)
-                factor = _f32(1.0) + exp2m1(base[j] + moving * slow[j])
-                path[j] = min(max(path[j] + size * factor * shock, -limit), limit)
-                slow[j] = stay * slow[j] + push * z
-            for j in range(m):
-                row[first + j] = path[j]
-                if half + first + j < out.shape[1]:
-                    row[half + first + j] = -path[j]
-        put_block(lanes, first, block)
+    for t in range(sigma.shape[0]):
+        stratified(block, strata, order, shock)
+        stratified(block, normals, order, innovation)
+        row = out[t + 1]
+        size = sigma[t]
+        for j in range(n):
+            factor = _f32(1.0) + exp2m1(base[j] + slow[j])
+            moved = min(max(path[j] + size * factor * shock[j], -limit), limit)
+            path[j] = moved
+            row[j] = moved
+            slow[j] = stay * slow[j] + push * innovation[j]

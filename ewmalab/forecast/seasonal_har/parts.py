@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from ewmalab.times import MINUTE
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
 """Memories of the state, seconds; a curve uses some of them."""
+SMOOTHED = {300: 1.0, 60: 0.5}
+"""By increment: how much of a market's smoothness the volatility of a step contains."""
 MIN_AVERAGE = 1e-7  # floor of an average absolute return per minute, so that a market that stands still has a logarithm
 
 
@@ -80,6 +82,20 @@ class Curve:
         found: Floats = (self.level + logs @ self.slopes.T) @ shares
         return found
 
+    def homogeneous(self, logs: Floats) -> Curve:
+        """Return the curve with the same value at given averages whose slopes sum to one at each horizon.
+
+        The longest memory takes what is missing. Such a curve serves markets of any volatility.
+
+        Parameters
+        ----------
+        logs : (K,) float64
+            Logarithms of the averages.
+        """
+        slopes = self.slopes.copy()
+        slopes[:, -1] += 1.0 - slopes.sum(axis=1)
+        return replace(self, level=self.level + (self.slopes - slopes) @ logs, slopes=slopes)
+
 
 @dataclass(frozen=True, slots=True)
 class Shocks:
@@ -112,12 +128,15 @@ class Fitted:
     shocks : mapping of time increment to Shocks
     windows : mapping of time increment to (W, steps) float64, optional
         Past returns divided by the expected volatility of each step.
+    smoothness : float, optional
+        That of the closes that were fitted; see `ewmalab.forecast.seasonal_har.state.smoothness`.
     """
 
     season: Season
     curves: Mapping[int, Curve]
     shocks: Mapping[int, Shocks]
     windows: Mapping[int, Floats] | None = None
+    smoothness: float | None = None
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Fitted:
@@ -134,6 +153,7 @@ class Fitted:
             },
             {int(step): Shocks(**given) for step, given in entry["shocks"].items()},
             windows and {int(step): _floats([line.split() for line in lines]) for step, lines in windows.items()},
+            entry.get("smoothness"),
         )
 
     @classmethod
@@ -147,7 +167,7 @@ class Fitted:
         curve = Curve(np.array([1.0]), (1800, 14_400, 259_200), level, slopes)
         shocks = Shocks(0.92, 20.0, 0.2, 0.2, 10_800)
         steps = (60, 300)
-        return cls(flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks))
+        return cls(flat, dict.fromkeys(steps, curve), dict.fromkeys(steps, shocks), smoothness=1.0)
 
 
 def _floats(values: Any) -> Floats:

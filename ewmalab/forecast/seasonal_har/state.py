@@ -16,11 +16,12 @@ Floats = npt.NDArray[np.float64]
 SIZE = hk.FIRST + len(HALF_LIVES)
 """How many numbers a state has."""
 _KEEP = np.array([0.5 ** (MINUTE / half_life) for half_life in HALF_LIVES])
+_DRIFT_KEEP = 0.5 ** (1 / 5)  # minutes: what makes closes smooth or jumpy is over within some
 
 
 def initial_state() -> Floats:
     """Return the state before any bar: (SIZE,) float64."""
-    return np.concatenate([[np.nan, np.nan, -1.0], np.zeros(len(HALF_LIVES))])
+    return np.concatenate([[np.nan, np.nan, -1.0], np.zeros(SIZE - 3)])
 
 
 def follow(state: Floats, bars: Bars, season: Season, states: Floats) -> None:
@@ -37,4 +38,13 @@ def follow(state: Floats, bars: Bars, season: Season, states: Floats) -> None:
     """
     begin = int(bars.timestamp[0] if math.isnan(state[hk.LAST_TIME]) else state[hk.LAST_TIME] + MINUTE)
     minutes = np.arange(begin, int(bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
-    hk.follow(state, _KEEP, bars.timestamp, bars.close, begin, season.variance(minutes), states)
+    hk.follow(state, _KEEP, _DRIFT_KEEP, bars.timestamp, bars.close, begin, season.variance(minutes), states)
+
+
+def smoothness(state: Floats) -> float:
+    """Return how far prices move within minutes relative to their single minutes: 1 for independent normal returns.
+
+    Smooth closes, such as averages over venues, give more; closes that bounce between bid and ask give less. It is the
+    mean size of a decaying sum of returns, scaled as if they were independent, divided by that of the returns.
+    """
+    return float(state[hk.DRIFTS] / state[hk.MOVES]) if state[hk.MOVES] > 0 < state[hk.DRIFTS] else 1.0

@@ -43,12 +43,22 @@ class AnswerLog:
     lost: int = 0
     _queue: Queue[tuple[dict[str, Any], LogReturns] | None] = field(default_factory=lambda: Queue(_WAITING), repr=False)
     _thread: Thread | None = field(default=None, repr=False)
+    _unrecorded: LoadedSettings | None = field(default=None, repr=False)
 
     def start(self, settings: LoadedSettings) -> None:
-        """Record the settings and start the thread."""
-        self.record_settings(settings)
+        """Record the settings and start the thread; a disk that does not take them stops no answers."""
+        try:
+            self.record_settings(settings)
+        except OSError as error:
+            self._unrecorded = settings
+            log.error("answers cannot be logged: %s", error)
         self._thread = Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()
+
+    @property
+    def recording(self) -> bool:
+        """Return whether the settings could be recorded, without which no answer is logged."""
+        return self._unrecorded is None
 
     def record_settings(self, settings: LoadedSettings) -> str:
         """Write the settings, without secrets, under the digest that answers name; return the digest."""
@@ -90,6 +100,9 @@ class AnswerLog:
                 return
 
     def _write(self, batch: list[tuple[dict[str, Any], LogReturns]]) -> None:
+        if self._unrecorded is not None:  # no answer may name settings that were not recorded
+            self.record_settings(self._unrecorded)
+            self._unrecorded = None
         lines: dict[Path, bytes] = {}
         for record, paths in batch:
             day = day_name(record["request_time"])

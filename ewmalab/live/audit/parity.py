@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,11 +13,12 @@ from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import LogReturns
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.state_store import StateStore
-from ewmalab.live.updater.revisions import undo
+from ewmalab.live.updater.revisions import undo, without
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import open_cache
+from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, subtract, union
-from ewmalab.replay.fits import load_model
+from ewmalab.replay.fits import artifact_at, load_model
 from ewmalab.replay.knowledge import Knowledge, moments
 from ewmalab.rulebook import load_rulebook
 from ewmalab.scoring.answer_format import render
@@ -26,6 +27,7 @@ from ewmalab.times import DAY, MINUTE, iso
 
 _STATES = 64  # states kept in memory, by asset and newest bar
 _MAX_WARMUP = 100 * DAY
+_LATE = 2**40  # a time after the end of any prior
 
 
 @dataclass
@@ -53,12 +55,14 @@ class Reproducer:
     def model(self, record: dict[str, Any], name: str | None = None) -> Model:
         """Return the model that answered, with its recorded settings, or another with the current settings."""
         if name is None or name == record["forecaster"]:
-            return self._model(record["forecaster"], record["asset"], record["settings"])
-        return self._model(name, record["asset"], None)
+            fitted = bool(record.get("fit"))
+            return self._model(record["forecaster"], record["asset"], record["settings"], fitted)
+        fitted = artifact_at(name, self.settings, record["request_time"]) is not None
+        return self._model(name, record["asset"], None, fitted)
 
-    def _make(self, name: str, asset: str, settings: str | None) -> Model:
+    def _make(self, name: str, asset: str, settings: str | None, fitted: bool) -> Model:
         chosen = self.settings if settings is None else self._recorded(settings)
-        return load_model(name, load_rulebook().asset(asset), chosen)
+        return load_model(name, load_rulebook().asset(asset), chosen, _LATE if fitted else 0)
 
     def state(self, record: dict[str, Any], name: str | None = None) -> Any:
         """Return a forecaster's state after the bars that the answer knew.
@@ -101,13 +105,20 @@ class Reproducer:
         last = max(max(r["newest"] + MINUTE, r["request_time"]) for r in mine)
         cache = open_cache(self.settings.values.data.cache_dir)
         missing = cache.missing(feed, asset, first, last)
-        parts = [(a, b, cache.read(feed, asset, a, b)) for a, b in subtract([(first, last)], missing)]
+        unseen = self._unseen(asset, mine, cache.days(feed, asset, first, last).values())
+        parts = [(a, b, without(cache.read(feed, asset, a, b), unseen)) for a, b in subtract([(first, last)], missing)]
         saved, _ = StateStore(self.settings.values.live.state_dir).load(asset)
         if saved is not None and saved.feed == feed:
             span = [(int(saved.bars.timestamp[0]), saved.newest + MINUTE)]
             parts += [(a, b, saved.bars.between(a, b)) for a, b in intersect(missing, span)]
         parts.sort(key=lambda part: part[0])
         return Bars.concatenate([bars for _, _, bars in parts]), union((a, b) for a, b, _ in parts)
+
+    def _unseen(self, asset: str, answers: list[dict[str, Any]], days: Iterable[Partition]) -> list[int]:
+        """Return the labels of late bars that a fetch brought into the cache, and that the miner never saw."""
+        began = min(record["saved_at"] for record in answers)
+        seen = {change.label for _, change in self.log.amendments.get(asset, [])}
+        return [label for day in days for label, came in day.late if came > began and label not in seen]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,23 @@ body is checked in `ewmalab.live.miner.prompt_body`.
 
 from __future__ import annotations
 
-import math
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-NONCE_PAST, NONCE_FUTURE = 30.0, 10.0
-"""Limits of a nonce's age, in seconds. Time limits in the headers are ignored."""
+from ewmalab.live.miner.callers import Callers
+
+NONCE_PAST, NONCE_FUTURE = 30.0, 30.0
+"""Limits of a nonce's age, in seconds. Time limits in the headers are ignored.
+
+A replay is refused because nonces must grow. The window only bounds what must be remembered for that, so it is as wide
+ahead as it is back, for clocks that are off, ours or the caller's. A stock miner takes any nonce ahead, and one that is
+4 s older than the caller's own time limit. That limit is not signed, so nothing depends on it here; 30 s cover limits
+of up to 26 s.
+"""
+SKEW = 10.0
+"""Seconds by which our clock may differ from others' before health degrades, long before callers are refused."""
 
 _PREFIX = b"bt_header_"
 _WANTED = {
@@ -118,10 +128,16 @@ class Admission:
     now : callable
         Returns the system's time, seconds.
     started : float
-        Older nonces are refused, since nonces used before this process are not remembered.
+        The system's time at the start. Older nonces are refused; so a lost memory of nonces does no harm. If the
+        system's clock is set back, so is this time.
+    earlier : mapping of str to int
+        Newest nonces that earlier processes accepted, by caller.
     remember : callable, optional
-        Called before answering a request whose nonce is ahead of our clock, with the time just after that nonce. The
-        next process must not use an earlier `started`.
+        Called with caller and nonce of each admitted request.
+    callers : Callers
+        Notes what becomes of requests of those who may call.
+    uptime : callable
+        Returns a monotonic time, seconds.
     """
 
     hotkey: str
@@ -131,8 +147,16 @@ class Admission:
     require_permit: bool
     now: Callable[[], float]
     started: float
-    remember: Callable[[float], None] = lambda _: None
+    earlier: Mapping[str, int] = field(default_factory=dict)
+    remember: Callable[[str, int], None] = lambda _caller, _nonce: None
+    callers: Callers = field(default_factory=Callers)
+    uptime: Callable[[], float] = time.monotonic
     _seen: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._since = self.uptime()
+        self._addresses: frozenset[str] = frozenset()
+        self._addresses_of: tuple[Mapping[str, Neuron], tuple[float, bool]] | None = None
 
     def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return the hotkey of an admitted caller, and remember its nonce.
@@ -151,16 +175,49 @@ class Admission:
         if sent["axon"] != self.hotkey:
             raise Refusal(401, "other_axon", "signed for another axon")
         now = self.now()
-        if not now - NONCE_PAST <= nonce / 1e9 <= now + NONCE_FUTURE:
-            raise Refusal(401, "nonce", "nonce is too old or in the future")
-        if nonce / 1e9 < self.started:
-            raise Refusal(401, "nonce", "nonce is older than this process")
+        untimely = self._untimely(caller, nonce, now)
+        if untimely is not None:
+            self._note_refusal(sent, now)
+            raise untimely
         self._check_caller(caller)
-        message = signed_text(sent["nonce"], caller, self.hotkey, sent["uuid"], sent["body_hash"])
-        if not self._verified(message, bytes.fromhex(sent["signature"][2:]), caller):
-            raise Refusal(401, "signature", "signature does not match")
+        self._check_signature(sent)
         self._take(caller, sent["uuid"], nonce, now)
+        self.callers.hear(caller, nonce, nonce / 1e9 - now)
+        self.remember(caller, nonce)
         return caller
+
+    def addresses(self) -> frozenset[str]:
+        """Return the addresses that the chain knows of those who may call."""
+        neurons = self.neurons()
+        whose, rules = self._addresses_of, (self.min_stake, self.require_permit)
+        if whose is None or whose[0] is not neurons or whose[1] != rules:
+            self._addresses = frozenset(n.ip for n in neurons.values() if n.ip and self._may_call(n))
+            self._addresses_of = (neurons, rules)
+        return self._addresses
+
+    def _untimely(self, caller: str, nonce: int, now: float) -> Refusal | None:
+        """Return the refusal of a nonce that is not of the present, or may have been used before this process."""
+        if not now - NONCE_PAST <= nonce / 1e9 <= now + NONCE_FUTURE:
+            return Refusal(401, "nonce", "nonce is too old or in the future")
+        self.started = min(self.started, now - (self.uptime() - self._since))
+        used = self.earlier.get(caller, -1)
+        if used / 1e9 > now + NONCE_FUTURE:  # damaged, or from a clock that was wrong: it must not lock a caller out
+            used = -1
+        if nonce / 1e9 < self.started or nonce <= used:
+            return Refusal(401, "nonce", "nonce is older than this process")
+        return None
+
+    def _note_refusal(self, sent: Mapping[str, str], now: float) -> None:
+        """Note that a caller is refused for its nonce, if the request is really its own and new."""
+        caller, nonce = sent["hotkey"], int(sent["nonce"])
+        if self.callers.knows(caller, nonce):
+            return
+        try:
+            self._check_caller(caller)
+            self._check_signature(sent)
+        except Refusal:
+            return
+        self.callers.hear(caller, nonce, nonce / 1e9 - now, "nonce")
 
     def _read(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         found: dict[bytes, bytes] = {}
@@ -178,6 +235,9 @@ class Admission:
             sent[key] = text
         return sent
 
+    def _may_call(self, neuron: Neuron) -> bool:
+        return neuron.stake > self.min_stake and (neuron.permit or not self.require_permit)
+
     def _check_caller(self, caller: str) -> None:
         neurons = self.neurons()
         neuron = neurons.get(caller)
@@ -187,6 +247,11 @@ class Admission:
             raise Refusal(403, "stake", f"stake is not above {self.min_stake:g}")
         if self.require_permit and not neuron.permit:
             raise Refusal(403, "permit", "no validator permit")
+
+    def _check_signature(self, sent: Mapping[str, str]) -> None:
+        message = signed_text(sent["nonce"], sent["hotkey"], self.hotkey, sent["uuid"], sent["body_hash"])
+        if not self._verified(message, bytes.fromhex(sent["signature"][2:]), sent["hotkey"]):
+            raise Refusal(401, "signature", "signature does not match")
 
     def _verified(self, message: bytes, signature: bytes, caller: str) -> bool:
         try:
@@ -206,5 +271,3 @@ class Admission:
             if len(seen) >= _MAX_PROCESSES:
                 raise Refusal(429, "processes", "too many processes of one hotkey")
         seen[uuid] = nonce
-        if nonce / 1e9 > now:
-            self.remember(math.nextafter(nonce / 1e9, math.inf))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ewmalab.live.clock import Clock
 from ewmalab.live.miner.admission import Refusal
 from ewmalab.live.miner.spot import Spots, choose_anchor
 from ewmalab.live.state_store import AssetState, StateStore
+from ewmalab.live.status import waiting_closes
 from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import Rulebook
 from ewmalab.scoring.answer_format import render
@@ -23,6 +24,8 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE
 
 log = logging.getLogger("ewmalab.miner")
+
+_BEFORE = 30  # closes before the newest that judge it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Answerer:
         Read only.
     spots : Spots
     clock : Clock
+    remarks : sequence of str
+        On the forecaster's fit, for its users.
     """
 
     def __init__(
@@ -84,15 +89,18 @@ class Answerer:
         store: StateStore,
         spots: Spots,
         clock: Clock,
+        remarks: Sequence[str] = (),
     ) -> None:
+        self.remarks = tuple(remarks)
         self.settings, self.rulebook, self.assets = settings, rulebook, assets
         self.store, self.spots, self.clock = store, spots, clock
-        live = settings.values.live
-        self.models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings) for asset in assets}
+        name, now = settings.values.live.forecaster, int(clock.now())
+        self.models = {asset: load_model(name, rulebook.asset(asset), settings, now) for asset in assets}
         self.settings_digest = settings.dump_digest()
         self.problems: dict[str, str] = {}
+        self.waiting: Mapping[str, float] = {}
         self._known: dict[str, Known] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, object] = {}
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -101,14 +109,11 @@ class Answerer:
 
     def reload(self) -> list[str]:
         """Load every state that has changed on disk; return their assets."""
+        self.waiting = waiting_closes(self.store.root)
         changed = []
         for asset in self.assets:
-            try:
-                stat = self.store.path(asset).stat()
-            except FileNotFoundError:
-                continue
-            seen = (stat.st_ino, stat.st_mtime_ns)
-            if self._seen.get(asset) == seen:
+            seen = self.store.stamps(asset)
+            if self._seen.get(asset) == seen or not any(seen):
                 continue
             self._seen[asset] = seen
             saved, problems = self.store.load(asset)
@@ -124,6 +129,13 @@ class Answerer:
                 self._known[asset] = self._take_up(saved)
                 changed.append(asset)
         return changed
+
+    def adopt(self, before: Answerer) -> None:
+        """Take over what another answerer knows of assets whose states are not on disk now."""
+        for asset, known in before.known.items():
+            model = self.models.get(asset)
+            if asset not in self._known and model is not None and model.parameters == known.model.parameters:
+                self._known[asset] = known
 
     def _take_up(self, saved: AssetState) -> Known:
         model = self.models[saved.asset]
@@ -162,7 +174,11 @@ class Answerer:
         saved = known.saved
         close = float(saved.bars.close[-1])
         spot = self.spots.latest(prompt.asset)
-        anchor, at, source = choose_anchor(spot, close, saved.newest, now, live.spot_max_age)
+        before = saved.bars.close[-_BEFORE - 1 : -1].tolist()
+        waiting = self.waiting.get(prompt.asset)
+        anchor, at, source = choose_anchor(
+            spot, close, saved.newest, now, live.spot_max_age, before=before, waiting=waiting
+        )
         seed = self.settings.values.run.seed
         try:
             paths = known.model.paths(known.state, saved.newest, prompt, seed)
@@ -175,6 +191,7 @@ class Answerer:
             **asdict(prompt),
             "forecaster": known.model.name,
             "parameters": known.model.parameters,
+            "fit": known.model.fit.digest if known.model.fit else "",
             "settings": self.settings_digest,
             "seed": seed,
             "feed": saved.feed,

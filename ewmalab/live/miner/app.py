@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,23 +19,42 @@ from ewmalab.live.miner.admission import Admission, Refusal
 from ewmalab.live.miner.answers import Answer, Answerer
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.prompt_body import MAX_BODY, parse_prompt
+from ewmalab.live.miner.turns import Turns
 
 log = logging.getLogger("ewmalab.miner")
 
 PATH = "/Simulation"
 BODY_SECONDS = 5.0  # for a caller to send its body
 SEND_SECONDS = 30.0  # for a caller to take its answer
-_MAX_AT_WORK = 256  # prompts being computed or queued; more than all validators send at once
 _REFUSALS_LOGGED = 1.0  # seconds between logged refusals, so that strangers cannot fill the disk
+_MAX_SHOWN = 80  # characters of a path that a log line shows
+_LEAST_ZIPPED = 16 * 1024  # bytes; a smaller answer gains nothing
+_ZIP_LEVEL = 1  # higher levels take many times as long and save little more
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Key = tuple[str, int, int, int, int]
 
 
 class _Gone(Exception):
     """The caller hung up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """An answer that is ready to be sent.
+
+    Attributes
+    ----------
+    head : bytes
+        What comes before the answer's body; it repeats the prompt.
+    zipped : bytes or None
+        Head, body and end as gzip, if the caller accepts that.
+    """
+
+    answer: Answer
+    head: bytes
+    zipped: bytes | None
 
 
 @dataclass
@@ -47,7 +67,7 @@ class MinerApp:
     answerer : Answerer
     records : AnswerLog
     metrics : Metrics
-    pool : Executor
+    turns : Turns
         Computes paths outside the event loop.
     """
 
@@ -55,9 +75,9 @@ class MinerApp:
     answerer: Answerer
     records: AnswerLog
     metrics: Metrics
-    pool: Executor
-    _at_work: dict[Key, asyncio.Future[Answer]] = field(default_factory=dict, repr=False)
+    turns: Turns[Computed]
     _logged_at: float = field(default=0.0, repr=False)
+    _unlogged: int = field(default=0, repr=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,10 +92,8 @@ class MinerApp:
             await _respond(send, refusal.status, orjson.dumps({"message": refusal.reason}))
         except (_Gone, TimeoutError):
             self.metrics.refused.labels("gone").inc()
-            abort = scope.get("state", {}).get("abort")
-            if abort is not None:
-                abort()
-                await asyncio.sleep(0)
+            _tell(scope, "abort")
+            await asyncio.sleep(0)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
         if scope["path"] != PATH:
@@ -84,47 +102,47 @@ class MinerApp:
             raise Refusal(405, "method", "POST only")
         received = self.gate.now()
         caller = self.gate.admit(scope["headers"])  # before the body, so that no stranger's body is read
+        _tell(scope, "admitted")
+        try:
+            with self.turns.place(caller):
+                record, answer = await self._answer_caller(caller, scope, receive, send, began)
+        except Refusal as refusal:
+            if not (refusal.kind == "asset" and self.answerer.settings.values.live.assets):  # else it is on purpose
+                self.gate.callers.refuse(caller, refusal.kind)
+            raise
+        record |= {"received": received, "caller": caller, "ip": (scope.get("client") or ("",))[0]}
+        self.records.put(record, answer.paths)
+        log.info("answered %s", orjson.dumps(_line(record)).decode())
+
+    async def _answer_caller(
+        self, caller: str, scope: Scope, receive: Receive, send: Send, began: float
+    ) -> tuple[dict[str, Any], Answer]:
+        """Read a prompt, send the answer, and return its record."""
         body = await _read_body(scope, receive)
         asked = self.answerer
         clock = asked.clock
         prompt = parse_prompt(
             body, assets=asked.assets, rulebook=asked.rulebook, now=clock.now(), speed=max(1.0, clock.speed)
         )
-        answer, shared = await self._answer(prompt)
-        echo = orjson.dumps({name: getattr(prompt, name) for name in _ECHOED} | {"start_time": _start_of(body)})
-        head = b'{"simulation_input":' + echo + b',"simulation_output":'
+        head = _head(prompt, body)
+        zips = _zips(scope, asked.settings.values.live.gzip)
+        computed, shared = await self._answer(prompt, caller, head, zips)
+        answer = computed.answer
         async with asyncio.timeout(SEND_SECONDS):
-            await _send(send, 200, [head, answer.body, b"}"])
+            if zips and computed.zipped is not None and computed.head == head:
+                await _send(send, 200, [computed.zipped], zipped=True)
+            else:
+                await _send(send, 200, [head, answer.body, b"}"])
         seconds = time.perf_counter() - began
         self._count(prompt, answer, shared, seconds)
-        record = answer.record | {
-            "received": received,
-            "caller": caller,
-            "ip": (scope.get("client") or ("",))[0],
-            "shared": shared,
-        }
-        record["seconds"] = answer.record["seconds"] | {"total": round(seconds, 6)}
-        self.records.put(record, answer.paths)
-        log.info("answered %s", orjson.dumps(_line(record)).decode())
+        times = answer.record["seconds"] | {"total": round(seconds, 6)}
+        return answer.record | {"shared": shared, "seconds": times}, answer
 
-    async def _answer(self, prompt: Prompt) -> tuple[Answer, bool]:
+    async def _answer(self, prompt: Prompt, caller: str, head: bytes, zips: bool) -> tuple[Computed, bool]:
         """Return the answer to a prompt; concurrent prompts for the same paths share one computation."""
         key = (prompt.asset, prompt.start_time, prompt.time_increment, prompt.time_length, prompt.num_simulations)
-        running = self._at_work.get(key)
-        if running is not None:
-            return await asyncio.shield(running), True
-        if len(self._at_work) >= _MAX_AT_WORK:
-            raise Refusal(429, "busy", "too many prompts at once")
-        loop = asyncio.get_running_loop()
-        future = asyncio.ensure_future(loop.run_in_executor(self.pool, self.answerer.answer, prompt))
-        self._at_work[key] = future
-
-        def done(finished: asyncio.Future[Answer]) -> None:
-            del self._at_work[key]
-            finished.exception()  # retrieve it here, in case every caller has hung up
-
-        future.add_done_callback(done)
-        return await asyncio.shield(future), False
+        result, shared = self.turns.take(caller, key, partial(_compute, self.answerer, prompt, head, zips))
+        return await asyncio.shield(result), shared
 
     def _count(self, prompt: Prompt, answer: Answer, shared: bool, seconds: float) -> None:
         self.metrics.prompts.labels(prompt.asset, prompt.competition).inc()
@@ -137,19 +155,56 @@ class MinerApp:
 
     def _log_refusal(self, scope: Scope, refusal: Refusal) -> None:
         now = time.monotonic()
-        if refusal.status >= 500 or now - self._logged_at >= _REFUSALS_LOGGED:
-            self._logged_at = now
-            ip = (scope.get("client") or ("",))[0]
-            line = {"status": refusal.status, "kind": refusal.kind, "reason": refusal.reason, "ip": ip}
-            log.warning("refused %s", orjson.dumps(line).decode())
+        if now - self._logged_at < _REFUSALS_LOGGED:
+            self._unlogged += 1
+            return
+        line = {"status": refusal.status, "kind": refusal.kind, "reason": refusal.reason}
+        line |= {
+            "ip": (scope.get("client") or ("",))[0],
+            "path": scope["path"][:_MAX_SHOWN],
+            "unlogged": self._unlogged,
+        }
+        self._logged_at, self._unlogged = now, 0
+        log.warning("refused %s", orjson.dumps(line).decode())
+
+
+def _compute(answerer: Answerer, prompt: Prompt, head: bytes, zips: bool) -> Computed:
+    answer = answerer.answer(prompt)
+    zipped = None
+    if zips and len(answer.body) >= _LEAST_ZIPPED:
+        began = time.perf_counter()
+        gzip = zlib.compressobj(_ZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        zipped = b"".join([*map(gzip.compress, (head, answer.body, b"}")), gzip.flush()])
+        seconds = answer.record["seconds"]
+        seconds["render"] = round(seconds["render"] + time.perf_counter() - began, 6)
+    return Computed(answer, head, zipped)
+
+
+def _zips(scope: Scope, choice: str) -> bool:
+    """Return whether to compress: on one machine the bytes cost less than their compression."""
+    ip = (scope.get("client") or ("",))[0]
+    if choice == "never" or (choice == "auto" and (ip.startswith("127.") or ip == "::1")):
+        return False
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
+    choices = [choice.replace(b" ", b"").lower() for choice in accepted.split(b",")]
+    return any(c == b"gzip" or (c.startswith(b"gzip;q=") and c[7:].strip(b"0.") != b"") for c in choices)
+
+
+def _tell(scope: Scope, what: str) -> None:
+    """Tell the connection, if the server has given a way to."""
+    call = scope.get("state", {}).get(what)
+    if call is not None:
+        call()
 
 
 _ECHOED = ("asset", "time_increment", "time_length", "num_simulations")
 
 
-def _start_of(body: bytes) -> str:
-    """Return a prompt's start time as it was written, since clients may compare it."""
-    return str(orjson.loads(body)["simulation_input"]["start_time"])
+def _head(prompt: Prompt, body: bytes) -> bytes:
+    """Return the beginning of an answer. It has the start time as it was written, since clients may compare it."""
+    start = str(orjson.loads(body)["simulation_input"]["start_time"])
+    echo = orjson.dumps({name: getattr(prompt, name) for name in _ECHOED} | {"start_time": start})
+    return b'{"simulation_input":' + echo + b',"simulation_output":'
 
 
 def _line(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,10 +241,12 @@ async def _respond(send: Send, status: int, body: bytes) -> None:
         return
 
 
-async def _send(send: Send, status: int, parts: list[bytes], *, close: bool = False) -> None:
+async def _send(send: Send, status: int, parts: list[bytes], *, close: bool = False, zipped: bool = False) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(sum(map(len, parts))).encode())]
     if close:  # the rest of a refused request is not read
         headers.append((b"connection", b"close"))
+    if zipped:
+        headers.append((b"content-encoding", b"gzip"))
     if status == 200:  # a stock axon sends it, and some clients check it
         headers.append((b"bt_header_axon_status_code", b"200"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
@@ -23,6 +23,9 @@ log = logging.getLogger("ewmalab.chain")
 SNAPSHOT = "neurons.json"
 CHAIN_SECONDS = 60.0  # time limit of one query
 _SOON = 10.0  # seconds until the chain is queried again after a failure
+_BLOCK_AGE = 30.0  # seconds that the newest block may be old: two blocks of 12 s, and the query
+_FEW = 4  # keys of which the loss of half can be true
+_DOUBT = 6 * 3600.0  # seconds for which an answer that lacks half is not taken; then it must be true
 _PROTOCOL = 4  # protocol number of the announced axon: HTTP
 
 
@@ -82,6 +85,8 @@ class AllowList:
 class BittensorChain:
     """The real chain.
 
+    Its `block_time` is the time of the newest block at the last query, None if unknown.
+
     Parameters
     ----------
     network : str
@@ -95,10 +100,13 @@ class BittensorChain:
 
     def __init__(self, network: str, netuid: int, wallet: Any = None, substrate: Any = None) -> None:
         self._network, self._netuid, self._wallet, self._substrate = network, netuid, wallet, substrate
+        self.block_time: float | None = None
 
     def neurons(self) -> list[Neuron]:
         """Return all keys registered on the subnet; see `Chain.neurons`."""
-        graph = self._call(lambda client: client.subnets.metagraph(self._netuid, commitments=False))
+        graph, self.block_time = self._call(
+            lambda client: (client.subnets.metagraph(self._netuid, commitments=False), _block_time(client))
+        )
         if graph is None:
             raise ChainError(f"{self._network}: no subnet {self._netuid}")
         return [
@@ -143,8 +151,21 @@ class BittensorChain:
         return found
 
 
+def _block_time(client: Any) -> float | None:
+    """Return the time of the newest block; None if the client does not tell, which no list of neurons depends on."""
+    try:
+        return float(client.timestamp().timestamp())
+    except Exception:  # noqa: BLE001  whatever the client raises
+        return None
+
+
 def _served(axon: str | None) -> str:
     return axon if axon and not axon.startswith(("0.0.0.0:", "[::]:")) else ""
+
+
+def _skew(now: float, block_time: float | None) -> float | None:
+    """Return by how many seconds our clock is certainly ahead of the chain's: its newest block may be old."""
+    return None if block_time is None else min(0.0, now - block_time) + max(0.0, now - block_time - _BLOCK_AGE)
 
 
 def load_wallet(live: LiveSettings) -> Any:
@@ -205,6 +226,15 @@ def min_stake_of(live: LiveSettings, rules: Rules) -> float:
     return rules.min_stake if live.min_stake < 0 else live.min_stake
 
 
+def with_allowed(neurons: Iterable[Neuron], allow: Iterable[str]) -> dict[str, Neuron]:
+    """Return neurons by address, in which allowed hotkeys may call whatever the chain says of them."""
+    found = {neuron.hotkey: neuron for neuron in neurons}
+    for hotkey in allow:
+        neuron = found.get(hotkey, Neuron(hotkey, -1, 0.0, False, ""))
+        found[hotkey] = replace(neuron, stake=float("inf"), permit=True)
+    return found
+
+
 def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
     """Return the sorted addresses of the validators that may call, for a firewall."""
     least = min_stake_of(live, rules)
@@ -223,19 +253,41 @@ class Directory:
         File of the last list.
     now : callable
         Returns the system's time.
+    allow : sequence of str
+        Hotkeys that may call, whatever the chain says.
+
+    Attributes
+    ----------
+    skew : float or None
+        Seconds by which our clock is certainly ahead of the chain's, at the last query.
     """
 
     chain: Chain
     path: Path
     now: Callable[[], float]
+    allow: tuple[str, ...] = ()
     at: float | None = None
     errors: int = 0
     error: str = ""
-    _neurons: Mapping[str, Neuron] = field(default_factory=dict, repr=False)
+    skew: float | None = None
+    _known: tuple[Neuron, ...] = field(default=(), repr=False)
+    _doubted_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self._use(())
 
     def neurons(self) -> Mapping[str, Neuron]:
-        """Return the registered keys by address; empty while none are known."""
+        """Return the registered and the allowed keys by address; empty while none are known."""
         return self._neurons
+
+    def allow_also(self, hotkeys: tuple[str, ...]) -> None:
+        """Let these hotkeys call from now on, instead of those allowed before."""
+        self.allow = hotkeys
+        self._use(self._known)
+
+    def _use(self, neurons: Iterable[Neuron]) -> None:
+        self._known = tuple(neurons)
+        self._neurons = with_allowed(self._known, self.allow)
 
     def age(self) -> float | None:
         """Return the seconds since the chain last answered, None if it never did."""
@@ -246,29 +298,51 @@ class Directory:
         try:
             data = orjson.loads(self.path.read_bytes())
             found = {n["hotkey"]: Neuron(**{**n, "stake": float(n["stake"])}) for n in data["neurons"]}
-            self._neurons, self.at = found, float(data["at"])
+            at = float(data["at"])
         except FileNotFoundError:
             return
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: cannot be used (%s); waiting for the chain", self.path, error)
+            return
+        self._use(found.values())
+        self.at = at
 
     def refresh(self) -> bool:
-        """Query the chain once; a failure leaves the list unchanged."""
+        """Query the chain once; a failure, or an answer that cannot be true, leaves the list unchanged."""
         try:
             found = self.chain.neurons()
-        except ChainError as error:
+            self._doubt(found)
+            self._use(found)
+        except Exception as error:  # noqa: BLE001  nothing may end the thread that refreshes
             self.errors += 1
-            self.error = str(error)
-            log.warning("%s", error)
+            self.error = str(error) if isinstance(error, ChainError) else f"{type(error).__name__}: {error}"
+            log.warning("%s", self.error)
             return False
-        self._neurons = {neuron.hotkey: neuron for neuron in found}
         self.at, self.error = self.now(), ""
+        self.skew = _skew(self.at, getattr(self.chain, "block_time", None))
         if not isinstance(self.chain, AllowList):
             try:
                 write_atomic(self.path, orjson.dumps({"at": self.at, "neurons": [asdict(n) for n in found]}))
             except OSError as error:
                 log.warning("%s cannot be written: %s", self.path, error)
         return True
+
+    def _doubt(self, found: list[Neuron]) -> None:
+        """Raise `ChainError` if an answer is empty, or lacks half of the keys or permits, and has not for long."""
+        lost = []
+        for what, before, after in (
+            ("keys", len(self._known), len(found)),
+            ("permits", sum(n.permit for n in self._known), sum(n.permit for n in found)),
+        ):
+            if before >= _FEW and 2 * after <= before:
+                lost.append(f"{after} {what} instead of {before}")
+        if not lost and found:
+            self._doubted_since = None
+            return
+        since = self._doubted_since = self.now() if self._doubted_since is None else self._doubted_since
+        if not found or self.now() - since < _DOUBT:
+            raise ChainError(f"the chain's answer is not taken: {', '.join(lost) or 'no keys'}")
+        self._doubted_since = None
 
     def run(self, interval: float, stop: Event) -> None:
         """Refresh every `interval` seconds until `stop` is set, sooner after a failure."""

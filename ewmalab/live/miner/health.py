@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ewmalab.live.audit.answer_log import AnswerLog
+from ewmalab.live.miner.admission import NONCE_PAST, SKEW
 from ewmalab.live.miner.answers import Answerer
+from ewmalab.live.miner.callers import Callers
 from ewmalab.live.miner.chain import Directory
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.status import read_heartbeat
@@ -17,7 +19,8 @@ from ewmalab.times import iso
 
 _MIN_DISK = 100 * 2**20
 _CHAIN_OLD = 3600.0
-_SKEW = 60.0
+_NONCE_OLD = NONCE_PAST / 2  # callers sign some seconds before they send
+_OWNERS = {"feed": "feed's", "chain": "chain's", "callers": "callers'"}
 _RANK = {"ok": 0, "degraded": 1, "failing": 2}
 
 
@@ -29,26 +32,34 @@ class Health:
     directory: Directory
     records: AnswerLog
     hotkey: str
+    callers: Callers = field(default_factory=Callers)
 
     def look(self) -> dict[str, Any]:
-        """Return ``status`` (ok, degraded, failing), ``problems`` and the figures behind them."""
+        """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[tuple[str, str]] = []
         assets = self._assets(problems)
         self._updater(problems)
         self._disk(problems)
         self._chain(problems)
+        callers = self._callers(problems)
+        skews = self._clock(problems)
         if self.records.lost:
             problems.append(("degraded", f"{self.records.lost} answers were not logged: is the disk full?"))
+        if not self.records.recording:
+            problems.append(("degraded", f"answers cannot be logged to {self.records.folder}: is the disk full?"))
         status = max((rank for rank, _ in problems), key=_RANK.__getitem__, default="ok")
         neuron = self.directory.neurons().get(self.hotkey)
         return {
             "status": status,
             "problems": [text for _, text in problems],
+            "notes": list(self.answerer.remarks),
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
             "hotkey": self.hotkey,
             "uid": neuron.uid if neuron else None,
             "chain_age": self.directory.age(),
+            "callers": callers,
+            "clock_skew": skews,
             "assets": assets,
         }
 
@@ -110,11 +121,38 @@ class Health:
         if silent > 3 * note["interval"] / clock.speed + 30:
             problems.append(("degraded", f"the updater has been silent for {silent:.0f} s: has it stopped?"))
         for asset, entry in note["assets"].items():
+            if entry.get("instead_of"):
+                text = f"{asset}: prices from {entry['feed']}, because {entry['instead_of']} has none"
+                problems.append(("degraded", text))
             if entry["error"]:
                 problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
-        skew = note["clock_skew"]
-        if skew is not None and abs(skew) > _SKEW * clock.speed:
-            problems.append(("degraded", f"our clock differs from the feed's by {skew:.0f} s: is NTP running?"))
+            problems += [("degraded", f"updater: {asset}: {remark}") for remark in entry.get("notes", ())]
+
+    def _clock(self, problems: list[tuple[str, str]]) -> dict[str, float | None]:
+        """Return the seconds by which our clock is ahead of others'."""
+        note, speed = read_heartbeat(self.answerer.store.root), self.answerer.clock.speed
+        ahead = self.callers.report().ahead
+        skews = {
+            "feed": None if note is None or note["clock_skew"] is None else note["clock_skew"] / speed,
+            "chain": self.directory.skew,
+            "callers": None if ahead is None else -ahead,
+        }
+        for whose, skew in skews.items():
+            most = _NONCE_OLD if whose == "callers" else SKEW
+            if skew is not None and not -SKEW <= skew <= most:
+                problems.append(
+                    ("degraded", f"our clock differs from the {_OWNERS[whose]} by {skew:.0f} s: is NTP running?")
+                )
+        return {whose: None if skew is None else round(skew, 1) for whose, skew in skews.items()}
+
+    def _callers(self, problems: list[tuple[str, str]]) -> dict[str, Any]:
+        report = self.callers.report()
+        if report.refused:
+            kinds = ", ".join(f"{count} for {kind}" for kind, count in report.refused.items())
+            problems.append(
+                ("degraded", f"of {report.heard} validators heard, {sum(report.refused.values())} are refused: {kinds}")
+            )
+        return {"heard": report.heard, "refused": dict(report.refused), "share_refused": round(report.share, 3)}
 
     def _disk(self, problems: list[tuple[str, str]]) -> None:
         for folder in dict.fromkeys((self.answerer.store.root, self.records.folder)):
@@ -127,7 +165,10 @@ class Health:
         age = directory.age()
         if not directory.neurons():
             problems.append(("failing", f"no caller is admitted: the chain has not answered ({directory.error})"))
-        elif age is not None and age > _CHAIN_OLD:
+        elif age is None:
+            text = f"the chain has not answered: only live.allow is admitted ({directory.error})"
+            problems.append(("degraded", text))
+        elif age > _CHAIN_OLD:
             problems.append(("degraded", f"the chain last answered {age / 60:.0f} min ago: {directory.error}"))
         if live.chain and directory.neurons():
             own = directory.neurons().get(self.hotkey)

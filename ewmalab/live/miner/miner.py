@@ -12,31 +12,40 @@ from typing import Any
 
 import orjson
 
-from ewmalab.atomic_files import write_atomic
-from ewmalab.errors import ChainError, ConfigError, EwmalabError
+from ewmalab.errors import ConfigError, EwmalabError
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import choose_feeds
+from ewmalab.live.feeds import choose_feeds, eras
 from ewmalab.live.fit_note import read_note
-from ewmalab.live.miner.admission import NONCE_FUTURE, Admission
+from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
+from ewmalab.live.miner.nonces import NewestNonces
+from ewmalab.live.miner.room import Room
 from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
+from ewmalab.live.miner.turns import Turns
+from ewmalab.live.processes import take_up_rulebook
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import fit_remarks
 from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.settings.schema import LiveSettings
+from ewmalab.times import iso
 
 log = logging.getLogger("ewmalab.miner")
 
-_NONCE = "newest-nonce"  # file in the state folder
 _LOOK = 0.25  # seconds between two checks for new states on disk
 _SIMULATORS = 2  # threads that compute paths
+
+
+def _allowed(live: LiveSettings) -> tuple[str, ...]:
+    """Return the hotkeys that may call beside those of the chain; without a chain they are the chain."""
+    return live.allow if live.chain else ()
 
 
 @dataclass
@@ -69,11 +78,13 @@ class Miner:
         self.metrics = Metrics()
         self.records = AnswerLog(live.log_dir, live.keep_paths)
         self.store = StateStore(live.state_dir)
-        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system)
+        self.directory = Directory(self.chain, live.state_dir / SNAPSHOT, self.clock.system, _allowed(live))
         self.spots, self.answerer = self._components(self.settings)
         self._reconfigure = threading.Event()
         self._fit = read_note(live.state_dir, live.forecaster)
+        self._eras = eras(self.rulebook, self.clock.now())
         self._spots_stop = threading.Event()
+        self.nonces = NewestNonces(live.state_dir, self.hotkey)
         self.gate = Admission(
             self.hotkey,
             verify,
@@ -81,34 +92,43 @@ class Miner:
             min_stake_of(live, self.rulebook.at(int(self.clock.now()))),
             live.require_permit,
             self.clock.system,
-            max(self.clock.system(), self._newest_ahead()),
-            self._remember_ahead,
+            self.clock.system(),
+            self.nonces.earlier,
+            self.nonces.take,
         )
 
-    def _components(self, settings: LoadedSettings) -> tuple[Spots, Answerer]:
-        choice = choose_feeds(settings.values, self.rulebook, int(self.clock.now()))
+    def _components(self, settings: LoadedSettings, *, running: bool = False) -> tuple[Spots, Answerer]:
+        now = int(self.clock.now())
+        choice = choose_feeds(settings.values, self.rulebook, now, running=running)
         log.info(choice.line)
         for warning in choice.warnings:
             log.warning(warning)
-        assets = [self.rulebook.asset(asset) for asset in choice.feeds]
-        for line in fit_remarks(settings.values.live.forecaster, settings, assets):
+        remarks = fit_remarks(settings.values.live.forecaster, settings, self.rulebook, choice.feeds, now)
+        for line in remarks:
             log.warning(line)
+        self._feeds = dict(choice.feeds)
         spots = make_spots(choice.feeds, settings.values, self.rulebook, self.clock)
-        return spots, Answerer(settings, self.rulebook, tuple(choice.feeds), self.store, spots, self.clock)
+        assets = tuple(choice.feeds)
+        return spots, Answerer(settings, self.rulebook, assets, self.store, spots, self.clock, remarks)
 
-    def _newest_ahead(self) -> float:
-        """Return the newest nonce that was ahead of the clock of an earlier process."""
-        try:
-            told = float((self.store.root / _NONCE).read_text())
-        except (OSError, ValueError):
-            return 0.0
-        return told if told <= self.clock.system() + NONCE_FUTURE else 0.0  # a damaged file must not lock callers out
+    def _match_spots(self) -> None:
+        """Take spot prices from the feeds that the states are from, should an updater have fallen back to others."""
+        known = self.answerer.known
+        symbols = {asset: self.rulebook.asset(asset).symbols for asset in known}
+        feeds = self._feeds | {a: k.saved.feed for a, k in known.items() if k.saved.feed in symbols[a]}
+        if feeds == self._feeds:
+            return
+        spots = make_spots(feeds, self.settings.values, self.rulebook, self.clock)
+        spots.adopt(self.spots)
+        self._feeds = feeds
+        self._swap_spots(spots)
+        self.answerer.spots = spots
 
-    def _remember_ahead(self, nonce: float) -> None:
-        try:
-            write_atomic(self.store.root / _NONCE, repr(nonce).encode())
-        except OSError as error:
-            log.error("a nonce ahead of our clock cannot be saved: %s", error)
+    def _swap_spots(self, spots: Spots) -> None:
+        self._spots_stop.set()
+        self._spots_stop = threading.Event()
+        self.spots = spots
+        spots.follow(self.settings.values.live.spot_interval, self._spots_stop)
 
     def reconfigure(self) -> None:
         """Apply changed settings soon; ports, keys, folders and the chain need a restart."""
@@ -126,9 +146,10 @@ class Miner:
             self.answerer,
             self.records,
             self.metrics,
-            ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"),
+            Turns(ThreadPoolExecutor(_SIMULATORS, thread_name_prefix="simulate"), _SIMULATORS),
         )
         self.records.start(self.settings)
+        self.nonces.start()
         threads = [
             threading.Thread(target=self.directory.run, args=(live.chain_refresh, self.stop), daemon=True),
             threading.Thread(target=self._watch, daemon=True),
@@ -148,7 +169,8 @@ class Miner:
         finally:
             self.stop.set()
             self._spots_stop.set()
-            self.app.pool.shutdown()
+            self.app.turns.pool.shutdown()
+            self.nonces.close()
             self.records.close()
 
     def health(self) -> dict[str, Any]:
@@ -157,13 +179,13 @@ class Miner:
 
     @property
     def _health(self) -> Health:
-        return Health(self.answerer, self.directory, self.records, self.hotkey)
+        return Health(self.answerer, self.directory, self.records, self.hotkey, self.gate.callers)
 
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live
         servers: list[Server] = [
-            make_server(self.app, live.host, live.port, guarded=True),
-            make_server(self._monitor, live.monitor_host, live.monitor_port, guarded=False),
+            make_server(self.app, live.host, live.port, room=Room(self.gate.addresses)),
+            make_server(self._monitor, live.monitor_host, live.monitor_port),
         ]
         running = [asyncio.create_task(server.serve()) for server in servers]
         while not all(server.started for server in servers):
@@ -208,35 +230,40 @@ class Miner:
                 if note != self._fit:  # there is a new fit
                     self._fit = note
                     self._reconfigure.set()
+                found = eras(self.rulebook, self.clock.now())
+                if found != self._eras:  # rules have changed: assets, feeds, stakes
+                    self._eras = found
+                    self._reconfigure.set()
                 if self._reconfigure.is_set():
                     self._reconfigure.clear()
                     self._apply_settings()
                 self.answerer.reload()
+                self._match_spots()
             except Exception:  # a plug-in's own error: keep the old states, whose age /health shows
                 log.exception("new states cannot be loaded")
 
     def _apply_settings(self) -> None:
-        if self.load_settings is None:
-            return
+        take_up_rulebook(log)
+        self.rulebook = load_rulebook()
         try:
-            settings = self.load_settings()
+            settings = self.settings if self.load_settings is None else self.load_settings()
             self.records.record_settings(settings)  # first, so that no answer names settings that were not recorded
-            spots, answerer = self._components(settings)
+            spots, answerer = self._components(settings, running=True)
             spots.adopt(self.spots)
             answerer.reload()
+            answerer.adopt(self.answerer)
         except (EwmalabError, OSError) as error:
             log.error("settings not changed: %s", error)
             return
-        self._spots_stop.set()
-        self._spots_stop = threading.Event()
-        self.settings, self.spots, self.answerer = settings, spots, answerer
-        spots.follow(settings.values.live.spot_interval, self._spots_stop)
+        self.settings, self.answerer = settings, answerer
+        self._swap_spots(spots)
         self.app.answerer = answerer
         live = settings.values.live
         self.records.keep_paths = live.keep_paths
+        self.directory.allow_also(_allowed(live))
         self.gate.require_permit = live.require_permit
         self.gate.min_stake = min_stake_of(live, self.rulebook.at(int(self.clock.now())))
-        log.info("new settings applied")
+        log.info("new settings applied, rules since %s", iso(self.rulebook.at(int(self.clock.now())).on))
 
     def _announce(self) -> None:
         """Announce our address to the chain, unless it has it already."""
@@ -251,6 +278,6 @@ class Miner:
                 self.chain.announce(live.external_ip, live.port)
                 log.info("announced %s:%d", live.external_ip, live.port)
                 return
-            except ChainError as error:
-                log.warning("%s", error)
+            except Exception as error:  # noqa: BLE001  nothing may end this thread before it succeeds
+                log.warning("our address is not announced: %s", error)
                 self.stop.wait(live.chain_refresh)

@@ -58,7 +58,8 @@ def allowlists(
     while not stop.is_set():
         try:
             rules = rulebook.at(int(clock.system()))
-            found = chains.allowed_ips(chain.neurons(), settings.values.live, rules)
+            live = settings.values.live
+            found = chains.allowed_ips(chains.with_allowed(chain.neurons(), live.allow).values(), live, rules)
         except ChainError as error:
             if every is None:
                 raise

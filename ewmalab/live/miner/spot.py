@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
 import orjson
@@ -15,6 +16,7 @@ from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import LIVE_HTTP
 from ewmalab.market.feeds.host import Host
 from ewmalab.market.feeds.http import HttpClient
+from ewmalab.market.quality.splits import name_split
 from ewmalab.rulebook import Rulebook
 from ewmalab.settings.schema import Settings
 
@@ -22,7 +24,7 @@ log = logging.getLogger("ewmalab.spot")
 
 IMPLAUSIBLE = 0.2
 """Largest plausible distance (in log) between spot price and last close; beyond it the close is used."""
-
+_SETTLING = 15.0  # seconds that a spot price must stay after a jump
 
 Told = Mapping[str, tuple[float, float | None]]
 """Price by asset, with its time if the source gives one."""
@@ -38,11 +40,19 @@ class Spot:
     at : float
         Market time: the source's own if it gives one, else the time of the request.
     source : str
+    jumped_at : float or None
+        When this source last jumped by an implausible distance; None if it has not.
     """
 
     price: float
     at: float
     source: str
+    jumped_at: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the price has jumped and stayed where it is since."""
+        return self.jumped_at is not None and self.at - self.jumped_at >= _SETTLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +124,25 @@ class Spots:
             if math.isfinite(price) and price > 0 and (at is None or math.isfinite(at))
         }
         with self._lock:
-            self._latest |= found
+            self._latest |= {asset: _following(self._latest.get(asset), spot) for asset, spot in found.items()}
 
 
-def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_age: float) -> tuple[float, float, str]:
+def choose_anchor(
+    spot: Spot | None,
+    close: float,
+    newest: int,
+    now: float,
+    max_age: float,
+    *,
+    before: Sequence[float] = (),
+    waiting: float | None = None,
+) -> tuple[float, float, str]:
     """Return the price that paths start from, its time, and its source.
 
-    It is the spot price if that is fresh and plausible, else the close of the newest closed bar.
+    It is the spot price if that is fresh and plausible, else the close of the newest closed bar. A fresh spot price far
+    from the newest close is plausible if the closes before agree with it (the close is the outlier), if a newer bar
+    does that still waits for its successor, or if the spot price itself has jumped by the ratio of a split and stays
+    there (the next bar will follow).
 
     Parameters
     ----------
@@ -129,6 +151,10 @@ def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_
         Close and label of the newest closed bar.
     now, max_age : float
         Market time, and the greatest age of a spot price, seconds.
+    before : sequence of float
+        Closes before the newest; their median counts.
+    waiting : float, optional
+        Close of a newer bar that has not been confirmed yet.
 
     Examples
     --------
@@ -136,14 +162,31 @@ def choose_anchor(spot: Spot | None, close: float, newest: int, now: float, max_
     (101.0, 995.0, 'binance')
     >>> choose_anchor(Spot(101.0, 900.0, "binance"), 100.0, 900, 1000.0, 30.0)
     (100.0, 960.0, 'close')
+    >>> choose_anchor(Spot(101.0, 995.0, "binance"), 1000.0, 900, 1000.0, 30.0, before=[100.0, 100.5, 101.0])
+    (101.0, 995.0, 'binance')
     """
-    if (
-        spot is not None
-        and 0 <= now - spot.at <= max_age
-        and math.exp(-IMPLAUSIBLE) <= spot.price / close <= math.exp(IMPLAUSIBLE)
-    ):
+    if spot is None or not 0 <= now - spot.at <= max_age:
+        return close, newest + 60.0, "close"
+    others = [close, *([] if waiting is None else [waiting]), *([statistics.median(before)] if len(before) else [])]
+    if any(_near(spot.price, other) for other in others) or (spot.settled and _split_apart(spot.price, close)):
         return spot.price, spot.at, spot.source
     return close, newest + 60.0, "close"
+
+
+def _near(price: float, other: float) -> bool:
+    return math.exp(-IMPLAUSIBLE) <= price / other <= math.exp(IMPLAUSIBLE)
+
+
+def _split_apart(price: float, close: float) -> bool:
+    return name_split(0, math.log(price / close)) is not None
+
+
+def _following(before: Spot | None, spot: Spot) -> Spot:
+    """Return a price with the time of the last jump up to it."""
+    if before is None or before.source != spot.source:
+        return spot
+    jumped = before.jumped_at if _near(spot.price, before.price) else spot.at
+    return replace(spot, jumped_at=jumped)
 
 
 def make_spots(feeds: Mapping[str, str], settings: Settings, rulebook: Rulebook, clock: Clock) -> Spots:

@@ -14,9 +14,11 @@ from ewmalab.live.audit.parity import ParityReport, check_parity
 from ewmalab.live.audit.probe import Prober, Reply
 from ewmalab.live.audit.track_record import TrackRecord, track_record
 from ewmalab.live.clock import make_clock
+from ewmalab.live.feeds import LEAD
 from ewmalab.live.miner.chain import AllowList
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.rehearsal.price_server import rehearsal_feed
+from ewmalab.live.updater.process import keep_updating
 from ewmalab.live.updater.updater import Updater
 from ewmalab.replay.schedule import schedule
 from ewmalab.rulebook import RuleChoice, load_rulebook
@@ -103,7 +105,8 @@ def rehearse(
     miner_key, validator_key = (
         sp_core.Keypair.create_from_mnemonic(sp_core.Keypair.generate_mnemonic()) for _ in range(2)
     )
-    with rehearsal_feed(settings, start, speed, feed=feed, assets=assets, faults=faults) as server:
+    served = assets or _competing(start, start + round(hours * 3600) + LEAD)
+    with rehearsal_feed(settings, start, speed, feed=feed, assets=served, faults=faults) as server:
         given = _settings(settings, folder, server.url, validator_key.ss58_address, assets)
         clock = make_clock(f"{server.url}/clock")
         updater = Updater.of(given, clock)
@@ -111,7 +114,7 @@ def rehearse(
         stop, ready = threading.Event(), threading.Event()
         threads = [
             threading.Thread(target=miner.run, args=(ready.set,)),
-            threading.Thread(target=updater.run, args=(stop,)),
+            threading.Thread(target=keep_updating, args=(updater, lambda: given, stop)),
         ]
         with updater.store.writing():
             updater.restore()
@@ -133,10 +136,17 @@ def rehearse(
                         thread.join()
     log = LiveLog.read(given.values.live.log_dir)
     end = max(reply.prompt.start_time for reply in replies) + _SETTLED
-    with rehearsal_feed(settings, end, 1.0, feed=feed, assets=assets) as server:
+    with rehearsal_feed(settings, end, 1.0, feed=feed, assets=served) as server:
         given = _settings(settings, folder, server.url, validator_key.ss58_address, assets)
         record = track_record(log, given, now=end, shadows=shadows, fetch=True)
     return Rehearsal(replies, check_parity(log, given), record, given.values.live.log_dir, given)
+
+
+def _competing(start: int, end: int) -> list[str]:
+    """Return the assets that compete at any time of a range."""
+    book = load_rulebook()
+    rules = [book.at(when) for when in (start, *(b for b in book.breakpoints() if start < b < end))]
+    return list(dict.fromkeys(asset for r in rules for c in r.competitions.values() for asset in c.assets))
 
 
 def _settings(

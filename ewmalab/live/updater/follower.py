@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ewmalab.errors import BarsError, DataError, FeedError, ForecasterError, StateError
 from ewmalab.forecast.model import Model, RunningState
 from ewmalab.live.state_store import AssetState, SavedState, StateStore
-from ewmalab.live.updater.revisions import Amendment, merge
+from ewmalab.live.updater.gate import Gate
+from ewmalab.live.updater.revisions import Amendment, check_symbol, merge
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.partition import Provenance
+from ewmalab.market.ranges import union
 from ewmalab.times import DAY, MINUTE
 
 _MIN_BACK = 5 * MINUTE  # with fewer shared bars, another symbol could not be told from a revision
@@ -51,6 +54,8 @@ class Follower:
     ----------
     steps : int
         Feed answers processed; it grows during a long catch-up and stands still when an update hangs.
+    holding : bool
+        Whether it saves no state, because another follower of the asset does.
     """
 
     asset: str
@@ -62,10 +67,12 @@ class Follower:
     counts: Counts = field(default_factory=Counts)
     generation: int = 0
     steps: int = 0
+    holding: bool = False
     bars: Bars = field(default_factory=Bars.empty)
 
     def __post_init__(self) -> None:
         self._running = RunningState(self.model)
+        self.gate = Gate(self.feed, self.asset)
         self._unsaved = False
         self._amended: list[Amendment] = []
         self._uncached: list[int] = []  # labels of changed bars whose old values are still in the cache
@@ -132,7 +139,11 @@ class Follower:
         except (FeedError, BarsError, DataError, OSError) as error:
             self.counts.feed_errors += 1
             self.counts.error = str(error)
-        if not self._unsaved or not len(self.bars):
+        return self.publish(now)
+
+    def publish(self, now: int) -> list[Amendment]:
+        """Save the state if it has changed; return the changes to bars that the saved generation contains."""
+        if self.holding or not self._unsaved or not len(self.bars):
             return []
         try:
             self._save(now)
@@ -154,8 +165,10 @@ class Follower:
         if not len(self.bars):
             return
         first, end = int(self.bars.timestamp[0]), int(self.bars.timestamp[-1]) + MINUTE
-        for a, b in self.cache.missing(self.feed.name, self.asset, first, end):
+        holes = self.cache.missing(self.feed.name, self.asset, first, end)
+        for a, b in union([*holes, *self.cache.provisional(self.feed.name, self.asset, first, end, now)]):
             self._into_cache(self.bars.between(a, b), a, b, now)
+        self.gate.record(self.cache, self.bars)
 
     def _take(self, now: int) -> None:
         if self.newest is None:
@@ -163,7 +176,8 @@ class Follower:
             return
         closed = now - now % MINUTE
         if closed <= self.newest:  # our clock is behind: fetch anyway, since the answer shows the host's time
-            self._follow(self.feed.fetch(self.asset, self.newest, self.newest + MINUTE, self.newest + MINUTE))
+            end = self.newest + MINUTE
+            self._admit(self.feed.fetch(self.asset, self.newest, end, end), now)
         # Each request starts before the newest bar, to get late bars and to detect another symbol's bars.
         back = min(max(self.refetch, _MIN_BACK), self.feed.chunk // 2)
         begin = max(int(self.bars.timestamp[0]), self.newest + MINUTE - back, self._oldest(closed))
@@ -173,10 +187,13 @@ class Follower:
             if not len(fresh) and stop < closed:  # a whole chunk without a bar: fetch it once more
                 fresh = self.feed.fetch(self.asset, begin, stop, now)
             self.steps += 1
-            self._uncached += [change.label for change in self._follow(fresh)]
-            if stop < closed and self._unsaved:  # an interrupted catch-up continues from here
+            self._uncached += [change.label for change in self._admit(fresh, now)]
+            if stop < closed and self._unsaved and not self.holding:  # an interrupted catch-up continues from here
                 self._save(now)
             begin = closed if stop == closed else stop - back
+        adopted = self.gate.adopted(self.bars, self.cache)
+        if adopted is not None:  # the next update takes the bars that waited
+            self._follow(adopted)
         while self._uncached:
             label = self._uncached[0]
             self._into_cache(self.bars.between(label, label + MINUTE), label, label + MINUTE, now)
@@ -205,6 +222,12 @@ class Follower:
         reach = self.feed.reach
         return 0 if reach is None else closed - reach + 10 * MINUTE
 
+    def _admit(self, fresh: Bars, now: int) -> tuple[Amendment, ...]:
+        """Follow the bars of an answer that may change the state."""
+        fresh = self.gate.in_known_units(self.bars, fresh)
+        check_symbol(self.bars, fresh)
+        return self._follow(self.gate.admit(self.bars, fresh, now))
+
     def _follow(self, fresh: Bars) -> tuple[Amendment, ...]:
         merged = merge(self.bars, fresh)
         if not merged.new and not merged.amended:
@@ -221,21 +244,25 @@ class Follower:
         return merged.amended
 
     def _into_cache(self, bars: Bars, start: int, end: int, now: int) -> None:
-        provenance = Provenance(self.feed.source, now, self.feed.synthetic)
+        as_of = None if self.feed.complete else now
+        provenance = Provenance(self.feed.source, now, self.feed.synthetic, as_of)
         self.cache.write(self.feed.name, self.asset, bars, [(start, end)], provenance, replace=True)
 
     def _save(self, now: int) -> None:
-        state = self.model.forecaster.dump_state(self._running.state)
-        self.store.save(
-            AssetState(
-                self.asset,
-                self.feed.name,
-                self.feed.synthetic,
-                self.generation + 1,
-                now,
-                self.bars,
-                {self.model.name: SavedState(self.model.parameters, state)},
-            )
+        state = AssetState(
+            self.asset,
+            self.feed.name,
+            self.feed.synthetic,
+            self.generation + 1,
+            now,
+            self.bars,
+            {self.model.name: SavedState(self.model.parameters, self.model.forecaster.dump_state(self._running.state))},
         )
+        try:
+            self.store.save(state)
+        except OSError:
+            with suppress(OSError):  # then the miner goes on with the state before
+                self.store.save_spare(state)
+            raise
         self.generation += 1
         self._unsaved = False

@@ -8,8 +8,9 @@ from threading import Event, Thread
 
 from ewmalab.errors import EwmalabError, StateError
 from ewmalab.live.clock import Clock, make_clock
+from ewmalab.live.feeds import eras
 from ewmalab.live.fit_note import with_newest_fit
-from ewmalab.live.processes import Load, until_signalled
+from ewmalab.live.processes import Load, take_up_rulebook, until_signalled
 from ewmalab.live.updater.refitter import Refitter
 from ewmalab.live.updater.updater import Updater
 from ewmalab.settings import LoadedSettings
@@ -48,11 +49,27 @@ def run_updater(load: Load) -> None:
         updater.restore()
         refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
         Thread(target=refitter.run, args=(stop,), daemon=True).start()
-        while not stop.is_set():
-            updater.run(stop, reload=reload)
-            if reload.is_set():
+        keep_updating(updater, fitted, stop, reload)
+
+
+def keep_updating(updater: Updater, load: Load, stop: Event, reload: Event | None = None) -> None:
+    """Update until `stop` is set; changed settings, fits, rulebooks and rules are followed.
+
+    Parameters
+    ----------
+    updater : Updater
+        The caller holds its store's lock.
+    load : callable
+        Returns the current settings.
+    stop, reload : Event
+        `reload` asks for the settings to be loaded again.
+    """
+    while not stop.is_set():
+        updater.run(stop, reload=reload)
+        if not stop.is_set():
+            if reload is not None:
                 reload.clear()
-                updater = _changed(updater, fitted, clock)
+            updater = _changed(updater, load)
 
 
 def update_once(settings: LoadedSettings, date: int | None = None) -> SavedStates:
@@ -87,15 +104,19 @@ def update_once(settings: LoadedSettings, date: int | None = None) -> SavedState
     return SavedStates({asset: f.newest for asset, f in followers.items()}, errors)
 
 
-def _changed(updater: Updater, load: Load, clock: Clock) -> Updater:
-    """Return an updater with the changed settings, or the old updater if they are unusable."""
+def _changed(updater: Updater, load: Load) -> Updater:
+    """Return an updater with the changed settings and rules, or the old updater if they are unusable."""
+    clock = updater.clock
     try:
-        new = Updater.of(load(), clock)
+        take_up_rulebook(_log)
+        new = Updater.of(load(), clock, running=True)
     except EwmalabError as error:
         _log.error("settings not changed: %s", error)
+        updater.eras = eras(updater.rulebook, clock.now())
         return updater
     new.store = updater.store  # whose lock this process holds
-    for follower in new.followers.values():
+    new.updates, new.missed = updater.updates, updater.missed
+    for follower in [*new.followers.values(), *(standby.scored for standby in new.standbys.values())]:
         follower.store = updater.store
     new.restore()
     return new

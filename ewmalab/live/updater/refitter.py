@@ -21,7 +21,8 @@ from ewmalab.errors import EwmalabError
 from ewmalab.live.clock import Clock
 from ewmalab.live.fit_note import NOTE, read_note
 from ewmalab.market.cache import local_cache
-from ewmalab.replay.fits import boundary, refit, refitted, write_artifact
+from ewmalab.replay.artifacts import write_artifact
+from ewmalab.replay.fits import boundary, refit, refitted
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE, iso
@@ -115,7 +116,7 @@ class Refitter:
         if child.exitcode or note is None:
             log.error("fit failed (code %s): the previous fit stays in use", child.exitcode)
             return False
-        log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue without a fit")
+        log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue with the prior, or without a fit")
         self.fitted.set()
         return True
 

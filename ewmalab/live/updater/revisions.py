@@ -52,11 +52,6 @@ def merge(known: Bars, fresh: Bars) -> Merged:
     """Return the union of bars. A fresh bar replaces a known one, since a later fetch would return the fresh one.
 
     Fresh bars before the first known bar are dropped.
-
-    Raises
-    ------
-    FeedError
-        If most shared bars differ by more than any revision, so that the answer is for another symbol.
     """
     if not len(known):
         return Merged(fresh, len(fresh), ())
@@ -65,12 +60,6 @@ def merge(known: Bars, fresh: Bars) -> Merged:
         return Merged(known, 0, ())
     at = np.minimum(np.searchsorted(known.timestamp, fresh.timestamp), len(known) - 1)
     shared = known.timestamp[at] == fresh.timestamp
-    moved = np.abs(np.log(fresh.close[shared] / known.close[at[shared]]))
-    if len(moved) >= _MIN_OVERLAP and np.median(moved) > _OTHER_MARKET:
-        raise FeedError(
-            f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
-            f"{_OTHER_MARKET:.0%}: it is for another symbol"
-        )
     late = ~shared & (fresh.timestamp < known.timestamp[-1])
     amended = [Amendment(int(fresh.timestamp[i]), None) for i in np.flatnonzero(late)]
     differs = known.disagreements(fresh)
@@ -81,18 +70,44 @@ def merge(known: Bars, fresh: Bars) -> Merged:
     return Merged(known.union(fresh), new, tuple(sorted(amended, key=lambda a: a.label)))
 
 
+def check_symbol(known: Bars, fresh: Bars) -> None:
+    """Refuse the answer for another symbol.
+
+    Raises
+    ------
+    FeedError
+        If most shared bars differ by more than any revision.
+    """
+    closes = known.closes_at(fresh.timestamp)
+    shared = np.isfinite(closes)
+    moved = np.abs(np.log(fresh.close[shared] / closes[shared]))
+    if len(moved) >= _MIN_OVERLAP and np.median(moved) > _OTHER_MARKET:
+        raise FeedError(
+            f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
+            f"{_OTHER_MARKET:.0%}: it is for another symbol"
+        )
+
+
+def without(bars: Bars, labels: Sequence[int]) -> Bars:
+    """Return the bars without those of some labels."""
+    if not labels:
+        return bars
+    keep = ~np.isin(bars.timestamp, labels)
+    return Bars.from_columns({name: column[keep] for name, column in bars.columns().items()}, bars.resolution)
+
+
 def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
     """Return the bars before amendments, which are given oldest first."""
-    for change in reversed(amended):
-        i = int(np.searchsorted(bars.timestamp, change.label))
-        if i == len(bars) or bars.timestamp[i] != change.label:
-            continue
-        parts = [bars.rows(0, i), bars.rows(i + 1, len(bars))]
-        if change.old is not None:
-            o, h, l, c = ([price] for price in change.old)
-            parts.insert(1, Bars([change.label], o, h, l, c, bars.resolution))  # type: ignore[arg-type]
-        bars = Bars.concatenate(parts)
-    return bars
+    before: dict[int, tuple[float, ...] | None] = {}
+    for change in amended:
+        before.setdefault(change.label, change.old)
+    changed = np.isin(bars.timestamp, list(before))
+    if not changed.any():
+        return bars
+    labels = [label for label in bars.timestamp[changed].tolist() if before[label] is not None]
+    o, h, l, c = np.array([before[label] for label in labels], np.float64).reshape(-1, 4).T
+    kept = Bars.from_columns({name: column[~changed] for name, column in bars.columns().items()}, bars.resolution)
+    return kept.union(Bars(np.array(labels, np.int64), o, h, l, c, bars.resolution))
 
 
 def _row(bars: Bars, i: int) -> tuple[float, float, float, float]:

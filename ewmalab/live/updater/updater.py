@@ -13,18 +13,19 @@ from typing import Any
 
 import orjson
 
-from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import DataError
 from ewmalab.live.audit.answer_log import AMENDMENTS
 from ewmalab.live.clock import Clock
-from ewmalab.live.feeds import choose_feeds, make_feeds
+from ewmalab.live.feeds import choose_feeds, eras, make_feeds
 from ewmalab.live.state_store import StateStore
-from ewmalab.live.status import HEARTBEAT
+from ewmalab.live.status import write_heartbeat
 from ewmalab.live.updater.follower import Follower
+from ewmalab.live.updater.revisions import Amendment
+from ewmalab.live.updater.standby import Standby
 from ewmalab.market.cache import local_cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.replay.fits import load_model
-from ewmalab.rulebook import load_rulebook
+from ewmalab.rulebook import Rulebook, load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import MINUTE
 
@@ -50,6 +51,10 @@ class Updater:
         Seconds between updates, market time.
     beat : float
         Seconds between the heartbeats of an update that is still making progress.
+    rulebook : Rulebook
+        When its rules change, `run` ends, for another updater to follow the assets and feeds of the new rules.
+    standbys : mapping of asset to Standby
+        Assets that have another feed to fall back to.
     """
 
     followers: Mapping[str, Follower]
@@ -58,18 +63,30 @@ class Updater:
     clock: Clock
     interval: int
     beat: float = 15.0
+    rulebook: Rulebook = field(default_factory=load_rulebook)
+    standbys: Mapping[str, Standby] = field(default_factory=dict)
     missed: int = 0
     updates: int = 0
     _archived: float = field(default=0.0, repr=False)
+    _skews: dict[int, float | None] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.eras = eras(self.rulebook, self.clock.now())
 
     @classmethod
-    def of(cls, settings: LoadedSettings, clock: Clock, feeds: Mapping[str, Feed] | None = None) -> Updater:
+    def of(
+        cls, settings: LoadedSettings, clock: Clock, feeds: Mapping[str, Feed] | None = None, *, running: bool = False
+    ) -> Updater:
         """Return the updater that the settings describe.
 
         Parameters
         ----------
+        settings : LoadedSettings
+        clock : Clock
         feeds : mapping of asset to Feed, optional
             Used instead of those that the settings name.
+        running : bool
+            See `choose_feeds`.
 
         Raises
         ------
@@ -77,37 +94,46 @@ class Updater:
         """
         values, rulebook = settings.values, load_rulebook()
         live = values.live
+        scored: Mapping[str, Feed] = {}
         if feeds is None:
-            choice = choose_feeds(values, rulebook, int(clock.now()))
+            choice = choose_feeds(values, rulebook, int(clock.now()), running=running)
             log.info(choice.line)
             for warning in choice.warnings:
                 log.warning(warning)
-            feeds = make_feeds(choice, values, rulebook, clock)
+            feeds, scored = make_feeds(choice, values, rulebook, clock)
         store, cache = StateStore(live.state_dir), local_cache(values.data.cache_dir)
-        followers = {
-            asset: Follower(
-                asset, feed, load_model(live.forecaster, rulebook.asset(asset), settings), store, cache, live.refetch
-            )
-            for asset, feed in feeds.items()
-        }
-        return cls(followers, store, live.log_dir, clock, live.update_interval)
+        now = int(clock.now())
+        models = {asset: load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in feeds}
+
+        def follower(asset: str, feed: Feed) -> Follower:
+            return Follower(asset, feed, models[asset], store, cache, live.refetch)
+
+        followers = {asset: follower(asset, feed) for asset, feed in feeds.items()}
+        standbys = {a: Standby(followers[a], follower(a, feed), live.stale_after) for a, feed in scored.items()}
+        return cls(followers, store, live.log_dir, clock, live.update_interval, rulebook=rulebook, standbys=standbys)
+
+    def serving(self, asset: str) -> Follower:
+        """Return the follower whose states of an asset are saved."""
+        standby = self.standbys.get(asset)
+        return self.followers[asset] if standby is None else standby.serving
 
     def restore(self) -> None:
         """Load the saved states; the caller holds the store's lock."""
-        for follower in self.followers.values():
-            for line in follower.restore():
+        for asset, follower in self.followers.items():
+            for line in self.standbys.get(asset, follower).restore():
                 log.warning(line)
 
     def update(self, now: int) -> None:
         """Bring every asset up to `now`, several at a time."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.followers))) as pool:
-            done = [pool.submit(follower.update, now) for follower in self.followers.values()]
+            done = [pool.submit(self._update, follower, now) for follower in self.followers.values()]
             steps = self._steps()
             while wait(done, timeout=self.beat).not_done:
                 if steps != self._steps():
                     steps = self._steps()
                     self.heartbeat(now)
-        for follower, amended in zip(self.followers.values(), (future.result() for future in done), strict=True):
+        for asset, amended in zip(self.followers, (future.result() for future in done), strict=True):
+            follower = self.serving(asset)
             if follower.counts.error:
                 log.warning("%s: %s", follower.asset, follower.counts.error)
             for change in amended:
@@ -120,11 +146,12 @@ class Updater:
     def archive(self, now: int) -> None:
         """Write the bars of all assets to the cache."""
         self._archived = now
-        for follower in self.followers.values():
+        followers: list[Follower | Standby] = [*self.followers.values(), *self.standbys.values()]
+        for follower in followers:
             try:
                 follower.archive(now)
             except (DataError, OSError) as error:
-                log.warning("%s: bars cannot be archived and stay in the state: %s", follower.asset, error)
+                log.warning("bars cannot be archived and stay in the state: %s", error)
 
     def heartbeat(self, now: int) -> None:
         """Write the heartbeat file that the miner's ``/health`` reads."""
@@ -135,28 +162,35 @@ class Updater:
             "interval": self.interval,
             "updates": self.updates,
             "missed": self.missed,
-            "clock_skew": self._skew(now),
+            "clock_skew": max((s for s in self._skews.values() if s is not None), key=abs, default=None),
             "assets": {
                 asset: {
                     "feed": f.feed.name,
+                    **self._fallback(asset),
                     "source": f.feed.source,
                     "synthetic": f.feed.synthetic,
                     "newest": f.newest,
                     "generation": f.generation,
                     **asdict(f.counts),
+                    "aside": f.gate.count,
+                    "waiting": f.gate.waiting.close[-1:].tolist(),
+                    "notes": f.gate.notes(now),
                 }
-                for asset, f in self.followers.items()
+                for asset, f in ((asset, self.serving(asset)) for asset in self.followers)
             },
         }
         try:
-            write_atomic(self.store.root / HEARTBEAT, orjson.dumps(note))
+            write_heartbeat(self.store.root, note)
         except OSError as error:  # the miner notices the age of the file
             log.error("heartbeat cannot be written: %s", error)
 
     def run(self, stop: Event, *, reload: Event | None = None) -> None:
-        """Update until `stop` or `reload` is set, then archive the bars. The caller holds the store's lock."""
+        """Update until `stop` or `reload` is set or the rules change, then archive the bars.
+
+        The caller holds the store's lock.
+        """
         try:
-            while not stop.is_set() and not (reload is not None and reload.is_set()):
+            while not stop.is_set() and not (reload is not None and reload.is_set()) and not self._outdated():
                 now = self.clock.now()
                 self.update(int(now))
                 due = _next(now, self.interval)
@@ -164,18 +198,28 @@ class Updater:
                 if late > due:  # the update took longer than the interval
                     self.missed += int((late - due) // self.interval) + 1
                     due = _next(late, self.interval)
-                self.clock.wait(due, stop, reload)
+                if not self._outdated():
+                    self.clock.wait(due, stop, reload)
         finally:
             self.archive(int(self.clock.now()))
 
-    def _steps(self) -> int:
-        return sum(follower.steps for follower in self.followers.values())
+    def _fallback(self, asset: str) -> dict[str, str]:
+        own = self.followers[asset]
+        return {} if self.serving(asset) is own else {"instead_of": own.feed.name}
 
-    def _skew(self, now: float) -> float | None:
-        """Return how many seconds our clock is ahead of the feed whose clock differs most."""
-        seen = {id(f.feed): getattr(f.feed, "clock_skew", None) for f in self.followers.values()}
-        skews = [skew(now) for skew in seen.values() if skew is not None]
-        return max((s for s in skews if s is not None), key=abs, default=None)
+    def _outdated(self) -> bool:
+        return eras(self.rulebook, self.clock.now()) != self.eras
+
+    def _steps(self) -> int:
+        return sum(f.steps for f in [*self.followers.values(), *(s.scored for s in self.standbys.values())])
+
+    def _update(self, follower: Follower, now: int) -> list[Amendment]:
+        """Update one asset, and note how far ahead of its feed's clock ours is, while the answer is fresh."""
+        amended = self.standbys.get(follower.asset, follower).update(now)
+        skew = getattr(follower.feed, "clock_skew", None)
+        if skew is not None:
+            self._skews[id(follower.feed)] = skew(self.clock.now())
+        return amended
 
     def _record(self, amendment: dict[str, Any]) -> None:
         log.info("%(asset)s: bar %(label)s arrived late or was revised", amendment)

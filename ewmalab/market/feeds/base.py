@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from ewmalab.market.bars import Bars
+from ewmalab.market.quality import AsideBar
 
 
 @runtime_checkable
@@ -54,3 +55,9 @@ class Feed(Protocol):
             If the answer's rows break a rule of `Bars`.
         """
         ...
+
+
+def malformed_of(feed: Feed, asset: str) -> tuple[AsideBar, ...]:
+    """Return the candles of a feed's last answer for an asset that are no bars, if the feed says so."""
+    found: dict[str, tuple[AsideBar, ...]] = getattr(feed, "malformed", {})
+    return found.get(asset, ())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed
 from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
 from ewmalab.market.feeds.http import HttpClient
+from ewmalab.market.feeds.parsing import FAULTS, brief
 from ewmalab.market.quality import COLUMNS
 from ewmalab.times import MINUTE
 
@@ -60,10 +61,15 @@ class BinanceFeed(HttpFeed):
             raise self.error(asset, f"the answer is {brief(answer)}, not a list of klines")
         as_of = self._client.host_time
         columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
+        faults: dict[int, str] = {}
         for i, row in enumerate(answer):
             if not isinstance(row, list) or len(row) <= _CLOSE_TIME:
-                raise self.error(asset, f"row {i} is {brief(row)}, not a kline")
-            columns["timestamp"].append(self.label(asset, i, row[0], row[_CLOSE_TIME]))
+                faults[i] = f"{brief(row)} is not a kline"
+                row = [None] * (_CLOSE_TIME + 1)
+            label, fault = self.label(row[0], row[_CLOSE_TIME])
+            columns["timestamp"].append(label)
+            if fault:
+                faults.setdefault(i, fault)
             for name, value in zip(COLUMNS[1:], row[1:5], strict=True):
                 columns[name].append(value)
-        return {**columns, AS_OF: as_of}
+        return {**columns, FAULTS: faults, AS_OF: as_of}

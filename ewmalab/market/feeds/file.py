@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.files.formats import SUFFIXES
+from ewmalab.market.quality import AsideBar
 from ewmalab.times import DAY, MINUTE
 
 
@@ -17,6 +19,11 @@ class FileFeed:
     Parameters
     ----------
     folder : Path
+
+    Attributes
+    ----------
+    malformed : dict of str to tuple of AsideBar
+        By asset: the rows of the last answer that are no bars.
 
     Raises
     ------
@@ -34,6 +41,7 @@ class FileFeed:
         if not folder.is_dir():
             raise FeedError(f"feed file: {str(folder)!r} is not a folder; set feeds.file.folder")
         self.folder = folder
+        self.malformed: dict[str, tuple[AsideBar, ...]] = {}
         self.source = f"files in {folder.name}"
 
     def fetch(self, asset: str, start: int, end: int, now: int) -> Bars:
@@ -48,12 +56,14 @@ class FileFeed:
         for suffix in SUFFIXES:
             path = self.folder / f"{asset}{suffix}"
             if path.exists():
-                return _load(path, path.stat().st_mtime_ns).between(start, min(end, now - MINUTE + 1))
+                bars, aside = _load(path, path.stat().st_mtime_ns)
+                self.malformed[asset] = tuple(replace(bar, at=now) for bar in aside if start <= bar.label < end)
+                return bars.between(start, min(end, now - MINUTE + 1))
         raise FeedError(f"feed file: {self.folder} has no {asset}{{{','.join(SUFFIXES)}}}")
 
 
 @lru_cache(maxsize=16)
-def _load(path: Path, modified: int) -> Bars:
+def _load(path: Path, modified: int) -> tuple[Bars, tuple[AsideBar, ...]]:
     from ewmalab.market.files.bar_file import read_bars  # loads pandas
 
     return read_bars(path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed
 from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
 from ewmalab.market.feeds.http import HttpClient
+from ewmalab.market.feeds.parsing import FAULTS, brief
 from ewmalab.market.quality import COLUMNS
 from ewmalab.times import MINUTE
 
@@ -68,13 +69,18 @@ class HyperliquidFeed(HttpFeed):
             )
         as_of = self._client.host_time
         columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
+        faults: dict[int, str] = {}
         for i, row in enumerate(answer):
             if not isinstance(row, dict):
-                raise self.error(asset, f"row {i} is {brief(row)}, not a candle")
+                faults[i] = f"{brief(row)} is not a candle"
+                row = {}
             got = (row.get("s"), row.get("i"))
-            if got != (symbol, _INTERVAL):
+            if row and got != (symbol, _INTERVAL):
                 raise self.error(asset, f"row {i} is for {brief(got)}, not for {brief((symbol, _INTERVAL))}")
-            columns["timestamp"].append(self.label(asset, i, row.get("t"), row.get("T")))
+            label, fault = self.label(row.get("t"), row.get("T"))
+            columns["timestamp"].append(label)
+            if fault:
+                faults.setdefault(i, fault)
             for name, letter in _LETTERS.items():
                 columns[name].append(row.get(letter))
-        return {**columns, AS_OF: as_of}
+        return {**columns, FAULTS: faults, AS_OF: as_of}

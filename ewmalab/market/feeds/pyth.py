@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from ewmalab.errors import FeedAuthError
 from ewmalab.market.feeds.answers import printable
-from ewmalab.market.feeds.candles import AS_OF, HttpFeed, brief
+from ewmalab.market.feeds.candles import AS_OF, HttpFeed
 from ewmalab.market.feeds.host import PATIENT, Host, HttpOptions
 from ewmalab.market.feeds.http import HttpClient
+from ewmalab.market.feeds.parsing import brief
 from ewmalab.times import DAY
 
 KEY_VARIABLE = "PYTH_API_KEY"

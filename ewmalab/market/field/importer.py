@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +22,7 @@ from ewmalab.market.field.records import BUNDLE, SHAPES, Records, distinct, read
 from ewmalab.market.field.series import Series, between
 from ewmalab.market.field.store import FieldDay, FieldStore
 from ewmalab.market.partition import Provenance, day_of
-from ewmalab.market.ranges import Range
+from ewmalab.market.ranges import Range, runs
 from ewmalab.rulebook import Rulebook
 from ewmalab.times import DAY, MINUTE, iso, parse_time
 
@@ -153,7 +155,9 @@ class FieldImport:
         span = (int(stamps.min()), int(stamps.max()) + MINUTE)
         if not day <= span[0] <= span[1] <= day + DAY:
             raise DataError(f"{file}: its rows are from {iso(span[0])} to {iso(span[1])}, another day")
-        written = self.cache.write(str(feed), asset, bars, [span], Provenance(file.name, self.now))
+        command = f"ewmalab field import {shlex.quote(str(file.resolve()))}"
+        provenance = Provenance.of_file(file.name, self.now, command=command)
+        written = self.cache.write(str(feed), asset, bars, runs(np.unique(stamps)), provenance)
         return FileImported(str(file), f"{feed}/{asset}", len(bars), written)
 
 

@@ -17,8 +17,9 @@ from ewmalab.market.files.formats import read_table
 from ewmalab.market.files.layouts import PRICES, Roles, assign_roles
 from ewmalab.market.files.numbers import decimal_mark, floats
 from ewmalab.market.files.rows import Columns, split_rows
+from ewmalab.market.files.suspicious import aside_rows, few_wrong_prices
 from ewmalab.market.files.table import Hints, Table
-from ewmalab.market.quality import describe_faults
+from ewmalab.market.quality import AsideBar, describe_faults
 
 _MINUTE_NAMES = {"1m", "1min", "m1", "1", "1t", "60", "60s", "1minute", "minute", "1-minute", "min"}
 _BAR_LENGTHS = (60, 59)  # seconds between the two times of a bar; 59.999 counts as 59
@@ -70,13 +71,13 @@ def read_readings(path: Path, hints: Hints | None = None, member: str = "") -> l
         raise BarsError(f"{path}: {error}") from error
 
 
-def read_bars(path: Path) -> Bars:
-    """Read a bar file of one symbol; refuse it if any row is bad.
+def read_bars(path: Path) -> tuple[Bars, tuple[AsideBar, ...]]:
+    """Read a bar file of one symbol; return its bars, and the few rows whose prices are wrong.
 
     Raises
     ------
     BarsError
-        If a row is bad; the message names the file and counts the bad rows by reason.
+        If many rows are bad, or a time is wrong; the message names the file and counts the bad rows by reason.
     """
     readings = read_readings(path)
     if len(readings) != 1:
@@ -85,9 +86,10 @@ def read_bars(path: Path) -> Bars:
         split = split_rows(readings[0].columns, written=int(path.stat().st_mtime))
     except BarsError as error:
         raise BarsError(f"{path}: {error}") from error
-    if split.rejected:
-        raise BarsError(f"{path}: {describe_faults(split.rejected, readings[0].columns['timestamp'])}")
-    return split.bars
+    columns, rejected = readings[0].columns, split.rejected
+    if rejected and not few_wrong_prices(rejected, len(columns["close"])):
+        raise BarsError(f"{path}: {describe_faults(rejected, columns['timestamp'])}")
+    return split.bars, aside_rows(columns, rejected, f"file {path.name}", 0)
 
 
 def _by_ticker(table: Table) -> Iterator[tuple[Table, str | None]]:

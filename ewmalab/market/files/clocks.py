@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,20 +144,12 @@ def _epoch(text: str | None, hints: Hints) -> int | float | None:
 
 def _from_numbers(numbers: list[Any], hints: Hints, name: str) -> tuple[Int, list[str]]:
     """Return nanoseconds and the units found; a file may change its unit, as Binance's did in 2025."""
-    out = np.full(len(numbers), NO_TIME, np.int64)
-    units = set()
-    scales = {hints.unit: _UNITS[hints.unit]} if hints.unit else _UNITS
-    for at, value in enumerate(numbers):
-        if value is None or value != value:
-            continue
-        for unit, (_, scale) in scales.items():
-            if hints.unit or _SPAN[0] <= value * scale < _SPAN[1]:
-                whole = int(value // 1)
-                moment = whole * scale + round((value - whole) * scale)
-                if abs(moment) < 2**62:
-                    out[at] = moment
-                    units.add(unit)
-                break
+    scales = {unit: scale for unit, (_, scale) in _UNITS.items() if hints.unit in (None, unit)}
+    whole = all(type(value) is int and abs(value) < 2**62 for value in numbers)
+    span = None if hints.unit else _SPAN
+    out, units = (
+        _from_integers(np.array(numbers, np.int64), scales, span) if whole else _one_by_one(numbers, scales, span)
+    )
     if np.mean(out == NO_TIME) > 1 - _ENOUGH:
         bad = next(value for value, moment in zip(numbers, out, strict=True) if moment == NO_TIME)
         raise BarsError(
@@ -164,6 +157,36 @@ def _from_numbers(numbers: list[Any], hints: Hints, name: str) -> tuple[Int, lis
             "2099; name the right column with --columns timestamp=NAME, or its unit with --unit"
         )
     return out, [_UNITS[unit][0] for unit in _UNITS if unit in units]
+
+
+def _from_integers(numbers: Int, scales: Mapping[str, int], span: tuple[int, int] | None) -> tuple[Int, set[str]]:
+    """Return nanoseconds and the units found, of the unit that brings each number into the span; none: of the one."""
+    out = np.full(len(numbers), NO_TIME, np.int64)
+    units = set()
+    for unit, scale in scales.items():
+        low, high = (-(-span[0] // scale), -(-span[1] // scale)) if span else (-(2**62 // scale), 2**62 // scale + 1)
+        fits = (out == NO_TIME) & (numbers >= low) & (numbers < high)
+        out[fits] = numbers[fits] * scale
+        units |= {unit} if fits.any() else set()
+    return out, units
+
+
+def _one_by_one(numbers: list[Any], scales: Mapping[str, int], span: tuple[int, int] | None) -> tuple[Int, set[str]]:
+    """Do as `_from_integers` for numbers of which some have fractions or are missing."""
+    out = np.full(len(numbers), NO_TIME, np.int64)
+    units = set()
+    for at, value in enumerate(numbers):
+        if value is None or value != value:
+            continue
+        for unit, scale in scales.items():
+            if span is None or span[0] <= value * scale < span[1]:
+                whole = int(value // 1)
+                moment = whole * scale + round((value - whole) * scale)
+                if abs(moment) < 2**62:
+                    out[at] = moment
+                    units.add(unit)
+                break
+    return out, units
 
 
 def _from_text(texts: pd.Series[Any], hints: Hints, name: str) -> Times:

@@ -88,7 +88,7 @@ def _synth_lib(cache: Cache, feed: str, asset: str, span: tuple[int, int]) -> Fi
                 "close": pa.array(closes, pa.float64()),
                 "source": pa.array([feed] * len(minutes), pa.string()),
                 "ingested_at": pa.array(np.full(len(minutes), float(day.fetched_at))),
-                "is_final": pa.array(np.ones(len(minutes), bool)),
+                "is_final": pa.array(~np.isin(minutes, day.provisional)),
             }
         )
         path = Path("prices") / asset / "1m" / f"date={name}.parquet"

@@ -9,16 +9,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ewmalab.errors import BarsError, EwmalabError
+from ewmalab.market.adjust import adjust_cached
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
+from ewmalab.market.files.answered import answered_at, answered_closures, import_command, silence, unsettled_note
 from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
 from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
 from ewmalab.market.files.rows import Columns, Split, split_rows
+from ewmalab.market.files.suspicious import aside_rows, cut, few_wrong_prices, without_suspicious
 from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, Bool, describe_faults
+from ewmalab.market.quality.aside import record_aside
+from ewmalab.market.quality.sift import Doubts
+from ewmalab.market.quality.splits import PriceSplit
+from ewmalab.market.ranges import Range, union
 from ewmalab.rulebook import Rulebook
-from ewmalab.times import MINUTE
+from ewmalab.times import FOREVER, iso
 
 _SHOWN = 3  # bars of a dry run
 
@@ -47,7 +54,8 @@ class Imported:
     understood: str
     bars: int
     days_written: int
-    gap_minutes: int  # minutes without a bar, between the first and the last bar
+    gap_minutes: int  # minutes without a bar, between the first and the last bar, while the market was open
+    closed_minutes: int  # the same while it was closed
     close_only: int  # bars without a range
     rejected: str | None
     quarantine: str | None
@@ -74,15 +82,30 @@ class Choices:
     replace : bool
         Whether bars that differ from cached ones replace them.
     quarantine : bool
-        Whether bad rows are set aside instead of refusing the file.
+        Whether bad rows are set aside however many they are, and also if their times are wrong.
     dry_run : bool
         Whether nothing is written.
+    doubts : Doubts
+        What to do with bars that no market made.
+    span : (int, int)
+        Only rows labelled in ``[from, to)`` are imported.
     """
 
     hints: Hints = field(default_factory=Hints)
     replace: bool = False
     quarantine: bool = False
     dry_run: bool = False
+    doubts: Doubts = field(default_factory=Doubts)
+    span: Range = (0, FOREVER)
+
+    def options(self) -> list[str]:
+        """Return the options of the command line beside the hints."""
+        flags = {"--replace": self.replace, "--quarantine": self.quarantine, "--keep-suspicious": self.doubts.keep}
+        words = [name for name, given in flags.items() if given]
+        ratios = ",".join(f"{new}:{old}" for new, old in self.doubts.splits)
+        words += ["--split", ratios] if ratios else []
+        words += ["--start", iso(self.span[0])] if self.span[0] > 0 else []
+        return words + (["--until", iso(self.span[1])] if self.span[1] < FOREVER else [])
 
 
 def find_files(
@@ -138,14 +161,15 @@ def import_file(
     Raises
     ------
     BarsError
-        If the file is in doubt, rows are bad and `quarantine` is not set, no row is good, or the rows are not minute
-        bars; nothing is stored.
+        If the file is in doubt, many rows are bad or one has a wrong time and `quarantine` is not set, no row is good,
+        there is a split that was not named, or the rows are not minute bars; nothing is stored.
     DataError
         If bars differ from cached ones and `replace` is not set.
     """
     choices = choices or Choices()
-    taken = [(one, *_split(item, one, now, choices)) for one in _read(item, rulebook, choices.hints)]
-    return tuple(_store(cache, item, one, split, described, now, choices) for one, split, described in taken)
+    parts = _read(item, rulebook, choices.hints)
+    taken = [_split(cache, item, replace(one, columns=cut(one.columns, choices.span)), now, choices) for one in parts]
+    return tuple(_store(cache, item, one, now, choices, rulebook) for one in taken)
 
 
 def import_files(
@@ -186,6 +210,7 @@ class _Part:
     asset: str
     columns: Columns
     understood: str
+    named: bool  # whether the file names the asset
 
 
 def _members(file: Path, feed: str | None, asset: str | None, skipped: list[tuple[str, str]]) -> list[BarFile]:
@@ -231,7 +256,9 @@ def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
     if not found:
         raise BarsError(f"{item.path}: no asset is called {', '.join(left[:20]) or 'so'}; pass --asset and --symbol")
     words = f", without {', '.join(left[:20])}" if left else ""
-    return [_Part(feed, asset, one.columns, one.understood + words) for one, asset in found.values()]
+    return [
+        _Part(feed, asset, one.columns, one.understood + words, one.symbol is not None) for one, asset in found.values()
+    ]
 
 
 def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
@@ -247,44 +274,73 @@ def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
     return asset_of_path(item.path, rulebook)
 
 
-def _split(item: BarFile, part: _Part, now: int, choices: Choices) -> tuple[Split, str | None]:
-    """Judge the rows; return them with a description of the bad ones."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The rows of an asset as they were judged; `adjusted` are the splits that earlier prices were adjusted for."""
+
+    part: _Part
+    split: Split
+    described: str | None
+    adjusted: tuple[PriceSplit, ...]
+
+
+def _split(cache: Cache, item: BarFile, part: _Part, now: int, choices: Choices) -> _Taken:
+    """Judge the rows."""
     written = int(item.path.stat().st_mtime)
     try:
         split = split_rows(part.columns, now=now, written=written, minute_bars=choices.hints.interval == "1m")
+        if split.rejected and not (choices.quarantine or few_wrong_prices(split.rejected, len(part.columns["close"]))):
+            faults = describe_faults(split.rejected, part.columns["timestamp"])
+            raise BarsError(f"{faults}; pass --quarantine to import the other rows")
+        if not len(split.bars) and (split.rejected or not split.covered):
+            raise BarsError("no bars")
+        split, adjusted = without_suspicious(cache, part.feed, part.asset, part.columns, split, choices.doubts)
     except BarsError as error:
         raise BarsError(f"{item.path}: {error}") from error
     described = describe_faults(split.rejected, part.columns["timestamp"]) if split.rejected else None
-    if described and not choices.quarantine:
-        raise BarsError(f"{item.path}: {described}; pass --quarantine to import the other rows")
-    if not len(split.bars) and not split.covered:
-        raise BarsError(f"{item.path}: no bars")
-    return split, described
+    return _Taken(part, split, described, adjusted)
 
 
-def _store(
-    cache: Cache, item: BarFile, part: _Part, split: Split, described: str | None, now: int, choices: Choices
-) -> Imported:
+def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choices, rulebook: Rulebook) -> Imported:
+    part, split, described = taken.part, taken.split, taken.described
     bars, aside, written = split.bars, None, 0
+    hours = rulebook.asset(part.asset).hours.get(part.feed)
+    as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
+    notes = [*split.notes, *(f"adjusted for the split {one.ratio} of {iso(one.at)}" for one in taken.adjusted)]
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
             aside = cache.set_aside(part.feed, part.asset, name, _csv(part.columns, split.rejected))
-        provenance = Provenance(f"file {item.name}", now, part.feed.startswith("simulated"))
-        written = cache.write(part.feed, part.asset, bars, split.covered, provenance, replace=choices.replace)
-    span = int(bars.timestamp[-1] - bars.timestamp[0]) // MINUTE + 1 if len(bars) else 0
+        adjust_cached(cache, part.feed, part.asset, taken.adjusted, now)
+        provenance = Provenance.of_file(
+            item.name,
+            now,
+            synthetic=part.feed.startswith("simulated"),
+            as_of=as_of,
+            command=_again(item, part, choices),
+        )
+        covered = union([*split.covered, *answered_closures(bars, hours)])
+        written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
+        rows = aside_rows(part.columns, split.rejected, provenance.source, now)
+        record_aside(cache, part.feed, part.asset, rows, bars.timestamp)
     done = Imported(
         part.feed,
         part.asset,
-        ", ".join([part.understood, *split.notes]),
+        ", ".join([part.understood, *notes, *unsettled_note(bars, as_of)]),
         len(bars),
         written,
-        span - len(bars),
+        *silence(bars, hours),
         int((~bars.has_range).sum()),
         described,
         str(aside) if aside else None,
     )
     return replace(done, first_bars=_first_bars(bars)) if choices.dry_run else done
+
+
+def _again(item: BarFile, part: _Part, choices: Choices) -> str:
+    """Return the command that imports the file again."""
+    asset = item.asset if part.named or item.member else part.asset
+    return import_command(item.path, part.feed, asset, choices.hints, choices.options())
 
 
 def _first_bars(bars: Bars) -> tuple[tuple[float | None, ...], ...]:

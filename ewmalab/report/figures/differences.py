@@ -7,97 +7,75 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ewmalab.analysis.compare import ALL, Difference
-from ewmalab.analysis.relative import Course, IntervalChange
-from ewmalab.report.figures.style import (
-    GREY,
-    Sheet,
-    counted,
-    date_axis,
-    legend,
-    looks,
-    marks,
-    panels,
-    side_by_side,
-    styled,
-    times,
-)
+from ewmalab.analysis.relative import Course
+from ewmalab.analysis.verdict import BY, Origin
+from ewmalab.report.figures.chart import Axis, Chart, Columns, Mark, Panel, Rule, Series, counted, looks, side_by_side
+from ewmalab.report.figures.chart import values as array
 from ewmalab.report.text.tables import short
 from ewmalab.units import format_duration
 
 _INTERVAL = "Bars: 95 % intervals, if there are enough independent prompts."
+_PROVEN = (
+    "Filled: proven, also after the correction for the number of forecasters (p (Holm) < 0.05); hollow: not proven."
+)
+_CHANGE = "change of CRPS, %"
 
 
-@styled
-def change_by_asset(rows: Sequence[Difference], baseline: str, *, synthetic: bool = False) -> Figure:
+def change_by_asset(rows: Sequence[Difference], baseline: str, *, synthetic: bool = False) -> Chart:
     """Draw each forecaster's change of mean CRPS against the baseline, per asset."""
     groups = _by_competition(rows)
     styles = looks(row.forecaster for row in rows)
     most = max(len({row.asset for row in inside}) for inside in groups.values())
-    note = f"Left of zero is better. {_prompts(rows)} {_INTERVAL} all: the mean over assets of relative changes."
-    sheet = Sheet(
+    chart = Chart(
         f"Mean CRPS against {short(baseline)}",
-        note,
-        x="change of mean CRPS, %",
-        y="asset",
+        f"Left of zero is better. {_prompts(rows)} {_INTERVAL} {_PROVEN} "
+        "all: the mean over assets of relative changes.",
         columns=2,
         width=4.2,
         height=1.1 + 0.17 * most * max(2, len(styles)),
         synthetic=synthetic,
     )
-    figure, axes = panels(list(groups), sheet)
-    for panel, inside in zip(axes, groups.values(), strict=True):
+    panels = []
+    for competition, inside in groups.items():
         assets = list(dict.fromkeys(row.asset for row in inside))
-        for name, (style, shift) in side_by_side(styles, 0.7 / max(2, len(styles))).items():
+        marks: list[Mark] = [Rule(0, upright=True)]
+        for name, (look, shift) in side_by_side(styles, 0.7 / max(2, len(styles))).items():
             mine = [row for row in inside if row.forecaster == name]
-            at = [assets.index(row.asset) + shift for row in mine]
-            change, sides = _whiskers(mine)
-            panel.errorbar(change, at, xerr=sides, label=short(name), **marks(style))
-        panel.axvline(0, color=GREY, linewidth=1)
-        panel.set_yticks(range(len(assets)), assets)
-        panel.set_ylim(len(assets) - 0.5, -0.5)
-        panel.grid(axis="y", visible=False)
-    legend(figure, axes)
-    return figure
+            at = array(assets.index(row.asset) + shift for row in mine)
+            marks.append(_whiskers(name, mine, at, look, across=True))
+        axis = Axis.parts("asset", assets, downwards=True)
+        panels.append(Panel(competition, Axis("change of mean CRPS, %"), axis, marks))
+    return chart.of(panels)
 
 
-@styled
-def change_by_interval(rows: Sequence[IntervalChange], baseline: str, *, synthetic: bool = False) -> Figure:
+def change_by_interval(rows: Sequence[Difference], baseline: str, *, synthetic: bool = False) -> Chart:
     """Draw the change of mean CRPS per scoring interval: a mark per asset, a panel per competition and forecaster."""
-    pairs = list(dict.fromkeys((row.competition, row.forecaster) for row in rows))
     styles = looks(row.asset for row in rows)
-    sheet = Sheet(
+    chart = Chart(
         f"By scoring interval, against {short(baseline)}",
         "Below zero is better. The total adds up all intervals, so long ones, whose CRPS is larger, count most. "
-        f"{counted(row.prompts for row in rows)}",
-        x="scoring interval",
-        y="change of CRPS, %",
-        columns=max(2, len({name for _, name in pairs})),
-        width=4.0,
-        height=2.8,
-        sharey=True,
+        f"{counted(row.prompts for row in rows)} {_INTERVAL} {_PROVEN}",
+        columns=1,
+        width=7.6,
+        height=2.6,
         synthetic=synthetic,
     )
-    figure, axes = panels([f"{competition}, {short(name)}" for competition, name in pairs], sheet)
-    for panel, pair in zip(axes, pairs, strict=True):
-        inside = [row for row in rows if (row.competition, row.forecaster) == pair]
-        parts = list(dict.fromkeys(row.interval for row in inside))
-        for asset, style in styles.items():
+    panels = []
+    for competition, name in dict.fromkeys((row.competition, row.forecaster) for row in rows):
+        inside = [row for row in rows if (row.competition, row.forecaster) == (competition, name)]
+        parts = list(dict.fromkeys(row.part for row in inside))
+        marks: list[Mark] = [Rule(0)]
+        for asset, (look, shift) in side_by_side(styles, 0.8 / max(4, len(styles))).items():
             mine = [row for row in inside if row.asset == asset]
-            if mine:
-                change = [100 * row.change for row in mine]
-                at = [parts.index(row.interval) for row in mine]
-                panel.plot(at, change, label=asset, **style | {"linewidth": 1})
-        panel.axhline(0, color=GREY, linewidth=1)
-        panel.set_xticks(range(len(parts)), parts, rotation=90 if len(parts) > 8 else 0, fontsize=7.5)
-    legend(figure, axes)
-    return figure
+            marks.append(_whiskers(asset, mine, array(parts.index(row.part) + shift for row in mine), look))
+        axis = Axis.parts("scoring interval", parts)
+        panels.append(Panel(f"{competition}, {short(name)}", axis, Axis(_CHANGE), marks, (name,)))
+    return chart.of(panels)
 
 
-@styled
-def change_by_part(rows: Sequence[Difference], baseline: str, what: str, *, synthetic: bool = False) -> Figure:
+def change_by_part(rows: Sequence[Difference], baseline: str, what: str, *, synthetic: bool = False) -> Chart:
     """Draw the change of mean CRPS by hour of day or weekday of the start time, all assets together.
 
     Parameters
@@ -112,64 +90,85 @@ def change_by_part(rows: Sequence[Difference], baseline: str, what: str, *, synt
     """
     groups = _by_competition(rows)
     styles = looks(row.forecaster for row in rows)
-    note = "Below zero is better; relative to each asset's mean, all assets together. "
-    sheet = Sheet(
+    chart = Chart(
         f"By {what} of the start time (UTC), against {short(baseline)}",
-        f"{note}{_prompts(rows, 'start times')} {_INTERVAL}",
-        x=f"{what} (UTC)",
-        y="change of CRPS, %",
+        "Below zero is better; relative to each asset's mean, all assets together. "
+        f"{_prompts(rows, 'start times')} {_INTERVAL} {_PROVEN}",
         columns=1,
         width=7.6,
         height=2.3,
         synthetic=synthetic,
     )
-    figure, axes = panels(list(groups), sheet)
-    for panel, inside in zip(axes, groups.values(), strict=True):
+    panels = []
+    for competition, inside in groups.items():
         parts = list(dict.fromkeys(row.part for row in inside))
-        for name, (style, shift) in side_by_side(styles, 0.18).items():
+        marks: list[Mark] = [Rule(0)]
+        for name, (look, shift) in side_by_side(styles, 0.18).items():
             mine = [row for row in inside if row.forecaster == name]
-            at = [parts.index(row.part) + shift for row in mine]
-            change, sides = _whiskers(mine)
-            panel.errorbar(at, change, yerr=sides, label=short(name), **marks(style))
-        panel.axhline(0, color=GREY, linewidth=1)
-        panel.set_xticks(range(len(parts)), [part.removesuffix(":00") for part in parts])
-    legend(figure, axes)
-    return figure
+            marks.append(_whiskers(name, mine, array(parts.index(row.part) + shift for row in mine), look))
+        axis = Axis.parts(f"{what} (UTC)", [part.removesuffix(":00") for part in parts])
+        panels.append(Panel(competition, axis, Axis(_CHANGE), marks))
+    return chart.of(panels)
 
 
-@styled
-def over_time(course: Course, *, synthetic: bool = False) -> Figure:
+def origin(origins: Sequence[Origin], *, synthetic: bool = False) -> Chart:
+    """Draw how much of each difference comes from which asset, day and scoring interval."""
+    named = [(one, f"{short(one.own)} against {short(one.other)}") for one in origins]
+    styles = looks(name for _, name in named)
+    chart = Chart(
+        "Where the differences come from",
+        "The bars of a panel add up to the whole difference of mean CRPS. Below zero: the first named gains there. "
+        f"One bar that is most of the sum: the result hangs on it. {counted(one.prompts for one in origins)}",
+        columns=3,
+        width=3.4,
+        height=2.5,
+        synthetic=synthetic,
+    )
+    panels = []
+    for competition in dict.fromkeys(one.competition for one in origins):
+        for by, (label, _) in BY.items():
+            inside = [(one, name) for one, name in named if one.competition == competition]
+            parts = list(dict.fromkeys(part.name for one, _ in inside for part in one.parts if part.by == by))
+            wide = 0.8 / max(1, len(inside))
+            marks: list[Mark] = [Rule(0)]
+            for one, name in inside:
+                shift = (list(styles).index(name) - (len(styles) - 1) / 2) * wide
+                found = [part for part in one.parts if part.by == by]
+                at = array(parts.index(part.name) + shift for part in found)
+                marks.append(Columns(name, at, array(100 * part.change for part in found), wide, styles[name]))
+            names = [name[5:] if by == "day" else name for name in parts]
+            panels.append(Panel(f"{competition}, by {label}", Axis.parts(label, names), Axis("points of %"), marks))
+    return chart.of(panels)
+
+
+def over_time(course: Course, *, synthetic: bool = False) -> Chart:
     """Draw mean CRPS per period of start times, in percent of the baseline's mean over all."""
     note = (
         f"Means over {format_duration(course.period)} of start times; 100: the mean of {short(course.baseline)} on "
         f"the same asset. All assets together, {course.prompts:,} prompts. Lower is better: compare the lines, not the "
         "days."
     )
-    return _course(course, Sheet("CRPS over time", note, y="CRPS, % of the mean", synthetic=synthetic), 100, {})
+    return _course(course, Chart("CRPS over time", note, synthetic=synthetic), "CRPS, % of the mean", 100)
 
 
-@styled
-def cumulative(course: Course, *, synthetic: bool = False) -> Figure:
+def cumulative(course: Course, *, synthetic: bool = False) -> Chart:
     """Draw the running sum of differences from the baseline."""
     note = (
         "Falling is better: -1 means that the CRPS of one average prompt has been saved. A steady slope is skill, a "
         f"single step is luck. Mean over the assets at each time; {course.prompts:,} prompts."
     )
-    title = f"Cumulative difference from {short(course.baseline)}"
-    return _course(course, Sheet(title, note, y="prompts' worth of CRPS", synthetic=synthetic), 0, {"marker": ""})
+    chart = Chart(f"Cumulative difference from {short(course.baseline)}", note, synthetic=synthetic)
+    return _course(course, chart, "prompts' worth of CRPS", 0, marker=False)
 
 
-def _course(course: Course, sheet: Sheet, level: float, more: dict[str, Any]) -> Figure:
+def _course(course: Course, chart: Chart, label: str, level: float, **more: Any) -> Chart:
     styles = looks(name for _, series in course.competitions.values() for name in series)
-    wide = replace(sheet, x="start time (UTC)", columns=1, width=7.6, height=2.2)
-    figure, axes = panels(list(course.competitions), wide)
-    for panel, (at, series) in zip(axes, course.competitions.values(), strict=True):
-        for name, values in series.items():
-            panel.plot(times(at), values, label=short(name), **styles[name] | more)
-        panel.axhline(level, color=GREY, linewidth=1)
-        date_axis(panel)
-    legend(figure, axes)
-    return figure
+    panels = []
+    for competition, (at, series) in course.competitions.items():
+        marks: list[Mark] = [Rule(level)]
+        marks += [Series(name, at.astype(np.float64), found, styles[name], **more) for name, found in series.items()]
+        panels.append(Panel(competition, Axis("start time (UTC)", "time"), Axis(label), marks))
+    return replace(chart, columns=1, width=7.6, height=2.2).of(panels)
 
 
 def _by_competition(rows: Iterable[Difference]) -> dict[str, list[Difference]]:
@@ -179,11 +178,12 @@ def _by_competition(rows: Iterable[Difference]) -> dict[str, list[Difference]]:
     return groups
 
 
-def _whiskers(rows: Sequence[Difference]) -> tuple[list[float], np.ndarray]:
-    """Return changes and the lengths of both sides of their intervals, percent; 0 without an interval."""
-    low = [0.0 if row.low is None else row.change - row.low for row in rows]
-    high = [0.0 if row.high is None else row.high - row.change for row in rows]
-    return [100 * row.change for row in rows], 100 * np.array([low, high]).clip(0)
+def _whiskers(name: str, rows: Sequence[Difference], at: Any, look: int, *, across: bool = False) -> Series:
+    """Return changes with their intervals, percent."""
+    change, low, high = (100 * array(getattr(row, what) for row in rows) for what in ("change", "low", "high"))
+    hollow = np.array([not row.proven for row in rows], bool)
+    x, y = (change, at) if across else (at, change)
+    return Series(name, x, y, look, line=False, low=low, high=high, across=across, hollow=hollow)
 
 
 def _prompts(rows: Sequence[Difference], what: str = "prompts") -> str:

@@ -1,22 +1,21 @@
-"""Figures of single prompts: their paths and the realised prices."""
+"""Figures of single prompts: how they scored, and their paths with the realised prices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ewmalab.analysis.review import TellingPrompts
+from ewmalab.analysis.review import ScoredPrompt, TellingPrompts
 from ewmalab.replay.reproduce import ReproducedPrompt
-from ewmalab.report.figures.style import COLOURS, GREY, Sheet, date_axis, legend, panels, styled, times
+from ewmalab.report.figures.chart import Axis, Band, Chart, Mark, Panel, Rule, Series, looks
+from ewmalab.report.figures.chart import values as array
 from ewmalab.report.text.tables import short
-from ewmalab.times import iso
 
 
-@styled
-def fans(drawn: Mapping[str, ReproducedPrompt], title: str, note: str, *, synthetic: bool = False) -> Figure:
+def fans(
+    drawn: Mapping[str, ReproducedPrompt], title: str, note: str, *, synthetic: bool = False, one_at_a_time: int = 0
+) -> Chart:
     """Draw fan charts: 50, 90 and 99 % of the paths, the median, a few paths, and the realised price.
 
     Parameters
@@ -25,39 +24,54 @@ def fans(drawn: Mapping[str, ReproducedPrompt], title: str, note: str, *, synthe
         By the title of the panel.
     title, note : str
     synthetic : bool
+    one_at_a_time : int
+        If not 0, a page shows one panel at a time, and a picture the first so many.
     """
-    sheet = Sheet(title, note, y="price, USD", columns=3, width=3.6, height=2.9, synthetic=synthetic)
-    figure, axes = panels([""] * len(drawn), sheet)
-    for panel, (name, fan) in zip(axes, drawn.items(), strict=True):
-        _fan(panel, fan)
-        date_axis(panel, offset=False)
-        panel.tick_params(labelsize=7.5)
-        panel.set_title(name, loc="left", fontsize=8.5)
-        panel.set_xlabel(f"UTC, from {iso(fan.start_time)[:16].replace('T', ' ')}", fontsize=8)
-    legend(figure, axes)
-    return figure
+    chart = Chart(title, note, columns=3, width=3.6, height=2.9, synthetic=synthetic, one_at_a_time=one_at_a_time)
+    return chart.of(_fan(name, fan) for name, fan in drawn.items())
 
 
-def _fan(panel: Axes, fan: ReproducedPrompt) -> None:
-    at = times(fan.start_time + fan.time_increment * np.arange(len(fan.paths)))
+def _fan(name: str, fan: ReproducedPrompt) -> Panel:
+    at = np.asarray(fan.start_time + fan.time_increment * np.arange(len(fan.paths)), np.float64)
     prices = fan.anchor * np.exp(fan.paths.astype(np.float64))
     quantiles = np.quantile(prices, (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995), axis=1)
-    for i, (alpha, share) in enumerate(((0.15, "99 %"), (0.25, "90 %"), (0.45, "50 %"))):
-        band = quantiles[i], quantiles[-1 - i]
-        panel.fill_between(at, *band, color=COLOURS[0], alpha=alpha, linewidth=0, label=share)
-    panel.plot(at, quantiles[3], color=COLOURS[0], linewidth=1.2, label="median")
-    for path in prices.T[:3]:
-        panel.plot(at, path, color=GREY, linewidth=0.5, alpha=0.7)
-    panel.plot(at, fan.truth, color=COLOURS[1], linewidth=1.6, label="realised")
+    marks: list[Mark] = [
+        Band(share, at, quantiles[i], quantiles[-1 - i], 0, opacity)
+        for i, (opacity, share) in enumerate(((0.15, "99 %"), (0.25, "90 %"), (0.45, "50 %")))
+    ]
+    marks += [Series("a path", at, path, "grey", marker=False, width=0.5) for path in prices.T[:3]]
+    marks.append(Series("median", at, quantiles[3], 0, marker=False, width=1.2))
+    marks.append(Series("realised", at, fan.truth, "ink", marker=False, width=1.6))
+    return Panel(name, Axis("UTC", "time"), Axis("price, USD"), marks, key=fan.key)
 
 
-def telling(found: TellingPrompts, *, synthetic: bool = False) -> Figure:
-    """Draw a forecaster's worst, median and best prompt of a competition."""
-    *words, last = found.drawn
+def telling(found: TellingPrompts, *, synthetic: bool = False) -> Chart:
+    """Draw the paths of a forecaster's best, median and worst prompts of a competition."""
     titled = {f"{word}: {fan.title}": fan for word, fan in found.drawn.items()}
     note = (
         "By CRPS (basis points) relative to the asset's mean. Bands: 50, 90 and 99 % of the paths; grey: three paths. "
         f"Reproduced, bit for bit; chosen among {found.prompts:,} prompts."
     )
-    title = f"{found.competition}: {', '.join(words)} and {last} prompt of {short(found.forecaster)}"
-    return fans(titled, title, note, synthetic=synthetic)
+    title = f"{found.competition}: paths of the worst, median and best prompt of {short(found.forecaster)}"
+    return fans(titled, title, note, synthetic=synthetic, one_at_a_time=3)
+
+
+def worst(rows: Sequence[ScoredPrompt], found: TellingPrompts, *, synthetic: bool = False) -> Chart:
+    """Draw when a forecaster's worst prompts of a competition began; a click on a ring opens its paths."""
+    inside = [row for row in rows if row.competition == found.competition]
+    known = {fan.key for fan in found.drawn.values()}
+    marks: list[Mark] = [Rule(1.0)]
+    for asset, look in looks(sorted({row.asset for row in rows})).items():
+        mine = [row for row in inside if row.asset == asset]
+        opens = [row.key if row.key in known else "" for row in mine]
+        at, crps = array(row.start_time for row in mine), array(row.relative for row in mine)
+        hollow = np.array([bool(key) for key in opens], bool)
+        marks.append(Series(asset, at, crps, look, line=False, hollow=hollow, opens=opens))
+    note = (
+        f"The {len(inside):,} worst prompts of {short(found.forecaster)} among {found.prompts:,} prompts; 1: the "
+        "mean of the asset. Rings: a click, or the choice below, shows the paths."
+    )
+    title = f"{found.competition}: when the worst prompts began"
+    chart = Chart(title, note, columns=1, width=7.6, height=2.4, synthetic=synthetic)
+    y = Axis("CRPS / mean of the asset")
+    return chart.of([Panel("", Axis("start time (UTC)", "time"), y, marks)])

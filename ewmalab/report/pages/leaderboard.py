@@ -3,44 +3,86 @@
 from __future__ import annotations
 
 from ewmalab.analysis.ranking import Ranking
+from ewmalab.analysis.verdict import worth_of
 from ewmalab.report.figures import leaderboard as draw
-from ewmalab.report.pages.page import Report, Section, Table, value
+from ewmalab.report.pages.page import Card, Report, Section, Table, value
 from ewmalab.report.text.leaderboard import DOUBT, factors
-from ewmalab.report.text.tables import Column, grid
+from ewmalab.report.text.tables import Column, grid, short
+from ewmalab.report.text.verdict import listed, worth_text
 from ewmalab.times import iso
 
+_BEST = 5  # miners of a board beside the named ones
 _STANDINGS: list[Column] = [
     ("competition", lambda row: row.competition or "all"),
     ("rank", "rank"),
-    ("miner", "miner"),
+    ("miner", lambda row: short(row.miner)),
     ("average, bp above the best", lambda row: value(row.average)),
-    ("weight", lambda row: value(row.weight, ".5f")),
+    ("weight, %", lambda row: value(100 * row.weight, ".3f")),
 ]
 _EARNINGS: list[Column] = [
-    ("miner", "miner"),
-    ("weight", lambda row: value(row.weight, ".5f")),
-    ("95 %, from", lambda row: value(row.weight_low, ".5f")),
-    ("to", lambda row: value(row.weight_high, ".5f")),
+    ("miner", lambda row: short(row.miner)),
+    ("weight, %", lambda row: value(100 * row.weight, ".3f")),
+    ("95 %, from", lambda row: value(_hundred(row.weight_low), ".3f")),
+    ("to", lambda row: value(_hundred(row.weight_high), ".3f")),
     ("estimate", lambda row: value(row.earnings, ".4g")),
     ("95 %, from", lambda row: value(row.earnings_low, ".4g")),
     ("to", lambda row: value(row.earnings_high, ".4g")),
 ]
+_NOTE = (
+    "average: rolling, weighted by asset, in basis points above the best answer of each prompt. weight: share of all "
+    "miners' reward."
+)
 
 
-def leaderboard_report(ranking: Ranking, title: str = "leaderboard") -> Report:
-    """Return the report of a ranked field."""
+def leaderboard_report(ranking: Ranking, title: str = "") -> Report:
+    """Return the report of a ranked field.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    title : str
+        Name of its source.
+    """
     provenance = [
         ("at", iso(ranking.when)),
         ("rules", ranking.rules),
         ("field", f"{len(ranking.miners)} miners, {ranking.prompts:,} prompts"),
         ("windows", ", ".join(f"{name} {days:g} d" for name, days in ranking.windows.items())),
     ]
-    report = Report(title, provenance, ranking.synthetic)
-    standings = Table("Standings", *grid(ranking.final, _STANDINGS))
+    who = listed([short(name) for name in ranking.named]) if ranking.named else "Miners"
+    report = Report(
+        f"{who} among {len(ranking.miners)} miners, {iso(ranking.when)[:10]}", provenance, ranking.synthetic, name=title
+    )
+    report.card = ranking_card(ranking)
+    report.switches = {"Miners": [short(name) for name in ranking.named]}
+    report.sections = ranking_sections(ranking)
+    return report
+
+
+def ranking_sections(ranking: Ranking) -> list[Section]:
+    """Return ranks, weights and earnings as parts of a page."""
+    standings = Table("Standings", *grid(ranking.final, _STANDINGS), note=_NOTE, folded=len(ranking.final) > 60)
     ranks, weights = draw.over_time(ranking, "rank"), draw.over_time(ranking, "weight")
-    report.sections.append(Section("Ranks and weights", list(ranking.notes), [ranks, weights, standings]))
+    sections = [Section("Ranks and weights", list(ranking.notes), [ranks, weights, standings])]
     if ranking.earnings:
         text = factors(ranking)
         table = Table(f"Earnings, {ranking.unit}", *grid(ranking.earnings, _EARNINGS))
-        report.sections.append(Section("Earnings, an estimate", [f"{text[0].upper()}{text[1:]}. {DOUBT}"], [table]))
-    return report
+        sections.append(Section("Earnings, an estimate", [f"{text[0].upper()}{text[1:]}. {DOUBT}"], [table]))
+    return sections
+
+
+def ranking_card(ranking: Ranking) -> Card:
+    """Return the card of a ranked field."""
+    unit = ranking.unit if ranking.emission is not None else ""
+    lead = [worth_text(one, len(ranking.miners), unit) for one in worth_of(ranking, ranking.named)]
+    boards = []
+    for name in sorted({standing.competition for standing in ranking.final}):
+        rows = [standing for standing in ranking.final if standing.competition == name]
+        shown = [row for i, row in enumerate(rows) if i < _BEST or row.miner in ranking.named]
+        columns = [column for column in _STANDINGS[1:] if name or column[0] != "average, bp above the best"]
+        boards.append(Table(name or "all competitions", *grid(shown, columns), fixed=True))
+    return Card(lead or ["No miner of interest is ranked."], boards, [("To keep in mind", list(ranking.notes))])
+
+
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -20,12 +20,12 @@ def plain_page(title: str, data: Any) -> Report:
     Examples
     --------
     >>> page = plain_page("bars", {"checked": 2, "damaged": [{"day": "2026-01-15", "problem": "cut short"}]})
-    >>> page.provenance, page.sections[0].content[0].columns
+    >>> page.facts, page.sections[0].content[0].columns
     ([('checked', '2')], ['day', 'problem'])
     """
     table = data if isinstance(data, Mapping) else {title: data}
-    provenance = [(key, str(value)) for key, value in table.items() if not isinstance(value, Mapping | list | tuple)]
-    report = Report(title, provenance, bool(table.get("synthetic")))
+    facts = [(key, str(value)) for key, value in table.items() if not isinstance(value, Mapping | list | tuple)]
+    report = Report(title, [], bool(table.get("synthetic")), facts=facts)
     report.sections.append(Section(title, [], list(_tables(table))))
     return report
 

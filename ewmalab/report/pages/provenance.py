@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from ewmalab.experiments.store import Experiment
-from ewmalab.times import iso
+from ewmalab.times import DAY, iso
+
+
+def between(start: int, days: float) -> str:
+    """Return the days of a run for a title: ``8 to 14 January 2026``."""
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, start + max(0, round(days * DAY) - 1)))
+    if first.date() == last.date():
+        return f"{last.day} {last:%B %Y}"
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day} to {last.day} {last:%B %Y}"
+    return f"{first.day} {first:%B}{'' if first.year == last.year else f' {first.year}'} to {last.day} {last:%B %Y}"
 
 
 def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from ewmalab.analysis.ranking import Ranking
 from ewmalab.analysis.review import review_backtest
 from ewmalab.analysis.serving import serving
 from ewmalab.errors import ExperimentError
-from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.experiments.store import RANKING, Experiment, find_experiment
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.track_record import track_record
 from ewmalab.report.pages.backtest import backtest_report
@@ -57,7 +57,9 @@ def report_of(
 def _of_experiment(experiment: Experiment, settings: LoadedSettings) -> Report:
     if "sweep" in experiment.manifest["inputs"]:
         return sweep_report(experiment)
-    return backtest_report(review_backtest(experiment, settings.values.data.cache_dir))
+    kept = experiment.attached(RANKING)
+    ranking = None if kept is None else Ranking.read(kept)
+    return backtest_report(review_backtest(experiment, settings.values.data.cache_dir, ranking), ranking)
 
 
 def _of_leaderboard(path: Path) -> Report:

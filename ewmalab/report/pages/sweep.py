@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ewmalab.analysis.sweep_rows import SweepRow, read_sweep
 from ewmalab.experiments.store import Experiment
 from ewmalab.report.figures import sweep as draw
-from ewmalab.report.pages.page import Report, Section, Table, percent, value
-from ewmalab.report.pages.provenance import provenance
+from ewmalab.report.pages.page import Card, Report, Section, Table, p_value, percent, value
+from ewmalab.report.pages.provenance import between, provenance
 from ewmalab.report.text.tables import Column, grid
 from ewmalab.times import iso
 
@@ -23,7 +23,7 @@ _BEST: list[Column] = [
     ("change, %", lambda row: percent(row.best.change)),
     ("95 %, from", lambda row: percent(row.best.low)),
     ("to", lambda row: percent(row.best.high)),
-    ("p (Holm)", "best.p_holm"),
+    ("p (Holm)", lambda row: p_value(row.best.p_holm)),
     ("simulation noise, %", lambda row: value(100 * row.monte_carlo)),
 ]
 _VALUES: list[Column] = [
@@ -33,9 +33,18 @@ _VALUES: list[Column] = [
     ("change, %", lambda tried: percent(tried.change)),
     ("95 %, from", lambda tried: percent(tried.low)),
     ("to", lambda tried: percent(tried.high)),
-    ("p (Holm)", "p_holm"),
+    ("p", lambda tried: p_value(tried.p_value)),
+    ("p (Holm)", lambda tried: p_value(tried.p_holm)),
     ("not ruled out", lambda tried: "equivalent" if tried.equivalent else "yes" if tried.not_ruled_out else "no"),
 ]
+_NOTE = (
+    "change: against the configured value, below zero is better; 95 %: its interval. p (Holm): Diebold-Mariano test of "
+    "no difference, corrected for the number of values tried. simulation noise: of the change, from random numbers."
+)
+_VALUES_NOTE = (
+    "95 %: interval of the change; it excludes zero just where p is below 0.05. p (Holm): corrected for the number of "
+    "values tried. not ruled out: may be the best; equivalent: proven as good as the best within a margin."
+)
 _FORWARD: list[Column] = [
     *_WHERE,
     ("prompts", "prompts"),
@@ -56,21 +65,35 @@ def sweep_report(experiment: Experiment) -> Report:
     """
     rows, inputs = read_sweep(experiment.summary), experiment.manifest["inputs"]
     parameters, synthetic = list(inputs["sweep"]["parameters"]), bool(inputs["synthetic"])
-    report = Report(experiment.name, provenance(experiment), synthetic)
+    what = "Tuning" if inputs["kind"] == "tune" else "Sweep"
+    title = f"{what} of {', '.join(parameters)}, {between(inputs['start'], inputs['days'])}"
+    report = Report(title, provenance(experiment), synthetic, name=experiment.name)
     judged = [row for row in rows if row.prompts]
-    words = [f"{row.competition} {row.asset}: {row.words}" for row in rows]
-    found = Section("Verdicts", words, [Table("The configured value and the best tried", *grid(judged, _BEST))])
+    best = Table("The configured value and the best tried", *grid(judged, _BEST), note=_NOTE)
+    words = [f"{row.competition} {row.asset}: {row.words}." for row in rows]
+    report.card = Card(_lead(judged), [best] if judged else [], [("Verdicts", words)])
+    report.switches = {"Assets": list(dict.fromkeys(row.asset for row in judged))}
     if judged and len(parameters) == 1:
-        found.content.append(draw.curves(rows, parameters[0], synthetic=synthetic))
+        report.sections.append(Section("Curves", [], [draw.curves(judged, parameters[0], synthetic=synthetic)]))
     elif judged and len(parameters) == 2:
-        found.content.append(draw.heat_maps(rows, parameters, synthetic=synthetic))
-    report.sections.append(found)
+        report.sections.append(Section("Maps", [], [draw.heat_maps(judged, parameters, synthetic=synthetic)]))
     if any(row.forward for row in rows):
         report.sections.append(_forward(rows))
     tried = [value for row in judged for value in row.values]
-    values = Table("All values, against the configured one", *grid(tried, _VALUES))
+    values = Table("All values, against the configured one", *grid(tried, _VALUES), note=_VALUES_NOTE)
     report.sections.append(Section("Every value", [], [values]))
     return report
+
+
+def _lead(rows: Sequence[SweepRow]) -> list[str]:
+    """Return in one sentence where another value than the configured one is proven better."""
+    if not rows:
+        return ["No prompt is scored: there is no verdict."]
+    better = [row for row in rows if row.proven_better]
+    if not better:
+        return [f"No value is proven better than the configured one ({len(rows)} comparisons)."]
+    told = [f"{row.competition} {row.asset}: {row.best.label} ({100 * row.best.change:+.2f} %)" for row in better]
+    return [f"A better value is proven in {len(better)} of {len(rows)} comparisons: {'; '.join(told)}."]
 
 
 def _forward(rows: Sequence[SweepRow]) -> Section:

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ewmalab.experiments.inventory import Changed, Listed
 from ewmalab.experiments.store import Experiment
-from ewmalab.report.text.tables import plain_table
+from ewmalab.report.text.tables import plain_table, short, wrapped
 from ewmalab.times import iso
 
 if TYPE_CHECKING:
-    from ewmalab.replay.fits import Artifact
+    from ewmalab.replay.artifacts import Artifact
 
 
-def experiments_text(rows: Sequence[Mapping[str, Any]], root: Path) -> str:
-    """Return a table of experiments.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        ``name, start`` (ISO)``, days, forecasters, synthetic``.
-    root : Path
-        Their folder.
-    """
+def experiments_text(rows: Sequence[Listed], root: Path) -> str:
+    """Return a table of experiments of a folder."""
     if not rows:
         return f"no experiment in {root} yet; `ewmalab backtest --help` shows how to make one\n"
     lines = []
     for row in rows:
-        names = " ".join(["SYNTHETIC"] * row["synthetic"] + [f.rpartition(":")[2] for f in row["forecasters"]])
-        lines.append((row["name"], row["start"][:10], f"{row['days']:g}", names))
-    return plain_table(("experiment", "from", "days", "forecasters"), lines, clip=True) + "\n"
+        names = " ".join(["SYNTHETIC"] * row.synthetic + [short(name) for name in row.forecasters])
+        score = "-" if row.score is None else f"{100 * row.score:+.2f}"
+        lines.append((row.name, row.kind, f"{row.days:g}", score, ",".join(row.tags), names))
+    columns = ("experiment", "kind", "days", "score", "tags", "forecasters")
+    table = plain_table(columns, lines, clip=True)
+    note = (
+        "score: mean change against the baseline over competitions and assets, percent; of a sweep, of the best value"
+    )
+    return f"{table}\n\n{wrapped(note)}\n"
+
+
+def removed_text(names: Sequence[str], done: bool) -> str:
+    """Return which experiments were removed, or would be."""
+    if not names:
+        return "nothing to remove\n"
+    last = f"{len(names)} removed" if done else f"{len(names)} would be removed; add --yes to do it"
+    return "\n".join([*names, last]) + "\n"
+
+
+def differences_text(rows: Sequence[Changed], first: str, second: str) -> str:
+    """Return in what two runs differ."""
+    if not rows:
+        return f"{first} and {second} have the same inputs, settings and versions\n"
+    lines = [(row.what, _clipped(row.first), _clipped(row.second)) for row in rows]
+    return f"- {first}\n+ {second}\n\n" + plain_table(("", "-", "+"), lines) + "\n"
+
+
+def _clipped(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def provenance_text(experiment: Experiment) -> str:
@@ -70,7 +89,12 @@ def fit_text(
     extra = next(iter(table.values()), {})
     lines = [plain_table(("asset", "days", "bars", *extra), rows)]
     for asset, count in left_out.items():
-        lines.append(f"{asset}: {count:,} bars are too few: it uses what others of its class share")
+        lines.append(f"{asset}: {count:,} bars are too few: it uses what its class shares, here or in the prior")
+    if artifact.prior:
+        lines.append(
+            f"shrunk towards the prior {artifact.prior}: `own` is the share of an asset's own bars in its season, and "
+            "slopes,\nlevels and shocks are shrunk likewise; the smaller it is, the more rests on other markets"
+        )
     lines.append(f"fitted on bars of {artifact.feed} closed by {iso(artifact.fit.end)}, {seconds:.1f} s")
     lines.append(f"artifact: {path}\nuse it:   --set fit.artifacts={path}")
     return "\n".join(lines) + "\n"

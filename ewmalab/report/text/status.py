@@ -20,6 +20,7 @@ def status_text(health: dict[str, Any]) -> str:
         f"{health['status'].upper()} at {health['market_time']}; hotkey {health['hotkey']}{uid}; chain {chain}"
     )
     lines += [f"  ! {problem}" for problem in health["problems"]]
+    lines += [f"  {note}" for note in health.get("notes", [])]
     rows = [
         [asset, entry["feed"] or "-", *(_seconds(entry[k]) for k in ("age", "spot_age")), entry["generation"] or 0]
         for asset, entry in health["assets"].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,17 @@ COLUMNS = ("timestamp", "open", "high", "low", "close")
 Bool = npt.NDArray[np.bool_]
 Int = npt.NDArray[np.int64]
 
+VALUE_FAULTS = (
+    "close missing or not finite",
+    "price not positive",
+    "open, high or low not finite",
+    "open, high, low only partly present",
+    "high below low",
+    "close outside low..high",
+    "open outside low..high",
+)
+"""Faults of a row's prices, whose time is right: its minute is known to have no usable bar."""
+
 _DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"
 _NEVER = np.iinfo(np.int64).min
 # With fewer rows, a market that happens to trade every other minute would look like 2-minute bars.
@@ -23,6 +35,29 @@ _MAX_EQUAL_STEPS = 20  # in a market that trades every other minute by chance, a
 # Rows in one piece that are out of place belong together: two files were joined. Fewer have wrong times.
 _MIN_PIECE = 5
 _MAX_STRAYS = 0.05  # share of rows; with more, the rows are in no order that could say which are wrong
+
+
+@dataclass(frozen=True, slots=True)
+class AsideBar:
+    """A bar that was set aside.
+
+    Attributes
+    ----------
+    label : int
+    prices : tuple of four float
+        Open, high, low and close as the source gave them; NaN for what is no number.
+    reason : str
+    source : str
+        Host or file.
+    at : int
+        When it was set aside, seconds since 1970-01-01 UTC.
+    """
+
+    label: int
+    prices: tuple[float, ...]
+    reason: str
+    source: str = ""
+    at: int = 0
 
 
 def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int = MINUTE) -> dict[str, Bool]:
@@ -132,16 +167,17 @@ def _faults_within(columns: Mapping[str, npt.NDArray[np.generic]], resolution: i
     absent = np.isnan(o).astype(int) + np.isnan(h) + np.isnan(l)
     full = absent == 0
     with np.errstate(invalid="ignore"):
-        return {
-            f"timestamp not a multiple of {resolution} s": t % resolution != 0,
-            "close missing or not finite": ~np.isfinite(c),
-            "price not positive": (c <= 0) | (o <= 0) | (h <= 0) | (l <= 0),
-            "open, high or low not finite": np.isinf(o) | np.isinf(h) | np.isinf(l),
-            "open, high, low only partly present": (absent > 0) & (absent < 3),
-            "high below low": full & (h < l),
-            "close outside low..high": full & ((c < l) | (c > h)),
-            "open outside low..high": full & ((o < l) | (o > h)),
-        }
+        masks = (
+            ~np.isfinite(c),
+            (c <= 0) | (o <= 0) | (h <= 0) | (l <= 0),
+            np.isinf(o) | np.isinf(h) | np.isinf(l),
+            (absent > 0) & (absent < 3),
+            full & (h < l),
+            full & ((c < l) | (c > h)),
+            full & ((o < l) | (o > h)),
+        )
+    off_grid = {f"timestamp not a multiple of {resolution} s": t % resolution != 0}
+    return off_grid | dict(zip(VALUE_FAULTS, masks, strict=True))
 
 
 def _strays(times: Int) -> Int:
