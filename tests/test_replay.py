@@ -540,6 +540,16 @@ def test_the_command_that_is_proposed_names_a_feed_that_exists(plan: MakePlan, t
         load_settings(environ={}, flags={"data.feed": feed})
 
 
+@pytest.mark.parametrize("command", ["compare ewma random-walk", "leaderboard ewma random-walk"])
+def test_a_command_that_proposes_to_skip_prompts_can(command: str, ewmalab, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "ends", [(START - 6 * DAY, START + DAY // 2)])
+    which = ["--assets", "BTC", "--competitions", "1h", "--days", "0.5", "--cadence", "1h", "--start", iso(START)]
+    words = [*command.split(), *which, *(f"--set={key}={value}" for key, value in flags.items())]
+    refused = ewmalab(*words)
+    assert (refused.code, "--partial" in refused.err) == (3, True)
+    assert ewmalab(*words, "--partial").code == 0
+
+
 def test_missing_model_bars_are_an_error_even_when_scores_may_be_partial(plan: MakePlan, tmp_path: Path) -> None:
     flags = stored(tmp_path / "short", [(START - DAY, START + 2 * DAY)])
     with pytest.raises(MissingDataError):

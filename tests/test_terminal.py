@@ -31,6 +31,10 @@ ROOT = Path(__file__).parent.parent
         ("sweep -p half_life_1", ["half_life_1m"]),
         ("config show --preset ew", ["ewma@seed"]),
         ("experiments show 2026", ["20260115T000000Z-broken-00000000"]),
+        ("experiments rm 2026", ["20260115T000000Z-broken-00000000"]),
+        ("experiments list --tag ba", ["baseline"]),
+        ("data list --feed s", ["simulated"]),
+        ("data verify --asset BT", ["BTC"]),
         ("compare ra", ["random-walk"]),
         ("report la", ["latest"]),
         ("new f", ["forecaster"]),
@@ -41,6 +45,7 @@ def test_a_shell_completes_values(
 ) -> None:
     (folder / "experiments/20260115T000000Z-broken-00000000").mkdir(parents=True, exist_ok=True)
     (folder / "experiments/20260115T000000Z-broken-00000000/manifest.json").write_text("{")
+    (folder / "experiments/20260115T000000Z-broken-00000000/tags.json").write_text('{"tags": ["baseline"]}')
     monkeypatch.setenv("_EWMALAB_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", f"ewmalab {typed}")
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))

@@ -21,7 +21,7 @@ from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.report.text.market import export_text, import_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import FOREVER, span_of
+from ewmalab.times import FOREVER, iso, span_of
 
 _ALLOWED = {
     "labels": ("open", "close"),
@@ -86,6 +86,8 @@ def import_bars(
     """
     doubts = Doubts(keep_suspicious, parse_ratios(split))
     span = (0 if start is None else time_of(start), FOREVER if until is None else time_of(until))
+    if span[0] >= span[1]:
+        raise ConfigError(f"no time is from {iso(span[0])} on and before {iso(span[1])}: choose an end after the start")
     choices = Choices(_hints(hints or {}), replace, quarantine, dry_run, doubts, span)
     rulebook = load_rulebook()
     cache = local_cache((settings or load_settings()).values.data.cache_dir)
