@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -121,3 +123,13 @@ def test_progress_of_a_sweep_ends_when_all_is_judged(folder: Path, monkeypatch: 
     trials = result.sweep.trials
     assert (trials, trials + 1) in seen  # all trials are done, and their one cell is not judged
     assert seen[-1] == (trials + 1, trials + 1)
+
+
+def test_ranks_that_cannot_be_written_are_printed_all_the_same(ewmalab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Experiment, "attach", full)
+    done = ewmalab("leaderboard", "ewma", "random-walk", *BACKTEST[1:], "--competitions", "1h")
+    assert (done.code, "lack these ranks: they cannot be written: No space left" in done.err) == (0, True)
+    assert "random-walk" in done.out

@@ -247,7 +247,9 @@ def test_a_grid_is_closed_where_the_setting_allows_nothing_beyond(
     ],
 )  # fmt: skip
 def test_the_present_value_is_the_assets_own_or_the_default(name: str, asset: str, value: Any) -> None:
-    assert resolve(name, None, SETTINGS, "ewma").configured(SETTINGS, asset) == value
+    own = {"ewma.half_life_1m.XAU": "1h", "ewma.half_life_1m.WTIOIL": "2h", "ewma.nu_5m.HYPE": 6}
+    settings = SETTINGS.with_flags(own)
+    assert resolve(name, None, settings, "ewma").configured(settings, asset) == value
 
 
 def test_the_present_warm_up_is_the_assets_own_or_what_the_forecaster_asks_for() -> None:

@@ -235,9 +235,14 @@ def _in_field(
 
 def _kept(ranking: Ranking, found: NamedScores) -> Leaderboard:
     """Return the leaderboard, and keep it with the replay that it ranks, for reports."""
-    if found.made:
+    if found.made is None:
+        return Leaderboard(ranking, found.notes)
+    notes = found.notes
+    try:
         found.made.attach(RANKING, asdict(ranking))
-    return Leaderboard(ranking, found.notes)
+    except OSError as error:  # a full disk must not cost the ranks
+        notes += (f"note: reports of {found.made.name} lack these ranks: they cannot be written: {error.strerror}",)
+    return Leaderboard(ranking, notes)
 
 
 def _named(
