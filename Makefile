@@ -1,48 +1,55 @@
 # Set-up, demo and tests in a virtual environment of the project's own.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHONS ?= 3.11 3.12 3.13
+TESTS ?=
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
-.PHONY: demo live-demo interop test test-ci lint docs lock clean
+.PHONY: demo live-demo interop test test-ci test-pythons lint docs lock clean
 
-demo: .venv/runtime
+demo: $(VENV)/runtime
 	$(BIN)/ewmalab backtest --start 2026-02-02 --days 7 --feed simulated --name demo
 
 # Feed server, updater, miner and a real validator's client: 3 simulated hours at 60 times the speed.
-live-demo: .venv/runtime interop
+live-demo: $(VENV)/runtime interop
 	$(BIN)/python benchmarks/live_demo.py --hours 3 --speed 60
 
 interop: .venv-interop/ready
 
-test: .venv/dev
-	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder $(TESTS)
+
+# The tests under each of these Pythons that is found, in an environment of its own; says which are not found.
+test-pythons:
+	.ci/pythons $(PYTHONS)
 
 # Whole processes, notebooks, kills and sites, and all examples of properties: what takes a developer's time and a
 # change must pass.
-test-ci: .venv/dev
+test-ci: $(VENV)/dev
 	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder --hypothesis-profile all \
 		-m "(ci or hypothesis) and not slow"
 
-lint: .venv/dev
+lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # The site, in docs/_build; warnings, a broken link among them, are errors.
-docs: .venv/dev
+docs: $(VENV)/dev
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
-.venv/runtime: requirements.txt pyproject.toml | .venv/bin/python
+$(VENV)/runtime: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev: requirements-dev.txt .venv/runtime
+$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
@@ -55,9 +62,9 @@ docs: .venv/dev
 # Pins are plain name==version lines; run after changing the dependencies in pyproject.toml.
 PINS := --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-annotate --no-header --allow-unsafe --upgrade
-lock: .venv/dev
+lock: $(VENV)/dev
 	$(BIN)/pip-compile $(PINS) --extra build --extra live --unsafe-package pip -o requirements.txt pyproject.toml
 	$(BIN)/pip-compile $(PINS) --extra build --extra live --extra dev --unsafe-package pip -o requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf .venv .venv-interop
+	rm -rf .venv .venv-interop .venv-3.*

@@ -11,8 +11,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+from ewmalab.errors import ConfigError
+
 TEMP_PREFIX = ".tmp-"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of network and FUSE mounts
+
+
+def check_folder(folder: Path) -> None:
+    """Check that files can be written into a folder, which may not exist yet; nothing stays behind.
+
+    Raises
+    ------
+    ConfigError
+        Before long work, instead of after it.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(0, f"{there} is a file")
+        write_temp(there, b"", durable=False).unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder}: nothing can be written there ({error.strerror}): choose another folder") from None
 
 
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:

@@ -10,6 +10,8 @@ MINUTE = 60
 HOUR = 3600
 DAY = 86_400
 FOREVER = 253_402_300_800  # the end of the year 9999
+LAST = 4_102_444_800  # 2100-01-01: no given time is later, so that arithmetic with it stays within calendars
+MAX_DAYS = 3_653.0  # ten years: longer ranges are mistakes, and would fill the memory with prompts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,7 +27,7 @@ def parse_time(text: str) -> int:
     Raises
     ------
     RulebookError
-        If the text is not such a date, or has fractions of a second.
+        If the text is not such a date, has fractions of a second, or is not from 1970 to 2099.
 
     Examples
     --------
@@ -42,7 +44,47 @@ def parse_time(text: str) -> int:
         raise RulebookError(f"{text!r} has fractions of a second; rules change on whole seconds")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(seconds=1)
+    when = (moment - _EPOCH) // timedelta(seconds=1)
+    if not 0 <= when < LAST:
+        raise RulebookError(f"{text!r} is out of range: times are from 1970-01-01 to 2099-12-31")
+    return when
+
+
+def seconds_in(days: float) -> int:
+    """Return the length of so many days, seconds.
+
+    Raises
+    ------
+    RulebookError
+        If the number is not above 0 and at most `MAX_DAYS`.
+
+    Examples
+    --------
+    >>> seconds_in(0.5)
+    43200
+    """
+    if not 0 < days <= MAX_DAYS:  # also refuses NaN
+        raise RulebookError(f"{days:g} days: choose more than 0, and at most {MAX_DAYS:.0f}")
+    return round(days * DAY)
+
+
+def span_of(start: int, days: float) -> tuple[int, int]:
+    """Return the range of so many days from a start.
+
+    Raises
+    ------
+    RulebookError
+        See `seconds_in`; or if the range leaves the years 1970 to 2099.
+
+    Examples
+    --------
+    >>> span_of(1768435200, 0.5)
+    (1768435200, 1768478400)
+    """
+    end = start + seconds_in(days)
+    if not start < end <= LAST:
+        raise RulebookError(f"{days:g} days from {iso(start)} on: choose a range that ends before 2100")
+    return start, end
 
 
 def iso(when: int) -> str:

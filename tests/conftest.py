@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -86,9 +87,11 @@ class Result:
 @pytest.fixture
 def ewmalab(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Run the command line in this process, in a folder of its own."""
-    from ewmalab.cli import main
+    from ewmalab.cli import main, progress
 
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", math.inf)  # on a busy machine as on an idle one
+    monkeypatch.setattr(sys, "warnoptions", ["error"])  # a library's warning fails a test
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("EWMALAB__DATA__FEED", "PYTH_API_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -100,7 +100,7 @@ def test_json_is_all_that_is_printed(ewmalab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["backtest", "--feed", "binance"], 1, "the cache has no bars of binance"),
+        (["backtest", "--feed", "binance"], 3, "the cache has no bars of binance"),
         (["backtest", "--start", "yesterday"], 2, "neither an ISO date"),
         (["backtest", "--start", "2026-01-15", "--days", "0"], 2, "--days"),
         (["backtest", "--start", "2026-01-15", "--set", "ewma.half_life_1m=30"], 2, "no unit"),
@@ -111,14 +111,14 @@ def test_json_is_all_that_is_printed(ewmalab) -> None:
         (["backtest", "--start", "2026-01-15", "--assets", "DOGE"], 2, "DOGE"),
         (["backtest", "--start", "2026-01-15", "--assets", "SPYX"], 2, "--rules"),
         (["backtest", "--start", "2026-01-15", "--name", "a/b"], 2, "--name"),
-        (["backtest", "--start", "2026-01-15", "-f", "no.module:Here", "--feed", "simulated"], 1, "cannot be imported"),
+        (["backtest", "--start", "2026-01-15", "-f", "no.module:Here", "--feed", "simulated"], 5, "cannot be imported"),
         (["backtest", "--start", "2026-01-15", "-f", "ewma@nope", "--feed", "simulated"], 2, "no preset"),
-        (["backtest", "--start", "2026-01-15", "--feed", "binance"], 1, "ewmalab data fetch --feed binance"),
+        (["backtest", "--start", "2026-01-15", "--feed", "binance"], 3, "ewmalab data fetch --feed binance"),
         (["data", "import", "nowhere.csv"], 1, "does not exist"),
         (["data", "fetch", "--start", "2026-01-15", "--feed", "pyth", "--assets", "BTC"], 1, "PYTH_API_KEY"),
-        (["experiments", "show", "nothing-like-it"], 1, "experiments list"),
+        (["experiments", "show", "nothing-like-it"], 3, "no experiment"),
         (["config", "validate", "--set", "ewma.nu_1m.DOGE=5"], 2, "DOGE"),
-        (["score", "nowhere.json", "--competition", "1h"], 1, "nowhere.json"),
+        (["score", "nowhere.json", "--competition", "1h"], 3, "nowhere.json"),
         (["nonsense"], 2, "nonsense"),
     ],
 )

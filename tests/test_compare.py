@@ -565,8 +565,8 @@ def test_the_text_fits_a_page_where_experiments_are_named_in_full(ewmalab, exper
         (["ewma"], 2, "at least two"),
         (["latest", "latest"], 2, "duplicate name: "),
         (["latest/ewma", "latest/random-walk", "--by", "week"], 2, "not one of asset, interval, hour, weekday"),
-        (["latest/ewma", "latest/ewna"], 1, "no forecaster 'ewna'; it has random-walk, ewma"),
-        (["latest", "nothing-like-it"], 1, "experiments list"),
+        (["latest/ewma", "latest/ewna"], 3, "no forecaster 'ewna'; it has random-walk, ewma"),
+        (["latest", "nothing-like-it"], 3, "experiments list"),
     ],
 )
 def test_mistakes_are_named_with_their_exit_code(

@@ -1010,7 +1010,7 @@ def test_a_miner_in_two_files_is_refused(ewmalab, folder: Path, table_of_others:
     copy = folder / "copy.csv"
     copy.write_bytes(table_of_others.read_bytes())
     result = ewmalab("leaderboard", "--scores", str(table_of_others), "--scores", str(copy))
-    assert result.code == 1
+    assert result.code == 3
     assert "miner uid-0 is in another file too" in result.err
 
 
@@ -1025,12 +1025,12 @@ def test_missing_every_prompt_alone_ends_in_a_board_or_a_message(ewmalab) -> Non
         (["ewma", "latest"], 2, "forecasters or experiments, not both"),
         (["ewma", "ewma"], 2, "duplicate name: "),
         (["ewma", "--missing", "1.5"], 2, "shares must lie between 0 and 1"),
-        (["ewma", "--missing", "some"], 2, "could not convert"),
+        (["ewma", "--missing", "some"], 2, "is not a list of shares"),
         (["ewma", "--every", "30s"], 2, "at least 1m"),
         (["ewma", "--every", "daily"], 2, "--every"),
         (["--scores", "nowhere.csv"], 2, "does not exist"),
-        (["--predictions", "empty"], 1, "no prediction file"),
-        (["nothing-like-it"], 1, "experiments list"),
+        (["--predictions", "empty"], 3, "no prediction file"),
+        (["nothing-like-it"], 3, "experiments list"),
     ],
 )
 def test_mistakes_are_named_with_their_exit_code(

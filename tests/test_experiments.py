@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 import re
 import shutil
@@ -419,8 +420,32 @@ def test_a_part_that_fits_several_is_refused_with_their_names(tmp_path: Path, th
 
 @pytest.mark.parametrize("name", ["gamma", "latest"])
 def test_an_experiment_that_is_not_there_is_an_error_that_helps(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ExperimentError, match=rf"no experiment '{name}' in .*`ewmalab experiments list`"):
+    with pytest.raises(ExperimentError, match=rf"no experiment '{name}': .* has none yet; `ewmalab backtest`"):
         find_experiment(tmp_path / "empty", name)
+
+
+def test_runs_that_differ_beside_their_forecasters_are_named(tmp_path: Path) -> None:
+    from ewmalab.analysis.run_differences import differing
+
+    def run(name: str, seed: int, numpy: str) -> Experiment:
+        folder = tmp_path / name
+        folder.mkdir()
+        inputs = {
+            "rules": "as-of",
+            "rulebook": {"version": "2026-10"},
+            "settings": {"run": {"seed": seed}, "data": {"feed": "pyth", "scored_feed": ""}},
+        }
+        rest = {"format": 2, "notes": {}, "hash": "", "results_sha256": ""}
+        manifest = {"inputs": inputs, "versions": {"numpy": numpy}, **rest}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return Experiment(folder)
+
+    a, b = run("a", 1, "2.3"), run("b", 2, "2.4")
+    assert differing({"a": a, "b": b}) == (
+        "note: the runs differ in seed: 1 in a, 2 in b",
+        "note: the runs differ in version of numpy: 2.3 in a, 2.4 in b",
+    )
+    assert differing({"a": a, "again": a}) == ()
 
 
 # --------------------------------------------------------------------------------------------- the folder

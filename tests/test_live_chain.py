@@ -558,7 +558,7 @@ def test_allowlist_fails_if_the_chain_does(
     (tmp_path / "list").write_text("203.0.113.1\n")
     chained(None)
     result = ewmalab("live", "allowlist", "--output", str(tmp_path / "list"))
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (4, "")
     assert "the chain is away" in result.err
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
 

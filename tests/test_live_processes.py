@@ -246,7 +246,7 @@ def test_probe_is_accepted_under_every_format_rule(stack: Stack) -> None:
 def test_second_updater_of_the_same_states_is_refused(stack: Stack) -> None:
     stack.well()
     done = command(stack.folder, "live", "updater", "--one-shot")
-    assert done.returncode == 1
+    assert done.returncode == 3
     message = done.stderr.splitlines()[-1]
     assert message.startswith("ewmalab: ")
     assert "state" in message
@@ -330,7 +330,7 @@ def test_end_is_in_order_and_leaves_no_process(stack: Stack) -> None:
     assert "Traceback" not in log
     assert "killed" not in log
     done = command(stack.folder, "status")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "no miner answers" in done.stderr
     assert stack.feed.end() == 0
     found = re.search(r"^(\d+) requests, 0 of them met a fault$", stack.feed.out.read_text(), re.MULTILINE)
@@ -370,7 +370,7 @@ def test_warm_up_gives_the_state_as_of_the_start_of_the_day(tmp_path: Path) -> N
     assert state.synthetic
     assert state.saved_at == parse_time("2026-01-15")
     later = command(tmp_path, *ONE_SHOT, "--warmup-date", "2026-01-14")
-    assert later.returncode == 1
+    assert later.returncode == 3
     assert "BTC after 2026-01-14T00:00:00Z: choose an empty --state-dir" in later.stderr
     kept, _ = StateStore(tmp_path / "state").load("BTC")
     assert kept is not None

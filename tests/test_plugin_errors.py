@@ -148,7 +148,7 @@ def test_a_backtest_with_a_failing_plug_in_ends_with_one_line(
     name, path = plugin("return np.zeros(", "return 1 / 0 or (")
     given = ["--start", "2026-01-15", "--days", "0.1", "--feed", "simulated", "--assets", "BTC", "--competitions", "1h"]
     done = ewmalab("backtest", "-f", name, *given, f"--set=data.cache_dir={folder}", "--set=fit.every=1d")
-    assert done.code == 1
+    assert done.code == 5
     (line,) = [line for line in done.err.splitlines() if line.startswith("ewmalab:")]
     assert line.startswith("ewmalab: Own.simulate failed for BTC at 2026-01-1")
     assert f"ZeroDivisionError: division by zero ({path}, line " in line

@@ -486,7 +486,18 @@ def test_missing_bars_are_named_by_feed_asset_and_range(plan: MakePlan, tmp_path
     message = str(caught.value)
     assert re.search(r"binance +BTC +2026-01-07T00:00:00Z to 2026-01-07T01:00:00Z", message)
     assert "ewmalab data fetch --feed binance --assets BTC --start 2026-01-07 --days 1" in message
-    assert "--partial" in message
+    assert "--partial" not in message  # a forecaster would lack them
+
+
+def test_skipping_prompts_is_proposed_only_where_it_helps(plan: MakePlan, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "ends", [(START - 6 * DAY, START + DAY // 2)])
+    with pytest.raises(MissingDataError, match="skip unscorable prompts: --partial"):
+        plan(0.5, flags, competitions=["1h"])
+    assert plan(0.5, flags, competitions=["1h"], partial=True).prompts
+    flags = stored(tmp_path / "none", [(START - 6 * DAY, START - DAY)])
+    with pytest.raises(MissingDataError) as caught:
+        plan(0.5, flags, competitions=["1h"], partial=True)
+    assert "--partial" not in str(caught.value)
 
 
 def proposed(error: MissingDataError) -> list[list[str]]:
@@ -527,6 +538,16 @@ def test_the_command_that_is_proposed_names_a_feed_that_exists(plan: MakePlan, t
     for command in proposed(caught.value):
         feed = command[command.index("--feed") + 1]
         load_settings(environ={}, flags={"data.feed": feed})
+
+
+@pytest.mark.parametrize("command", ["compare ewma random-walk", "leaderboard ewma random-walk"])
+def test_a_command_that_proposes_to_skip_prompts_can(command: str, ewmalab, tmp_path: Path) -> None:
+    flags = stored(tmp_path / "ends", [(START - 6 * DAY, START + DAY // 2)])
+    which = ["--assets", "BTC", "--competitions", "1h", "--days", "0.5", "--cadence", "1h", "--start", iso(START)]
+    words = [*command.split(), *which, *(f"--set={key}={value}" for key, value in flags.items())]
+    refused = ewmalab(*words)
+    assert (refused.code, "--partial" in refused.err) == (3, True)
+    assert ewmalab(*words, "--partial").code == 0
 
 
 def test_missing_model_bars_are_an_error_even_when_scores_may_be_partial(plan: MakePlan, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ewmalab.errors import RulebookError
 from ewmalab.rulebook import Competition, RuleChoice, Rules, load_rulebook
 from ewmalab.rulebook.load import DEFAULT_PATH
-from ewmalab.times import iso, parse_time
+from ewmalab.times import LAST, iso, parse_time, span_of
 
 BOOK = load_rulebook()
 CRYPTO = ("BTC", "ETH", "SOL", "XRP", "HYPE")
@@ -67,9 +67,23 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_time(text)
 
 
-@given(st.integers(-(10**10), 10**11))
+@given(st.integers(0, LAST - 1))
 def test_a_time_survives_being_written_and_read(when: int) -> None:
     assert parse_time(iso(when)) == when
+
+
+@given(st.one_of(st.integers(-(10**10), -1), st.integers(LAST, 10**11)))
+def test_a_time_before_1970_or_after_2099_is_refused(when: int) -> None:
+    with pytest.raises(RulebookError, match="from 1970-01-01 to 2099-12-31"):
+        parse_time(iso(when))
+
+
+@pytest.mark.parametrize("days", [0, -1, 3654, 1e9, 1e308, float("inf"), float("nan")])
+def test_a_range_of_days_has_limits(days: float) -> None:
+    with pytest.raises(RulebookError, match="choose more than 0, and at most 3653"):
+        span_of(0, days)
+    with pytest.raises(RulebookError, match="ends before 2100"):
+        span_of(LAST - 1, 1)
 
 
 # ----------------------------------------------------------------------------------------- competitions

@@ -197,11 +197,11 @@ def test_durations_and_numbers_come_in_their_order_and_choices_as_given() -> Non
             "30",
             r"ewma\.half_life_1m\.default = 30: the duration has no unit; write for example \"30s\" or",
         ),
-        ("half_life_1m", "30s", r"ewma\.half_life_1m\.default = '30s': .*greater than or equal to 60"),
-        ("half_life_5m", "4m", r"ewma\.half_life_5m\.default = '4m': .*greater than or equal to 300"),
+        ("half_life_1m", "30s", r"ewma\.half_life_1m\.default = '30s': .*greater than or equal to 1m"),
+        ("half_life_5m", "4m", r"ewma\.half_life_5m\.default = '4m': .*greater than or equal to 5m"),
         ("feedback", "1.5", r"ewma\.feedback\.default = 1\.5: .*less than or equal to 1"),
         ("gap_policy", "drop", r"ewma\.gap_policy = 'drop': .*'hold', 'revert' or 'decay'"),
-        ("request_lead", "2h", r"replay\.request_lead = '2h': .*less than or equal to 3600"),
+        ("request_lead", "2h", r"replay\.request_lead = '2h': .*less than or equal to 1h"),
         ("seed", "-1", r"run\.seed = -1: .*greater than or equal to 0"),
     ],
 )
@@ -247,7 +247,9 @@ def test_a_grid_is_closed_where_the_setting_allows_nothing_beyond(
     ],
 )  # fmt: skip
 def test_the_present_value_is_the_assets_own_or_the_default(name: str, asset: str, value: Any) -> None:
-    assert resolve(name, None, SETTINGS, "ewma").configured(SETTINGS, asset) == value
+    own = {"ewma.half_life_1m.XAU": "1h", "ewma.half_life_1m.WTIOIL": "2h", "ewma.nu_5m.HYPE": 6}
+    settings = SETTINGS.with_flags(own)
+    assert resolve(name, None, settings, "ewma").configured(settings, asset) == value
 
 
 def test_the_present_warm_up_is_the_assets_own_or_what_the_forecaster_asks_for() -> None:

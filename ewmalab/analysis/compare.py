@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment
 from ewmalab.inference.aggregate import Bins, Floats, Ints, Means
@@ -127,7 +128,8 @@ def scores_of(experiment: Experiment, forecaster: str | None = None) -> pd.DataF
     names = table["forecaster"].unique().tolist()
     chosen = forecaster or names[0]
     if chosen not in names:
-        raise ExperimentError(f"{experiment.name} has no forecaster {chosen!r}; it has {', '.join(names)}")
+        near = did_you_mean(chosen, names)
+        raise ExperimentError(f"{experiment.name} has no forecaster {chosen!r}; it has {', '.join(names)}{near}")
     rows: pd.DataFrame = table[(table["forecaster"] == chosen) & table["crps"].notna()]
     ordered: pd.DataFrame = rows.sort_values(KEY, kind="stable").set_index(KEY)
     return ordered

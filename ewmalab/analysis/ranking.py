@@ -52,7 +52,7 @@ def parse_shares(text: str) -> list[float]:
     try:
         shares = [float(item) for item in text.split(",") if item.strip()]
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{text!r} is not a list of shares such as 0.01,0.05") from error
     if not all(0 <= share <= 1 for share in shares):
         raise ConfigError("shares must lie between 0 and 1")
     return shares

@@ -18,7 +18,7 @@ from ewmalab.market.ranges import Range
 from ewmalab.replay.schedule import Scheduled, scheduled_at
 from ewmalab.replay.settlement import with_published
 from ewmalab.rulebook import Rulebook, RuleChoice
-from ewmalab.times import DAY, day_name, iso
+from ewmalab.times import DAY, day_name, iso, seconds_in
 
 SYNTHETIC = "the field is SYNTHETIC: made-up miners and scores, not the subnet's"
 FETCH = "fetch it with `ewmalab field fetch --start DATE --days N`"
@@ -173,7 +173,7 @@ def newest_span(store: FieldStore, days: float) -> Range:
     if not ends:
         raise MissingDataError(f"no score of the real field is cached; {FETCH}")
     end = min(ends) // DAY * DAY
-    return end - round(days * DAY), end
+    return end - seconds_in(days), end
 
 
 def field_prompts(

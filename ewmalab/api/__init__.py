@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as below, for type checkers
     from ewmalab.analysis.ranking import Questions, parse_shares
-    from ewmalab.api.audit import crps_test, probe, rehearse, track_record
+    from ewmalab.api.audit import probe, rehearse, track_record
     from ewmalab.api.backup import back_up, restore
     from ewmalab.api.bar_files import export_bars, import_bars
     from ewmalab.api.checks import check_forecaster, check_lookahead, check_parity, check_warmup
+    from ewmalab.api.completions import complete
     from ewmalab.api.experiments import export_experiment, load_experiment, write_report
     from ewmalab.api.experiments_folder import (
         diff_experiments,
@@ -42,11 +43,12 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
         write_allowlist,
     )
     from ewmalab.api.market import fetch_bars, list_bars, load_bars, repair_bars, settings_with_bars, verify_bars
-    from ewmalab.api.prediction import predict
+    from ewmalab.api.prediction import crps_test, predict
     from ewmalab.api.ranking import leaderboard, questions, score, validate
     from ewmalab.api.replay import backtest, compare
     from ewmalab.api.result import Result
     from ewmalab.api.settings import check_settings, show_rules, show_settings
+    from ewmalab.api.starter import new_forecaster
     from ewmalab.api.sweep_results import SweepRequest
     from ewmalab.api.sweeps import run_sweep, sweep, tune, unfinished_sweep, write_config
     from ewmalab.errors import ConfigError, EwmalabError, RulebookError
@@ -60,10 +62,11 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
 
 _MODULES = {
     "analysis.ranking": "Questions parse_shares",
-    "api.audit": "crps_test probe rehearse track_record",
+    "api.audit": "probe rehearse track_record",
     "api.backup": "back_up restore",
     "api.bar_files": "export_bars import_bars",
     "api.checks": "check_forecaster check_lookahead check_parity check_warmup",
+    "api.completions": "complete",
     "api.experiments": "export_experiment load_experiment write_report",
     "api.experiments_folder": "diff_experiments index_experiments list_experiments prune_experiments "
     "remove_experiments tag_experiment",
@@ -72,11 +75,12 @@ _MODULES = {
     "api.inputs": "Prompts check_name",
     "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states write_allowlist",
     "api.market": "fetch_bars list_bars load_bars repair_bars settings_with_bars verify_bars",
-    "api.prediction": "predict",
+    "api.prediction": "crps_test predict",
     "api.ranking": "leaderboard questions score validate",
     "api.replay": "backtest compare",
     "api.result": "Result",
     "api.settings": "check_settings show_rules show_settings",
+    "api.starter": "new_forecaster",
     "api.sweep_results": "SweepRequest",
     "api.sweeps": "run_sweep sweep tune unfinished_sweep write_config",
     "errors": "ConfigError EwmalabError RulebookError",

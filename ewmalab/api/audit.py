@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
-from ewmalab.adapters.offline import OfflineTest, offline_test
 from ewmalab.analysis.serving import serving
-from ewmalab.api.inputs import Names, Progress, Prompts, Time, assets_of, counter, present, time_of
-from ewmalab.api.named_forecasters import planned
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, counter, feed_of, present, time_of
 from ewmalab.api.result import Outcome, Result
-from ewmalab.errors import ChainError
+from ewmalab.atomic_files import check_folder
+from ewmalab.errors import ChainError, ConfigError
+from ewmalab.forecast.load import load_forecaster
 from ewmalab.live.audit import track_record as records
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.probe import Prober, next_prompts, summarise
@@ -25,7 +25,7 @@ from ewmalab.live.miners import log_folder, own_settings
 from ewmalab.live.rehearsal import rehearse as rehearsals
 from ewmalab.live.rehearsal.rehearse import Rehearsal
 from ewmalab.report.text.checks import parity_text
-from ewmalab.report.text.predictions import offline_text, replies_text
+from ewmalab.report.text.predictions import replies_text
 from ewmalab.report.text.track_record import track_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -166,6 +166,8 @@ def probe(
     ChainError, ConfigError, RulebookError
     """
     settings, rulebook = settings or load_settings(), load_rulebook()
+    _check_address(address)
+    symbol = rulebook.asset(asset.upper()).symbol
     live = settings.values.live
     own = load_wallet(live)
     if axon is None:
@@ -175,10 +177,16 @@ def probe(
         axon = next(found, None)
         if axon is None:
             raise ChainError(f"no miner is registered at {address}: name its hotkey with --axon")
-    prompts = next_prompts(rulebook, asset.upper(), competition, int(make_clock(live.clock).now()), count)
+    prompts = next_prompts(rulebook, symbol, competition, int(make_clock(live.clock).now()), count)
     prober, step = Prober(f"http://{address}", own.hotkey, axon, connections=concurrency), counter(progress, count)
     replies = summarise(prober.load(prompts, lambda _: step(), timeout=timeout))
     return Outcome("Answers", replies, replies_text, dict, replies["accepted"] == replies["prompts"])
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ConfigError(f"{address!r} is not an address: write HOST:PORT, such as 127.0.0.1:8091")
 
 
 def rehearse(
@@ -227,9 +235,14 @@ def rehearse(
     settings = settings or load_settings()
     if forecaster is not None:
         settings = settings.with_flags({"live.forecaster": forecaster})
+    feed_of(feed)
+    place = Path(folder or f"rehearsals/{present()}")
+    check_folder(place)
+    for name in (settings.values.live.forecaster, *shadows):
+        load_forecaster(name, load_rulebook().asset("BTC"), settings)  # a wrong name shows before a server starts
     found = rehearsals.rehearse(
         settings,
-        Path(folder or f"rehearsals/{present()}"),
+        place,
         start=time_of(start),
         hours=hours,
         speed=speed,
@@ -240,24 +253,3 @@ def rehearse(
         progress=progress,
     )
     return JudgedRehearsal(**{field.name: getattr(found, field.name) for field in fields(found)})
-
-
-def crps_test(
-    *, settings: LoadedSettings | None = None, progress: Progress | None = None, **prompts: Unpack[Prompts]
-) -> Outcome[OfflineTest]:
-    """Score the adapter's functions prompt by prompt, called as by another program.
-
-    Parameters
-    ----------
-    settings, progress, **prompts
-        As in `backtest`; the forecaster is the setting ``live.forecaster``.
-    """
-    settings = settings or load_settings()
-    plan = planned(settings, [settings.values.live.forecaster], {"partial": True, **prompts})
-    found = offline_test(plan, counter(progress, plan.prompts))
-    return Outcome(
-        "Offline test",
-        found,
-        lambda test: offline_text(test.rows, test.synthetic),
-        lambda test: {"synthetic": test.synthetic, "rows": test.rows},
-    )

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, feed_of, present, time_of
 from ewmalab.api.result import Outcome
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import ConfigError
 from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.files.exporter import LAYOUTS, Exported, export_asset
@@ -20,7 +21,7 @@ from ewmalab.market.quality.splits import parse_ratios
 from ewmalab.report.text.market import export_text, import_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, FOREVER
+from ewmalab.times import FOREVER, iso, span_of
 
 _ALLOWED = {
     "labels": ("open", "close"),
@@ -85,6 +86,8 @@ def import_bars(
     """
     doubts = Doubts(keep_suspicious, parse_ratios(split))
     span = (0 if start is None else time_of(start), FOREVER if until is None else time_of(until))
+    if span[0] >= span[1]:
+        raise ConfigError(f"no time is from {iso(span[0])} on and before {iso(span[1])}: choose an end after the start")
     choices = Choices(_hints(hints or {}), replace, quarantine, dry_run, doubts, span)
     rulebook = load_rulebook()
     cache = local_cache((settings or load_settings()).values.data.cache_dir)
@@ -140,12 +143,16 @@ def export_bars(
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r}: unknown; known: {', '.join(LAYOUTS)}")
     cache = open_cache((settings or load_settings()).values.data.cache_dir)
+    if days is not None and start is None:
+        raise ConfigError("days count from a start: give it too (--start DATE)")
     begin = 0 if start is None else time_of(start)
-    end = 2**37 if days is None else begin + round(days * DAY)
+    end = 2**37 if days is None else span_of(begin, days)[1]
+    feed_of(feed)
     own = [asset for name, asset in cache.assets() if name == feed]
     wanted = assets_of(assets) or own
     if not wanted:
         raise ConfigError(f"feed {feed!r} has no cached bars; see `ewmalab data list`")
+    check_folder(Path(folder))
     done = [
         export_asset(cache, feed, asset.upper(), span=(begin, end), layout=layout, folder=Path(folder))
         for asset in wanted

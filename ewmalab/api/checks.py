@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from ewmalab.api.inputs import Progress, Prompts, counter
 from ewmalab.api.named_forecasters import planned
 from ewmalab.api.result import Outcome
-from ewmalab.forecast.load import Factory
+from ewmalab.forecast.load import Factory, apply_preset, factory_of
 from ewmalab.live.audit import parity
 from ewmalab.live.audit.answer_log import LiveLog
 from ewmalab.live.audit.parity import Difference, ParityReport
@@ -72,8 +72,13 @@ def check_forecaster(
     Raises
     ------
     RulebookError, ConfigError
+    ForecasterError
+        If it cannot be imported.
     """
     environ = dict(os.environ)
+    if isinstance(forecaster, str):
+        apply_preset(forecaster, settings or load_settings())  # a name that leads nowhere breaks no rule
+        factory_of(forecaster.partition("@")[0])
     report = check_contract(forecaster, asset.upper(), settings or load_settings(), environ=environ, progress=progress)
     notes = tuple(f"note: {line}" for line in report.notes)
     return Outcome("Forecaster", report, contract_text, _contract, not report.breaches, notes)

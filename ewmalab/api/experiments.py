@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Progress, counter
 from ewmalab.api.result import Outcome, Result
+from ewmalab.atomic_files import check_folder
 from ewmalab.experiments import mlflow
 from ewmalab.experiments.store import Experiment, find_experiment
 from ewmalab.live.clock import make_clock
@@ -35,7 +36,8 @@ class KeptExperiment(Experiment, Result):
     settings: LoadedSettings
 
     def text(self) -> str:
-        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance_text(self)
+        provenance = provenance_text(self)  # first: it says if this is no experiment
+        return (self.path / "summary.txt").read_text(encoding="utf-8") + provenance
 
     def json(self) -> Any:
         _ = self.results  # reading it checks its bytes
@@ -152,6 +154,8 @@ def write_report(
     from ewmalab.report.pages.render import write_reports
 
     settings = settings or load_settings()
+    if folder is not None:
+        check_folder(Path(folder))
     with _collector_paused():
         made = [one.page() if isinstance(one, Result) else _report_of(one, settings, days) for one in sources]
         count = len(list(named_figures(made)))

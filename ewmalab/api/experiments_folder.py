@@ -30,7 +30,7 @@ def list_experiments(settings: LoadedSettings | None = None, tag: str | None = N
             unread.append(f"{experiment.name}: unreadable: {error}")
         else:
             rows += [row] if tag is None or tag in row.tags else []
-    return Outcome("Experiments", rows, lambda found: experiments_text(found, root), _plain, notes=tuple(unread))
+    return Outcome("Experiments", rows, lambda found: experiments_text(found, root, tag), _plain, notes=tuple(unread))
 
 
 def remove_experiments(

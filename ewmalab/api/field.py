@@ -33,7 +33,7 @@ from ewmalab.report.text.field import (
 )
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, day_name
+from ewmalab.times import DAY, day_name, seconds_in, span_of
 
 
 def fetch_field(
@@ -70,7 +70,7 @@ def fetch_field(
         says so instead.
     """
     settings, begin = settings or load_settings(), time_of(start)
-    span = begin, begin + round(days * DAY)
+    span = span_of(begin, days)
     wanted = Wanted.of(load_rulebook(), span, names_of(competitions), assets_of(assets))
     client = FieldClient(settings.values.field)
     try:
@@ -211,7 +211,7 @@ def check_field(
     store = FieldStore((settings or load_settings()).values.data.cache_dir)
     cached = [day for series in store.series() if series.kind in ("scores", "rewards") for day in store.days(series)]
     first = time_of(start) // DAY * DAY if start is not None else min(cached, default=0)
-    end = first + -(-round(days * DAY) // DAY) * DAY if days else max(cached, default=0) + DAY
+    end = first + -(-seconds_in(days) // DAY) * DAY if days is not None else max(cached, default=0) + DAY
     report = checks.check_field(
         store,
         load_rulebook(),
@@ -272,10 +272,10 @@ def field_miner(
         notes = [] if validity else [f"the API knows no answer of uid {uid}"]
     store = FieldStore(settings.values.data.cache_dir)
     newest = max((day for series in store.series() for day in store.days(series)), default=0) + DAY
-    first = time_of(start) if start is not None else newest - round(days * DAY)
+    first = time_of(start) if start is not None else newest - seconds_in(days)
     history = None
     try:
-        history = miner_history(store, load_rulebook(), uid, (first, first + round(days * DAY)))
+        history = miner_history(store, load_rulebook(), uid, span_of(first, days))
     except MissingDataError as error:
         if not ask:
             raise

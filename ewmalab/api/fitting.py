@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from ewmalab.api.inputs import Names, Time, assets_of, time_of
 from ewmalab.api.result import Result
+from ewmalab.atomic_files import check_folder
 from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.forecast.load import FITTED, load_forecaster
 from ewmalab.forecast.protocol import Explained, Forecaster, Prompt
@@ -21,7 +23,7 @@ from ewmalab.replay.schedule import scheduled_at
 from ewmalab.report.text.experiments import fit_text
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso, span_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Fit(Result):
         A few columns that describe the fit of each asset.
     seconds : float
         Duration of the fit.
+    notes : tuple of str
     """
 
     artifact: Artifact
     path: Path
     table: Mapping[str, Mapping[str, str]]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -92,8 +96,9 @@ def fit(
     ConfigError, RulebookError, MissingDataError, ForecasterError
     """
     settings, rulebook, began = settings or load_settings(), load_rulebook(), perf_counter()
+    check_folder(Path(settings.values.fit.folder))
     values, begin, wanted = settings.values, time_of(start), assets_of(assets)
-    end = begin + round(days * DAY)
+    _, end = span_of(begin, days)
     end -= values.replay.request_lead or rulebook.at(end).longest_lead
     cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
     chosen = [rulebook.asset(symbol).symbol for symbol in wanted or rulebook.symbols]
@@ -103,10 +108,19 @@ def fit(
         raise MissingDataError(f"the cache has no bars of {feed} in that range; see `ewmalab data list`")
     name = forecaster or FITTED
     artifact = make_artifact(name, bars, settings, rulebook, end=end, feed=feed)
-    path = write_artifact(artifact, Path(values.fit.folder))
+    path, notes = _written(artifact, Path(values.fit.folder))
     maker: object = load_forecaster(name, rulebook.asset(chosen[0]), settings)
     table = maker.fit_table(artifact.fit.numbers) if isinstance(maker, Explained) else {asset: {} for asset in bars}
-    return Fit(artifact, path, table, perf_counter() - began)
+    return Fit(artifact, path, table, perf_counter() - began, notes)
+
+
+def _written(artifact: Artifact, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write an artifact; where its folder fails after minutes of fitting, write it elsewhere and say so."""
+    try:
+        return write_artifact(artifact, folder), ()
+    except OSError as error:
+        path = write_artifact(artifact, Path(tempfile.mkdtemp(prefix="ewmalab-fits-")))
+        return path, (f"note: {folder}: {error.strerror or error}; the fit is in {path}: move that file",)
 
 
 def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = None) -> Forecaster[Any]:

@@ -7,13 +7,15 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ConfigError
-from ewmalab.replay.engines import Workers
+from ewmalab.replay.engines import Workers, check_engine
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY, MINUTE, iso, parse_time
+from ewmalab.settings.schema import FeedName
+from ewmalab.times import DAY, MINUTE, iso, parse_time, seconds_in, span_of
 from ewmalab.units import parse_duration
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ Time = str | int
 """``2026-01-15`` (UTC), or seconds since 1970-01-01 UTC."""
 Names = str | Sequence[str] | None
 """A sequence of names, or a text with commas between them."""
+FEEDS: tuple[str, ...] = get_args(FeedName)
 FIELD = "field"
 """The source of prompts that are the real ones."""
 Parameters = Mapping[str, Sequence[Any] | None] | Sequence[str]
@@ -82,10 +85,11 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
         "assets": assets_of(prompts.get("assets")),
         "competitions": names_of(prompts.get("competitions")),
         "rules": rules,
-        "cadence": seconds_of(prompts.get("cadence")),
+        "cadence": _cadence_of(prompts.get("cadence")),
         "num_simulations": prompts.get("num_simulations"),
         "partial": prompts.get("partial", False),
     }
+    seconds_in(chosen["days"])
     which, start = prompts.get("prompts", "scored"), prompts.get("start")
     if which == FIELD:
         return chosen | _from_field(settings, chosen, start)
@@ -97,7 +101,7 @@ def selection_of(settings: LoadedSettings, prompts: Prompts) -> Selection:
             settings.values, chosen["days"], rules, chosen["competitions"], chosen["assets"]
         )
     else:
-        first = time_of(start)
+        first, _ = span_of(time_of(start), chosen["days"])
     chosen["start"] = first
     return chosen
 
@@ -113,7 +117,7 @@ def _from_field(settings: LoadedSettings, chosen: Selection, start: Time | None)
     if start is None:
         span = newest_span(store, chosen["days"])
     else:
-        span = time_of(start), time_of(start) + round(chosen["days"] * DAY)
+        span = span_of(time_of(start), chosen["days"])
     found = field_prompts(
         store,
         load_rulebook(),
@@ -130,9 +134,11 @@ def _from_field(settings: LoadedSettings, chosen: Selection, start: Time | None)
 def _from_file(settings: LoadedSettings, path: Path, chosen: Selection, start: Time | None) -> Selection:
     """Return the prompts of a file, and the range of their start times."""
     from ewmalab.analysis.prompt_files import read_prompts
+    from ewmalab.replay.schedule import WHICH
 
     if not path.is_file():
-        raise ConfigError(f"prompts = {str(path)!r}: neither scored, sent nor field, and no such file")
+        near = did_you_mean(str(path), (*WHICH, FIELD))
+        raise ConfigError(f"prompts = {str(path)!r}: neither scored, sent nor field, and no such file{near}")
     if chosen["cadence"]:
         raise ConfigError("a cadence makes prompts of its own: leave it out with a file of prompts")
     found = read_prompts(
@@ -145,8 +151,7 @@ def _from_file(settings: LoadedSettings, path: Path, chosen: Selection, start: T
         num_simulations=chosen["num_simulations"],
     )
     if start is not None:
-        begin = time_of(start)
-        end = begin + round(chosen["days"] * DAY)
+        begin, end = span_of(time_of(start), chosen["days"])
         found = [item for item in found if begin <= item.prompt.start_time < end]
         if not found:
             raise ConfigError(f"{path}: no prompt between {iso(begin)} and {iso(end)}")
@@ -167,6 +172,26 @@ def time_of(value: Time) -> int:
 def seconds_of(value: str | int | None) -> int | None:
     """Return a duration in seconds."""
     return parse_duration(value) if isinstance(value, str) else value
+
+
+def _cadence_of(value: str | int | None) -> int | None:
+    seconds = seconds_of(value)
+    if seconds is not None and not MINUTE <= seconds <= 30 * DAY:
+        raise ConfigError(f"cadence {value}: choose a time between prompts from 1m to 30d")
+    return seconds
+
+
+def feed_of(name: str) -> str:
+    """Return the name of a feed, or of a feed's folder in the cache such as ``simulated-7``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such feed.
+    """
+    if name.partition("-")[0] not in FEEDS:
+        raise ConfigError(f"unknown feed {name!r}; known: {', '.join(FEEDS)}{did_you_mean(name, FEEDS)}")
+    return name
 
 
 def names_of(value: Names) -> list[str] | None:
@@ -217,8 +242,15 @@ def worker_count(wanted: int | None, settings: LoadedSettings) -> int:
 
 
 def workers_of(wanted: Workers | int | None, settings: LoadedSettings) -> Workers:
-    """Return where a long job runs: by default on a thread per processor."""
+    """Return where a long job runs: by default on a thread per processor.
+
+    Raises
+    ------
+    ConfigError
+        See `check_engine`.
+    """
     if isinstance(wanted, Workers):
+        check_engine(wanted.engine, wanted.scheduler)
         return Workers(wanted.engine, worker_count(wanted.count, settings), wanted.scheduler)
     return Workers("threads", worker_count(wanted, settings))
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ewmalab.api.inputs import Names, Time, assets_of, seconds_of, time_of
+from ewmalab.api.inputs import Names, Time, assets_of, feed_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
 from ewmalab.errors import ConfigError
@@ -61,6 +61,7 @@ def run_updater(load: Load, *, log_level: str = "INFO") -> None:
     start_logging(log_level)
     end_with_supervisor()
     log_messages("updater", log_level, load().values.live)
+    _need_extra()
     from ewmalab.live.updater import process
 
     process.run_updater(load)
@@ -80,6 +81,7 @@ def update_states(load: Load, *, date: Time | None = None, log_level: str = "INF
     ------
     ConfigError, RulebookError, ForecasterError, FeedError, StateError
     """
+    _need_extra()
     from ewmalab.live.updater import process
 
     start_logging(log_level)
@@ -102,6 +104,11 @@ def run_miner(load: Load, *, log_level: str = "INFO") -> None:
     from ewmalab.live.miner import process
 
     process.run_miner(load)
+
+
+def _need_extra() -> None:
+    """Fail at the start if what saves states is not installed, not at the first state."""
+    import msgpack  # noqa: F401
 
 
 def write_allowlist(
@@ -214,6 +221,7 @@ def serve_feed(
     from ewmalab.live.rehearsal.price_server import rehearsal_feed
 
     settings, begin = settings or load_settings(), time_of(start)
+    feed_of(feed)
     factor = parse_speed(speed) if isinstance(speed, str) else speed
     server = rehearsal_feed(settings, begin, factor, feed=feed, assets=assets_of(assets), faults=faults, port=port)
     stop = until_signalled()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ewmalab.api.inputs import Names, Progress, Time, assets_of, present, time_of
+from ewmalab.api.inputs import Names, Progress, Time, assets_of, feed_of, present, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.errors import MissingDataError
 from ewmalab.market import inventory
@@ -21,7 +21,7 @@ from ewmalab.market.ranges import minutes
 from ewmalab.report.text.market import fetch_text, inventory_text, repair_text, verify_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso, span_of
 
 
 def fetch_bars(
@@ -66,7 +66,7 @@ def fetch_bars(
     symbols = [rulebook.asset(symbol).symbol for symbol in assets_of(assets) or rulebook.symbols]
     if assets_of(assets) is None and name not in ("simulated", "file"):
         symbols = [symbol for symbol in symbols if name in rulebook.asset(symbol).symbols]
-    source, span = make_feed(name, values, rulebook), (begin, begin + round(days * DAY))
+    source, span = make_feed(name, values, rulebook), span_of(begin, days)
     doubts = Doubts(keep_suspicious, parse_ratios(split))
     cache = _writable_cache(settings)
     found = fetch_assets(
@@ -93,7 +93,7 @@ def fetch_bars(
 def list_bars(feed: str | None = None, *, settings: LoadedSettings | None = None) -> Outcome[list[CachedAsset]]:
     """Return the cached assets of all feeds or of one, with their holes and damaged days."""
     cache = _cache(settings or load_settings())
-    found = inventory.list_cached(cache, feed, hours=_hours)
+    found = inventory.list_cached(cache, feed and feed_of(feed), hours=_hours)
     return Outcome(
         "Cached bars",
         found,
@@ -109,8 +109,9 @@ def verify_bars(
 
     The text also lists the wrong bars that were set aside, by asset and reason.
     """
+    symbol = load_rulebook().asset(asset.upper()).symbol if asset else None
     cache = _cache(settings or load_settings())
-    found = inventory.list_cached(cache, feed, asset.upper() if asset else None, hours=_hours, thorough=True)
+    found = inventory.list_cached(cache, feed and feed_of(feed), symbol, hours=_hours, thorough=True)
     return Outcome("Verified bars", found, verify_text, _verified, not any(one.damage for one in found))
 
 
@@ -153,7 +154,7 @@ def load_bars(
     settings = settings or load_settings()
     values, rulebook = settings.values, load_rulebook()
     begin = time_of(start)
-    stop = begin + round(days * DAY) if end is None else time_of(end)
+    stop = span_of(begin, days)[1] if end is None else time_of(end)
     rulebook.asset(asset)  # refuses an unknown asset before anything is fetched
     name = cache_name(values.data.feed, values)
     if fetch or values.data.feed == "simulated":

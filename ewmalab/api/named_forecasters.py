@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ewmalab.analysis.compare import scores_of
+from ewmalab.analysis.run_differences import differing
 from ewmalab.api.inputs import Progress, Prompts, counter, present, range_of, selection_of, workers_of
-from ewmalab.errors import ConfigError
-from ewmalab.experiments.store import Experiment, find_experiment
+from ewmalab.atomic_files import check_folder
+from ewmalab.close_names import did_you_mean
+from ewmalab.errors import ConfigError, ExperimentError
+from ewmalab.experiments.store import Experiment, find_experiment, rescued
 from ewmalab.forecast.load import BUILT_IN, Factory
 from ewmalab.replay.engines import Workers
 from ewmalab.settings import LoadedSettings
@@ -91,6 +94,8 @@ def named_scores(
     labels = [one if isinstance(one, str) else one.name for one in named]
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
         raise ConfigError(f"duplicate name: {twice[0]}; give each name once")
+    for label in labels:
+        _check_known(label, settings.values.run.experiments_dir)
     kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
     if len(kinds) > 1:
         raise ConfigError(
@@ -99,10 +104,24 @@ def named_scores(
     if kinds == {False}:
         found = [_finished(one, settings.values.run.experiments_dir) for one in named]
         frames = {label: scores_of(*one) for label, one in zip(labels, found, strict=True)}
-        return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found))
+        runs = {label: one for label, (one, _) in zip(labels, found, strict=True)}
+        return NamedScores(frames, any(one.manifest["inputs"]["synthetic"] for one, _ in found), differing(runs))
     plan, made, notes = replayed(settings, labels, name, workers, progress, prompts, scheduled)
     notes = (*notes, f"experiment: {made.path}")
     return NamedScores({one: scores_of(made, one) for one in plan.forecasters}, plan.data.synthetic, notes, made)
+
+
+def _check_known(label: str, root: Path) -> None:
+    """Refuse a name that is neither a forecaster's nor an experiment's, and say which of either is close."""
+    if _is_forecaster(label):
+        return
+    try:
+        _finished(label, root)
+    except ExperimentError as error:
+        near = did_you_mean(label, BUILT_IN)
+        if near and "did you mean" not in str(error):
+            raise ConfigError(f"{label!r}: neither a forecaster nor an experiment{near}") from error
+        raise
 
 
 def _is_forecaster(name: str) -> bool:
@@ -169,6 +188,10 @@ def replayed(
     from ewmalab.replay.backtest import backtest
     from ewmalab.report.text.backtest import backtest_text
 
+    where = workers_of(workers, settings)
+    check_folder(settings.values.run.experiments_dir)
+    if keep:
+        check_folder(keep.folder)
     plan = planned(settings, forecasters, prompts, scheduled)
     if keep:
         from ewmalab.replay.keeping import check_room
@@ -179,10 +202,10 @@ def replayed(
         plan,
         now=present(),
         name=name,
-        workers=workers_of(workers, settings),
+        workers=where,
         progress=counter(progress, plan.prompts),
         render=backtest_text,
         keep=keep.folder.absolute() if keep else None,
     )
     remarks = experiment.manifest["notes"]["remarks"]
-    return plan, experiment, (*plan.warnings(), *(f"note: {line}" for line in remarks))
+    return plan, experiment, (*rescued(experiment), *plan.warnings(), *(f"note: {line}" for line in remarks))

@@ -1,14 +1,16 @@
-"""One prediction from the newest cached bars."""
+"""One prediction from the newest cached bars, and the adapter's predictions along a replay."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import orjson
 
-from ewmalab.api.inputs import Time, present, range_of, time_of
-from ewmalab.api.result import Result
+from ewmalab.adapters.offline import OfflineTest, offline_test
+from ewmalab.api.inputs import Progress, Prompts, Time, counter, present, range_of, time_of
+from ewmalab.api.named_forecasters import planned
+from ewmalab.api.result import Outcome, Result
 from ewmalab.errors import MissingDataError, RulebookError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.cache import Cache, open_cache
@@ -16,6 +18,7 @@ from ewmalab.market.feeds.make import cache_name
 from ewmalab.replay.knowledge import moments
 from ewmalab.replay.plan import plan_backtest
 from ewmalab.replay.schedule import scheduled_at
+from ewmalab.report.text.predictions import offline_text
 from ewmalab.rulebook import Competition, load_rulebook
 from ewmalab.scoring.answer_format import render
 from ewmalab.settings import LoadedSettings, load_settings
@@ -127,3 +130,24 @@ def _competition(asset: str, name: str, when: int) -> Competition:
         if asset in running.assets:
             return running
     raise RulebookError(f"{asset} is in no competition {name} on {iso(when)[:10]}; see `ewmalab rules show`")
+
+
+def crps_test(
+    *, settings: LoadedSettings | None = None, progress: Progress | None = None, **prompts: Unpack[Prompts]
+) -> Outcome[OfflineTest]:
+    """Score the adapter's functions prompt by prompt, called as by another program.
+
+    Parameters
+    ----------
+    settings, progress, **prompts
+        As in `backtest`; the forecaster is the setting ``live.forecaster``.
+    """
+    settings = settings or load_settings()
+    plan = planned(settings, [settings.values.live.forecaster], {"partial": True, **prompts})
+    found = offline_test(plan, counter(progress, plan.prompts))
+    return Outcome(
+        "Offline test",
+        found,
+        lambda test: offline_text(test.rows, test.synthetic),
+        lambda test: {"synthetic": test.synthetic, "rows": test.rows},
+    )

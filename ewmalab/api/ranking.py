@@ -29,7 +29,7 @@ from ewmalab.report.text.predictions import score_text, verdicts_text
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.scoring.validation import CORRECT
 from ewmalab.settings import LoadedSettings, load_settings
-from ewmalab.times import DAY, MINUTE
+from ewmalab.times import MINUTE, span_of
 
 if TYPE_CHECKING:
     from ewmalab.report.pages.page import Report
@@ -77,10 +77,10 @@ def questions(
     ConfigError
     """
     try:
-        step = seconds_of(every) or DAY
+        step = seconds_of(every)
     except ValueError as error:
         raise ConfigError(f"every = {every!r}: {error}") from error
-    if step < MINUTE:
+    if step is None or step < MINUTE:
         raise ConfigError(f"every = {every!r}: at least 1m")
     return Questions(step, parse_shares(missing), emission, unit, correction)
 
@@ -175,6 +175,7 @@ def score(
         truth = read_realised(Path(realised))
     elif asset:
         values = (settings or load_settings()).values
+        load_rulebook().asset(asset.upper())
         cache, feed = open_cache(values.data.cache_dir), cache_name(values.data.feed, values)
         truth = read.realised(cache, feed, asset.upper())
     else:
@@ -205,7 +206,7 @@ def _in_field(
     """Rank the named among the real miners, on the real prompts."""
     rulebook, choice = load_rulebook(), RuleChoice.parse(prompts.get("rules", "as-of"))
     store, days, start = FieldStore(settings.values.data.cache_dir), prompts.get("days", 7.0), prompts.get("start")
-    span = newest_span(store, days) if start is None else (time_of(start), time_of(start) + round(days * DAY))
+    span = newest_span(store, days) if start is None else span_of(time_of(start), days)
     published = read_published(
         store,
         rulebook,
@@ -234,9 +235,14 @@ def _in_field(
 
 def _kept(ranking: Ranking, found: NamedScores) -> Leaderboard:
     """Return the leaderboard, and keep it with the replay that it ranks, for reports."""
-    if found.made:
+    if found.made is None:
+        return Leaderboard(ranking, found.notes)
+    notes = found.notes
+    try:
         found.made.attach(RANKING, asdict(ranking))
-    return Leaderboard(ranking, found.notes)
+    except OSError as error:  # a full disk must not cost the ranks
+        notes += (f"note: reports of {found.made.name} lack these ranks: they cannot be written: {error.strerror}",)
+    return Leaderboard(ranking, notes)
 
 
 def _named(

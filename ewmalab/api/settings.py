@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ewmalab.api.result import Outcome
+from ewmalab.errors import ConfigError
 from ewmalab.report.text.rules import rules_text, settings_text
 from ewmalab.rulebook import RuleChoice, Rules, load_rulebook
 from ewmalab.settings import LoadedSettings, load_settings
@@ -31,25 +32,28 @@ def show_settings(
     """
     settings = settings or load_settings()
     if preset:
-        name, _, which = preset.partition("@")
-        settings = settings.with_preset(name, which)
+        from ewmalab.forecast.load import apply_preset
+
+        if not preset.partition("@")[2]:
+            raise ConfigError(f"preset {preset!r}: name a forecaster and a preset, such as ewma@seed")
+        _, settings = apply_preset(preset, settings)
     rows = [row for row in settings.effective() if not row[0].startswith("presets.")]
     rows = [row for row in rows if not changed or row[2] != "defaults"]
     return Outcome("Settings", rows, settings_text, lambda found: [_setting(*row) for row in found])
 
 
 def check_settings(settings: LoadedSettings | None = None) -> Outcome[list[str]]:
-    """Check the settings of all layers, also against the rulebook; return the layers' names.
+    """Check the settings of all layers and presets, also against the rulebook; return the layers' names.
 
     Raises
     ------
     ConfigError
         One line per fault.
     """
-    from ewmalab.replay.plan import check_settings as check
+    from ewmalab.replay.settings_check import check_all
 
     settings = settings or load_settings()
-    check(settings.values, load_rulebook())
+    check_all(settings, load_rulebook())
     layers = [layer.name for layer in settings.layers if layer.table]
     return Outcome(
         "Valid settings",

@@ -11,7 +11,7 @@ import orjson
 
 from ewmalab.api.inputs import Prompts
 from ewmalab.api.result import Result
-from ewmalab.experiments.store import Experiment
+from ewmalab.experiments.store import Experiment, rescued
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.layers import read_settings
@@ -82,7 +82,7 @@ class KeptSweep(SweepResult, Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self.sweep.plan.warnings())
+        return (*(rescued(self.experiment) if self.experiment else ()), *self.sweep.plan.warnings())
 
     def text(self) -> str:
         untouched = dict.fromkeys(competition for competition, _ in self.sweep.untouched)

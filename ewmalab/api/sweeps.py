@@ -10,14 +10,17 @@ from typing import Any, Unpack
 from ewmalab.api.inputs import Parameters, Progress, Prompts, check_name, present, selection_of, values_of, worker_count
 from ewmalab.api.result import Outcome
 from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
+from ewmalab.atomic_files import check_folder
+from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
 from ewmalab.experiments.unfinished import kept_until_done, newest_unfinished
-from ewmalab.replay.engines import Engine
+from ewmalab.replay.engines import Engine, check_engine
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings, load_settings
 from ewmalab.sweeps import config_file
 from ewmalab.sweeps import sweep as sweeps
 from ewmalab.sweeps import tune as tuning
+from ewmalab.sweeps.request import check_request
 from ewmalab.sweeps.sweep import SweepResult
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.tune import TuneResult
@@ -101,9 +104,13 @@ def run_sweep(
     ConfigError, RulebookError, MissingDataError, CorruptPartitionError, ForecasterError, EngineError
     """
     settings, began = request.settings, perf_counter()
+    check_engine(engine, scheduler)
+    if request.name is not None:
+        check_folder(settings.values.run.experiments_dir)
     config_file.refuse_existing(request.write_config)
     if request.name is not None:
         check_name(request.name)
+    check_request(settings, request.parameters, request.forecaster, request.walk_forward)
     chosen = selection_of(settings, request.prompts)
     workload = sweeps.workload_of(settings, forecaster=request.forecaster, exact=request.exact, **chosen)
     # The newest days may have changed by the time that an interrupted sweep is resumed.
@@ -180,6 +187,10 @@ def tune(
     settings = settings or load_settings()
     if name is not None:
         check_name(name)
+        check_folder(settings.values.run.experiments_dir)
+    for parameter in check_request(settings, values_of(parameters), forecaster):
+        if len(parameter.values) < 2:
+            raise ConfigError(f"{parameter.key}: nothing to search: give two bounds, or more choices")
     chosen = selection_of(settings, prompts)
     result = tuning.tune(
         sweeps.workload_of(settings, forecaster=forecaster, exact=exact, **chosen),

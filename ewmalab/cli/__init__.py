@@ -11,19 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ewmalab import api
 from ewmalab.cli import (
     backtest,
     check,
     compare,
     config,
     data,
+    edge,
     experiments,
     feed,
     field,
     fit,
     leaderboard,
     live,
+    new,
     predictions,
     probe,
     rehearse,
@@ -72,7 +73,10 @@ def _main(
 ) -> None:
     """Replay, score and compare forecasts for miners of the Synth subnet.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    Exit codes: 0 done; 1 a check or a result is not well; 2 wrong usage,
+    settings or names; 3 data or files; 4 a feed, the chain or a cluster;
+    5 a forecaster failed; 130 interrupted. An error is a line on standard
+    error; with --json also an object on standard output.
     """
 
 
@@ -98,6 +102,7 @@ app.command("score")(predictions.score)
 app.command("validate")(predictions.validate)
 app.add_typer(check.app, name="check")
 app.add_typer(experiments.app, name="experiments")
+app.add_typer(new.app, name="new")
 
 
 def main() -> None:
@@ -109,11 +114,5 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?"
     sys.path.append(str(Path.cwd()))  # a user's own forecaster is in the working directory
-    try:
-        app()
-    except BrokenPipeError:  # the reader of a pipe has ended, e.g. `| head`
-        sys.stderr.close()
-        sys.exit(1)
-    except (api.EwmalabError, OSError) as error:  # OSError: a full or read-only disk, a folder without permission
-        print("\n".join([f"ewmalab: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
-        sys.exit(2 if isinstance(error, api.ConfigError | api.RulebookError) else 1)
+    edge.quiet_libraries()
+    sys.exit(edge.run(app))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +25,7 @@ def lookahead(
     competitions: common.Competitions = None,
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
-    cuts: Annotated[int, typer.Option(min=1, help="Random cuts per forecaster, competition and asset.")] = 12,
+    cuts: Annotated[int, typer.Option(min=1, max=1000, help="Random cuts per forecaster, competition and asset.")] = 12,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -60,8 +60,17 @@ def lookahead(
 
 @app.command()
 def forecaster(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="package.module:attribute, or a built-in name.")],
-    asset: Annotated[str, typer.Option(help="The asset that it forecasts.")] = "BTC",
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="package.module:attribute, or a built-in name.",
+            autocompletion=complete.names("forecasters"),
+        ),
+    ],
+    asset: Annotated[
+        str, typer.Option(help="The asset that it forecasts.", autocompletion=complete.names("assets"))
+    ] = "BTC",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -92,7 +101,9 @@ def warmup(
     competitions: common.Competitions = None,
     rules: common.Rules = "as-of",
     feed: common.Feed = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest acceptable change of volatility, percent.")] = 2.0,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1000, help="Largest acceptable change of volatility, percent.")
+    ] = 2.0,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -152,7 +163,9 @@ def field_(
             "--start", help="First scored day; default: the first cached.", callback=common.checked("parse_time")
         ),
     ] = None,
-    days: Annotated[float | None, typer.Option("--days", min=0.001, help="Days; default: all that are cached.")] = None,
+    days: Annotated[
+        float | None, typer.Option("--days", min=0.001, max=common.MAX_DAYS, help="Days; default: all that are cached.")
+    ] = None,
     competitions: common.Competitions = None,
     rules: common.Rules = "as-of",
     json: common.Json = False,

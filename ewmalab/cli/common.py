@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ewmalab import api
+from ewmalab.cli.complete import names, words
+from ewmalab.cli.edge import say as say
+from ewmalab.cli.progress import RESUME_SWEEP as RESUME_SWEEP
+from ewmalab.cli.progress import SAME_COMMAND as SAME_COMMAND
+from ewmalab.cli.progress import progress as progress
 
 
 def checked(parser: str) -> Callable[[Any], Any]:
@@ -26,6 +30,9 @@ def checked(parser: str) -> Callable[[Any], Any]:
 
     return check
 
+
+MAX_DAYS = 3653  # ten years: a longer range is a mistake
+MAX_WORKERS = 4096
 
 # ------------------------------------------------------------------------------------------------ of all commands
 
@@ -56,12 +63,23 @@ Start = Annotated[
         callback=checked("parse_time"),
     ),
 ]
-Days = Annotated[float, typer.Option("--days", min=0.001, help="Days of prompts.")]
-Assets = Annotated[str | None, typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.")]
-Competitions = Annotated[
-    str | None, typer.Option("--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.")
+Days = Annotated[float, typer.Option("--days", min=0.001, max=MAX_DAYS, help="Days of prompts.")]
+Assets = Annotated[
+    str | None,
+    typer.Option("--assets", metavar="A,B", help="Only these assets, e.g. BTC,ETH.", autocompletion=names("assets")),
 ]
-Rules = Annotated[str, typer.Option("--rules", help="as-of (each prompt's own date), latest, or a date.")]
+Competitions = Annotated[
+    str | None,
+    typer.Option(
+        "--competitions", metavar="A,B", help="Only these, e.g. 24h or crypto-1h.", autocompletion=names("competitions")
+    ),
+]
+Rules = Annotated[
+    str,
+    typer.Option(
+        "--rules", help="as-of (each prompt's own date), latest, or a date.", autocompletion=words("as-of", "latest")
+    ),
+]
 PromptSource = Annotated[
     str,
     typer.Option(
@@ -69,6 +87,7 @@ PromptSource = Annotated[
         metavar="scored|sent|field|FILE",
         help="The prompts that validators score, all that they send, the real ones of `field fetch`, or a file of "
         "start times (CSV, Parquet, JSON).",
+        autocompletion=words("scored", "sent", "field"),
     ),
 ]
 Cadence = Annotated[
@@ -88,12 +107,26 @@ Partial = Annotated[bool, typer.Option("--partial", help="If realised prices are
 
 Feed = Annotated[
     str | None,
-    typer.Option("--feed", help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed."),
+    typer.Option(
+        "--feed",
+        help="pyth, binance, hyperliquid, file or simulated; default: setting data.feed.",
+        autocompletion=names("feeds"),
+    ),
 ]
-ScoredFeed = Annotated[str | None, typer.Option("--scored-feed", help="Feed of the realised prices, if different.")]
+ScoredFeed = Annotated[
+    str | None,
+    typer.Option("--scored-feed", help="Feed of the realised prices, if different.", autocompletion=names("feeds")),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random streams.")]
 Forecaster = Annotated[
-    str, typer.Option("--forecaster", "-f", metavar="NAME", help="ewma, ewma@seed or package.module:attribute.")
+    str,
+    typer.Option(
+        "--forecaster",
+        "-f",
+        metavar="NAME",
+        help="ewma, ewma@seed or package.module:attribute.",
+        autocompletion=names("forecasters"),
+    ),
 ]
 Forecasters = Annotated[
     list[str] | None,
@@ -103,6 +136,7 @@ Forecasters = Annotated[
         metavar="NAME",
         help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
         "baseline.",
+        autocompletion=names("forecasters"),
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Simulate every prompt by itself, even if one ensemble would do.")]
@@ -119,23 +153,44 @@ WriteConfig = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="With --write-config: also write values not proven better.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Threads or processes; 0: one per processor.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, max=MAX_WORKERS, help="Threads or processes; 0: one per processor.")
+]
 Engine = Annotated[
-    str, typer.Option("--engine", help="threads, processes or dask: where the work is done. Results are the same.")
+    str,
+    typer.Option(
+        "--engine",
+        help="threads, processes or dask: where the work is done. Results are the same.",
+        autocompletion=words("threads", "processes", "dask"),
+    ),
 ]
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler.")
 ]
-ExperimentName = Annotated[str, typer.Argument(help="Path, name, unique part of a name, or latest.")]
+ExperimentName = Annotated[
+    str, typer.Argument(help="Path, name, unique part of a name, or latest.", autocompletion=names("experiments"))
+]
 
 # ------------------------------------------------------------------------------------------------ live
 
 StateDir = Annotated[Path | None, typer.Option(help="Folder of the states.")]
 LogDir = Annotated[Path | None, typer.Option(help="Folder of the answer log.")]
 UpdateInterval = Annotated[str | None, typer.Option(help="Time between updates: 60, 60s, 2m.")]
-LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", callback=checked("parse_level"))]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        help="DEBUG, INFO, WARNING or ERROR.",
+        callback=checked("parse_level"),
+        autocompletion=words("DEBUG", "INFO", "WARNING", "ERROR"),
+    ),
+]
 LiveFeed = Annotated[
-    str | None, typer.Option("--feed", help="auto (pyth with a key, else the scored feed), pyth, binance, hyperliquid.")
+    str | None,
+    typer.Option(
+        "--feed",
+        help="auto (pyth with a key, else the scored feed), pyth, binance, hyperliquid.",
+        autocompletion=names("feeds"),
+    ),
 ]
 LiveForecaster = Annotated[
     str | None,
@@ -144,6 +199,7 @@ LiveForecaster = Annotated[
         "-f",
         metavar="NAME",
         help="ewma, ewma@seed or package.module:attribute; default: setting live.forecaster.",
+        autocompletion=names("forecasters"),
     ),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to serve on.")]
@@ -161,13 +217,18 @@ NoChain = Annotated[bool, typer.Option("--no-chain", help="Development: only hot
 Allow = Annotated[list[str] | None, typer.Option(metavar="HOTKEY", help="With --no-chain: may call. Repeatable.")]
 Clock = Annotated[str | None, typer.Option("--clock", metavar="URL", help="Clock of `ewmalab feed serve`.")]
 Shadow = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Also score what this forecaster would answer. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also score what this forecaster would answer. Repeatable.",
+        autocompletion=names("forecasters"),
+    ),
 ]
-History = Annotated[str, typer.Option("--feed", help="simulated, or a feed in the cache: pyth, binance ...")]
+History = Annotated[
+    str,
+    typer.Option("--feed", help="simulated, or a feed in the cache: pyth, binance ...", autocompletion=names("feeds")),
+]
 Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed requests with a random fault.")]
-
-
-SAME_COMMAND = "run the same command to resume"
 
 
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
@@ -175,6 +236,8 @@ def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str
     given = lists or []
     if len(given) > 1 and len(given) != len(names):
         raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
+    if empty := [text for text in given if not text.replace(",", "").strip()]:
+        raise typer.BadParameter(f"{empty[0]!r} holds no value", param_hint="--values")
     texts = given if len(given) > 1 else given * len(names)
     return {
         name: [item.strip() for item in texts[i].split(",") if item.strip()] if texts else None
@@ -190,11 +253,6 @@ def settings(
     return api.load_settings(file=config, flags={**api.parse_assignments(assignments or []), **given})
 
 
-def say(text: str) -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr)
-
-
 def show(result: api.Result, json: bool) -> None:
     """Print a result; exit with code 1 if it is not ok."""
     for note in result.notes:
@@ -207,31 +265,3 @@ def show(result: api.Result, json: bool) -> None:
         sys.stdout.write(result.text())
     if not result.ok:
         raise typer.Exit(1)
-
-
-@contextmanager
-def progress(quiet: bool, what: str, hint: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error if that is a terminal; yield the function that a step reports to.
-
-    Parameters
-    ----------
-    quiet : bool
-    what : str
-        What is counted.
-    hint : str
-        How to resume a step that keeps finished work; printed when it is interrupted.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("reading bars", total=None)
-        try:
-            yield lambda done, total: bar.update(task, description=what, completed=done, total=total)
-        except KeyboardInterrupt:
-            if not hint:
-                raise
-            say(f"\nstopped; what is finished is kept: {hint}")
-            raise typer.Exit(130) from None

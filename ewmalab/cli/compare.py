@@ -7,17 +7,25 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def compare(
     named_forecasters: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B [C ...]", help="Forecasters, experiments, or EXPERIMENT/FORECASTER. A is the reference."
+            metavar="A B [C ...]",
+            help="Forecasters, experiments, or EXPERIMENT/FORECASTER. A is the reference.",
+            autocompletion=complete.names("named"),
         ),
     ],
-    by: Annotated[str, typer.Option(help="Rows of the table: asset, interval, hour or weekday.")] = "asset",
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Rows of the table: asset, interval, hour or weekday.",
+            autocompletion=complete.words("asset", "interval", "hour", "weekday"),
+        ),
+    ] = "asset",
     common_: Annotated[
         bool, typer.Option("--common", help="Compare only the common prompts, instead of refusing different sets.")
     ] = False,
@@ -29,6 +37,7 @@ def compare(
     feed: common.Feed = None,
     prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
+    partial: common.Partial = False,
     seed: common.Seed = None,
     engine: common.Engine = "threads",
     workers: common.Workers = 0,
@@ -63,6 +72,7 @@ def compare(
             rules=rules,
             prompts=prompts,
             cadence=cadence,
+            partial=partial,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True, help="Show and check settings.", epilog="Example:  ewmalab config show --changed"
@@ -18,7 +18,12 @@ app = typer.Typer(
 def show(
     changed: Annotated[bool, typer.Option("--changed", help="Only what differs from the defaults.")] = False,
     preset: Annotated[
-        str | None, typer.Option(metavar="FORECASTER@PRESET", help="With this preset, e.g. ewma@seed.")
+        str | None,
+        typer.Option(
+            metavar="FORECASTER@PRESET",
+            help="With this preset, e.g. ewma@seed.",
+            autocompletion=complete.names("presets"),
+        ),
     ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +20,7 @@ Splits = Annotated[
     str | None,
     typer.Option("--split", metavar="NEW:OLD,...", help="Known splits, e.g. 10:1: the prices before are adjusted."),
 ]
-OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.")]
+OneFeed = Annotated[str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.names("feeds"))]
 
 
 @app.command()
@@ -28,7 +28,7 @@ def fetch(
     start: Annotated[
         str, typer.Option(help="First day or time, e.g. 2026-01-10 (UTC).", callback=common.checked("parse_time"))
     ],
-    days: Annotated[float, typer.Option(min=0.001, help="Days to fetch.")] = 1.0,
+    days: Annotated[float, typer.Option(min=0.001, max=common.MAX_DAYS, help="Days to fetch.")] = 1.0,
     assets: common.Assets = None,
     feed: common.Feed = None,
     again: Annotated[
@@ -53,7 +53,7 @@ def fetch(
       ewmalab data fetch --feed simulated --start 2026-01-10 --days 12
     """
     settings = common.settings(config, set_, {"data.feed": feed})
-    with common.progress(json, "fetching minutes") as progress:
+    with common.progress(json, "fetching minutes", common.SAME_COMMAND) as progress:
         result = api.fetch_bars(
             start,
             days,
@@ -71,10 +71,17 @@ def fetch(
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files, archives, or folders of such files.")],
     feed: Annotated[
-        str | None, typer.Option(help="Feed of the bars; default: from the names of folder and file.")
+        str | None,
+        typer.Option(
+            help="Feed of the bars; default: from the names of folder and file.", autocompletion=complete.names("feeds")
+        ),
     ] = None,
     asset: Annotated[
-        str | None, typer.Option(help="Asset; default: from the file's name, its folders, or a column of symbols.")
+        str | None,
+        typer.Option(
+            help="Asset; default: from the file's name, its folders, or a column of symbols.",
+            autocompletion=complete.names("assets"),
+        ),
     ] = None,
     columns: Annotated[
         str | None,
@@ -84,7 +91,12 @@ def import_(
         str | None, typer.Option(help="Zone of times without one, e.g. America/New_York; default: UTC.")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="open|close", help="The moment of a bar that its time names.")
+        str | None,
+        typer.Option(
+            metavar="open|close",
+            help="The moment of a bar that its time names.",
+            autocompletion=complete.words("open", "close"),
+        ),
     ] = None,
     unit: Annotated[str | None, typer.Option(metavar="s|ms|us|ns", help="Unit of times that are numbers.")] = None,
     time_format: Annotated[
@@ -139,7 +151,7 @@ def import_(
         "symbol": symbol,
         "interval": interval,
     }
-    with common.progress(json, "importing") as progress:
+    with common.progress(json, "importing", common.SAME_COMMAND) as progress:
         result = api.import_bars(
             paths,
             feed=feed,
@@ -160,18 +172,27 @@ def import_(
 
 @app.command()
 def export(
-    feed: Annotated[str, typer.Option("--feed", help="Feed of the bars, e.g. pyth.")],
+    feed: Annotated[
+        str, typer.Option("--feed", help="Feed of the bars, e.g. pyth.", autocompletion=complete.names("feeds"))
+    ],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Write files below this folder.")] = Path(
         "market_data"
     ),
     layout: Annotated[
-        str, typer.Option(metavar="csv|parquet|synth-lib", help="One file per asset, or synth-lib's file per day.")
+        str,
+        typer.Option(
+            metavar="csv|parquet|synth-lib",
+            help="One file per asset, or synth-lib's file per day.",
+            autocompletion=complete.words("csv", "parquet", "synth-lib"),
+        ),
     ] = "parquet",
     assets: common.Assets = None,
     start: Annotated[
         str | None, typer.Option(help="First day or time (UTC); default: all.", callback=common.checked("parse_time"))
     ] = None,
-    days: Annotated[float | None, typer.Option(min=0.001, help="Days to export; default: all.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.001, max=common.MAX_DAYS, help="Days to export, with --start; default: all.")
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -210,7 +231,7 @@ def list_(
 @app.command()
 def verify(
     feed: OneFeed = None,
-    asset: Annotated[str | None, typer.Option(help="Only this asset.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset.", autocompletion=complete.names("assets"))] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,9 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Delete them; without it, they
 
 @app.command("list")
 def list_(
-    tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Only those with this tag.", autocompletion=complete.names("tags"))
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -55,8 +57,14 @@ def index(
 @app.command()
 def tag(
     experiment: common.ExperimentName,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG ...]", help="Tags to add.")] = None,
-    remove: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Tag to remove. Repeatable.")] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TAG ...]", help="Tags to add.", autocompletion=complete.names("tags")),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Tag to remove. Repeatable.", autocompletion=complete.names("tags")),
+    ] = None,
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -90,7 +98,10 @@ def diff(
 
 @app.command()
 def rm(
-    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="As for `show`.")],
+    experiments: Annotated[
+        list[str],
+        typer.Argument(metavar="EXPERIMENT...", help="As for `show`.", autocompletion=complete.names("experiments")),
+    ],
     yes: _Yes = False,
     json: common.Json = False,
     config: common.ConfigFile = None,

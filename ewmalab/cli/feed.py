@@ -47,7 +47,6 @@ def serve(
       ewmalab feed serve --start 2026-01-15 --feed pyth --faults 0.05
     """
     settings = common.settings(config, set_)
-    common.say("loading the history")
     api.serve_feed(
         start,
         feed=feed,

@@ -88,7 +88,7 @@ def import_(
 
       ewmalab field import prompts.json --asset BTC --competition crypto-1h
     """
-    with common.progress(json, "importing") as progress:
+    with common.progress(json, "importing", common.SAME_COMMAND) as progress:
         result = api.import_field(
             paths, asset=asset, competition=competition, settings=common.settings(config, set_), progress=progress
         )
@@ -116,14 +116,14 @@ def export(
 
 @app.command()
 def miner(
-    uid: Annotated[int, typer.Argument(min=0, help="The miner's number in the subnet.")],
+    uid: Annotated[int, typer.Argument(min=0, max=65535, help="The miner's number in the subnet.")],
     start: Annotated[
         str | None,
         typer.Option(
             "--start", help="First scored day; default: the newest cached.", callback=common.checked("parse_time")
         ),
     ] = None,
-    days: Annotated[float, typer.Option("--days", min=0.001, help="Days.")] = 14.0,
+    days: Annotated[float, typer.Option("--days", min=0.001, max=common.MAX_DAYS, help="Days.")] = 14.0,
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask the API about the miner's newest answer.")] = True,
     json: common.Json = False,
     config: common.ConfigFile = None,

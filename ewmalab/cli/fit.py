@@ -7,15 +7,20 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def fit(
     start: Annotated[
         str, typer.Option(help="First day of the bars, e.g. 2025-07-20 (UTC).", callback=common.checked("parse_time"))
     ],
-    days: Annotated[float, typer.Option(min=8, help="Days of bars.")] = 120.0,
-    forecaster: Annotated[str | None, typer.Option("--forecaster", "-f", help="A forecaster with a fit.")] = None,
+    days: Annotated[float, typer.Option(min=8, max=common.MAX_DAYS, help="Days of bars.")] = 120.0,
+    forecaster: Annotated[
+        str | None,
+        typer.Option(
+            "--forecaster", "-f", help="A forecaster with a fit.", autocompletion=complete.names("forecasters")
+        ),
+    ] = None,
     assets: common.Assets = None,
     feed: common.Feed = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="DIR", help="Instead of fit.folder.")] = None,

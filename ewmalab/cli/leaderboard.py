@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def leaderboard(
     named_forecasters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME ...]", help="Forecasters, experiments, or EXPERIMENT/FORECASTER."),
+        typer.Argument(
+            metavar="[NAME ...]",
+            help="Forecasters, experiments, or EXPERIMENT/FORECASTER.",
+            autocompletion=complete.names("named"),
+        ),
     ] = None,
     predictions: Annotated[
         list[Path] | None,
@@ -45,6 +49,7 @@ def leaderboard(
     feed: common.Feed = None,
     prompts: common.PromptSource = "scored",
     cadence: common.Cadence = None,
+    partial: common.Partial = False,
     every: Annotated[
         str, typer.Option(help="Time between standings, e.g. 6h.", callback=common.checked("parse_duration"))
     ] = "1d",
@@ -57,12 +62,14 @@ def leaderboard(
         ),
     ] = "0.01,0.05,0.2",
     emission: Annotated[
-        float | None, typer.Option(min=0, help="All miners' reward per day; adds an estimate of earnings.")
+        float | None, typer.Option(min=0, max=1e12, help="All miners' reward per day; adds an estimate of earnings.")
     ] = None,
     unit: Annotated[str, typer.Option(help="Unit of the emission.")] = "alpha/day",
     correction: Annotated[
         float | None,
-        typer.Option(min=0, help="Realised share of weight x emission; default: the rulebook's on that date."),
+        typer.Option(
+            min=0, max=1000, help="Realised share of weight x emission; default: the rulebook's on that date."
+        ),
     ] = None,
     seed: common.Seed = None,
     engine: common.Engine = "threads",
@@ -102,6 +109,7 @@ def leaderboard(
             rules=rules,
             prompts=prompts,
             cadence=cadence,
+            partial=partial,
             workers=api.Workers(engine, workers, scheduler),  # type: ignore[arg-type]  # checked there
             settings=common.settings(config, set_, {"run.seed": seed, "data.feed": feed}),
             progress=progress,

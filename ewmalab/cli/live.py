@@ -227,7 +227,9 @@ def score(
     state_dir: common.StateDir = None,
     miner: common.Miner = None,
     shadow: common.Shadow = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Only prompts of the last days of the log.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(min=0.01, max=common.MAX_DAYS, help="Only prompts of the last days of the log.")
+    ] = 7.0,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch realised prices that the cache lacks.")] = False,
     fail_on_alarm: Annotated[bool, typer.Option("--fail-on-alarm", help="Exit code 1 if there is an alarm.")] = False,
     clock: common.Clock = None,

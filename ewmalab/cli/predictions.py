@@ -8,19 +8,32 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 Prediction = Annotated[Path, typer.Argument(help="JSON as sent to a validator: \\[start, dt, \\[path], ...].")]
 Competition = Annotated[
-    str, typer.Option("--competition", metavar="NAME", help="24h, 1h, or a competition's name under the rules.")
+    str,
+    typer.Option(
+        "--competition",
+        metavar="NAME",
+        help="24h, 1h, or a competition's name under the rules.",
+        autocompletion=complete.names("competitions"),
+    ),
 ]
 
 
 def predict(
-    asset: Annotated[str, typer.Argument(help="Asset, e.g. BTC.")],
+    asset: Annotated[str, typer.Argument(help="Asset, e.g. BTC.", autocompletion=complete.names("assets"))],
     competition: Competition,
     forecaster: Annotated[
-        str | None, typer.Option("--forecaster", "-f", metavar="NAME", help="Default: setting live.forecaster.")
+        str | None,
+        typer.Option(
+            "--forecaster",
+            "-f",
+            metavar="NAME",
+            help="Default: setting live.forecaster.",
+            autocompletion=complete.names("forecasters"),
+        ),
     ] = None,
     start: Annotated[
         str | None,
@@ -99,7 +112,7 @@ def crps_test(
     start_day: Annotated[
         str, typer.Option(help="First day, e.g. 2026-01-15 (UTC).", callback=common.checked("parse_time"))
     ],
-    num_days: Annotated[int, typer.Option(min=1, help="Days of prompts.")] = 1,
+    num_days: Annotated[int, typer.Option(min=1, max=common.MAX_DAYS, help="Days of prompts.")] = 1,
     forecaster: common.Forecaster = "ewma",
     assets: common.Assets = None,
     competitions: common.Competitions = None,

@@ -15,7 +15,7 @@ def rehearse(
     start: Annotated[
         str, typer.Option(help="Market time of the start (UTC).", callback=common.checked("parse_time"))
     ] = "2026-10-03T04:00",
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours of prompts.")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 31, help="Hours of prompts.")] = 1.0,
     speed: Annotated[float, typer.Option(min=1, max=600, help="Speed of market time.")] = 60.0,
     feed: common.History = "simulated",
     forecaster: common.LiveForecaster = None,
@@ -42,7 +42,9 @@ def rehearse(
 
       ewmalab rehearse --feed pyth --start 2026-01-10 --hours 2 --faults 0.05
     """
-    with common.progress(json, "prompts") as progress:
+    with common.progress(
+        json, "prompts", "what it wrote stays in its folder; start again in another: {command}"
+    ) as progress:
         result = api.rehearse(
             forecaster,
             start=start,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def report(
@@ -17,13 +17,16 @@ def report(
         typer.Argument(
             metavar="SOURCE...",
             help="Experiments (path, name, part of a name, latest); a leaderboard's JSON file; a folder of live logs.",
+            autocompletion=complete.names("experiments"),
         ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder; default: reports/<first source>.")
     ] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Also write each figure as PNG and SVG.")] = False,
-    days: Annotated[float, typer.Option(min=0.01, help="For a live log: only the last days.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(min=0.01, max=common.MAX_DAYS, help="For a live log: only the last days.")
+    ] = 7.0,
     clock: common.Clock = None,
     json: common.Json = False,
     config: common.ConfigFile = None,

@@ -8,13 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from ewmalab import api
-from ewmalab.cli import common
+from ewmalab.cli import common, complete
 
 
 def sweep(
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME", help="Setting to vary, e.g. HALF_LIFE_1M. Repeatable: a grid."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME",
+            help="Setting to vary, e.g. HALF_LIFE_1M. Repeatable: a grid.",
+            autocompletion=complete.names("parameters"),
+        ),
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -106,7 +112,7 @@ def sweep(
         common.say("resuming " + " ".join(f"--param {one}" for one in request.parameters))
     else:
         raise typer.BadParameter("name at least one setting, e.g. HALF_LIFE_1M", param_hint="--param")
-    with common.progress(json, "trials", "resume with `ewmalab sweep --resume`") as progress:
+    with common.progress(json, "trials", common.RESUME_SWEEP) as progress:
         result = api.run_sweep(
             request,
             fresh=fresh,
@@ -123,13 +129,21 @@ def sweep(
 def tune(
     param: Annotated[
         list[str],
-        typer.Option("--param", "-p", metavar="NAME", help="Setting to search, e.g. HALF_LIFE_1M. Repeatable."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME",
+            help="Setting to search, e.g. HALF_LIFE_1M. Repeatable.",
+            autocompletion=complete.names("parameters"),
+        ),
     ],
     values: Annotated[
         list[str] | None,
         typer.Option(metavar="LOW,HIGH", help="Bounds, e.g. 5m,6h; one list per --param; default: those of its grid."),
     ] = None,
-    trials: Annotated[int, typer.Option(min=2, help="Trials per competition and asset, earlier ones included.")] = 60,
+    trials: Annotated[
+        int, typer.Option(min=2, max=100_000, help="Trials per competition and asset, earlier ones included.")
+    ] = 60,
     holdout: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of the days, at the end, held out for judging.")
     ] = 0.3,
@@ -204,6 +218,10 @@ def tune(
 
 def _write(result: Any, path: Path, force: bool, json: bool) -> None:
     """Write a settings file; with ``--json`` print nothing more than the result."""
-    written = api.write_config(result, path, force=force)
+    try:
+        written = api.write_config(result, path, force=force)
+    except api.EwmalabError as error:
+        common.say(f"ewmalab: {error}")
+        raise typer.Exit(error.exit_code) from None
     if not json:
         common.show(written, json)

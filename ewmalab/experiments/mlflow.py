@@ -35,12 +35,12 @@ def export(experiment: Experiment, uri: str, group: str = "ewmalab") -> tuple[st
     ExperimentError
         If MLflow is not installed, or cannot be reached.
     """
+    inputs = experiment.manifest["inputs"]  # before the slow import: it says if this is no experiment
     try:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ImportError as error:
         raise ExperimentError('MLflow is not installed: pip install "ewmalab[mlflow]"') from error
-    inputs = experiment.manifest["inputs"]
     try:
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(group)

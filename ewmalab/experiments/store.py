@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
+import os
 import platform
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ewmalab.atomic_files import TEMP_PREFIX, sync_folder, write_atomic
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ExperimentError
 
 FORMAT = 2
 RANKING, TAGS = "ranking.json", "tags.json"
 """Files that later steps attach: the standings of a leaderboard, and what people call a run."""
+_PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _LIBRARIES = ("numpy", "numba", "scipy", "pandas", "pyarrow", "pydantic")
 
 
@@ -81,7 +87,7 @@ class Experiment:
 
     def attach(self, name: str, data: Any) -> None:
         """Write plain data as a JSON file of the experiment beside those of the run; `attached` reads it."""
-        write_atomic(self.path / name, orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write_atomic(self.path / name, orjson.dumps(data, option=_PRETTY))
 
     def attached(self, name: str) -> dict[str, Any] | None:
         """Return what `attach` wrote; None if nothing was attached under the name."""
@@ -148,7 +154,7 @@ def save_experiment(
     summary: list[dict[str, Any]],
     text: str,
 ) -> Experiment:
-    """Write an experiment directory.
+    """Write an experiment directory; if its folder fails, write it into the folder for temporary files.
 
     Parameters
     ----------
@@ -163,21 +169,18 @@ def save_experiment(
     notes : mapping
         Further provenance: timings, sources of the data.
     results : pyarrow.Table or Path
-        A table, or a file from `write_results`, which is moved.
+        A table, or a file from `write_results`.
     summary : list of dict
     text : str
         The summary for people.
+
+    Returns
+    -------
+    Experiment
+        Its path is elsewhere than in `root` if nothing could be written there; see `rescued`.
     """
     identity = content_hash(inputs)
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = root / f"{stamp}-{name}-{identity[:8]}"
-    number = 1
-    while target.exists():
-        number += 1
-        target = root / f"{stamp}-{name}-{identity[:8]}-{number}"
-    temp = root / f"{TEMP_PREFIX}{target.name}"
-    shutil.rmtree(temp, ignore_errors=True)
-    temp.mkdir(parents=True)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
@@ -189,24 +192,60 @@ def save_experiment(
         "environment_sha256": environment_hash(),
         "platform": platform.platform(),
     }
+    files = {"summary.json": orjson.dumps({"rows": summary}, option=_PRETTY), "summary.txt": text.encode()}
+    label = f"{stamp}-{name}-{identity[:8]}"
+    try:
+        return Experiment(_write(root, label, manifest, results, files))
+    except OSError as error:  # a full disk, a folder that was taken away: hours of work must not be lost with it
+        elsewhere = Path(tempfile.mkdtemp(prefix="ewmalab-experiments-"))
+        manifest["notes"]["rescued"] = f"{root}: {error.strerror or error}"
+        return Experiment(_write(elsewhere, label, manifest, results, files))
+
+
+def rescued(experiment: Experiment) -> tuple[str, ...]:
+    """Return in words why and where an experiment was written elsewhere, if it was."""
+    reason = experiment.manifest["notes"].get("rescued")
+    return (f"note: {reason}; the results are in {experiment.path}: move that folder",) if reason else ()
+
+
+def _write(
+    root: Path, label: str, manifest: dict[str, Any], results: pa.Table | Path, files: Mapping[str, bytes]
+) -> Path:
+    """Write a directory of its own, and give it the first free name that starts with a label."""
+    root.mkdir(parents=True, exist_ok=True)
+    temp = root / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    temp.mkdir()
     try:
         path = temp / "results.parquet"
         if isinstance(results, Path):
-            shutil.move(results, path)
+            shutil.copyfile(results, path)
         else:
             write_results(path, results.schema, [results])
         with path.open("rb") as file:
             manifest["results_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        pretty = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        (temp / "manifest.json").write_bytes(orjson.dumps(manifest, option=pretty))
-        (temp / "summary.json").write_bytes(orjson.dumps({"rows": summary}, option=pretty))
-        (temp / "summary.txt").write_text(text, encoding="utf-8")
-        temp.rename(target)
+        (temp / "manifest.json").write_bytes(orjson.dumps(manifest, option=_PRETTY))
+        for file_name, data in files.items():
+            (temp / file_name).write_bytes(data)
+        target = _first_free(temp, root / label)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
     sync_folder(root)
-    return Experiment(target)
+    return target
+
+
+def _first_free(temp: Path, wanted: Path) -> Path:
+    """Rename a directory; of two writers with the same name, one gets a number."""
+    number, target = 1, wanted
+    while True:
+        try:
+            if not target.exists():
+                return temp.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        number += 1
+        target = wanted.with_name(f"{wanted.name}-{number}")
 
 
 def list_experiments(root: Path) -> Iterator[Experiment]:
@@ -235,4 +274,7 @@ def find_experiment(root: Path, name: str) -> Experiment:
         return (exact or matches)[0]
     if matches:
         raise ExperimentError(f"{name!r} matches {len(matches)} experiments: {', '.join(e.name for e in matches[:5])}")
-    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` lists them")
+    if not known:
+        raise ExperimentError(f"no experiment {name!r}: {root} has none yet; `ewmalab backtest` makes one")
+    near = did_you_mean(name, ["latest", *(e.name for e in known)])
+    raise ExperimentError(f"no experiment {name!r} in {root}; `ewmalab experiments list` lists them{near}")

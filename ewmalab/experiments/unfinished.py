@@ -32,7 +32,7 @@ def kept_until_done(experiments: Path, request: Mapping[str, Any]) -> Iterator[N
     write_atomic(path, data)
     try:
         yield
-    except EngineError as error:  # interrupted: its workers are gone
+    except (EngineError, OSError) as error:  # interrupted: its workers are gone, or the disk is full
         error.add_note("finished trials are kept: `ewmalab sweep --resume` goes on")
         raise
     except Exception:

@@ -13,7 +13,8 @@ from traceback import extract_tb
 from typing import Any
 
 import ewmalab
-from ewmalab.errors import ForecasterError
+from ewmalab.close_names import did_you_mean
+from ewmalab.errors import ForecasterError, UnknownForecaster
 from ewmalab.forecast.code_digest import code_of
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Forecaster
@@ -139,7 +140,7 @@ def factory_of(base: str) -> tuple[Any, str]:
     Raises
     ------
     ForecasterError
-        If the name cannot be imported.
+        If the name cannot be imported; `UnknownForecaster` if it is no name of a forecaster.
     """
     if base in BUILT_IN:
         return _import(BUILT_IN[base]), base.replace("-", "_")
@@ -182,8 +183,9 @@ def _package() -> bytes:
 def _import(name: str) -> Any:
     module, colon, attribute = name.partition(":")
     if not colon:
-        raise ForecasterError(
+        raise UnknownForecaster(
             f"unknown forecaster {name!r}: choose {' or '.join(BUILT_IN)}, or name your own as package.module:attribute"
+            f"{did_you_mean(name, BUILT_IN)}"
         )
     try:
         return attrgetter(attribute)(importlib.import_module(module))
@@ -196,7 +198,9 @@ def _import(name: str) -> Any:
         raise ForecasterError(f"forecaster {name!r} cannot be imported: {error}") from error
     except Exception as error:  # whatever its module does when it is imported
         frame = extract_tb(error.__traceback__)[-1]
+        place = f" ({frame.filename}, line {frame.lineno})"
+        if isinstance(error, SyntaxError):  # its text names the file and the line
+            place = ""
         raise ForecasterError(
-            f"forecaster {name!r} cannot be imported: {type(error).__name__}: {error} ({frame.filename}, line "
-            f"{frame.lineno})"
+            f"forecaster {name!r} cannot be imported: {type(error).__name__}: {error}{place}"
         ) from error

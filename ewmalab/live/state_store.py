@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 from filelock import Timeout
@@ -96,6 +95,8 @@ def encode(state: AssetState) -> bytes:
 
 
 def _encode(state: AssetState) -> bytes:
+    import msgpack  # in the extra `live`: what only names states works without it
+
     columns = {name: np.ascontiguousarray(getattr(state.bars, name)).tobytes() for name in COLUMNS}
     payload = msgpack.packb(
         {
@@ -121,6 +122,8 @@ def decode(data: bytes, where: str) -> AssetState:
     StateError
         If the bytes are damaged or another version wrote them.
     """
+    import msgpack
+
     try:
         whole = msgpack.unpackb(data)
         found, schema, payload = whole["format"], whole["schema"], whole["payload"]

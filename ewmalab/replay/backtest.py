@@ -82,8 +82,8 @@ def backtest(
             text=render(summary, inputs) if render else "",
         )
         finished = True
-    except EngineError as error:
-        error.add_note("finished parts are kept: the same command resumes")
+    except (KeyboardInterrupt, EngineError, OSError) as error:
+        error.add_note(f"{store.kept} of {len(parts)} parts are kept: the same command resumes")
         raise
     finally:
         store.close(finished=finished)

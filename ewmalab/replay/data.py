@@ -17,7 +17,7 @@ from ewmalab.market.damage import Damage, lost_days
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, union
 from ewmalab.replay.schedule import Scheduled
-from ewmalab.times import DAY, MINUTE, day_name, day_start, iso
+from ewmalab.times import DAY, MINUTE, day_name, day_start, iso, seconds_in
 
 Group = tuple[str, str]  # competition, asset
 
@@ -185,16 +185,18 @@ def find_data(
     """
     missing: dict[tuple[str, str], list[Range]] = {}
     short: dict[str, int] = {}
+    unseen = False  # whether a forecaster would lack bars, which no choice of prompts mends
     for asset, need in needs.items():
         holes = cache.missing(feed, asset, need.origin, need.last)
         if intersect(holes, [(need.required, need.last)]):
             missing[feed, asset] = holes
+            unseen = True
         elif holes:
             short[asset] = holes[-1][1]
         if not partial and (holes := cache.missing(scored_feed, asset, *need.scored)):
             missing[scored_feed, asset] = union([*missing.get((scored_feed, asset), []), *holes])
     if missing:
-        raise MissingDataError(_explain(cache, missing))
+        raise MissingDataError(_explain(cache, missing, skippable=not unseen))
     partitions: dict[str, Partition] = {}
     for asset, need in needs.items():
         for source, span in ((feed, (need.origin, need.last)), (scored_feed, need.scored)):
@@ -278,10 +280,10 @@ def newest_scorable_days(
             "fetch` or `ewmalab data import`, or use the synthetic market: --feed simulated"
         )
     last = min(complete.values()) - DAY - 2 * MINUTE  # the longest path, and the candle that settles it
-    return last - last % DAY - round(days * DAY), tuple(assets or sorted(complete))
+    return last - last % DAY - seconds_in(days), tuple(assets or sorted(complete))
 
 
-def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]]) -> str:
+def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]], *, skippable: bool) -> str:
     lines = ["the cache lacks bars:"]
     commands: dict[tuple[str, str, int], list[str]] = {}
     for (feed, asset), ranges in missing.items():
@@ -296,7 +298,9 @@ def _explain(cache: Cache, missing: Mapping[tuple[str, str], list[Range]]) -> st
         f"  ewmalab data fetch --feed {feed.partition('-')[0]} --assets {','.join(assets)} --start {day} --days {days}"
         for (feed, day, days), assets in commands.items()
     ]
-    lines.append("or import files: ewmalab data import PATH; or skip unscorable prompts: --partial")
+    lines.append(
+        f"or import files: ewmalab data import PATH{'; or skip unscorable prompts: --partial' if skippable else ''}"
+    )
     return "\n".join(lines)
 
 

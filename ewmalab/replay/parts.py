@@ -196,6 +196,11 @@ class PartStore:
         if finished:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def kept(self) -> int:
+        """Return the number of finished parts."""
+        return len(list(self.folder.glob("[0-9]*.parquet")))
+
     def put(self, finished: Finished) -> None:
         """Keep a part's results."""
         write_atomic(self._path(finished.index), finished.data)

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
-from pydantic import BaseModel
-
-from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import Factory, names_of
 from ewmalab.forecast.model import Model
 from ewmalab.market.cache import Cache, local_cache, open_cache
@@ -22,9 +19,9 @@ from ewmalab.replay.engine import Row, replay
 from ewmalab.replay.fits import Refits, boundary, fit_remarks, later_prior, load_model, refitted
 from ewmalab.replay.priors import prior_at
 from ewmalab.replay.schedule import Scheduled, Selection, schedule
+from ewmalab.replay.settings_check import check_settings
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import Settings
 from ewmalab.times import DAY, HOUR, iso
 from ewmalab.units import format_duration
 
@@ -371,18 +368,3 @@ def published_digests(items: Iterable[Scheduled]) -> dict[str, str]:
         key = f"field/{item.prompt.asset}/paths"
         found.setdefault(key, hashlib.sha256()).update(repr((item.prompt, item.published)).encode())
     return {key: sha.hexdigest() for key, sha in found.items()}
-
-
-def check_settings(settings: Settings, rulebook: Rulebook) -> None:
-    """Refuse per-asset settings for assets that the rulebook does not know.
-
-    Raises
-    ------
-    ConfigError
-    """
-    known = {"default", *rulebook.symbols}
-    for section, table in settings:
-        for key, value in table if isinstance(table, BaseModel) else ():
-            if isinstance(value, dict) and "default" in value and value.keys() - known:
-                wrong = ", ".join(sorted(value.keys() - known))
-                raise ConfigError(f"{section}.{key}: unknown asset {wrong}; known: {', '.join(rulebook.symbols)}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import RulebookError
 from ewmalab.times import FOREVER, iso, parse_time
 
@@ -250,6 +251,7 @@ class Rules:
                 raise RulebookError(
                     f"no competition {name!r} under the rules in force since {iso(self.on)}; known: "
                     f"{', '.join(self.competitions)}, and for all of one horizon {', '.join(aliases)}"
+                    f"{did_you_mean(name, [*self.competitions, *aliases])}"
                 )
             chosen |= found
         return tuple(c for c in self.competitions.values() if c.name in chosen)
@@ -302,7 +304,10 @@ class Rulebook:
         for era in self.eras:
             if competition in era.competitions:
                 return era.competitions[competition].time_length
-        raise RulebookError(f"no competition {competition!r} on any date")
+        known = dict.fromkeys(name for era in self.eras for name in era.competitions)
+        raise RulebookError(
+            f"no competition {competition!r} on any date; known: {', '.join(known)}{did_you_mean(competition, known)}"
+        )
 
     def first_prompted(self, asset: str) -> int | None:
         """Return the time at which an asset first competes; None if it never does."""
@@ -333,7 +338,9 @@ class Rulebook:
         try:
             return self.eras[-1].assets[symbol]
         except KeyError:
-            raise RulebookError(f"no asset {symbol!r}; known: {', '.join(self.symbols)}") from None
+            raise RulebookError(
+                f"no asset {symbol!r}; known: {', '.join(self.symbols)}{did_you_mean(symbol, self.symbols)}"
+            ) from None
 
 
 def _period(start: int, end: int | None) -> str:
@@ -377,7 +384,8 @@ class RuleChoice:
         try:
             return cls(parse_time(text))
         except RulebookError as error:
-            raise RulebookError(f"rules must be 'as-of', 'latest' or a date; {error}") from None
+            near = did_you_mean(text, ("as-of", "latest"))
+            raise RulebookError(f"rules must be 'as-of', 'latest' or a date; {error}{near}") from None
 
     def __str__(self) -> str:
         return iso(self.on) if isinstance(self.on, int) else self.on

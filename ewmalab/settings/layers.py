@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ConfigError
 from ewmalab.settings.schema import MASK, Settings
+from ewmalab.units import format_duration
 
 PREFIX = "EWMALAB__"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
@@ -89,7 +92,10 @@ class LoadedSettings:
         """
         known = self.values.presets.get(section.replace("-", "_"), {})
         if preset not in known:
-            raise ConfigError(f"{section!r} has no preset {preset!r}; known: {', '.join(known) or 'none'}")
+            raise ConfigError(
+                f"{section!r} has no preset {preset!r}; known: {', '.join(known) or 'none'}"
+                f"{did_you_mean(preset, known)}"
+            )
         layer = Layer.of(f"{PRESET}{preset}", [((section.replace("-", "_"),), known[preset])])
         return _build((*self.layers[:-1], layer, self.layers[-1]))
 
@@ -307,14 +313,35 @@ def _build(layers: tuple[Layer, ...]) -> LoadedSettings:
     return LoadedSettings(values, layers)
 
 
+def _in_units(item: ErrorDetails) -> str:
+    """Return pydantic's message; the limit of a duration is written as one."""
+    limits = [value for value in item.get("ctx", {}).values() if isinstance(value, int)]
+    if not isinstance(item["input"], str) or not limits or not item["type"].startswith(("less", "greater")):
+        return item["msg"]
+    return item["msg"].replace(str(limits[0]), format_duration(limits[0]))
+
+
+def _known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Return sections and settings, as dotted keys."""
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _known_keys(field.annotation, f"{prefix}{name}.")
+    return found
+
+
 def _explain(item: ErrorDetails, sources: Mapping[str, str]) -> str:
     """Return one line: key, value, limit, source."""
     key = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
     source = f"(from {_source(key, sources)})"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown setting {source}; `ewmalab config show` lists the known ones"
+        near = did_you_mean(key, _known_keys())
+        return f"{key}: unknown setting {source}; `ewmalab config show` lists the known ones{near}"
     value = MASK if key.lower().endswith("api_key") else repr(item["input"])
     if item["type"] == "missing":
         return f"{key}: missing {source}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key} = {value}: {message[:1].lower()}{message[1:]} {source}"
+    message = _in_units(item).removeprefix("Value error, ")
+    choices = re.findall("'([^']+)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else ()
+    near = did_you_mean(str(item["input"]), choices)
+    return f"{key} = {value}: {message[:1].lower()}{message[1:]} {source}{near}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ewmalab.atomic_files import write_atomic
+from ewmalab.atomic_files import check_folder, write_atomic
 from ewmalab.errors import ConfigError
 from ewmalab.settings import load_settings
 from ewmalab.settings.layers import PRESET
@@ -19,7 +19,7 @@ from ewmalab.sweeps.sweep import SweepResult
 
 
 def refuse_existing(path: Path | None) -> None:
-    """Refuse to overwrite a settings file; call this before hours of work, not after.
+    """Refuse to overwrite a settings file, or one that cannot be written; call this before hours of work, not after.
 
     Raises
     ------
@@ -27,6 +27,8 @@ def refuse_existing(path: Path | None) -> None:
     """
     if path is not None and path.exists():
         raise ConfigError(f"{path} exists: choose another name, and merge the two files by hand")
+    if path is not None:
+        check_folder(path.parent)
 
 
 def write_config(path: Path, result: SweepResult, *, now: int, force: bool = False) -> list[str]:

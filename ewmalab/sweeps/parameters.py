@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ConfigError
 from ewmalab.forecast.load import FORECASTER_SECTIONS, factory_of
 from ewmalab.settings import LoadedSettings
@@ -179,7 +180,8 @@ def _find(name: str, settings: LoadedSettings, forecaster: str) -> str:
     dotted = [f"{s}.{tables[s][key]}" for s in candidates]
     if not dotted:
         known = ", ".join(sorted(tables[own].values())) or "none: give its parameters in [plugin]"
-        raise ConfigError(f"no setting {name!r} to sweep; those of {forecaster} are {known}")
+        near = did_you_mean(key, tables[own].values())
+        raise ConfigError(f"no setting {name!r} to sweep; those of {forecaster} are {known}{near}")
     if len(dotted) > 1:
         raise ConfigError(f"{name!r} may be {' or '.join(dotted)}: name it with its section")
     section = candidates[0]

@@ -118,7 +118,7 @@ def run_sweep(
     engine, workers, scheduler
         See `ewmalab.replay.engines.run_tasks`.
     progress : callable, optional
-        Called with the numbers of finished and of all trials.
+        Called with the numbers of finished trials and of all steps: the trials, and the cells to be judged afterwards.
 
     Raises
     ------
@@ -150,8 +150,9 @@ def run_sweep(
     if store is not None and not fresh:
         found = {name: known for name in wanted if (known := store.get(name)) is not None}
     reused = len(found)
+    steps = len(wanted) + len(layouts)
     if progress:
-        progress(reused, len(wanted))
+        progress(reused, steps)
     pending = [trial for name, trial in wanted.items() if name not in found]
     tasks = _cut(workload, pending, MIN_SECONDS[engine])
     for result in run_tasks(_run, tasks, engine=engine, workers=workers, scheduler=scheduler):
@@ -160,7 +161,7 @@ def run_sweep(
                 store.put(name, scores)
             found[name] = scores
         if progress:
-            progress(len(found), len(wanted))
+            progress(len(found), steps)
     return Sweep(
         workload, plan, tuple(parameters), [layout.collect(found) for layout in layouts], untouched, len(wanted), reused
     )

@@ -22,10 +22,10 @@ from ewmalab.rulebook import RuleChoice
 from ewmalab.settings import LoadedSettings
 from ewmalab.sweeps.judge import MARGIN, CellResult, WalkForward, judge, walk_forward
 from ewmalab.sweeps.parameters import label, resolve_all
+from ewmalab.sweeps.request import parse_walk_forward
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.workload import Workload
-from ewmalab.units import parse_duration
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,25 +107,6 @@ def workload_of(
     )
 
 
-def parse_walk_forward(text: str) -> tuple[int, int]:
-    """Parse ``5d/1d`` and return the lengths of the choosing and the testing window, seconds.
-
-    Raises
-    ------
-    ConfigError
-    """
-    train, slash, test = text.partition("/")
-    try:
-        if not slash:
-            raise ValueError("two durations with a slash between them")
-        windows = parse_duration(train), parse_duration(test)
-    except ValueError as error:
-        raise ConfigError(f"walk-forward {text!r}: {error}; write for example 5d/1d") from None
-    if min(windows) < 3600:
-        raise ConfigError(f"walk-forward {text!r}: windows must be an hour or longer")
-    return windows
-
-
 def sweep(
     settings: LoadedSettings,
     parameters: Mapping[str, Sequence[str] | None] | Sequence[str],
@@ -161,7 +142,7 @@ def sweep(
     engine, workers, scheduler
         See `ewmalab.replay.engines.run_tasks`.
     progress : callable, optional
-        Called with the numbers of finished and of all trials.
+        Called with the numbers of finished and of all steps: trials, and cells to judge.
     **selection
         See `workload_of`.
 
@@ -187,11 +168,28 @@ def sweep(
         scheduler=scheduler,
         progress=progress,
     )
-    return judge_sweep(done, replicates=replicates, windows=windows)
+    return judge_sweep(done, replicates=replicates, windows=windows, progress=progress)
 
 
-def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[int, int] | None = None) -> SweepResult:
-    """Judge the scores of a sweep by competition and asset, each with its own random stream."""
+def judge_sweep(
+    done: Sweep,
+    *,
+    replicates: int | None = None,
+    windows: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SweepResult:
+    """Judge the scores of a sweep by competition and asset, each with its own random stream.
+
+    Parameters
+    ----------
+    done : Sweep
+    replicates : int, optional
+        As in `sweep`.
+    windows : (int, int), optional
+        Lengths of a walk-forward's windows, seconds.
+    progress : callable, optional
+        Called with the numbers of finished and of all steps, trials included.
+    """
     seed = done.workload.settings.values.run.seed
     cells, forward = [], []
     for cell in done.cells:
@@ -202,6 +200,8 @@ def judge_sweep(done: Sweep, *, replicates: int | None = None, windows: tuple[in
             found = walk_forward(cell, *windows, horizon)
             if found is not None:
                 forward.append(found)
+        if progress:
+            progress(done.trials + len(cells), done.trials + len(done.cells))
     if windows and not forward:
         raise ConfigError("walk-forward: the windows are longer than the prompts' range; replay more days")
     return SweepResult(done, cells, forward, _inputs(done, replicates, windows))

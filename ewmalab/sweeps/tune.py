@@ -115,7 +115,7 @@ def tune(
         with lock:
             done[name] = min(count, trials)
             if progress:
-                progress(sum(done.values()), trials * len(searches))
+                progress(sum(done.values()), (trials + 1) * len(searches))  # each search is judged afterwards
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(search.run, storage, trials, report) for search in searches]
@@ -128,7 +128,7 @@ def tune(
             raise
     judged = [search.judged(best) for search, (best, _) in zip(searches, found, strict=True)]
     sweep = Sweep(workload, plan, tuple(resolved), judged, untouched, trials * len(searches), 0)
-    held_out = judge_sweep(sweep, replicates=replicates)
+    held_out = judge_sweep(sweep, replicates=replicates, progress=progress)
     held_out.inputs["kind"] = "tune"
     held_out.inputs["tune"] = {"trials": trials, "holdout": holdout}
     return TuneResult(held_out, [s.row(best, count) for s, (best, count) in zip(searches, found, strict=True)])

@@ -11,7 +11,7 @@ from typing import Any
 from ewmalab.errors import StateError
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.answer_log import read_lines
-from ewmalab.times import DAY, MINUTE
+from ewmalab.times import MINUTE, seconds_in
 
 Record = dict[str, Any]
 Span = tuple[int, int, int]
@@ -92,7 +92,7 @@ def summarise(folder: Path, days: float | None) -> LogSummary:
     since = float("-inf")
     if days is not None:
         starts = (record["start_time"] for path in _files(folder) for record in read_lines(path) if record)
-        since = max(starts, default=0) - days * DAY
+        since = max(starts, default=0) - seconds_in(days)
     found = LogSummary(since)
     for records in first_answers(folder, since, found.see):
         for record in records:

@@ -209,7 +209,10 @@ def _parsed(present: pd.Series[Any], hints: Hints, aware: bool, name: str) -> pd
     """Return texts as datetimes, NaT where unreadable."""
     for one in (hints.time_format,) if hints.time_format else _FORMATS:
         suffix = "" if one == "ISO8601" or not aware or "%z" in one else "%z"
-        found = pd.to_datetime(present, format=one + suffix, errors="coerce", utc=aware)
+        try:
+            found = pd.to_datetime(present, format=one + suffix, errors="coerce", utc=aware)
+        except ValueError as error:
+            raise BarsError(f"--time-format {one}: {error}; write for example '%d/%m/%Y %H:%M'") from error
         if found.notna().mean() >= _ENOUGH:
             return found
     if not hints.time_format:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ewmalab.replay.artifacts import Artifact
 
 
-def experiments_text(rows: Sequence[Listed], root: Path) -> str:
-    """Return a table of experiments of a folder."""
+def experiments_text(rows: Sequence[Listed], root: Path, tag: str | None = None) -> str:
+    """Return a table of experiments of a folder, all or those with a tag."""
+    if not rows and tag is not None:
+        return f"no experiment in {root} has the tag {tag!r}; `ewmalab experiments list` shows all with their tags\n"
     if not rows:
         return f"no experiment in {root} yet; `ewmalab backtest --help` shows how to make one\n"
     lines = []

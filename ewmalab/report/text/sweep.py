@@ -7,6 +7,7 @@ from typing import Any
 
 from ewmalab.analysis.sweep_rows import SweepRow, TriedValue, read_sweep
 from ewmalab.report.text.tables import SYNTHETIC, WIDTH, Column, bounds, grid, number, percent, plain_table, wrapped
+from ewmalab.sweeps.parameters import show
 from ewmalab.times import iso
 from ewmalab.units import format_duration
 
@@ -16,7 +17,7 @@ _BEST_ONLY = 5  # of a grid of several parameters
 
 
 def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> str:
-    """Return a sweep's result, at most about 80 columns wide for one parameter.
+    """Return a sweep's result, at most 80 columns wide for one or two parameters.
 
     Parameters
     ----------
@@ -29,14 +30,14 @@ def sweep_text(summary: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) 
     words = [wrapped(f"{row.competition + ' ' + row.asset:<{width}}  {row.words}", " " * (width + 2)) for row in rows]
     out = [
         *_head(f"Sweep of {', '.join(sweep['parameters'])}: mean CRPS (basis points)\n", inputs),
-        plain_table(*grid(rows, _BEST)),
+        plain_table(*grid(rows, _best_columns(list(sweep["parameters"])))),
         wrapped(
             "set: the configured value; change: of the best against it, percent, and its 95 % interval; p: "
             "Diebold-Mariano, corrected for the number of values; MC: noise of the simulation, percent, "
             + (noise or "not in the interval")
         ),
         *_by_chance(rows),
-        _grid(rows) if any(len(row.best.value) > 1 for row in rows) else _values(rows),
+        _grid(rows, list(sweep["parameters"])) if len(sweep["parameters"]) > 1 else _values(rows),
         "\n".join(words),
         *_forward(rows, sweep["walk_forward"]),
     ]
@@ -108,17 +109,24 @@ def _told(row: SweepRow, text: str) -> str:
     return "-" if row.best.configured or not row.prompts else text
 
 
-_BEST: list[Column] = [
-    *_WHERE,
-    ("n", "prompts"),
-    ("set", "configured.label"),
-    ("best", "best.label"),
-    ("CRPS", lambda row: number(row.best.mean_crps)),
-    ("change", lambda row: _told(row, _signed(row.best.change))),
-    ("95 %", lambda row: _told(row, bounds(row.best.low, row.best.high))),
-    ("p", lambda row: _told(row, number(row.best.p_holm, 3))),
-    ("MC", lambda row: _told(row, number(100 * row.monte_carlo))),
-]
+def _short(value: TriedValue, parameters: Sequence[str]) -> str:
+    """Return a combination without the names of its parameters, in their order; "-" for one without effect here."""
+    return " ".join(show(value.value[key]) if key in value.value else "-" for key in parameters)
+
+
+def _best_columns(parameters: Sequence[str]) -> list[Column]:
+    return [
+        *_WHERE,
+        ("n", "prompts"),
+        ("set", lambda row: _short(row.configured, parameters)),
+        ("best", lambda row: _short(row.best, parameters)),
+        ("CRPS", lambda row: number(row.best.mean_crps)),
+        ("change", lambda row: _told(row, _signed(row.best.change))),
+        ("95 %", lambda row: _told(row, bounds(row.best.low, row.best.high))),
+        ("p", lambda row: _told(row, number(row.best.p_holm, 3))),
+        ("MC", lambda row: _told(row, number(100 * row.monte_carlo))),
+    ]
+
 
 _FORWARD: list[Column] = [
     *_WHERE,
@@ -128,15 +136,6 @@ _FORWARD: list[Column] = [
     ("out", lambda row: percent(row.out_of_sample)),
     ("95 %", lambda row: bounds(row.low, row.high)),
     ("optimism", lambda row: percent(row.optimism)),
-]
-
-_COMBINATIONS: list[Column] = [
-    *_WHERE,
-    ("value", "label"),
-    ("CRPS", lambda value: number(value.mean_crps)),
-    ("change", lambda value: _signed(value.change)),
-    ("95 %", lambda value: bounds(value.low, value.high)),
-    ("may be best", lambda value: "equivalent" if value.equivalent else "yes" if value.not_ruled_out else "no"),
 ]
 
 
@@ -152,11 +151,22 @@ def _forward(rows: Sequence[SweepRow], windows: Sequence[int] | None) -> list[st
     return [wrapped(title), plain_table(*grid(found, _FORWARD))]
 
 
-def _grid(rows: Sequence[SweepRow]) -> str:
+def _grid(rows: Sequence[SweepRow], parameters: Sequence[str]) -> str:
     """Return the best combinations of several parameters."""
+    columns: list[Column] = [
+        *_WHERE,
+        ("value", lambda value: _short(value, parameters)),
+        ("CRPS", lambda value: number(value.mean_crps)),
+        ("change", lambda value: _signed(value.change)),
+        ("95 %", lambda value: bounds(value.low, value.high)),
+        ("may be best", lambda value: "equivalent" if value.equivalent else "yes" if value.not_ruled_out else "no"),
+    ]
     found = [value for row in rows for value in sorted(row.values, key=lambda v: v.mean_crps)[:_BEST_ONLY]]
-    title = f"The best {_BEST_ONLY} of each grid, against the configured value, percent; may be best: not ruled out"
-    return plain_table(*grid(found, _COMBINATIONS), title)
+    title = wrapped(
+        f"The best {_BEST_ONLY} of each grid of {', '.join(key.partition('.')[2] for key in parameters)}, in this "
+        "order, against the configured value, percent; may be best: not ruled out"
+    )
+    return plain_table(*grid(found, columns), title)
 
 
 def _values(rows: Sequence[SweepRow]) -> str:
