@@ -630,7 +630,7 @@ def test_the_preset_has_the_predecessors_last_calibration(name: str, column: int
 def test_the_defaults_are_the_same_for_every_asset() -> None:
     ewma = loaded().values.ewma
     found = ewma.half_life_1m, ewma.half_life_5m, ewma.nu_1m, ewma.nu_5m
-    assert found == ({"default": 1800}, {"default": 43_200}, {"default": 4}, {"default": 3.5})
+    assert found == ({"default": 1800}, {"default": 28_800}, {"default": 4}, {"default": 3.5})
 
 
 @pytest.mark.parametrize("asset", [*ASSETS, "HYPE", "WTIOIL", "SP500", "SPCX"])
