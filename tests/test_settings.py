@@ -724,7 +724,7 @@ def test_presets_can_be_written_in_a_users_file(tmp_path: Path) -> None:
 def test_every_field_has_a_default_in_the_file_and_the_file_holds_nothing_else() -> None:
     table = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
     values = loaded().values
-    for section in ("run", "data", "replay", "ewma", "random_walk", "seasonal_har", "fit", "live"):
+    for section in ("run", "data", "replay", "ewma", "random_walk", "seasonal_har", "blend", "fit", "live"):
         assert set(table[section]) == set(type(getattr(values, section)).model_fields)
     assert set(table) == set(type(values).model_fields)
 

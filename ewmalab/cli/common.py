@@ -101,8 +101,8 @@ Forecasters = Annotated[
         "--forecaster",
         "-f",
         metavar="NAME",
-        help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
-        "baseline.",
+        help="ewma, ewma@seed, seasonal-har, random-walk, blend or package.module:attribute. Repeatable; the last is "
+        "the baseline.",
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Simulate every prompt by itself, even if one ensemble would do.")]
