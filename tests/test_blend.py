@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import har
@@ -183,6 +184,19 @@ def test_members_have_their_own_parameters_and_presets_and_weights_are_by_asset(
     assert [one.shares for one in made] == [(0.75, 0.25), (0.5, 0.5)]  # type: ignore[attr-defined]
     assert made[0].members[0].feedback == 1.0  # type: ignore[attr-defined]
     assert not isinstance(made[0], Fittable)
+
+
+def test_presets_are_blends_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        "[presets.blend.calm]\nweights = [3, 1]\n[presets.blend.walks]\nmembers = ['ewma', 'random-walk']\n"
+    )
+    chosen = load_settings(file=file, environ={})
+    calm, walks = (load_forecaster(f"blend@{preset}", BTC, chosen) for preset in ("calm", "walks"))
+    assert (calm.names, calm.shares) == (("seasonal-har", "ewma"), (0.75, 0.25))  # type: ignore[attr-defined]
+    assert (walks.names, walks.shares) == (("ewma", "random-walk"), (0.5, 0.5))  # type: ignore[attr-defined]
+    assert prior_of("blend@calm", chosen) is not None
+    assert prior_of("blend@walks", chosen) is None
 
 
 @pytest.mark.parametrize(
