@@ -85,7 +85,7 @@ NOT_CALLABLE = 3
 PLUGIN = f"{__name__}:LastMove"
 FLAGS = {"plugin.factor": {"default": 1.0, "BTC": 2.0}, "fit.artifacts": [str(written())]}
 SETTINGS = load_settings(file=DEFAULTS, environ={}, flags=FLAGS)
-NAMES = ["ewma", "ewma@seed", "random-walk", "seasonal-har", PLUGIN]
+NAMES = ["ewma", "ewma@seed", "random-walk", "seasonal-har", "blend", PLUGIN]
 ASSETS = ["BTC", "XAU", "SPYX"]
 SHAPES = [(300, 86_400, 1000), (60, 3600, 1000), (300, 86_400, 1), (60, 3600, 130), (300, 300, 3)]
 
@@ -279,7 +279,7 @@ def test_a_plug_ins_parameters_come_from_the_environment():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("garch", "unknown forecaster 'garch': choose ewma or random-walk or seasonal-har, or name your own"),
+        ("garch", "unknown forecaster 'garch': choose ewma or random-walk or seasonal-har or blend, or name your own"),
         ("", "unknown forecaster ''"),
         ("random_walk", "unknown forecaster 'random_walk'"),
         ("no_such_module:X", "forecaster 'no_such_module:X' cannot be imported: No module named 'no_such_module'"),

@@ -724,7 +724,7 @@ def test_presets_can_be_written_in_a_users_file(tmp_path: Path) -> None:
 def test_every_field_has_a_default_in_the_file_and_the_file_holds_nothing_else() -> None:
     table = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
     values = loaded().values
-    for section in ("run", "data", "replay", "ewma", "random_walk", "seasonal_har", "fit", "live"):
+    for section in ("run", "data", "replay", "ewma", "random_walk", "seasonal_har", "blend", "fit", "live"):
         assert set(table[section]) == set(type(getattr(values, section)).model_fields)
     assert set(table) == set(type(values).model_fields)
 
@@ -750,7 +750,7 @@ def test_a_list_of_names_may_be_a_text_with_commas() -> None:
 def test_recorded_settings_stay_readable_when_settings_are_added(tmp_path: Path) -> None:
     given = load_settings(environ={}, flags={"live.port": 8123, "ewma.half_life_1m.BTC": "45m"})
     layers = orjson.loads(given.dump())
-    del layers[0][1]["live"]["keep_answers_for"], layers[0][1]["field"]
+    del layers[0][1]["live"]["keep_answers_for"], layers[0][1]["field"], layers[0][1]["blend"]
     old = read_settings(orjson.dumps(layers))
     assert (old.values.live, old.values.field) == (given.values.live, given.values.field)
     del layers[0][1]["fit"]  # what may determine paths is not guessed

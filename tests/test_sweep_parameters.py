@@ -79,6 +79,7 @@ def test_a_name_that_two_sections_share_is_refused_with_both_of_them() -> None:
         "ewma": {},
         "random_walk": {},
         "seasonal_har": {},
+        "blend": {},
         "plugin": {},
         "replay": {"lead": 1},
         "run": {"lead": 2},

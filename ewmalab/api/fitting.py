@@ -129,7 +129,7 @@ def make_forecaster(name: str, asset: str, settings: LoadedSettings | None = Non
     Parameters
     ----------
     name : str
-        ``ewma``, ``ewma@seed``, ``seasonal-har``, ``random-walk`` or ``package.module:attribute``.
+        ``ewma``, ``ewma@seed``, ``seasonal-har``, ``random-walk``, ``blend`` or ``package.module:attribute``.
     asset : str
     settings : LoadedSettings, optional
 

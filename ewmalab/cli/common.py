@@ -134,8 +134,8 @@ Forecasters = Annotated[
         "--forecaster",
         "-f",
         metavar="NAME",
-        help="ewma, ewma@seed, seasonal-har, random-walk or package.module:attribute. Repeatable; the last is the "
-        "baseline.",
+        help="ewma, ewma@seed, seasonal-har, random-walk, blend or package.module:attribute. Repeatable; the last is "
+        "the baseline.",
         autocompletion=names("forecasters"),
     ),
 ]

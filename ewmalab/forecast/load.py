@@ -31,8 +31,9 @@ BUILT_IN = {
     "ewma": "ewmalab.forecast.ewma.forecaster:Ewma",
     "random-walk": "ewmalab.forecast.random_walk:RandomWalk",
     "seasonal-har": "ewmalab.forecast.seasonal_har.forecaster:SeasonalHar",
+    "blend": "ewmalab.forecast.blend:blend",
 }
-"""Classes by name; imported on first use, because their kernels are slow to import."""
+"""Classes and functions by name; imported on first use, because their kernels are slow to import."""
 FITTED = "seasonal-har"
 """The built-in forecaster that is fitted where none is named."""
 FORECASTER_SECTIONS = (*(name.replace("-", "_") for name in BUILT_IN), "plugin")
@@ -63,6 +64,8 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     base, settings = apply_preset(name, settings)
     factory, section = factory_of(base)
     parameters = asset_parameters(getattr(settings.values, section), asset.symbol)
+    if members := members_of(base, settings):
+        parameters["members"] = {member: load_forecaster(member, asset, settings) for member in members}
     with naming_plugin(factory, base, asset.symbol):
         try:
             forecaster = factory(asset, **parameters)
@@ -73,6 +76,35 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
         missing = [method for method in methods if not callable(getattr(forecaster, method, None))]
         raise ForecasterError(f"{base} is not a forecaster: it lacks {', '.join(missing)}")
     return forecaster
+
+
+def members_of(name: str, settings: LoadedSettings) -> tuple[str, ...]:
+    """Return the names of the forecasters that a forecaster is made of: those of ``blend``, else none.
+
+    Raises
+    ------
+    ConfigError
+        If the preset is unknown.
+    """
+    base, settings = apply_preset(name, settings)
+    return settings.values.blend.members if base == "blend" else ()
+
+
+def identity_of(name: str, asset: str, settings: LoadedSettings) -> dict[str, Any]:
+    """Return the base name and parameters of a forecaster, and those of its members with their code, as plain data.
+
+    Raises
+    ------
+    ForecasterError, ConfigError
+        As in `load_forecaster`.
+    """
+    base, settings = apply_preset(name, settings)
+    parameters = asset_parameters(getattr(settings.values, factory_of(base)[1]), asset)
+    members = [
+        {**identity_of(member, asset, settings), "code": code_version(member.partition("@")[0])}
+        for member in members_of(base, settings)
+    ]
+    return {"forecaster": base, "parameters": parameters} | ({"members": members} if members else {})
 
 
 def names_of(forecasters: Iterable[str | Factory]) -> tuple[str, ...]:

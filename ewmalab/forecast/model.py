@@ -14,14 +14,14 @@ import numpy.typing as npt
 import orjson
 
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.load import apply_preset, code_version, factory_of, load_forecaster
+from ewmalab.forecast.load import code_version, identity_of, load_forecaster
 from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Ageing, Fittable, Forecaster, LogReturns, Numbers, Prompt, ScaleFree
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.settings import LoadedSettings
-from ewmalab.settings.schema import asset_parameters, asset_value
+from ewmalab.settings.schema import asset_value
 from ewmalab.times import DAY, MINUTE, iso
 
 DEFAULT_WARMUP = 5 * DAY
@@ -119,10 +119,8 @@ class Model:
         if fit is not None and isinstance(forecaster, Fittable):
             with naming_plugin(forecaster, f"{type(forecaster).__name__}.with_fit", asset.symbol, fit.end):
                 forecaster = forecaster.with_fit(fit.numbers)
-        base, preset = apply_preset(name, settings)
         given = {
-            "forecaster": base,
-            "parameters": asset_parameters(getattr(preset.values, factory_of(base)[1]), asset.symbol),
+            **identity_of(name, asset.symbol, settings),
             "asset": repr(asset),
             "warmup": warmup,
             "fit": fit.digest if fit else None,

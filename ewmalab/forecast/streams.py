@@ -44,6 +44,12 @@ class RandomStream:
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         return cls((int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")))
 
+    def derived(self, label: str) -> RandomStream:
+        """Return the stream of one part of the forecast, independent of this one and of those of other labels."""
+        text = f"ewmalab/derived/1\0{self.key[0]}\0{self.key[1]}\0{label}"
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return RandomStream((int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")))
+
     def lanes(self, count: int) -> npt.NDArray[np.uint32]:
         """Return `count` xoshiro128++ states for the path kernels: (4, count) uint32."""
         from ewmalab.forecast.draws import seed_lanes

@@ -11,13 +11,13 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ewmalab.errors import ForecasterError, MissingDataError
-from ewmalab.forecast.load import load_forecaster
+from ewmalab.forecast.load import load_forecaster, members_of
 from ewmalab.forecast.model import Model
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
 from ewmalab.replay.artifacts import Artifact, artifact_from, read_artifact
-from ewmalab.replay.priors import prior_at, prior_of
+from ewmalab.replay.priors import joined, prior_at, prior_of
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.rulebook import Asset, Rulebook
 from ewmalab.settings import LoadedSettings
@@ -111,6 +111,8 @@ def artifact_of(name: str, settings: LoadedSettings) -> Artifact | None:
 def artifact_at(name: str, settings: LoadedSettings, when: int) -> Artifact | None:
     """Return the artifact that serves prompts from a time on: that of the settings, else the prior.
 
+    A blend without an artifact of its own has those of its members.
+
     Parameters
     ----------
     name : str
@@ -122,7 +124,9 @@ def artifact_at(name: str, settings: LoadedSettings, when: int) -> Artifact | No
     ------
     ForecasterError
     """
-    return artifact_of(name, settings) or prior_at(name, settings, when)
+    members = members_of(name, settings)
+    theirs = joined(name, {member: artifact_at(member, settings, when) for member in members})
+    return artifact_of(name, settings) or theirs or prior_at(name, settings, when)
 
 
 def load_model(name: str, asset: Asset, settings: LoadedSettings, when: int) -> Model:
@@ -194,7 +198,7 @@ def _foreign(artifact: Artifact | None, prior: Artifact | None, feeds: Mapping[s
     """Return a line if the fit is the prior, or was made on other feeds than those that it serves."""
     if artifact is None:
         return []
-    if artifact is prior:
+    if prior is not None and artifact.fit.digest == prior.fit.digest:
         return [
             f"no fit of its own: it uses the prior ({artifact.feed}, up to {iso(artifact.fit.end)}); its level follows "
             "the closes that it serves"

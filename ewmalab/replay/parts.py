@@ -17,7 +17,7 @@ from filelock import Timeout
 from ewmalab.atomic_files import acquire_lock, write_atomic
 from ewmalab.errors import EngineError
 from ewmalab.experiments.store import content_hash, write_results
-from ewmalab.forecast.load import code_version
+from ewmalab.forecast.load import code_version, members_of
 from ewmalab.replay.engines import OTHER_WORKER, Workers, run_tasks
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.replay.results import collect, ordered, results_schema
@@ -99,7 +99,7 @@ def cut(plan: BacktestPlan, keep: Path | None = None) -> list[Part]:
         for item in items:
             stretch = (item.prompt.start_time - plan.start) // STRETCH
             found.setdefault((stretch, "" if plan.refits else asset), []).append(item)
-    code = _code_of(plan.forecasters)
+    code = _code_of(plan.forecasters, plan.settings)
     partial = bool(plan.options.get("partial"))
     return [
         Part(
@@ -132,7 +132,7 @@ def run_part(part: Part, threads: int = 1, progress: Callable[[int], None] | Non
     EngineError
         If this process has other code than the one that cut the replay.
     """
-    if _code_of(part.forecasters) != part.code:
+    if _code_of(part.forecasters, part.settings) != part.code:
         raise EngineError(OTHER_WORKER)
     first, last = part.prompts[0].prompt.start_time, part.prompts[-1].prompt.start_time
     plan = plan_backtest(
@@ -168,7 +168,7 @@ class PartStore:
 
     def __init__(self, experiments: Path, plan: BacktestPlan, now: int, keep: Path | None = None) -> None:
         root = experiments / ".unfinished" / "backtest"
-        described = {"inputs": plan.inputs(), "code": _code_of(plan.forecasters)} | (
+        described = {"inputs": plan.inputs(), "code": _code_of(plan.forecasters, plan.settings)} | (
             {"keep": str(keep)} if keep else {}
         )
         whole = content_hash(described)[:16]
@@ -302,6 +302,7 @@ def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _code_of(forecasters: Iterable[str]) -> str:
-    versions: list[Any] = [(name, code_version(name.partition("@")[0])) for name in forecasters]
+def _code_of(forecasters: Iterable[str], settings: LoadedSettings) -> str:
+    names = (one for name in forecasters for one in (name, *members_of(name, settings)))
+    versions: list[Any] = [(name, code_version(name.partition("@")[0])) for name in names]
     return hashlib.sha256(orjson.dumps(versions)).hexdigest()

@@ -170,13 +170,18 @@ def read_settings(data: bytes) -> LoadedSettings:
         ) from error
 
 
-_WITHOUT_PATHS = ("run", "data", "feeds", "field", "live")  # sections that determine no path
+_WITHOUT_PATHS = {"run", "data", "feeds", "field", "live"}  # sections that determine no path
+_SHARED = {"replay", "fit"}  # sections that may determine the paths of any forecaster
 
 
 def _completed(recorded: Layer) -> Layer:
-    """Return recorded defaults with those of settings that did not exist yet, but for settings that determine paths."""
+    """Return recorded defaults with those of settings that did not exist yet, unless they may have determined paths.
+
+    The section of a forecaster that did not exist yet cannot have.
+    """
     present, known = Layer.of("defaults", [((), _read(DEFAULTS))]), {key[:2] for key in recorded.values}
-    added = {k: v for k, v in present.values.items() if k[0] in _WITHOUT_PATHS and k[:2] not in known}
+    harmless = _WITHOUT_PATHS | ({k[0] for k in present.values} - {key[0] for key in known} - _SHARED)
+    added = {k: v for k, v in present.values.items() if k[0] in harmless and k[:2] not in known}
     return Layer(recorded.name, added | recorded.values)
 
 

@@ -187,6 +187,27 @@ class SeasonalHarSettings(_Section):
     shocks: Literal["waves", "windows"]
 
 
+def _members(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names) or any(name.partition("@")[0] == "blend" for name in names):
+        raise ValueError("the members of a blend are different forecasters, and none of them is a blend")
+    return names
+
+
+def _weights(table: dict[str, tuple[float, ...]], others: ValidationInfo) -> dict[str, tuple[float, ...]]:
+    members = others.data.get("members")
+    for weights in table.values():
+        if weights and members is not None and (len(weights) != len(members) or not sum(weights) > 0):
+            raise ValueError(f"give one weight for each of the {len(members)} members, not all 0, or [] for equal ones")
+    return table
+
+
+class BlendSettings(_Section):
+    """Parameters of the forecaster ``blend``; see `ewmalab.forecast.blend.blend`."""
+
+    members: Annotated[Names, Field(min_length=1), AfterValidator(_members)]
+    weights: Annotated[PerAsset[tuple[Annotated[Number, Field(ge=0)], ...]], AfterValidator(_weights)]
+
+
 class FitSettings(_Section):
     """Fits of forecasters."""
 
@@ -294,6 +315,7 @@ class Settings(_Section):
     ewma: EwmaSettings
     random_walk: RandomWalkSettings
     seasonal_har: SeasonalHarSettings
+    blend: BlendSettings
     fit: FitSettings
     live: LiveSettings
     plugin: Annotated[dict[str, Any], AfterValidator(_plugin_tables)]
