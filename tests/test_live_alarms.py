@@ -8,21 +8,25 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import orjson
 import pytest
 import requests
-from live_rig import Rig, rig
+from live_rig import VALIDATOR, Rig, rig
 
+from ewmalab import api
+from ewmalab.analysis.field_miner import NewestRank
 from ewmalab.live.alarms import ALARMS, MINER_DOWN, TOLD_BY_HEALTH, Problem, prometheus_rules
 from ewmalab.live.miner import health as health_module
 from ewmalab.live.processes import RESTARTS
 from ewmalab.live.status import HEARTBEAT
 from ewmalab.live.updater.alerts import SENT, Alerts, Hook, hooks_of, raised_by
+from ewmalab.report.text.status import status_text
 from ewmalab.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -312,3 +316,42 @@ def test_addresses_of_hooks_are_secret_wherever_settings_are_shown_or_kept() -> 
     with pytest.raises(Exception, match=r"\*\*\*\*: expected an address") as caught:
         load_settings(environ={}, flags={"live.alerts.slack": "SECRET"})
     assert "SECRET" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------ status
+
+
+def watching(made: Rig) -> Any:
+    return load_settings(
+        environ={}, flags={"live.monitor_port": made.miner.monitor_port, "data.cache_dir": str(made.folder / "empty")}
+    )
+
+
+def test_the_status_names_callers_refusals_restarts_and_version(calm: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert requests.get(calm.url + "/nothing", timeout=60).status_code == 404
+    monkeypatch.setenv(RESTARTS, "2")
+    text = api.status(watching(calm)).text()
+    assert re.search(rf"{VALIDATOR.ss58_address} +\d+ s ago +-", text)
+    assert re.search(r"refused since the start, strangers included: .*\d+ for path", text)
+    assert re.search(r"ewmalab \d\S+, up for \d+ s; restarts: miner 2", text)
+    monkeypatch.setattr(calm.miner.gate.callers, "_heard", {})
+    assert "no validator has called since the start" in api.status(watching(calm)).text()
+
+
+def test_the_status_names_the_newest_rank_of_the_cached_field(calm: Rig) -> None:
+    health = api.status(watching(calm)).value | {"ranks": [asdict(NewestRank("crypto-1h", 1_800_000_000, 12, 240))]}
+    assert "rank in crypto-1h: 12 of 240 on 2027-01-15" in status_text(health)
+
+
+def test_a_watch_goes_on_while_the_miner_does_not_answer(calm: Rig) -> None:
+    stop, shown = Event(), []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        if len(shown) == 2:
+            stop.set()
+
+    dead = load_settings(environ={}, flags={"live.monitor_port": 9})
+    api.watch_status(dead, every=0.0, stop=stop, show=show)
+    assert len(shown) == 2
+    assert all("no miner answers" in text for text in shown)
