@@ -632,9 +632,9 @@ FOUR, SIX = "203.0.113.9", "2001:db8::1"
 
 def test_every_format_keeps_the_families_apart_and_replaces_the_set_in_one_step() -> None:
     nft = render([SIX, FOUR], "nft", 8091).splitlines()
-    assert f"add element inet ewmalab validators4 {{ {FOUR} }}" in nft
-    assert f"add element inet ewmalab validators6 {{ {SIX} }}" in nft
-    assert all(nft.index(f"flush set inet ewmalab validators{v}") < len(nft) - 1 for v in (4, 6))
+    assert f"add element inet synth validators4 {{ {FOUR} }}" in nft
+    assert f"add element inet synth validators6 {{ {SIX} }}" in nft
+    assert all(nft.index(f"flush set inet synth validators{v}") < len(nft) - 1 for v in (4, 6))
     ipset = render([SIX, FOUR], "ipset", 8091).splitlines()
     for name, address in (("ewmalab4", FOUR), ("ewmalab6", SIX)):
         steps = [f"flush {name}-new", f"add {name}-new {address}", f"swap {name} {name}-new", f"destroy {name}-new"]
@@ -646,8 +646,8 @@ def test_every_format_keeps_the_families_apart_and_replaces_the_set_in_one_step(
 
 def test_an_empty_family_has_an_empty_set() -> None:
     text = render([FOUR], "nft", 8091)
-    assert "flush set inet ewmalab validators6" in text
-    assert "add element inet ewmalab validators6" not in text
+    assert "flush set inet synth validators6" in text
+    assert "add element inet synth validators6" not in text
 
 
 @pytest.mark.parametrize("addresses", [[], [FOUR], [FOUR, SIX]])

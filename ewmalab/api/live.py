@@ -157,23 +157,36 @@ def write_allowlist(
             sys.stdout.flush()
 
 
-def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
+FAIL_ON = {"degraded": ("degraded", "failing"), "failing": ("failing",)}
+
+
+def status(settings: LoadedSettings | None = None, *, fail_on: str = "degraded") -> Outcome[dict[str, Any]]:
     """Return the health of the miner on this machine, or of all, by name, if there are several.
 
     `ranks` are the newest in the cached field; see `fetch_field`.
 
+    Parameters
+    ----------
+    settings : LoadedSettings, optional
+    fail_on : str
+        ``degraded``: not ok unless every miner is; ``failing``: not ok if a miner answers nobody.
+
     Raises
     ------
+    ConfigError
+        If `fail_on` is neither.
     StateError
         If a miner does not respond.
     """
+    if fail_on not in FAIL_ON:
+        raise ConfigError(f"{fail_on!r} is not one of {', '.join(FAIL_ON)}")
     from ewmalab.live.miners import all_miners
 
     found = {}
     for name, own in all_miners(settings or load_settings()).items():
         found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
         found[name]["ranks"] = _ranks(found[name]["uid"], own) if found[name].get("uid") is not None else []
-    ok = all(health["status"] == "ok" for health in found.values())
+    ok = not any(health["status"] in FAIL_ON[fail_on] for health in found.values())
     if len(found) == 1:
         (health,) = found.values()
         return Outcome("Status", health, lambda value: status_text(value) + "\n", dict, ok)

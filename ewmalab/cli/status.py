@@ -15,6 +15,9 @@ def status(
     monitor_port: common.MonitorPort = None,
     miner: common.Miner = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every 5 s, until Ctrl-C.")] = False,
+    fail_on: Annotated[
+        str, typer.Option(help="degraded | failing: the health from which on the exit code is 1.")
+    ] = "degraded",
     json: common.Json = False,
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
@@ -37,7 +40,7 @@ def status(
     if watch:
         api.watch_status(settings, show=_page)
     else:
-        common.show(api.status(settings), json)
+        common.show(api.status(settings, fail_on=fail_on), json)
 
 
 def _page(text: str) -> None:

@@ -44,13 +44,13 @@ def _plain(four: Sequence[str], six: Sequence[str], port: int) -> list[str]:
 
 def _nft(four: Sequence[str], six: Sequence[str], port: int) -> list[str]:
     """Return a file for ``nft -f``, which is one transaction."""
-    lines = ["table inet ewmalab {"]
+    lines = ["table inet synth {"]
     lines += [f"    set validators{v} {{ type ipv{v}_addr; }}" for v in (4, 6)]
     lines += ["}"]
     for version, addresses in ((4, four), (6, six)):
-        lines.append(f"flush set inet ewmalab validators{version}")
+        lines.append(f"flush set inet synth validators{version}")
         if addresses:
-            lines.append(f"add element inet ewmalab validators{version} {{ {', '.join(addresses)} }}")
+            lines.append(f"add element inet synth validators{version} {{ {', '.join(addresses)} }}")
     return lines
 
 
