@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ewmalab.live.alarms import alarm_table, prometheus_rules
+
 FOLDER = Path(__file__).parent
 DEFAULTS = FOLDER.parent / "ewmalab/settings/defaults.toml"
 NOTE = "<!-- made by docs/generate.py -->\n\n"
@@ -54,7 +56,12 @@ def settings() -> str:
     return NOTE + "\n".join(lines).strip() + "\n"
 
 
-PAGES = {"reference/cli.md": command_line, "reference/settings.md": settings}
+PAGES = {
+    "reference/cli.md": command_line,
+    "reference/settings.md": settings,
+    "reference/alarms.md": lambda: NOTE + alarm_table(),
+    "../deploy/prometheus-rules.yml": prometheus_rules,
+}
 
 
 def main() -> int:

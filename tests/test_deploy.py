@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -23,6 +24,12 @@ def unit() -> ConfigParser:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / "ewmalab.service")
     return parser
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that the unit sets; they stand on a line each."""
+    lines = re.findall(r"(?m)^Environment=(\w+)=(.*)$", (DEPLOY / "ewmalab.service").read_text())
+    return dict(lines)
 
 
 def options_are_known(arguments: list[str]) -> None:
@@ -58,7 +65,7 @@ def test_an_end_in_order_has_the_time_it_needs():
 def test_systemd_accepts_the_unit(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
-    text = (DEPLOY / "ewmalab.service").read_text().replace("/srv/ewmalab/.venv/bin/ewmalab", "/bin/true")
+    text = (DEPLOY / "ewmalab.service").read_text().replace("/opt/ewmalab/.venv/bin/ewmalab", "/bin/true")
     (tmp_path / "ewmalab.service").write_text(text)
     result = subprocess.run(
         ["systemd-analyze", "verify", str(tmp_path / "ewmalab.service")], capture_output=True, text=True, check=False
@@ -83,9 +90,108 @@ def test_the_image_holds_what_it_copies():
 
 
 def test_every_file_keeps_compiled_kernels_where_the_service_can_write():
-    service = unit()["Service"]
-    name, _, folder = service["Environment"].partition("=")
-    assert name == "NUMBA_CACHE_DIR"
-    assert Path(folder).is_relative_to(service["ReadWritePaths"])
+    folder = environment()["NUMBA_CACHE_DIR"]
+    assert Path(folder).is_relative_to(Path("/var/lib") / unit()["Service"]["StateDirectory"])
     assert "NUMBA_CACHE_DIR" in (DEPLOY / "ecosystem.config.js").read_text()
     assert "NUMBA_CACHE_DIR=/data/" in (DEPLOY / "Dockerfile").read_text()
+
+
+# ------------------------------------------------------------------------------------ a bare machine
+
+ROOT = DEPLOY.parent
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+
+
+def test_everything_that_the_unit_names_is_made_by_systemd_or_by_the_documented_commands():
+    service = unit()["Service"]
+    assert (
+        f"useradd --system --user-group --home-dir /var/lib/ewmalab --shell /usr/sbin/nologin {service['User']}"
+        in OPERATIONS
+    )
+    assert service["User"] == service["Group"]
+    made = [Path("/var/lib") / service["StateDirectory"], Path("/etc") / service["ConfigurationDirectory"]]
+    named = [service["WorkingDirectory"], *environment().values(), service["EnvironmentFile"].removeprefix("-")]
+    assert all(any(Path(path).is_relative_to(folder) for folder in made) for path in named), named
+    assert service["EnvironmentFile"].startswith("-")  # it may be missing
+    install = re.search(r"cd (\S+) && python3 -m venv (\S+)\n", OPERATIONS)
+    assert install
+    assert service["ExecStart"].split()[0] == f"{install[1]}/{install[2]}/bin/ewmalab"
+
+
+def test_the_documented_place_of_the_hotkey_is_where_the_unit_looks(tmp_path):
+    words = shlex.split(unit()["Service"]["ExecStart"])
+    wallet, hotkey = (words[words.index(option) + 1] for option in ("--wallet", "--hotkey"))
+    path = f"{environment()['EWMALAB__LIVE__WALLET_PATH']}/{wallet}/hotkeys/{hotkey}"
+    assert f"install -g {unit()['Service']['Group']} -m 0640 {hotkey} {path}" in OPERATIONS
+
+
+def test_numba_may_compile_in_the_unit():
+    """It writes machine code into memory that it then executes."""
+    assert "MemoryDenyWriteExecute" not in unit()["Service"]
+
+
+def exposure(text: str, folder: Path) -> float:
+    (folder / "ewmalab.service").write_text(text)
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(folder / "ewmalab.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"Overall exposure level for ewmalab.service: ([\d.]+)", done.stdout)
+    if not found:
+        pytest.skip(f"systemd-analyze cannot rate a unit here: {done.stderr.strip()}")
+    return float(found[1])
+
+
+def test_the_unit_is_hardly_exposed(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    text = (DEPLOY / "ewmalab.service").read_text()
+    assert exposure(text, tmp_path) < 4.0
+    assert exposure(text.replace("CapabilityBoundingSet=\n", "").replace("SystemCallFilter", "#"), tmp_path) > 4.0
+
+
+# ------------------------------------------------------------------------------------ the image
+
+
+def sent_to_the_builder() -> set[str]:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    return {line.removeprefix("!") for line in lines if line.startswith("!")}
+
+
+def test_the_builder_gets_what_is_copied_and_nothing_else():
+    copied = {source.rstrip("/") for line in re.findall(r"(?m)^COPY (.*) \S+$", DOCKERFILE) for source in line.split()}
+    assert copied == sent_to_the_builder()
+    assert not {"state", "live_log", "data_cache", "ewmalab.toml", ".git"} & copied
+
+
+def test_the_documented_commands_build_and_run_the_image():
+    run = re.search(r"docker run ((?:.*\\\n)*.*)", OPERATIONS)
+    assert run
+    words = shlex.split(run[1].replace("\\\n", " "))
+    image = words.index("ewmalab", words.index("-e"))
+    options_are_known(words[image:])
+    assert "127.0.0.1:9091:9091" in words
+    assert words[words.index("--user") + 1] == "$(id -u):$(id -g)"  # who can read the hotkey
+    assert "docker build -f deploy/Dockerfile -t ewmalab ." in OPERATIONS
+    assert "EWMALAB__LIVE__MONITOR_HOST=0.0.0.0" in DOCKERFILE
+    assert "chmod 1777 /data" in DOCKERFILE  # any user may be named
+
+
+def test_a_degraded_miner_is_a_healthy_container(monkeypatch):
+    check = re.search(r"(?m)^HEALTHCHECK .* CMD (\[.*\])$", DOCKERFILE)
+    assert check
+    words = json.loads(check[1])
+    assert words[0] == "ewmalab"
+    health = {
+        "synthetic": False,
+        "chain_age": 1.0,
+        "uid": None,
+        "market_time": "",
+        "hotkey": "5x",
+        "problems": [],
+        "assets": {},
+    }
+    for status, code in (("ok", 0), ("degraded", 0), ("failing", 1)):
+        monkeypatch.setattr("ewmalab.api.live.read_health", lambda *_, now=status: health | {"status": now})
+        assert CliRunner().invoke(app, words[1:]).exit_code == code
+        assert CliRunner().invoke(app, ["status"]).exit_code == (status != "ok")

@@ -34,7 +34,7 @@ def test_every_setting_is_explained() -> None:
     meant = {name for name, meaning in rows if meaning.strip()}
     defaults = tomllib.loads((ROOT / "ewmalab/settings/defaults.toml").read_text())
     tables = [defaults[name] for name in ("run", "data", "replay", "ewma", "random_walk", "live")]
-    tables += list(defaults["feeds"].values())
+    tables += [*defaults["feeds"].values(), defaults["live"].pop("alerts")]
     assert {key for table in tables for key in table} <= meant
 
 
@@ -109,6 +109,7 @@ def test_metrics_in_documents_exist() -> None:
     from ewmalab.live.miner.metrics import Metrics
 
     known = {family.name for family in Metrics().registry.collect()}
-    found = set(re.findall(r"\bewmalab_[a-z_]+", (DOCS / "operations.md").read_text()))
+    files = [DOCS / "operations.md", DOCS / "reference/alarms.md", *(ROOT / "deploy").glob("*.[yj]*")]
+    found = set(re.findall(r"\bewmalab_[a-z_]+", "".join(file.read_text() for file in files)))
     assert len(found) >= 5
     assert {re.sub("_(total|bucket)$", "", name) for name in found} <= known

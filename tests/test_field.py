@@ -19,7 +19,7 @@ from field_rig import LABELS, FieldServer, SyntheticField
 
 from ewmalab import api
 from ewmalab.analysis.field_check import AVERAGES, PROMPT_SCORES, WEIGHTS, FieldReport, check_field
-from ewmalab.analysis.field_miner import miner_history
+from ewmalab.analysis.field_miner import NewestRank, miner_history, newest_ranks
 from ewmalab.analysis.real_field import field_prompts, newest_span, pool_at, read_published
 from ewmalab.errors import ConfigError, MissingDataError
 from ewmalab.market.bars import Bars
@@ -377,6 +377,14 @@ def test_the_newest_days_end_where_all_assets_are_scored(small: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- one miner
+
+
+def test_the_newest_rank_is_that_of_the_last_published_day(small: Path) -> None:
+    store = FieldStore(small)
+    days = [day for day in miner_history(store, BOOK, 3, (START, START + (DAYS + 9) * DAY)).days if day.rank]
+    last = max(days, key=lambda one: one.day)
+    assert newest_ranks(store, 3) == [NewestRank(last.competition, last.day, last.rank, last.miners)]
+    assert newest_ranks(store, 999) == []
 
 
 def test_a_miners_days_follow_from_what_was_published(small: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +27,7 @@ from ewmalab.errors import ChainError, ConfigError
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner.admission import Neuron
 from ewmalab.live.miner.chain import AllowList, BittensorChain, Directory, allowed_ips, make_chain, netuid_of, verify
+from ewmalab.live.miner.firewall import render
 from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
@@ -542,13 +545,16 @@ def chained(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         signal.signal(number, handler)
 
 
+TESTNET = ("--network", "test")  # for which no addresses are published
+
+
 def validator(ip: str) -> Neuron:
     return Neuron(ip, 0, 1e9, True, f"{ip}:8091")
 
 
 def test_allowlist_prints_an_address_a_line(chained: Callable[..., None], ewmalab: Callable[..., Any]) -> None:
     chained([validator("203.0.113.9"), validator("203.0.113.10"), *TWO])
-    result = ewmalab("live", "allowlist", "--set", "live.min_stake=1000")  # whatever today's rules say
+    result = ewmalab("live", "allowlist", *TESTNET, "--set", "live.min_stake=1000")  # whatever today's rules say
     assert (result.code, result.out) == (0, "203.0.113.10\n203.0.113.9\n")
 
 
@@ -557,7 +563,7 @@ def test_allowlist_fails_if_the_chain_does(
 ) -> None:
     (tmp_path / "list").write_text("203.0.113.1\n")
     chained(None)
-    result = ewmalab("live", "allowlist", "--output", str(tmp_path / "list"))
+    result = ewmalab("live", "allowlist", *TESTNET, "--output", str(tmp_path / "list"))
     assert (result.code, result.out) == (4, "")
     assert "the chain is away" in result.err
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
@@ -571,7 +577,7 @@ def test_watched_list_is_written_when_it_changed_and_only_then(
     a, b = validator("203.0.113.1"), validator("203.0.113.2")
     chained([a], [a], [a, b], [b], stop=True)
     monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: self.is_set())
-    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))
+    result = ewmalab("live", "allowlist", *TESTNET, "--watch", "--output", str(tmp_path / "list"))
     assert (result.code, result.out) == (0, "")
     assert written == [b"203.0.113.1\n", b"203.0.113.1\n203.0.113.2\n", b"203.0.113.2\n"]
 
@@ -581,7 +587,9 @@ def test_watched_list_stays_while_the_chain_is_away_and_a_stop_ends_the_watch(
 ) -> None:
     (tmp_path / "list").write_text("203.0.113.1\n")
     chained(None, stop=True)
-    result = ewmalab("live", "allowlist", "--watch", "--output", str(tmp_path / "list"))  # asks no second time
+    result = ewmalab(
+        "live", "allowlist", *TESTNET, "--watch", "--output", str(tmp_path / "list")
+    )  # asks no second time
     assert result.code == 0
     assert "the list is unchanged" in result.err
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
@@ -599,6 +607,61 @@ def test_stop_ends_a_watch_that_waits_for_its_next_look(
 
     stopper = threading.Thread(target=stop_it)
     stopper.start()
-    assert ewmalab("live", "allowlist", "--watch", "--every", "1h", "-o", str(path)).code == 0
+    assert ewmalab("live", "allowlist", *TESTNET, "--watch", "--every", "1h", "-o", str(path)).code == 0
     stopper.join()
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
+
+
+PUBLISHED = RULEBOOK.validator_addresses
+
+
+def test_published_addresses_are_added_on_finney_and_who_serves_no_axon_is_named(
+    chained: Callable[..., None], ewmalab: Callable[..., Any]
+) -> None:
+    silent = Neuron("5Silent", 1, 1e9, True, "")
+    chained([validator("203.0.113.9"), silent, Neuron("5Poor", 2, 0.0, True, "")])
+    result = ewmalab("live", "allowlist")
+    assert result.out.split() == sorted({"203.0.113.9", *PUBLISHED})
+    assert len(PUBLISHED) == 3
+    assert "5Silent may call and serves no axon" in result.err
+    assert "5Poor" not in result.err
+
+
+FOUR, SIX = "203.0.113.9", "2001:db8::1"
+
+
+def test_every_format_keeps_the_families_apart_and_replaces_the_set_in_one_step() -> None:
+    nft = render([SIX, FOUR], "nft", 8091).splitlines()
+    assert f"add element inet synth validators4 {{ {FOUR} }}" in nft
+    assert f"add element inet synth validators6 {{ {SIX} }}" in nft
+    assert all(nft.index(f"flush set inet synth validators{v}") < len(nft) - 1 for v in (4, 6))
+    ipset = render([SIX, FOUR], "ipset", 8091).splitlines()
+    for name, address in (("ewmalab4", FOUR), ("ewmalab6", SIX)):
+        steps = [f"flush {name}-new", f"add {name}-new {address}", f"swap {name} {name}-new", f"destroy {name}-new"]
+        assert [line for line in ipset if line in steps] == steps
+    ufw = render([SIX, FOUR], "ufw", 8099).splitlines()
+    assert ufw == [f"ufw allow proto tcp from {a} to any port 8099 comment ewmalab" for a in (FOUR, SIX)]
+    assert render([SIX, FOUR, FOUR], "plain", 8091).split() == [SIX, FOUR]
+
+
+def test_an_empty_family_has_an_empty_set() -> None:
+    text = render([FOUR], "nft", 8091)
+    assert "flush set inet synth validators6" in text
+    assert "add element inet synth validators6" not in text
+
+
+@pytest.mark.parametrize("addresses", [[], [FOUR], [FOUR, SIX]])
+def test_nft_accepts_the_file(addresses: list[str], tmp_path: Path) -> None:
+    if not shutil.which("nft"):
+        pytest.skip("nft is not installed")
+    (tmp_path / "set").write_text(render(addresses, "nft", 8091))
+    done = subprocess.run(["nft", "--check", "-f", str(tmp_path / "set")], capture_output=True, text=True, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft needs the right to change the firewall")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_format_is_refused_before_the_chain_is_asked(ewmalab: Callable[..., Any]) -> None:
+    result = ewmalab("live", "allowlist", "--format", "pf")
+    assert result.code == 2
+    assert "plain, nft, ipset, ufw" in result.err

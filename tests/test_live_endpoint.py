@@ -12,6 +12,7 @@ import bittensor.metagraph as metagraph
 import pytest
 
 from ewmalab.errors import ChainError, ConfigError
+from ewmalab.live.alarms import Problem
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.admission import Neuron
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
@@ -72,10 +73,10 @@ def announcing(
         settings=loaded, stop=waits, directory=directory, hotkey="5x", chain=SimpleNamespace(announce=announce)
     )
     miner._announce()
-    problems: list[tuple[str, str]] = []
+    problems: list[Problem] = []
     answerer: Any = SimpleNamespace(settings=loaded)
     Health(answerer, directory, AnswerLog(folder, False), "5x")._chain(problems)  # type: ignore[arg-type]
-    return calls, [text for _, text in problems]
+    return calls, [problem.text for problem in problems]
 
 
 @pytest.mark.parametrize(("external_ip", "told"), SAME)

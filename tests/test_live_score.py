@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Forecaster, Prompt
 from ewmalab.live.audit.answer_log import AnswerLog, LiveLog, read_lines
 from ewmalab.live.audit.log_stream import first_answers, summarise
+from ewmalab.live.audit.proposals import proposals
 from ewmalab.live.audit.track_record import BASELINE, TrackRecord, track_record
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
@@ -368,3 +369,36 @@ def test_next_file_is_read_only_after_the_one_before_was_used(diary, monkeypatch
     for count, records in enumerate(first_answers(folder), 1):
         assert len(records) == 10
         assert len(read) == count
+
+
+# --------------------------------------------------------------------------------------------- proposals
+
+
+def scored(shift: float, days: float, assets: Sequence[str] = ("BTC", "ETH")) -> pd.DataFrame:
+    """CRPS of prompts every four hours, moved by `shift` from what the serving forecaster has."""
+    rng, count = np.random.default_rng(5), int(days * 6) + 1
+    frames = []
+    for asset in assets:
+        own, noise = rng.gamma(9.0, 1.0, count), rng.normal(0.0, 0.1, count)
+        starts = [BEGIN + 4 * 3600 * i for i in range(count)]
+        frames.append(
+            pd.DataFrame({"asset": asset, "start_time": starts, "crps": own + (noise + shift if shift else 0)})
+        )
+    table = pd.concat(frames).assign(competition="1h", rule="1h")
+    return table.set_index(["competition", "asset", "start_time"])
+
+
+def test_a_shadow_that_is_better_for_long_enough_is_proposed_with_the_command():
+    (text,) = proposals({"ewma": scored(0, 8), "mine": scored(-1.0, 8)}, "ewma", ["mine"])
+    assert text.endswith("ewmalab live --forecaster mine")
+    assert "mine has beaten ewma over 7 days" in text
+
+
+@pytest.mark.parametrize(("shift", "days"), [(-1.0, 6.5), (1.0, 8), (1e-9, 8)])
+def test_a_shadow_that_is_better_for_too_short_or_not_at_all_is_not_proposed(shift, days):
+    assert proposals({"ewma": scored(0, days), "mine": scored(shift, days)}, "ewma", ["mine"]) == []
+
+
+def test_a_shadow_that_is_worse_on_one_asset_is_not_proposed():
+    mixed = pd.concat([scored(-3.0, 8).loc[["1h"]].query("asset == 'BTC'"), scored(1.0, 8).query("asset == 'ETH'")])
+    assert proposals({"ewma": scored(0, 8), "mine": mixed}, "ewma", ["mine"]) == []

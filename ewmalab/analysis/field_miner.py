@@ -119,6 +119,40 @@ def miner_history(store: FieldStore, rulebook: Rulebook, uid: int, span: Range) 
     return MinerHistory(uid, days, earned, published.synthetic)
 
 
+_RECENT = 7 * DAY  # an older rank is not shown as the newest
+
+
+@dataclass(frozen=True, slots=True)
+class NewestRank:
+    """A miner's place in the newest published set of a competition.
+
+    Attributes
+    ----------
+    competition : str
+    day : int
+        First second of the day it was published.
+    rank, miners : int
+        1 is the best.
+    """
+
+    competition: str
+    day: int
+    rank: int
+    miners: int
+
+
+def newest_ranks(store: FieldStore, uid: int) -> list[NewestRank]:
+    """Return a miner's newest rank in each competition, as far as it is cached."""
+    found = []
+    for series in store.series():
+        days = list(store.days(series)) if series.kind == "rewards" else []
+        if days:
+            newest = max(days)  # which may be a day on which nothing was published yet
+            ranked = _ranked(store.read(series, newest - _RECENT, newest + DAY).to_pandas(), uid)
+            found += [NewestRank(series.name, day, *ranked[day][:2]) for day in sorted(ranked)[-1:]]
+    return found
+
+
 _Ranked = dict[int, tuple[int, int, float, float]]  # by day: rank, miners, average, weight
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
         serve_feed,
         status,
         update_states,
+        watch_status,
         write_allowlist,
     )
     from ewmalab.api.market import fetch_bars, list_bars, load_bars, repair_bars, settings_with_bars, verify_bars
@@ -73,7 +74,8 @@ _MODULES = {
     "api.field": "check_field export_field fetch_field field_miner import_field list_field",
     "api.fitting": "fit make_forecaster make_prompt",
     "api.inputs": "Prompts check_name",
-    "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states write_allowlist",
+    "api.live": "parse_speed run_live run_miner run_updater serve_feed status update_states watch_status "
+    "write_allowlist",
     "api.market": "fetch_bars list_bars load_bars repair_bars settings_with_bars verify_bars",
     "api.prediction": "crps_test predict",
     "api.ranking": "leaderboard questions score validate",

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ewmalab.api.inputs import Names, Time, assets_of, feed_of, seconds_of, time_of
 from ewmalab.api.result import Outcome
 from ewmalab.atomic_files import write_atomic
-from ewmalab.errors import ConfigError
+from ewmalab.errors import ConfigError, StateError
 from ewmalab.live.processes import Load, end_with_supervisor, log_messages, start_logging, until_signalled
 from ewmalab.live.status import read_health
 from ewmalab.report.text.status import states_text, status_text
@@ -20,6 +21,9 @@ from ewmalab.settings import LoadedSettings, load_settings
 
 if TYPE_CHECKING:
     from ewmalab.live.updater.process import SavedStates
+
+Show = Callable[[str], None]
+"""Shows a text to the user."""
 
 
 def run_live(settings: LoadedSettings, options: Sequence[str] = (), *, log_level: str = "INFO") -> None:
@@ -116,10 +120,13 @@ def write_allowlist(
     *,
     watch: bool = False,
     every: str | int = "5m",
+    form: str = "plain",
     settings: LoadedSettings | None = None,
-    say: Callable[[str], None] = print,
+    say: Show = print,
 ) -> None:
-    """Write the validators' IP addresses, one per line, for a firewall.
+    """Write the validators' IP addresses for a firewall.
+
+    On ``finney`` they include the addresses that the subnet has published, as the rulebook names them.
 
     Parameters
     ----------
@@ -129,19 +136,27 @@ def write_allowlist(
         Rewrite it whenever the chain changes, until signalled.
     every : str or int
         Time between two queries of the chain.
+    form : str
+        ``plain``: one per line; ``nft``, ``ipset`` or ``ufw``: what that firewall takes.
     settings : LoadedSettings, optional
     say : callable
-        Called with a message when the chain does not answer.
+        Called with a message when the chain does not answer, and for each validator whose address it does not know.
 
     Raises
     ------
-    ChainError
+    ChainError, ConfigError
     """
+    from ewmalab.live.miner.firewall import FORMATS, render
     from ewmalab.live.miner.process import allowlists
 
+    if form not in FORMATS:
+        raise ConfigError(f"{form!r} is not one of {', '.join(FORMATS)}")
+    settings = settings or load_settings()
     pause = (seconds_of(every) or 300) if watch else None
-    for addresses in allowlists(settings or load_settings(), until_signalled(), pause, say):
-        text = "".join(f"{address}\n" for address in addresses)
+    for found in allowlists(settings, until_signalled(), pause, say):
+        for hotkey in found.unknown:
+            say(f"{hotkey} may call and serves no axon: its address is unknown, and a firewall may keep it out")
+        text = render(found.addresses, form, settings.values.live.port)
         if output:
             write_atomic(output, text.encode())
         else:
@@ -149,26 +164,78 @@ def write_allowlist(
             sys.stdout.flush()
 
 
-def status(settings: LoadedSettings | None = None) -> Outcome[dict[str, Any]]:
+FAIL_ON = {"degraded": ("degraded", "failing"), "failing": ("failing",)}
+
+
+def status(settings: LoadedSettings | None = None, *, fail_on: str = "degraded") -> Outcome[dict[str, Any]]:
     """Return the health of the miner on this machine, or of all, by name, if there are several.
+
+    `ranks` are the newest in the cached field; see `fetch_field`.
+
+    Parameters
+    ----------
+    settings : LoadedSettings, optional
+    fail_on : str
+        ``degraded``: not ok unless every miner is; ``failing``: not ok if a miner answers nobody.
 
     Raises
     ------
+    ConfigError
+        If `fail_on` is neither.
     StateError
         If a miner does not respond.
     """
+    if fail_on not in FAIL_ON:
+        raise ConfigError(f"{fail_on!r} is not one of {', '.join(FAIL_ON)}")
     from ewmalab.live.miners import all_miners
 
     found = {}
     for name, own in all_miners(settings or load_settings()).items():
         found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
-    ok = all(health["status"] == "ok" for health in found.values())
+        found[name]["ranks"] = _ranks(found[name]["uid"], own) if found[name].get("uid") is not None else []
+    ok = not any(health["status"] in FAIL_ON[fail_on] for health in found.values())
     if len(found) == 1:
         (health,) = found.values()
         return Outcome("Status", health, lambda value: status_text(value) + "\n", dict, ok)
     return Outcome(
         "Status", found, lambda value: "\n".join(f"{n}: {status_text(v)}\n" for n, v in value.items()), dict, ok
     )
+
+
+def _ranks(uid: int, settings: LoadedSettings) -> list[dict[str, Any]]:
+    from ewmalab.market.field.store import FieldStore
+
+    store = FieldStore(settings.values.data.cache_dir)
+    if not store.series():
+        return []
+    from ewmalab.analysis.field_miner import newest_ranks
+
+    return [asdict(rank) for rank in newest_ranks(store, uid)]
+
+
+def watch_status(
+    settings: LoadedSettings | None = None, *, every: float = 5.0, stop: Event | None = None, show: Show = print
+) -> None:
+    """Show the status again and again until signalled; a miner that does not answer is shown as well.
+
+    Parameters
+    ----------
+    settings : LoadedSettings, optional
+    every : float
+        Seconds between two looks.
+    stop : Event, optional
+        Ends the watch; by default a signal does.
+    show : callable
+        Called with each text.
+    """
+    settings, stop = settings or load_settings(), stop or until_signalled()
+    while not stop.is_set():
+        try:
+            text = status(settings).text()
+        except StateError as error:
+            text = f"{error}\n"
+        show(text)
+        stop.wait(every)
 
 
 def parse_speed(text: str) -> float:

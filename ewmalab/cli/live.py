@@ -152,6 +152,7 @@ def miner(
 def allowlist(
     watch: Annotated[bool, typer.Option("--watch", help="Rewrite it whenever the chain changes.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of standard output.")] = None,
+    form: Annotated[str, typer.Option("--format", help="plain | nft | ipset | ufw")] = "plain",
     every: Annotated[
         str, typer.Option(help="With --watch: time between queries.", callback=common.checked("parse_duration"))
     ] = "5m",
@@ -160,19 +161,23 @@ def allowlist(
     config: common.ConfigFile = None,
     set_: common.Assignments = None,
 ) -> None:
-    """Print the validators' IP addresses, one per line, for a firewall.
+    """Print the validators' IP addresses, one per line or as a firewall takes them.
 
-    Lists validators with a permit and enough stake. The miner refuses all
-    other callers, so a firewall may keep them out.
+    Lists validators with a permit and enough stake, and the addresses that
+    the subnet has published. The miner refuses all other callers, so a
+    firewall may keep them out. A validator that serves no axon is named on
+    standard error, since nobody knows its address.
 
     Examples:
 
       ewmalab live allowlist
 
       ewmalab live allowlist --watch --output /etc/ewmalab/validators.txt
+
+      ewmalab live allowlist --format nft | nft -f -
     """
     settings = common.settings(config, set_, api.live_flags(network=network, netuid=netuid))
-    api.write_allowlist(output, watch=watch, every=every, settings=settings, say=common.say)
+    api.write_allowlist(output, watch=watch, every=every, form=form, settings=settings, say=common.say)
 
 
 @app.command()

@@ -29,6 +29,9 @@ PASSWORD = "EWMALAB_HOTKEY_PASSWORD"
 SUPERVISOR = "EWMALAB_SUPERVISOR"
 """Environment variable that names the supervisor of a process: its process id and its start."""
 
+RESTARTS = "EWMALAB_RESTARTS"
+"""Environment variable with the number of times that the supervisor has restarted a process."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _PR_SET_PDEATHSIG = 1
 _MESSAGE_FILE = 10_000_000  # bytes
@@ -95,6 +98,12 @@ def own_supervisor() -> Supervisor | None:
     """Return the supervisor of this process, None if it has none."""
     words = os.environ.get(SUPERVISOR, "").split()
     return Supervisor(int(words[0]), int(words[1])) if len(words) == 2 and all(map(str.isdigit, words)) else None
+
+
+def own_restarts() -> int:
+    """Return how often the supervisor has restarted this process."""
+    text = os.environ.get(RESTARTS, "")
+    return int(text) if text.isdigit() else 0
 
 
 def end_with(parent: int) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from ewmalab.live.processes import PASSWORD, SUPERVISOR, Supervisor, start_logging, until_signalled
+from ewmalab.live.processes import PASSWORD, RESTARTS, SUPERVISOR, Supervisor, start_logging, until_signalled
 from ewmalab.live.status import miner_responds, updater_responds
 
 log = logging.getLogger("ewmalab.supervisor")
@@ -56,13 +56,17 @@ class Child:
     _started: float = 0.0
     _due: float = 0.0
     _responded: float = 0.0
+    _starts: int = 0
 
     def tend(self, now: float) -> None:
         """Start, watch and restart the process; `now` is a monotonic time."""
         if self.process is None:
             if now >= self._due:
                 log.info("starting %s", self.name)
-                self.process = subprocess.Popen(self.command, env=self.environment)
+                environment = os.environ if self.environment is None else self.environment
+                restarts = {RESTARTS: str(self._starts)}
+                self.process = subprocess.Popen(self.command, env={**environment, **restarts})
+                self._starts += 1
                 self._started = self._responded = now
             return
         code = self.process.poll()

@@ -81,7 +81,9 @@ def _read(path: Path) -> Rulebook:
         data = tomllib.loads(raw.decode())
         names = {key: list(table) for key, table in data.items() if isinstance(table, dict)}
         file = RulebookFile.model_validate(data, context=names)
-        return Rulebook(file.version, hashlib.sha256(raw).hexdigest(), file.netuids, _cut(file, sorted(_dates(data))))
+        addresses = tuple(file.validator_addresses.addresses)
+        eras = _cut(file, sorted(_dates(data)))
+        return Rulebook(file.version, hashlib.sha256(raw).hexdigest(), file.netuids, eras, addresses)
     except ValidationError as error:
         lines = [f"rulebook {path}: {_explain(item)}" for item in error.errors()]
         raise RulebookError("\n".join(lines)) from None

@@ -273,12 +273,15 @@ class Rulebook:
         The subnet's number on each network: ``finney``, ``test``.
     eras : tuple of Rules
         In order of time; the first was in force before every known change.
+    validator_addresses : tuple of str
+        From which validators call, as the subnet published them.
     """
 
     version: str
     digest: str
     netuids: Mapping[str, int] = field(compare=False)
     eras: tuple[Rules, ...] = field(compare=False, repr=False)
+    validator_addresses: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def at(self, when: int) -> Rules:
         """Return the rules in force at a time; all times of one era give the same object."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from ipaddress import ip_address
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import (
@@ -258,11 +259,25 @@ class Sigma(Era):
     values: dict[AssetName, PositiveFloat]
 
 
+def _address(text: str) -> str:
+    return str(ip_address(text))
+
+
+class ValidatorAddresses(Table):
+    """Addresses from which validators call, and when they were published."""
+
+    published: str
+    addresses: list[Annotated[str, AfterValidator(_address)]]
+
+
 class RulebookFile(Table):
     """A whole file; validated with the names in its tables as context, for `AssetName` and the like."""
 
     version: str
     netuids: dict[str, int]
+    validator_addresses: ValidatorAddresses = Field(
+        default_factory=lambda: ValidatorAddresses(published="", addresses=[])
+    )
     asset: dict[str, AssetTable]
     horizon: dict[str, HorizonTable]
     scoring: dict[str, ScoringTable]

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ConfigError
-from ewmalab.settings.schema import MASK, Settings
+from ewmalab.settings.schema import MASK, SECRETS, Settings
 from ewmalab.units import format_duration
 
 PREFIX = "EWMALAB__"
@@ -30,9 +30,11 @@ USER_FILE = "ewmalab.toml"
 PRESET = "preset "  # prefix of the name of a preset's layer
 
 Key = tuple[str, ...]  # the parts of a dotted key
-_SECRET: Key = ("feeds", "pyth", "api_key")
 # Variables that other tools also read.
-_VARIABLES: dict[str, Key] = {"PYTH_API_KEY": _SECRET, "BINANCE_API_HOST": ("feeds", "binance", "host")}
+_VARIABLES: dict[str, Key] = {
+    "PYTH_API_KEY": ("feeds", "pyth", "api_key"),
+    "BINANCE_API_HOST": ("feeds", "binance", "host"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ class LoadedSettings:
         return _build((*self.layers[:-1], Layer("flag", {key: value for key, (value, _) in merged.items()})))
 
     def without_secrets(self) -> LoadedSettings:
-        """Return settings whose layers hold no API key, to be sent to other machines or written to disk."""
-        bare = [{key: value for key, value in layer.values.items() if key != _SECRET} for layer in self.layers]
-        bare[0][_SECRET] = ""
+        """Return settings whose layers hold no secrets, to be sent to other machines or written to disk."""
+        bare = [{key: value for key, value in layer.values.items() if key not in SECRETS} for layer in self.layers]
+        bare[0] |= dict.fromkeys(SECRETS, "")
         return _build(tuple(Layer(layer.name, values) for layer, values in zip(self.layers, bare, strict=True)))
 
     def dump(self) -> bytes:
@@ -343,7 +345,8 @@ def _explain(item: ErrorDetails, sources: Mapping[str, str]) -> str:
     if item["type"] == "extra_forbidden":
         near = did_you_mean(key, _known_keys())
         return f"{key}: unknown setting {source}; `ewmalab config show` lists the known ones{near}"
-    value = MASK if key.lower().endswith("api_key") else repr(item["input"])
+    secret = tuple(key.lower().split(".")) in SECRETS or key.lower().endswith("api_key")
+    value = MASK if secret else repr(item["input"])
     if item["type"] == "missing":
         return f"{key}: missing {source}"
     message = _in_units(item).removeprefix("Value error, ")

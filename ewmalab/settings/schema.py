@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, ValidationInfo
@@ -16,6 +17,11 @@ from pydantic.functional_validators import AfterValidator
 from ewmalab.units import format_duration, parse_duration
 
 MASK = "********"
+SECRETS = (
+    ("feeds", "pyth", "api_key"),
+    *(("live", "alerts", name) for name in ("webhook", "slack", "discord", "telegram")),
+)
+"""Keys of the settings that are never shown or written."""
 
 
 def _number(value: object) -> object:
@@ -261,6 +267,28 @@ KeepTime = Annotated[Duration, Field(ge=0, le=4000 * 86_400)]
 PollInterval = Annotated[Duration, Field(ge=1, le=3600)]
 
 
+def _hook(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if value.get_secret_value() and not (parts.scheme in ("http", "https") and parts.hostname):
+        raise ValueError("expected an address such as https://example.org/hook")
+    return value
+
+
+Hook = Annotated[SecretStr, AfterValidator(_hook)]
+
+
+class AlertSettings(_Section):
+    """Where alarms are sent, and when."""
+
+    webhook: Hook
+    slack: Hook
+    discord: Hook
+    telegram: Hook
+    repeat_after: Annotated[Duration, Field(ge=60, le=7 * 86_400)]
+    quiet_after: Annotated[Duration, Field(ge=60, le=7 * 86_400)]
+    asset_quiet_after: Annotated[Duration, Field(ge=60, le=7 * 86_400)]
+
+
 class LiveSettings(_Section):
     """Updater and miner."""
 
@@ -302,6 +330,7 @@ class LiveSettings(_Section):
     min_stake: Annotated[Number, Field(ge=-1)]
     require_permit: bool
     clock: str
+    alerts: AlertSettings
 
 
 class Settings(_Section):
@@ -324,8 +353,11 @@ class Settings(_Section):
     def plain(self) -> dict[str, Any]:
         """Return a plain dict, with secrets masked, as in a settings file."""
         data = self.model_dump(mode="json")
-        key = self.feeds.pyth.api_key.get_secret_value()
-        data["feeds"]["pyth"]["api_key"] = MASK if key else ""
+        for *sections, name in SECRETS:
+            table, own = data, self
+            for section in sections:
+                table, own = table[section], getattr(own, section)
+            table[name] = MASK if getattr(own, name).get_secret_value() else ""
         return data
 
     def digest(self) -> str:

@@ -16,6 +16,7 @@ from ewmalab.inference.intervals import MIN_DIFFERENCES
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.log_stream import LogSummary, first_answers, summarise
 from ewmalab.live.audit.parity import Reproducer
+from ewmalab.live.audit.proposals import proposals
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.fetch import fetch_missing
@@ -39,7 +40,7 @@ class Alarm:
 
     Attributes
     ----------
-    kind : {"drift", "missed", "format", "worse", "late"}
+    kind : {"drift", "missed", "format", "worse", "late", "shadow"}
     """
 
     kind: str
@@ -167,6 +168,7 @@ def track_record(
         *_format(summary, reproducer),
         *_drift(scores, own),
         *_worse(rows, own),
+        *(Alarm("shadow", text) for text in proposals(scores, own, shadows)),
     ]
     return TrackRecord(scores, rows, summary.answered, settled, waiting, alarms, summary.synthetic)
 

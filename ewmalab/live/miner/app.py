@@ -110,6 +110,7 @@ class MinerApp:
             if not (refusal.kind == "asset" and self.answerer.settings.values.live.assets):  # else it is on purpose
                 self.gate.callers.refuse(caller, refusal.kind)
             raise
+        self.gate.callers.answered(record["asset"])
         record |= {"received": received, "caller": caller, "ip": (scope.get("client") or ("",))[0]}
         self.records.put(record, answer.paths)
         log.info("answered %s", orjson.dumps(_line(record)).decode())

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Any
 
 RECENT = 1800.0
 """Seconds for which a caller counts."""
@@ -69,6 +70,29 @@ class Callers:
 
     uptime: Callable[[], float] = time.monotonic
     _heard: dict[str, Heard] = field(default_factory=dict, repr=False)
+    _asked: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.uptime()
+
+    def age(self) -> float:
+        """Return the seconds since the start of the process."""
+        return self.uptime() - self._began
+
+    def quiet(self, asset: str | None = None) -> float:
+        """Return the seconds since the newest call, or since the newest answer about an asset; else since the start."""
+        if asset is not None:
+            return self.uptime() - self._asked.get(asset, self._began)
+        return self.uptime() - max((heard.at for heard in list(self._heard.values())), default=self._began)
+
+    def answered(self, asset: str) -> None:
+        """Note that a prompt was answered."""
+        self._asked[asset] = self.uptime()
+
+    def newest(self) -> dict[str, dict[str, Any]]:
+        """Return by caller the age in seconds of its newest request, and for what that was refused."""
+        now = self.uptime()
+        return {k: {"age": round(now - h.at, 1), "refused": h.refused} for k, h in list(self._heard.items())}
 
     def knows(self, caller: str, nonce: int) -> bool:
         """Return whether a request as new as this one was heard: a copy of an old request is no news."""

@@ -212,11 +212,14 @@ def with_allowed(neurons: Iterable[Neuron], allow: Iterable[str]) -> dict[str, N
     return found
 
 
+def may_call(neuron: Neuron, live: LiveSettings, rules: Rules) -> bool:
+    """Return whether a key has the stake and the permit to call."""
+    return neuron.stake > min_stake_of(live, rules) and (neuron.permit or not live.require_permit)
+
+
 def allowed_ips(neurons: Iterable[Neuron], live: LiveSettings, rules: Rules) -> list[str]:
     """Return the sorted addresses of the validators that may call, for a firewall."""
-    least = min_stake_of(live, rules)
-    may = [n for n in neurons if n.stake > least and (n.permit or not live.require_permit)]
-    return sorted({n.ip for n in may if n.ip})
+    return sorted({n.ip for n in neurons if n.ip and may_call(n, live, rules)})
 
 
 @dataclass

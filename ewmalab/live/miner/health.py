@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ewmalab.live.alarms import TOLD_BY_HEALTH, Problem
 from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.admission import NONCE_PAST, SKEW
 from ewmalab.live.miner.answers import Answerer
@@ -15,12 +17,14 @@ from ewmalab.live.miner.callers import Callers
 from ewmalab.live.miner.chain import Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.metrics import Metrics
-from ewmalab.live.processes import own_supervisor
+from ewmalab.live.processes import own_restarts, own_supervisor
 from ewmalab.live.status import read_heartbeat
 from ewmalab.times import iso
 
 _MIN_DISK = 100 * 2**20
 _CHAIN_OLD = 3600.0
+_RESTARTED_LATELY = 3600.0
+_SPOT_GRACE = 15.0  # real seconds: the first price of a process takes a moment
 _NONCE_OLD = NONCE_PAST / 2  # callers sign some seconds before they send
 _OWNERS = {"feed": "feed's", "chain": "chain's", "callers": "callers'"}
 _RANK = {"ok": 0, "degraded": 1, "failing": 2}
@@ -35,25 +39,40 @@ class Health:
     records: AnswerLog
     hotkey: str
     callers: Callers = field(default_factory=Callers)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def look(self) -> dict[str, Any]:
         """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
-        problems: list[tuple[str, str]] = []
+        problems: list[Problem] = []
         assets = self._assets(problems)
         self._updater(problems)
         self._disk(problems)
         self._chain(problems)
         callers = self._callers(problems)
         skews = self._clock(problems)
-        if self.records.lost:
-            problems.append(("degraded", f"{self.records.lost} answers were not logged: is the disk full?"))
+        self._prompts(problems)
+        self._spots(problems)
+        self._restarts(problems)
+        lost, folder = self.records.lost, self.records.folder
+        if lost:
+            problems.append(
+                Problem("answers_unlogged", "degraded", f"{lost} answers were not logged: is the disk full?")
+            )
         if not self.records.recording:
-            problems.append(("degraded", f"answers cannot be logged to {self.records.folder}: is the disk full?"))
-        status = max((rank for rank, _ in problems), key=_RANK.__getitem__, default="ok")
+            text = f"answers cannot be logged to {folder}: is the disk full?"
+            problems.append(Problem("answers_unlogged", "degraded", text))
+        status = max((problem.rank for problem in problems), key=_RANK.__getitem__, default="ok")
+        alarms: dict[str, list[str]] = {}
+        for problem in problems:
+            alarms.setdefault(problem.alarm, []).append(problem.text)
         neuron = self.directory.neurons().get(self.hotkey)
         return {
             "status": status,
-            "problems": [text for _, text in problems],
+            "version": version("ewmalab"),
+            "uptime": round(self.callers.age()),
+            "restarts": self._restarted(),
+            "problems": [problem.text for problem in problems],
+            "alarms": alarms,
             "notes": list(self.answerer.remarks),
             "market_time": iso(int(self.answerer.clock.now())),
             "synthetic": any(k.saved.synthetic for k in self.answerer.known.values()),
@@ -63,13 +82,15 @@ class Health:
             "uid": neuron.uid if neuron else None,
             "chain_age": self.directory.age(),
             "callers": callers,
+            "newest_calls": self.callers.newest(),
+            "refusals": self.metrics.refusals(),
             "clock_skew": skews,
             "assets": assets,
         }
 
-    def measure(self, metrics: Metrics) -> None:
+    def measure(self) -> None:
         """Update the gauges."""
-        now = self.answerer.clock.now()
+        metrics, now = self.metrics, self.answerer.clock.now()
         for asset, known in self.answerer.known.items():
             metrics.state_age.labels(asset).set(self.answerer.age(known, now))
             spot = self.answerer.spots.latest(asset)
@@ -87,8 +108,22 @@ class Health:
         metrics.chain_age.set(float("inf") if age is None else age)
         metrics.chain_errors.set(self.directory.errors)
         metrics.answers_lost.set(self.records.lost)
+        metrics.quiet.set(self.callers.quiet())
+        metrics.uptime.set(self.callers.age())
+        for process, count in self._restarted().items():
+            metrics.restarts.labels(process).set(count)
+        for folder in (self.answerer.store.root, self.records.folder):
+            if folder.exists():
+                metrics.disk_free.labels(str(folder)).set(shutil.disk_usage(folder).free)
+        found = self.look()
+        for alarm in TOLD_BY_HEALTH:
+            metrics.alarm.labels(alarm).set(alarm in found["alarms"])
+        metrics.heard.set(found["callers"]["heard"])
+        metrics.share_refused.set(found["callers"]["share_refused"])
+        for whose, skew in found["clock_skew"].items():
+            metrics.clock_skew.labels(whose).set(float("nan") if skew is None else skew)
 
-    def _assets(self, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    def _assets(self, problems: list[Problem]) -> dict[str, Any]:
         asked, live = self.answerer, self.answerer.settings.values.live
         now = asked.clock.now()
         found: dict[str, Any] = {}
@@ -101,7 +136,7 @@ class Health:
             elif age > live.stale_after:
                 old.setdefault("stale", []).append(asset)
             if asset in asked.problems:
-                problems.append(("degraded", asked.problems[asset]))
+                problems.append(Problem("forecaster_failed", "degraded", asked.problems[asset]))
             spot = asked.spots.latest(asset)
             found[asset] = {
                 "age": None if age is None else round(age, 1),
@@ -111,33 +146,79 @@ class Health:
             }
         if refused := old.get("refused"):
             rank = "failing" if len(refused) == len(asked.assets) else "degraded"
-            problems.append((rank, f"refused, state missing or older than live.refuse_after: {' '.join(refused)}"))
+            text = f"refused, state missing or older than live.refuse_after: {' '.join(refused)}"
+            problems.append(Problem("state_refused", rank, text))
         if stale := old.get("stale"):
-            problems.append(("degraded", f"states are old, is the updater or its feed down? {' '.join(stale)}"))
+            text = f"states are old, is the updater or its feed down? {' '.join(stale)}"
+            problems.append(Problem("state_old", "degraded", text))
         return found
 
-    def _updater(self, problems: list[tuple[str, str]]) -> None:
+    def _updater(self, problems: list[Problem]) -> None:
         note = read_heartbeat(self.answerer.store.root)
         if note is None:
-            problems.append(("degraded", "no updater has run here: start `ewmalab live updater`"))
+            text = "no updater has run here: start `ewmalab live updater`"
+            problems.append(Problem("updater_silent", "degraded", text))
             return
         clock = self.answerer.clock
         silent = clock.system() - note["system_time"]
         if silent > 3 * note["interval"] / clock.speed + 30:
-            problems.append(("degraded", f"the updater has been silent for {silent:.0f} s: has it stopped?"))
+            text = f"the updater has been silent for {silent:.0f} s: has it stopped?"
+            problems.append(Problem("updater_silent", "degraded", text))
+        if note.get("fit_error"):
+            problems.append(Problem("fit_failed", "degraded", f"updater: the last fit failed: {note['fit_error']}"))
         for asset, entry in note["assets"].items():
             if entry.get("instead_of"):
                 text = f"{asset}: prices from {entry['feed']}, because {entry['instead_of']} has none"
-                problems.append(("degraded", text))
+                problems.append(Problem("feed_fallback", "degraded", text))
             if entry["error"]:
-                problems.append(("degraded", f"updater: {asset}: {entry['error']}"))
-            problems += [("degraded", f"updater: {asset}: {remark}") for remark in entry.get("notes", ())]
+                problems.append(Problem("feed_failed", "degraded", f"updater: {asset}: {entry['error']}"))
+            doubts = [f"updater: {asset}: {remark}" for remark in entry.get("notes", ())]
+            problems += [Problem("bars_in_doubt", "degraded", text) for text in doubts]
         if note.get("unrecorded"):
-            problems.append(
-                ("degraded", f"updater: {note['unrecorded']} changed bars were not recorded: is the disk full?")
-            )
+            text = f"updater: {note['unrecorded']} changed bars were not recorded: is the disk full?"
+            problems.append(Problem("amendments_unrecorded", "degraded", text))
 
-    def _clock(self, problems: list[tuple[str, str]]) -> dict[str, float | None]:
+    def _prompts(self, problems: list[Problem]) -> None:
+        """Notice that nobody calls, or that nobody asks for an asset while others are asked for."""
+        callers, alerts = self.callers, self.answerer.settings.values.live.alerts
+        quiet = callers.quiet()
+        if quiet > alerts.quiet_after:
+            text = (
+                f"no validator has called for {quiet / 60:.0f} min: is the port open, and the axon on the chain ours?"
+            )
+            problems.append(Problem("no_prompts", "degraded", text))
+            return
+        alone = [asset for asset in self.answerer.assets if callers.quiet(asset) > alerts.asset_quiet_after]
+        if alone and len(alone) < len(self.answerer.assets):
+            text = f"nobody has asked for {' '.join(alone)} for {alerts.asset_quiet_after / 3600:.1f} h"
+            problems.append(Problem("asset_not_asked", "degraded", text))
+
+    def _spots(self, problems: list[Problem]) -> None:
+        asked, live = self.answerer, self.answerer.settings.values.live
+        most = max(live.spot_max_age / (asked.clock.speed or 1.0), _SPOT_GRACE)
+        now, spots = asked.clock.now(), asked.spots
+        followed = {asset for source in spots.sources for asset in source.assets}
+        served = [a for a, known in asked.known.items() if asked.age(known, now) <= live.stale_after]
+        if old := [asset for asset in served if asset in followed and spots.silence(asset) > most]:
+            text = f"spot prices are older than live.spot_max_age, paths start from the last close: {' '.join(old)}"
+            problems.append(Problem("spot_old", "degraded", text))
+
+    def _restarted(self) -> dict[str, int]:
+        note = read_heartbeat(self.answerer.store.root) or {}
+        return {"miner": own_restarts(), "updater": int(note.get("restarts", 0))}
+
+    def _restarts(self, problems: list[Problem]) -> None:
+        note = read_heartbeat(self.answerer.store.root) or {}
+        since = {"miner": self.callers.age()}
+        since["updater"] = self.answerer.clock.system() - float(note.get("started", 0.0))
+        for process, count in self._restarted().items():
+            if count and since[process] < _RESTARTED_LATELY:
+                text = (
+                    f"the {process} was restarted {since[process] / 60:.0f} min ago, {count} times in all: see the log"
+                )
+                problems.append(Problem("restarts", "degraded", text))
+
+    def _clock(self, problems: list[Problem]) -> dict[str, float | None]:
         """Return the seconds by which our clock is ahead of others'."""
         note, speed = read_heartbeat(self.answerer.store.root), self.answerer.clock.speed
         ahead = self.callers.report().ahead
@@ -149,42 +230,44 @@ class Health:
         for whose, skew in skews.items():
             most = _NONCE_OLD if whose == "callers" else SKEW
             if skew is not None and not -SKEW <= skew <= most:
-                problems.append(
-                    ("degraded", f"our clock differs from the {_OWNERS[whose]} by {skew:.0f} s: is NTP running?")
-                )
+                text = f"our clock differs from the {_OWNERS[whose]} by {skew:.0f} s: is NTP running?"
+                problems.append(Problem("clock_skew", "degraded", text))
         return {whose: None if skew is None else round(skew, 1) for whose, skew in skews.items()}
 
-    def _callers(self, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    def _callers(self, problems: list[Problem]) -> dict[str, Any]:
         report = self.callers.report()
         if report.refused:
             kinds = ", ".join(f"{count} for {kind}" for kind, count in report.refused.items())
-            problems.append(
-                ("degraded", f"of {report.heard} validators heard, {sum(report.refused.values())} are refused: {kinds}")
-            )
+            text = f"of {report.heard} validators heard, {sum(report.refused.values())} are refused: {kinds}"
+            problems.append(Problem("validators_refused", "degraded", text))
         return {"heard": report.heard, "refused": dict(report.refused), "share_refused": round(report.share, 3)}
 
-    def _disk(self, problems: list[tuple[str, str]]) -> None:
+    def _disk(self, problems: list[Problem]) -> None:
         for folder in dict.fromkeys((self.answerer.store.root, self.records.folder)):
             problem = disk_problem(folder)
             if problem:
-                problems.append(("degraded", problem))
+                problems.append(Problem("disk", "degraded", problem))
 
-    def _chain(self, problems: list[tuple[str, str]]) -> None:
+    def _chain(self, problems: list[Problem]) -> None:
         directory, live = self.directory, self.answerer.settings.values.live
         age = directory.age()
         if not directory.neurons():
-            problems.append(("failing", f"no caller is admitted: the chain has not answered ({directory.error})"))
+            text = f"no caller is admitted: the chain has not answered ({directory.error})"
+            problems.append(Problem("chain_silent", "failing", text))
         elif age is None:
             text = f"the chain has not answered: only live.allow is admitted ({directory.error})"
-            problems.append(("degraded", text))
+            problems.append(Problem("chain_silent", "degraded", text))
         elif age > _CHAIN_OLD:
-            problems.append(("degraded", f"the chain last answered {age / 60:.0f} min ago: {directory.error}"))
+            text = f"the chain last answered {age / 60:.0f} min ago: {directory.error}"
+            problems.append(Problem("chain_silent", "degraded", text))
         if live.chain and directory.neurons():
             own = directory.neurons().get(self.hotkey)
             if own is None:
-                problems.append(("degraded", f"hotkey {self.hotkey} is not registered on the subnet"))
+                text = f"hotkey {self.hotkey} is not registered on the subnet"
+                problems.append(Problem("not_registered", "degraded", text))
             elif (wanted := announced_endpoint(live)) and Endpoint.parse(own.axon) != wanted:
-                problems.append(("degraded", f"our axon on the chain is {own.axon or 'not announced'}"))
+                text = f"our axon on the chain is {own.axon or 'not announced'}"
+                problems.append(Problem("axon_differs", "degraded", text))
 
 
 def disk_problem(folder: Path) -> str | None:

@@ -43,7 +43,26 @@ class Metrics:
         self.amendments_lost = Gauge(
             "ewmalab_amendments_unrecorded", "Late or revised bars not recorded.", registry=self.registry
         )
+        self.alarm = Gauge("ewmalab_alarm", "1 if the alarm is on.", ["alarm"], registry=self.registry)
+        self.quiet = Gauge(
+            "ewmalab_quiet_seconds", "Time since a validator last called, or since the start.", registry=self.registry
+        )
+        self.heard = Gauge("ewmalab_validators_heard", "Validators that called lately.", registry=self.registry)
+        self.share_refused = Gauge(
+            "ewmalab_validators_refused_share", "Share of them that was refused.", registry=self.registry
+        )
+        self.clock_skew = Gauge(
+            "ewmalab_clock_skew_seconds", "Seconds that our clock is ahead.", ["of"], registry=self.registry
+        )
+        self.disk_free = Gauge("ewmalab_disk_free_bytes", "Room on a disk.", ["folder"], registry=self.registry)
+        self.restarts = Gauge("ewmalab_restarts", "Restarts by the supervisor.", ["process"], registry=self.registry)
+        self.uptime = Gauge("ewmalab_uptime_seconds", "Time since the miner's start.", registry=self.registry)
         self.connections = Gauge("ewmalab_connections", "Open connections.", registry=self.registry)
+
+    def refusals(self) -> dict[str, int]:
+        """Return the number of refused requests by kind, of all callers."""
+        samples = [sample for family in self.refused.collect() for sample in family.samples]
+        return {s.labels["kind"]: int(s.value) for s in samples if s.name.endswith("_total")}
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

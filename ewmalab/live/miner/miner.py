@@ -181,7 +181,7 @@ class Miner:
 
     @property
     def _health(self) -> Health:
-        return Health(self.answerer, self.directory, self.records, self.hotkey, self.gate.callers)
+        return Health(self.answerer, self.directory, self.records, self.hotkey, self.gate.callers, self.metrics)
 
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live
@@ -218,7 +218,7 @@ class Miner:
             body = orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
         elif scope["path"] == "/metrics":
             self.metrics.connections.set(sum(GuardedProtocol.per_ip.values()))
-            await asyncio.to_thread(self._health.measure, self.metrics)
+            await asyncio.to_thread(self._health.measure)
             status, body = 200, self.metrics.render()
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

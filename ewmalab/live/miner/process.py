@@ -9,6 +9,7 @@ from ewmalab.errors import ChainError
 from ewmalab.live.clock import Clock, make_clock
 from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.miner import chain as chains
+from ewmalab.live.miner.firewall import Allowlist, allowlist
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.live.miners import own_settings
@@ -36,8 +37,8 @@ def run_miner(load: Load) -> None:
 
 def allowlists(
     settings: LoadedSettings, stop: Event, every: float | None, say: Callable[[str], None]
-) -> Iterator[list[str]]:
-    """Yield the addresses of the validators that may call, each time that they have changed.
+) -> Iterator[Allowlist]:
+    """Yield whom a firewall should let in, each time that it has changed.
 
     Parameters
     ----------
@@ -56,12 +57,12 @@ def allowlists(
     """
     rulebook, clock = load_rulebook(), Clock()
     chain = chains.make_chain(settings.values.live, rulebook, None)
-    before: list[str] | None = None
+    before: Allowlist | None = None
     while not stop.is_set():
         try:
             rules = rulebook.at(int(clock.system()))
             live = settings.values.live
-            found = chains.allowed_ips(chains.with_allowed(chain.neurons(), live.allow).values(), live, rules)
+            found = allowlist(chains.with_allowed(chain.neurons(), live.allow).values(), live, rulebook, rules)
         except ChainError as error:
             if every is None:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
@@ -77,6 +78,8 @@ class Spots:
         self.sources, self.clock = sources, clock
         self.errors: dict[str, int] = dict.fromkeys((source.name for source in sources), 0)
         self._latest: dict[str, Spot] = {}
+        self._began = time.monotonic()
+        self._fresh_at: dict[str, float] = {}
         self._lock = Lock()
 
     def latest(self, asset: str) -> Spot | None:
@@ -84,13 +87,19 @@ class Spots:
         with self._lock:
             return self._latest.get(asset)
 
+    def silence(self, asset: str) -> float:
+        """Return the real seconds since an asset's price was fresh, or since the start."""
+        with self._lock:
+            return time.monotonic() - self._fresh_at.get(asset, self._began)
+
     def adopt(self, before: Spots) -> None:
         """Take over the prices of another `Spots` for sources that both have."""
         ours = {(source.name, asset) for source in self.sources for asset in source.assets}
         with before._lock:
             found = {asset: spot for asset, spot in before._latest.items() if (spot.source, asset) in ours}
+            fresh = {asset: at for asset, at in before._fresh_at.items() if asset in found}
         with self._lock:
-            self._latest = found | self._latest
+            self._latest, self._fresh_at = found | self._latest, fresh | self._fresh_at
 
     def refresh(self) -> None:
         """Query every source once; a failing source keeps its old prices."""
@@ -125,6 +134,8 @@ class Spots:
         }
         with self._lock:
             self._latest |= {asset: _following(self._latest.get(asset), spot) for asset, spot in found.items()}
+            for asset, spot in found.items():
+                self._fresh_at[asset] = time.monotonic() - (now - spot.at) / (self.clock.speed or 1.0)
 
 
 def choose_anchor(

@@ -12,6 +12,7 @@ from ewmalab.live.feeds import eras
 from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.housekeeping import keep_house
 from ewmalab.live.processes import Load, take_up_rulebook, until_signalled
+from ewmalab.live.updater.alerts import send_alerts
 from ewmalab.live.updater.refitter import Refitter
 from ewmalab.live.updater.updater import Updater
 from ewmalab.settings import LoadedSettings
@@ -49,8 +50,10 @@ def run_updater(load: Load) -> None:
     with updater.store.writing():
         updater.restore()
         refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
+        updater.fit_error = lambda: refitter.error
         Thread(target=refitter.run, args=(stop,), daemon=True).start()
         Thread(target=keep_house, args=(load, clock, stop), daemon=True).start()
+        Thread(target=send_alerts, args=(load, clock, stop), daemon=True).start()
         keep_updating(updater, fitted, stop, reload)
 
 
@@ -117,7 +120,8 @@ def _changed(updater: Updater, load: Load) -> Updater:
         updater.eras = eras(updater.rulebook, clock.now())
         return updater
     new.store = updater.store  # whose lock this process holds
-    new.updates, new.missed = updater.updates, updater.missed
+    new.updates, new.missed, new.started = updater.updates, updater.missed, updater.started
+    new.fit_error = updater.fit_error
     for follower in [*new.followers.values(), *(standby.scored for standby in new.standbys.values())]:
         follower.store = updater.store
     new.restore()

@@ -77,20 +77,27 @@ class Refitter:
     clock : Clock
     fitted : Event
         Set after each new fit.
+
+    Attributes
+    ----------
+    error : str
+        Why the last fit failed; empty if it did not.
     """
 
     load: Callable[[], LoadedSettings]
     feeds: Callable[[], Mapping[str, str]]
     clock: Clock
     fitted: Event
+    error: str = ""
 
     def run(self, stop: Event) -> None:
         """Fit when due until `stop` is set; retry ten minutes after a failure."""
         while not stop.is_set():
             try:
                 again = self.step(stop)
-            except (EwmalabError, OSError) as error:
-                log.error("fit failed: %s", error)
+            except Exception as error:  # noqa: BLE001  nothing may end this thread
+                self.error = str(error) if isinstance(error, EwmalabError) else f"{type(error).__name__}: {error}"
+                log.error("fit failed: %s", self.error)
                 again = self.clock.now() + _RETRY
             self.clock.wait(again, stop)
 
@@ -103,6 +110,7 @@ class Refitter:
             return now + _RETRY
         due = boundary(int(now), every)
         if _note_since(settings, due) or self._fit(settings, due, stop):
+            self.error = ""
             return due + every + _AFTER_DUE
         return now + _RETRY
 
@@ -120,6 +128,7 @@ class Refitter:
             return False
         note = _note_since(settings, due)
         if child.exitcode or note is None:
+            self.error = f"process ended with code {child.exitcode}"
             log.error("fit failed (code %s): the previous fit stays in use", child.exitcode)
             return False
         log.info("fitted: %s", note["artifact"] or "too few bars; forecasts continue with the prior, or without a fit")

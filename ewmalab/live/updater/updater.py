@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from threading import Event
@@ -14,6 +14,7 @@ from ewmalab.live.audit.answer_log import AmendmentLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.feeds import choose_feeds, eras, make_feeds
 from ewmalab.live.miners import all_miners, log_folder
+from ewmalab.live.processes import own_restarts
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.status import write_heartbeat
 from ewmalab.live.updater.follower import Follower
@@ -51,6 +52,10 @@ class Updater:
         Assets that have another feed to fall back to.
     amendments : AmendmentLog, optional
         Whose losses the heartbeat tells.
+    fit_error : callable
+        Returns why the last background fit failed; empty if it did not.
+    started : float
+        The system's time at the start of the process.
     """
 
     followers: Mapping[str, Follower]
@@ -63,11 +68,14 @@ class Updater:
     amendments: AmendmentLog | None = None
     missed: int = 0
     updates: int = 0
+    fit_error: Callable[[], str] = lambda: ""
+    started: float = 0.0
     _archived: float = field(default=0.0, repr=False)
     _skews: dict[int, float | None] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.eras = eras(self.rulebook, self.clock.now())
+        self.started = self.started or self.clock.system()
 
     @classmethod
     def of(
@@ -165,6 +173,9 @@ class Updater:
             "interval": self.interval,
             "updates": self.updates,
             "missed": self.missed,
+            "started": self.started,
+            "restarts": own_restarts(),
+            "fit_error": self.fit_error(),
             "clock_skew": max((s for s in self._skews.values() if s is not None), key=abs, default=None),
             "unrecorded": self.amendments.lost if self.amendments else 0,
             "assets": {
