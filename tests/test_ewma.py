@@ -655,29 +655,6 @@ def test_the_seed_preset_is_the_predecessor():
     assert values.variance_floor == 1e-10
 
 
-PREDECESSOR = {
-    "half_life_1m": {"BTC": 1800, "ETH": 1800, "SOL": 1800, "XAU": 3600, "SPYX": 7200, "HYPE": 7200},
-    "half_life_5m": {
-        "BTC": 3600,
-        "ETH": 3600,
-        "SOL": 14_400,
-        "XAU": 7200,
-        "SPYX": 7200,
-        "GOOGLX": 14_400,
-        "XRP": 43_200,
-    },
-    "nu_1m": {"BTC": 10, "ETH": 7.5, "SOL": 9.5, "XAU": 3, "SPYX": 10, "GOOGLX": 10, "WTIOIL": 6},
-    "nu_5m": {"BTC": 10, "ETH": 9, "SOL": 3.5, "XAU": 3.5, "TSLAX": 10, "HYPE": 6},
-}
-
-
-@pytest.mark.parametrize("name", PREDECESSOR)
-def test_parameters_are_those_of_the_predecessors_last_calibration(name):
-    for symbol, value in PREDECESSOR[name].items():
-        for section in (SETTINGS.values.ewma, SEED.values.ewma):
-            assert asset_parameters(section, symbol)[name] == value, symbol
-
-
 def test_seed_equals_the_predecessors_update_written_out():
     # one resolution, close-only minutes, as the predecessor's description has it
     bars = random_bars(400, missing=0.2, seed=9)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ewmalab.errors import EwmalabError
 from ewmalab.settings import LoadedSettings, load_settings
 
-_BUILT_IN = ("ewma", "random-walk", "seasonal-har")
+_BUILT_IN = ("ewma", "random-walk", "seasonal-har", "blend")
 
 
 def complete(kind: str, incomplete: str) -> list[str]:
