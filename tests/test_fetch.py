@@ -332,6 +332,13 @@ def test_a_late_minute_is_taken_and_counted_and_a_second_fetch_at_once_asks_noth
     assert cache.days(*KEY)["2026-01-12"].late == ((QUIET[0] + 60, DONE + DAY),)
 
 
+def test_a_minute_of_a_day_that_is_not_over_is_asked_for_by_each_fetch(cache):
+    feed = FakeFeed(market(MONDAY, 1440, [QUIET]))
+    assert run(cache, feed, MONDAY, MONDAY + 3 * HOUR, MONDAY + 3 * HOUR) == Fetched(178, [])
+    feed.bars = market(MONDAY, 1440)
+    assert run(cache, feed, MONDAY, MONDAY + 3 * HOUR, MONDAY + 3 * HOUR) == Fetched(2, [], late=2)
+
+
 def test_whoever_cannot_wait_may_ask_again(cache, quiet):
     quiet.bars = market(MONDAY, 1440)
     fetched = fetch_missing(cache, quiet, "BTC", MONDAY, MONDAY + DAY, now=DONE, again=True)

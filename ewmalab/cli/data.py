@@ -42,8 +42,8 @@ def fetch(
 ) -> None:
     """Fetch closed minute bars that the cache lacks; an interrupted fetch resumes where it stopped.
 
-    Minutes that the feed left out are requested again daily for a week,
-    since feeds publish some of them later.
+    Minutes that the feed left out are requested again: those of today by
+    each fetch, others daily for a week. Feeds publish some of them later.
     Wrong bars are set aside as missing, and listed by `data verify`.
 
     Examples:

@@ -41,8 +41,9 @@ def fetch_late(
 ) -> Late:
     """Request the gaps of days again, if they are due.
 
-    The gaps of a day are due if they were last requested a day ago or earlier, and then not yet a week after the day:
-    so each is requested daily for a week, and once afterwards. A gap that is known from a file alone is due at once.
+    The gaps of a day are due while it is not over, since rows are late by hours; then if they were last requested a day
+    ago or earlier, and not yet a week after the day: so each is requested daily for a week, and once afterwards. A gap
+    that is known from a file alone is due at once.
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ def fetch_late(
 
 def is_due(entry: Partition, day: int, now: int) -> bool:
     """Return whether the gaps of a day are to be requested at `now`; see `fetch_late`."""
+    if now < day + DAY:
+        return True
     return entry.asked_at + _AGAIN <= now and entry.asked_at < day + DAY + _FINAL
 
 
