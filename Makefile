@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUIET := -q --disable-pip-version-check --no-compile # a module is compiled when it is first imported
 PYTHONS ?= 3.11 3.12 3.13
 TESTS ?=
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
@@ -45,18 +46,18 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/runtime: requirements.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install $(QUIET) -r requirements.txt
+	$(BIN)/python -m pip install $(QUIET) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install $(QUIET) -r requirements-dev.txt
 	@touch $@
 
 # Validators run bittensor 10, which cannot be installed beside version 11: it gets an environment of its own.
 .venv-interop/ready: requirements-interop.txt
 	$(PYTHON) -m venv .venv-interop
-	.venv-interop/bin/python -m pip install -q --disable-pip-version-check -r requirements-interop.txt
+	.venv-interop/bin/python -m pip install $(QUIET) -r requirements-interop.txt
 	@touch $@
 
 # Pins are plain name==version lines; run after changing the dependencies in pyproject.toml.
