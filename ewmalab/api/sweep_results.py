@@ -130,8 +130,8 @@ class KeptTuning(TuneResult, Result):
 
 
 def _kept(result: SweepResult, experiment: Experiment | None) -> str:
-    where = f"; experiment: {experiment.path}" if experiment else ""
-    return f"result {result.digest()[:16]}{where}\n"
+    where = f"experiment: {experiment.path}\n" if experiment else ""
+    return f"result {result.digest()[:16]}\n{where}"
 
 
 def _page(result: Result, experiment: Experiment | None) -> Report:
