@@ -52,7 +52,7 @@ def test_a_run_has_settings_means_and_files_and_is_logged_once(experiment: Exper
     assert run.data.tags["hash"] == experiment.manifest["hash"]
     assert run.data.tags["synthetic"] == "true"
     assert run.data.params["data.feed"] == "simulated"
-    assert run.data.params["ewma.half_life_1m.BTC"] == "30m"
+    assert run.data.params["ewma.half_life_1m.default"] == "30m"
     means = {row["forecaster"].replace("@", "_"): row["mean_crps"] for row in experiment.summary}
     assert run.data.metrics == {f"mean_crps/1h/BTC/{name}": value for name, value in means.items()}
     assert {artifact.path for artifact in client.list_artifacts(run_id)} == {p.name for p in experiment.path.iterdir()}

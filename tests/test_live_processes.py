@@ -199,7 +199,7 @@ def settings_text(url: str, port: int, monitor: int, wallet_path: str, half_life
     return "\n".join(
         [
             "[ewma.half_life_1m]", f'BTC = "{half_life}"', "[feeds]", *(f'{host} = "{url}"' for host in hosts),
-            "[data]", 'cache_dir = "cache"', "[live]", 'assets = ["BTC"]', 'state_dir = "state"', 'log_dir = "log"',
+            "[data]", 'cache_dir = "cache"', "[live]", 'forecaster = "ewma"', 'assets = ["BTC"]', 'state_dir = "state"', 'log_dir = "log"',
             'host = "127.0.0.1"', f"port = {port}", f"monitor_port = {monitor}", 'wallet = "mine"',
             f'wallet_path = "{wallet_path}"', f'clock = "{url}/clock"', 'stale_after = "30m"', 'spot_interval = "1s"',
         ]
@@ -266,7 +266,6 @@ def test_killed_process_comes_back_and_the_other_goes_on(name: str, stack: Stack
     assert stack.live.child(other) == sibling
     if name == "updater":
         soon(lambda: stack.beat()["pid"] == after, "a heartbeat of the new updater")
-    stack.well()
     soon(stack.ask, "an accepted answer")
 
 

@@ -19,6 +19,9 @@ _INSTALLED = ("/site-packages/", "/dist-packages/", "/__pycache__/")
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share")
 
 
+_EDITABLE = "__editable__"  # a name that setuptools puts on the path for code installed in place; no such file exists
+
+
 @dataclass(frozen=True)
 class Touched:
     """Files that were opened outside of installed code and of a job's own folder: absolute paths."""
@@ -80,6 +83,7 @@ class Watch:
         places = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), str(_PACKAGE), str(self.folder)}
         ignored = tuple(f"{place}{os.sep}" for place in (*places, *_SYSTEM))
         aside = name.startswith(ignored) or name.endswith(_CODE) or any(part in name for part in _INSTALLED)
+        aside |= path.name.startswith(_EDITABLE)
         return "" if aside else name
 
 
