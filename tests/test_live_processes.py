@@ -199,7 +199,8 @@ def settings_text(url: str, port: int, monitor: int, wallet_path: str, half_life
     return "\n".join(
         [
             "[ewma.half_life_1m]", f'BTC = "{half_life}"', "[feeds]", *(f'{host} = "{url}"' for host in hosts),
-            "[data]", 'cache_dir = "cache"', "[live]", 'forecaster = "ewma"', 'assets = ["BTC"]', 'state_dir = "state"', 'log_dir = "log"',
+            "[data]", 'cache_dir = "cache"', "[live]", 'forecaster = "ewma"', 'assets = ["BTC"]',
+            'state_dir = "state"', 'log_dir = "log"',
             'host = "127.0.0.1"', f"port = {port}", f"monitor_port = {monitor}", 'wallet = "mine"',
             f'wallet_path = "{wallet_path}"', f'clock = "{url}/clock"', 'stale_after = "30m"', 'spot_interval = "1s"',
         ]
