@@ -57,6 +57,7 @@ def fetch_missing(
     *,
     now: int,
     again: bool = False,
+    recent: bool = False,
     calendar: str | None = None,
     doubts: Doubts | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -80,6 +81,8 @@ def fetch_missing(
         Current time, seconds since 1970-01-01 UTC.
     again : bool
         Request every gap again, whenever it was requested last.
+    recent : bool
+        Request the gaps of a day that is not over again: rows are late by hours.
     calendar : str, optional
         The market's hours, see `ewmalab.market.sessions`: an answer without a bar after the close is an answer.
     doubts : Doubts, optional
@@ -112,7 +115,7 @@ def fetch_missing(
         unanswered += subtract([(filling.answered, b)], [*changeable, *filling.take_closure(calendar)])
     if holes:
         days = cache.days(feed.name, asset, start, end)
-    late = fetch_late(cache, feed, asset, days, now=now, again=again, doubts=doubts or Doubts())
+    late = fetch_late(cache, feed, asset, days, now=now, again=again, recent=recent, doubts=doubts or Doubts())
     return Fetched(count + late.bars, unanswered, late.bars, aside + late.aside)
 
 
@@ -170,7 +173,16 @@ def fetch_assets(
 
         try:
             found = fetch_missing(
-                cache, feed, asset, *span, now=now, again=again, calendar=hours(asset), doubts=doubts, progress=step
+                cache,
+                feed,
+                asset,
+                *span,
+                now=now,
+                again=again,
+                recent=True,
+                calendar=hours(asset),
+                doubts=doubts,
+                progress=step,
             )
             out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.late, found.aside))
         except (FeedError, DataError) as error:

@@ -37,11 +37,12 @@ def fetch_late(
     *,
     now: int,
     again: bool = False,
+    recent: bool = False,
     doubts: Doubts | None = None,
 ) -> Late:
     """Request the gaps of days again, if they are due.
 
-    The gaps of a day are due while it is not over, since rows are late by hours; then if they were last requested a day
+    The gaps of a day are due, besides those that `recent` asks for, if they were last requested a day
     ago or earlier, and not yet a week after the day: so each is requested daily for a week, and once afterwards. A gap
     that is known from a file alone is due at once.
 
@@ -52,6 +53,8 @@ def fetch_late(
     days : mapping of date to Partition
     again : bool
         Whether all gaps are due.
+    recent : bool
+        Whether those of a day that is not over are due.
 
     Raises
     ------
@@ -62,15 +65,14 @@ def fetch_late(
         return Late()
     found = []
     for day, entry in days.items():
-        if entry.gap_minutes and (again or is_due(entry, day_start(day), now)):
+        today = recent and now < day_start(day) + DAY
+        if entry.gap_minutes and (again or today or is_due(entry, day_start(day), now)):
             found.append(_ask(cache, feed, asset, day_start(day), now, doubts or Doubts()))
     return Late(sum(one.bars for one in found), sum(one.aside for one in found))
 
 
 def is_due(entry: Partition, day: int, now: int) -> bool:
     """Return whether the gaps of a day are to be requested at `now`; see `fetch_late`."""
-    if now < day + DAY:
-        return True
     return entry.asked_at + _AGAIN <= now and entry.asked_at < day + DAY + _FINAL
 
 
