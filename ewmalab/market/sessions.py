@@ -143,13 +143,15 @@ def closures(calendar: str, start: int, end: int) -> list[Range]:
     return intersect(zip(closes.tolist(), opens.tolist(), strict=True), [(start, end)])
 
 
-def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Return whether each moment lies in the cash session: open <= time < close.
+def in_session(times: npt.ArrayLike, calendar: str = "XNYS") -> npt.NDArray[np.bool_]:
+    """Return whether each moment lies in a session, by default the cash session: open <= time < close.
 
     Parameters
     ----------
     times : (n,) int64
         Seconds since 1970-01-01 UTC, within 2020 to 2032.
+    calendar : str
+        One of `CALENDARS`.
 
     Returns
     -------
@@ -166,7 +168,7 @@ def in_session(times: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     [True, False]
     """
     wanted = _within(times)
-    edges = _edges()
+    edges = _edges(calendar)
     inside: npt.NDArray[np.bool_] = np.searchsorted(edges, wanted, side="right") % 2 == 1
     return inside
 
