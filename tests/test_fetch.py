@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewmalab import atomic_files as files_module
-from ewmalab.errors import FeedError, FeedUnavailable
+from ewmalab.errors import BarsError, FeedError, FeedUnavailable
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
-from ewmalab.market.fetch import Fetched, fetch_missing
+from ewmalab.market.fetch import Fetched, fetch_assets, fetch_missing
 from ewmalab.market.late import is_due
 from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, intersect, subtract, union
@@ -293,6 +293,13 @@ def test_a_hole_that_is_a_gap_is_proven_by_the_bar_after_it(cache):
     assert run(cache, feed, MONDAY, MONDAY + 5 * HOUR) == Fetched(0, [])
     assert feed.calls == [(hole[0], hole[1] + 60)]
     assert cache.missing(*KEY, MONDAY, MONDAY + 5 * HOUR) == []
+
+
+def test_an_answer_of_bad_rows_does_not_stop_the_assets_after_it(cache):
+    feed = FakeFeed(market(MONDAY, 60))
+    feed.script[0] = BarsError("many rows break a rule")
+    first, second = fetch_assets(cache, feed, ["BTC", "BTC"], (MONDAY, MONDAY + HOUR), now=MONDAY + HOUR)
+    assert (first.error, second.error, second.bars) == ("many rows break a rule", None, 60)
 
 
 # --- minutes that come late

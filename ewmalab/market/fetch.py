@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ewmalab.errors import DataError, FeedError
+from ewmalab.errors import BarsError, DataError, FeedError
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, holes_in, settled
 from ewmalab.market.feeds.base import Feed, malformed_of
@@ -185,7 +185,7 @@ def fetch_assets(
                 progress=step,
             )
             out.append(AssetFetch(asset, found.bars, tuple(found.unanswered), found.late, found.aside))
-        except (FeedError, DataError) as error:
+        except (FeedError, BarsError, DataError) as error:
             out.append(AssetFetch(asset, error=str(error)))
     return out
 
@@ -261,6 +261,7 @@ class _Filling:
         fetched = self._fetch(at, stop)
         if len(fetched):
             again = [self._fetch(a, b) for a, b in self.empty]
+            self.empty = []  # each is asked twice
             self._judge(Bars.concatenate([self.waiting, *again, fetched]))
         else:
             self.empty.append((at, stop))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ewmalab.errors import DataError, FeedError
+from ewmalab.errors import BarsError, DataError, FeedError
 from ewmalab.market.cache import Cache
 from ewmalab.market.coverage import Coverage, coverage_of, span_of
 from ewmalab.market.damage import Damage, survey
@@ -152,7 +152,7 @@ def repair_cache(cache: Cache, make_feed: Callable[[str], Feed] | None, *, now: 
                     if source.name != feed:  # a synthetic market of other settings
                         raise FeedError(f"the settings are those of {source.name}")
                     bars += fetch_missing(cache, source, asset, *span, now=now).bars
-                except (FeedError, DataError, ValueError) as failure:
+                except (FeedError, BarsError, DataError, ValueError) as failure:
                     errors.append(f"{day} not fetched again: {failure}")
             damage = survey(cache, feed, asset).damage if damage else damage
         if done or damage or errors:

@@ -99,6 +99,7 @@ def _ask(cache: Cache, feed: Feed, asset: str, day: int, now: int, doubts: Doubt
     fresh = Bars.concatenate([bars.between(a, b) for a, b in wanted for bars in answers])
     malformed = [bar for bar in malformed if any(a <= bar.label < b for a, b in wanted)]
     passed = let_in(cache, feed, asset, fresh, now, doubts, malformed=malformed)
+    whole = whole and passed.unnamed is None  # what waits for a split to be named is asked for again
     provenance = Provenance(feed.source, now, feed.synthetic)
     cache.write(feed.name, asset, passed.bars, silent if whole else runs(passed.bars.timestamp), provenance)
     return Late(len(passed.bars), passed.aside)

@@ -22,7 +22,7 @@ from ewmalab.replay.schedule import Scheduled, Selection, schedule
 from ewmalab.replay.settings_check import check_settings
 from ewmalab.rulebook import Rulebook, RuleChoice, ScoringRule, load_rulebook
 from ewmalab.settings import LoadedSettings
-from ewmalab.times import DAY, HOUR, iso
+from ewmalab.times import DAY, HOUR, iso, seconds_in
 from ewmalab.units import format_duration
 
 
@@ -195,7 +195,7 @@ class BacktestPlan:
             del settings[section][key]
         del settings["feeds"]["pyth"]["api_key"], settings["fit"]["folder"], settings["field"]
         settings["live"] = {"stale_after": settings["live"]["stale_after"]}
-        last = self.start + round(self.days * DAY)
+        last = self.start + seconds_in(self.days)
         priors = {n: prior.fit.digest for n in self.forecasters if (prior := prior_at(n, self.settings, last))}
         return {
             "kind": "backtest",

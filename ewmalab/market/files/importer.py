@@ -311,7 +311,7 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
             aside = cache.set_aside(part.feed, part.asset, name, _csv(part.columns, split.rejected))
-        adjust_cached(cache, part.feed, part.asset, taken.adjusted, now)
+        adjust_cached(cache, part.feed, part.asset, taken.adjusted, now, bars)
         provenance = Provenance.of_file(
             item.name,
             now,

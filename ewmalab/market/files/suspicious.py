@@ -11,7 +11,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.files.rows import Columns, Split
 from ewmalab.market.quality import VALUE_FAULTS, AsideBar, Bool
-from ewmalab.market.quality.sift import CONTEXT, Doubts, sift
+from ewmalab.market.quality.sift import CONTEXT, Doubts, adjust, sift
 from ewmalab.market.quality.splits import PriceSplit
 from ewmalab.market.quality.suspects import UNCONFIRMED
 from ewmalab.market.ranges import Range
@@ -59,23 +59,27 @@ def without_suspicious(
     bars, ratios = split.bars, doubts.splits
     if doubts.keep or not len(bars):
         return split, ()
+    own = sift(bars, Bars.empty(), asset, ratios=ratios).splits if ratios else ()
+    for one in own:  # the cached bars around may be in the units after it already
+        bars = adjust(bars, one)
     sifted = sift(bars, _around(cache, feed, asset, bars), asset, ratios=ratios)
     if sifted.unnamed is not None:
         raise BarsError(f"{sifted.unnamed}; {_remedy(sifted.unnamed)}")
-    found = {(one.new, one.old) for one in sifted.splits}
+    splits = (*own, *sifted.splits)
+    found = {(one.new, one.old) for one in splits}
     if missing := [f"{new}:{old}" for new, old in ratios if (new, old) not in found]:
         raise BarsError(f"--split {missing[0]}: prices do not change so anywhere; leave it out")
     reasons = dict(sifted.reasons)
     if sifted.waiting.any():
         reasons[UNCONFIRMED] = sifted.waiting
     if not reasons:
-        return replace(split, bars=sifted.bars), sifted.splits
+        return replace(split, bars=sifted.bars), splits
     times = np.asarray(columns["timestamp"], np.int64)
     bad = np.logical_or.reduce([np.zeros(len(times), bool), *split.rejected.values()])
     rejected = dict(split.rejected)
     for reason, mask in reasons.items():
         rejected[reason] = np.isin(times, bars.timestamp[mask]) & ~bad
-    return replace(split, bars=sifted.bars, rejected=rejected), sifted.splits
+    return replace(split, bars=sifted.bars, rejected=rejected), splits
 
 
 def aside_rows(columns: Columns, rejected: dict[str, Bool], source: str, now: int) -> tuple[AsideBar, ...]:

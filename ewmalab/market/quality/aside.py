@@ -80,13 +80,13 @@ def read_aside(cache: Cache, feed: str, asset: str) -> list[AsideBar]:
         data = Storage(cache.root).read(f"{feed}/{asset}/{_FILE}", lambda file: bytes(file.read()))
     except FileNotFoundError:
         return []
-    rows = list(csv.reader(io.StringIO(data.decode())))[1:]
     try:
+        rows = list(csv.reader(io.StringIO(data.decode())))[1:]
         return [
             AsideBar(int(label), tuple(map(float, prices)), reason, source, int(at))
             for label, *prices, reason, source, at in rows
         ]
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{cache.root}/{feed}/{asset}/{_FILE}: not a list of bars ({error}); delete it") from error
 
 

@@ -64,7 +64,7 @@ def let_in(
     first, last = int(fresh.timestamp[0]), int(fresh.timestamp[-1])
     context = cache.read(feed.name, asset, first - CONTEXT, last + _AFTER)
     sifted = sift(fresh, context, asset, ratios=doubts.splits)
-    adjust_cached(cache, feed.name, asset, sifted.splits, now)
+    adjust_cached(cache, feed.name, asset, sifted.splits, now, sifted.bars)
     wrong += aside_bars(fresh, sifted.reasons, feed.source, now)
     record_aside(cache, feed.name, asset, wrong, sifted.bars.timestamp)
     return Passed(sifted.bars, select(fresh, sifted.waiting), sifted.unnamed, len(wrong))

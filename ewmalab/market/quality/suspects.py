@@ -1,7 +1,8 @@
 """Find bars that no market made: spikes, wrong highs and lows, repeated candles, frozen feeds, and splits.
 
-A bar is judged against the bars before it and the few after it. The rule never looks further ahead than `PATIENCE`, so
-that a live miner, which waits as long for a bar that jumps, comes to the same verdicts as an import.
+A bar is judged against the bars before it and the few after it. The rule looks at most an hour ahead, as long as a live
+miner waits for a bar that jumps; only of huge excursions that end within a week an import sees more, and may set aside
+what a miner took for a split.
 """
 
 from __future__ import annotations
@@ -51,11 +52,6 @@ class Verdict:
     reasons: dict[str, Bool] = field(default_factory=dict)
     waiting: int = 0
     splits: tuple[PriceSplit, ...] = ()
-
-    @property
-    def aside(self) -> Bool:
-        """(n,) bool: the rows to set aside; an empty array if there are none."""
-        return np.logical_or.reduce(list(self.reasons.values())) if self.reasons else np.zeros(0, bool)
 
 
 def judge(
