@@ -27,9 +27,9 @@ the command line ends: one code for one kind of mistake.
 
 from __future__ import annotations
 
-FAILED, USAGE, DATA, OUTSIDE, FORECASTER, INTERRUPTED = 1, 2, 3, 4, 5, 130
+FAILED, USAGE, DATA, OUTSIDE, FORECASTER = 1, 2, 3, 4, 5
 """Exit codes: a check or another result is not well; what was typed or configured; data and files; feeds, the chain and
-clusters; a forecaster; Ctrl-C."""
+clusters; a forecaster."""
 
 
 class EwmalabError(Exception):

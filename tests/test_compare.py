@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from ewmalab import api
 from ewmalab.analysis.compare import KEY, compare, scores_of
 from ewmalab.errors import ExperimentError
 from ewmalab.experiments.store import Experiment, save_experiment
@@ -439,6 +440,15 @@ def test_two_backtests_that_differ_in_a_setting_compare_prompt_by_prompt(folder:
     parts = compare(frames, by="interval")
     assert {f"crps_{part.part}" for part in parts} == {c for c in one.results.column_names if c.startswith("crps_")}
     assert sum(part.difference for part in parts) == pytest.approx(row.difference)
+
+
+def test_experiments_of_another_folder_are_compared_as_they_are_given(folder: Path, tmp_path: Path) -> None:
+    one, other = (
+        backtest(plan(folder, tmp_path, flags, forecasters=["ewma"]), now=NOW) for flags in ({}, {"ewma.nu_1m.BTC": 3})
+    )
+    elsewhere = load_settings(environ={}, flags={"run.experiments_dir": str(tmp_path / "none")})
+    (row,) = api.compare(one, other, settings=elsewhere).rows
+    assert row == compare({one.name: scores_of(one), other.name: scores_of(other)})[0]
 
 
 def test_a_sweeps_experiment_is_refused(folder: Path, tmp_path: Path) -> None:

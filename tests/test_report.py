@@ -235,9 +235,9 @@ def test_every_figure_says_what_it_shows_and_on_how_many_prompts_it_rests(
     figures = drawings[kind]
     assert len(figures) >= KINDS[kind]
     for figure in figures:
-        note = str(figure.get_label())
-        assert static.title_of(figure)
-        assert re.search(r"[\d,]+ (prompts|start times|answers)", note), (static.title_of(figure), note)
+        note = figure.get_supxlabel().replace("\n", " ")
+        assert figure.get_suptitle().strip()
+        assert re.search(r"[\d,]+ (prompts|start times|answers)", note), (figure.get_suptitle().strip(), note)
         assert figure.get_supxlabel().replace("\n", " ") == note
 
 
@@ -249,7 +249,7 @@ def test_every_axis_of_every_figure_is_named(kind: str, drawings: dict[str, list
         for axes in drawn:
             named = axes.get_xlabel(), axes.get_ylabel()
             assert all(named) or "points of % above the best" in named, (
-                static.title_of(figure),
+                figure.get_suptitle().strip(),
                 axes.get_title(loc="left"),
             )
         assert any(axes.get_ylabel() for axes in drawn)
@@ -372,7 +372,7 @@ def test_equal_values_written_differently_share_a_place_on_a_map() -> None:
         return TriedValue("1h", "BTC", value, label, 1.0, change, *[np.nan] * 2, 1.0, 1.0, **marks)
 
     rows = [tried("30m", 8.0, 0.0, configured=True), tried("1800s", 12, 0.2), tried("1h", 8, -0.01, best=True)]
-    row = SweepRow("1h", "BTC", 9, rows[0], rows[2], rows, 0.0, True, "", None)
+    row = SweepRow("1h", "BTC", 9, rows[0], rows[2], rows, 0.0, True, "", False, None)
     (panel,) = heat_maps([row], ["half_life", "nu"]).panels
     assert [text for _, text in panel.x.ticks] == ["30m", "1h"]
     assert [text for _, text in panel.y.ticks] == ["8", "12"]

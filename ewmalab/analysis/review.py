@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from ewmalab.analysis import diagnostics as dg
-from ewmalab.analysis.compare import ALL, By, Difference, compare, scores_of
+from ewmalab.analysis.compare import ALL, KEY, By, Difference, compare
 from ewmalab.analysis.ranking import Ranking
 from ewmalab.analysis.relative import Course, cumulative_difference, over_time
 from ewmalab.analysis.verdict import Verdict, judge
@@ -192,6 +192,8 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str, ranking: Rank
         telling = telling_of(experiment, results["competition"].unique().tolist(), names[0], cache_dir, WORST_DRAWN)
     except EwmalabError as error:
         problems["telling"] = str(error)
+    ordered = results.sort_values(KEY, kind="stable")
+    frames = {name: ordered[ordered["forecaster"] == name].set_index(KEY) for name in names}
     return BacktestReview(
         experiment=experiment,
         synthetic=bool(experiment.manifest["inputs"]["synthetic"]),
@@ -199,8 +201,8 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str, ranking: Rank
         scored=len(results),
         unscored=experiment.results.num_rows - len(results),
         summary=[SummaryRow.read(row) for row in experiment.summary],
-        verdict=judge({name: scores_of(experiment, name) for name in names}, ranking) if len(names) > 1 else None,
-        differences=differ(experiment, results, names) if len(names) > 1 else None,
+        verdict=judge(frames, ranking) if len(names) > 1 else None,
+        differences=differ(frames, results) if len(names) > 1 else None,
         calibration=calibration,
         telling=telling,
         worst=worst_prompts(results, names[0]),
@@ -208,10 +210,10 @@ def review_backtest(experiment: Experiment, cache_dir: Path | str, ranking: Rank
     )
 
 
-def differ(experiment: Experiment, results: pd.DataFrame, names: list[str]) -> Differences:
-    """Compare the forecasters of a backtest with the last one."""
-    *others, baseline = names
-    scores = {name: scores_of(experiment, name) for name in (baseline, *others)}
+def differ(frames: Mapping[str, pd.DataFrame], results: pd.DataFrame) -> Differences:
+    """Compare the forecasters of a backtest, whose scores are given by name, with the last one."""
+    *others, baseline = frames
+    scores = {name: frames[name] for name in (baseline, *others)}
     by_time: dict[By, list[Difference]] = {}
     days = (results["start_time"] // DAY).nunique()
     periods: list[By] = ["hour", "weekday"] if days >= 7 * MIN_WEEKDAYS else ["hour"]

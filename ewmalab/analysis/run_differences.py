@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+from ewmalab.experiments.inventory import described
 from ewmalab.experiments.store import Experiment
 
-Manifest = Mapping[str, Any]
-
-_ASPECTS: dict[str, Callable[[Manifest], Any]] = {
-    "rules": lambda manifest: manifest["inputs"]["rules"],
-    "rulebook": lambda manifest: manifest["inputs"]["rulebook"]["version"],
-    "seed": lambda manifest: manifest["inputs"]["settings"]["run"]["seed"],
-    "feed": lambda manifest: manifest["inputs"]["settings"]["data"]["feed"],
-    "scored feed": lambda manifest: manifest["inputs"]["settings"]["data"]["scored_feed"] or "",
+_VERSION = "version."
+_ASPECTS = {
+    "rules": "rules",
+    "rulebook": "rulebook.version",
+    "seed": "settings.run.seed",
+    "feed": "settings.data.feed",
+    "scored feed": "settings.data.scored_feed",
 }
 
 
@@ -25,16 +24,13 @@ def differing(runs: Mapping[str, Experiment]) -> tuple[str, ...]:
     ----------
     runs : mapping of name to Experiment
     """
-    manifests = {name: run.manifest for name, run in runs.items()}
-    versions = dict.fromkeys(library for manifest in manifests.values() for library in manifest["versions"])
-    aspects = _ASPECTS | {
-        f"version of {library}": lambda manifest, library=library: manifest["versions"].get(library, "none")
-        for library in versions
-    }
+    found = {name: dict(described(run)) for name, run in runs.items()}
+    versions = dict.fromkeys(key for one in found.values() for key in one if key.startswith(_VERSION))
+    aspects = _ASPECTS | {f"version of {key.removeprefix(_VERSION)}": key for key in versions}
     notes = []
-    for aspect, value_of in aspects.items():
-        values = {name: value_of(manifest) for name, manifest in manifests.items()}
-        if len(set(map(str, values.values()))) > 1:
+    for aspect, key in aspects.items():
+        values = {name: one.get(key, "none") for name, one in found.items()}
+        if len(set(values.values())) > 1:
             told = ", ".join(f"{value} in {name}" for name, value in values.items())
             notes.append(f"note: the runs differ in {aspect}: {told}")
     return tuple(notes)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ewmalab.inference.intervals import LEVEL
 from ewmalab.units import magnitude
 
 _FORWARD = ("in_sample", "out_of_sample", "low", "high", "optimism")
@@ -103,6 +102,8 @@ class SweepRow:
         Whether the intervals include that noise.
     words : str
         The verdict.
+    better : bool
+        Whether the verdict is that the best tried is better than the configured value.
     forward : ForwardRow or None
     """
 
@@ -115,12 +116,8 @@ class SweepRow:
     monte_carlo: float
     noise_in_interval: bool
     words: str
+    better: bool
     forward: ForwardRow | None
-
-    @property
-    def proven_better(self) -> bool:
-        """Return whether the best tried is proven better than the configured value, for the number of values tried."""
-        return self.best.change < 0 and self.best.p_holm is not None and self.best.p_holm < 1.0 - LEVEL
 
 
 def read_sweep(summary: Iterable[Mapping[str, Any]]) -> list[SweepRow]:
@@ -161,6 +158,7 @@ def _row(row: Mapping[str, Any]) -> SweepRow:
         monte_carlo=_number(row["monte_carlo"]),
         noise_in_interval=row["monte_carlo_in_interval"],
         words=row["words"],
+        better=row.get("verdict") == "better",
         forward=_forward(row) if "walk_forward" in row else None,
     )
 

@@ -118,9 +118,9 @@ class Verdict:
     Attributes
     ----------
     contestants : list of str
-    duels : list of Difference
-        All ordered pairs of contestants by competition, all assets pooled; `p_holm` is corrected for the number of
-        pairs of a competition.
+    duels : list of (str, Difference)
+        All ordered pairs of contestants by competition, the other's name first, all assets pooled; `p_holm` is
+        corrected for the number of pairs of a competition.
     origins : list of Origin
         For pairs with the first or the last contestant.
     worth : list of Worth

@@ -44,13 +44,13 @@ def _competitions(_: LoadedSettings) -> list[str]:
 
 def _experiments(settings: LoadedSettings) -> list[str]:
     """Return the names of experiments, the newest first."""
-    found = settings.values.run.experiments_dir.glob("*-*/manifest.json")
+    found = settings.values.run.experiments_dir.glob("[!.]*-*/manifest.json")
     return ["latest", *sorted((path.parent.name for path in found), reverse=True)]
 
 
 def _tags(settings: LoadedSettings) -> list[str]:
     """Return the tags of all experiments."""
-    files = settings.values.run.experiments_dir.glob("*-*/tags.json")
+    files = settings.values.run.experiments_dir.glob("[!.]*-*/tags.json")
     return sorted({tag for path in files for tag in json.loads(path.read_bytes())["tags"]})
 
 

@@ -164,6 +164,7 @@ def write_allowlist(
             sys.stdout.flush()
 
 
+_SILENT = "silent"  # of several miners, one that does not answer
 FAIL_ON = {"degraded": ("degraded", "failing"), "failing": ("failing",)}
 
 
@@ -183,23 +184,31 @@ def status(settings: LoadedSettings | None = None, *, fail_on: str = "degraded")
     ConfigError
         If `fail_on` is neither.
     StateError
-        If a miner does not respond.
+        If the only miner does not respond.
     """
     if fail_on not in FAIL_ON:
         raise ConfigError(f"{fail_on!r} is not one of {', '.join(FAIL_ON)}")
     from ewmalab.live.miners import all_miners
 
-    found = {}
-    for name, own in all_miners(settings or load_settings()).items():
-        found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
-        found[name]["ranks"] = _ranks(found[name]["uid"], own) if found[name].get("uid") is not None else []
-    ok = not any(health["status"] in FAIL_ON[fail_on] for health in found.values())
-    if len(found) == 1:
+    found, miners = {}, all_miners(settings or load_settings())
+    for name, own in miners.items():
+        try:
+            found[name] = read_health(own.values.live.monitor_host, own.values.live.monitor_port)
+        except StateError as error:
+            if len(miners) == 1:
+                raise
+            found[name] = {"status": _SILENT, "problems": [str(error)]}
+        else:
+            found[name]["ranks"] = _ranks(found[name]["uid"], own) if found[name].get("uid") is not None else []
+    ok = not any(health["status"] in (_SILENT, *FAIL_ON[fail_on]) for health in found.values())
+    if len(miners) == 1:
         (health,) = found.values()
         return Outcome("Status", health, lambda value: status_text(value) + "\n", dict, ok)
-    return Outcome(
-        "Status", found, lambda value: "\n".join(f"{n}: {status_text(v)}\n" for n, v in value.items()), dict, ok
-    )
+    return Outcome("Status", found, lambda value: "\n".join(f"{n}: {_told(v)}\n" for n, v in value.items()), dict, ok)
+
+
+def _told(health: dict[str, Any]) -> str:
+    return health["problems"][0] if health["status"] == _SILENT else status_text(health)
 
 
 def _ranks(uid: int, settings: LoadedSettings) -> list[dict[str, Any]]:

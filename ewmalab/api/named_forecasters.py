@@ -94,8 +94,9 @@ def named_scores(
     labels = [one if isinstance(one, str) else one.name for one in named]
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
         raise ConfigError(f"duplicate name: {twice[0]}; give each name once")
-    for label in labels:
-        _check_known(label, settings.values.run.experiments_dir)
+    for one in named:
+        if isinstance(one, str):
+            _check_known(one, settings.values.run.experiments_dir)
     kinds = {isinstance(one, str) and _is_forecaster(one) for one in named}
     if len(kinds) > 1:
         raise ConfigError(

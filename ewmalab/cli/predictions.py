@@ -25,16 +25,7 @@ Competition = Annotated[
 def predict(
     asset: Annotated[str, typer.Argument(help="Asset, e.g. BTC.", autocompletion=complete.names("assets"))],
     competition: Competition,
-    forecaster: Annotated[
-        str | None,
-        typer.Option(
-            "--forecaster",
-            "-f",
-            metavar="NAME",
-            help="Default: setting live.forecaster.",
-            autocompletion=complete.names("forecasters"),
-        ),
-    ] = None,
+    forecaster: common.LiveForecaster = None,
     start: Annotated[
         str | None,
         typer.Option(

@@ -37,6 +37,8 @@ def status(
     """
     flags = api.live_flags(monitor_port=monitor_port, miner=miner)
     settings = common.settings(config, set_, flags)
+    if watch and json:
+        raise typer.BadParameter("shows text only: leave out --json", param_hint="--watch")
     if watch:
         api.watch_status(settings, show=_page)
     else:

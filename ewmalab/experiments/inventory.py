@@ -148,7 +148,7 @@ def differences(first: Experiment, second: Experiment) -> list[Changed]:
     ExperimentError
         If one is damaged.
     """
-    one, other = (dict(_described(experiment)) for experiment in (first, second))
+    one, other = (dict(described(experiment)) for experiment in (first, second))
     names = dict.fromkeys([*one, *other])
     return [Changed(name, one.get(name, ""), other.get(name, "")) for name in names if one.get(name) != other.get(name)]
 
@@ -162,7 +162,8 @@ def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _described(experiment: Experiment) -> Iterator[tuple[str, str]]:
+def described(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Yield inputs, settings and versions of a run by their dotted names, as text."""
     manifest = experiment.manifest
     inputs = dict(manifest["inputs"])
     settings = inputs.pop("settings", {})

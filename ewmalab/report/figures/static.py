@@ -22,7 +22,7 @@ from ewmalab.report.figures.style import COLOURS, MEANINGS, SCALE, turned
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
-_SYMBOLS = {"star": "*", "square": "s", "dot": "o"}
+_SYMBOLS = {"star": "*", "square": "s"}
 _MIN_DATE_SPAN = 2 / 1440  # two minutes, in matplotlib's days
 
 _STYLE: Any = {
@@ -75,7 +75,6 @@ def _panels(chart: Chart, shown: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     figure = Drawing(figsize=(wide, chart.height * rows + 0.75 + 0.16 * len(lines)), layout="constrained")
     figure.suptitle(chart.title, x=0.01, ha="left")
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#444444")
-    figure.set_label(chart.note)
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=chart.sharey).ravel())
     for spare in axes[len(shown) :]:
         spare.set_visible(False)
@@ -229,11 +228,6 @@ def date_axis(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def title_of(figure: Figure) -> str:
-    """Return a figure's title."""
-    return figure.get_suptitle().strip()
 
 
 def svg(figure: Figure) -> bytes:

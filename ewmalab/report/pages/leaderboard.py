@@ -81,7 +81,7 @@ def ranking_card(ranking: Ranking) -> Card:
         shown = [row for i, row in enumerate(rows) if i < _BEST or row.miner in ranking.named]
         columns = [column for column in _STANDINGS[1:] if name or column[0] != "average, bp above the best"]
         boards.append(Table(name or "all competitions", *grid(shown, columns), fixed=True))
-    return Card(lead or ["No miner of interest is ranked."], boards, [("To keep in mind", list(ranking.notes))])
+    return Card(lead or ["No miner of interest is ranked."], boards)
 
 
 def _hundred(share: float | None) -> float | None:

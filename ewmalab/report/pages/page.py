@@ -150,12 +150,9 @@ def percent(number: float | None) -> object:
 
 def p_value(number: float | None) -> object:
     """Return a cell of a p-value."""
-    return "-" if number is None else (told_p(number), number)
-
-
-def told_p(number: float) -> str:
-    """Return a p-value as text; small ones as a bound."""
-    return "< 0.001" if number < 0.001 else f"{number:.3f}"
+    if number is None:
+        return "-"
+    return "< 0.001" if number < 0.001 else f"{number:.3f}", number
 
 
 def named_figures(reports: Sequence[Report]) -> Iterator[tuple[str, Chart]]:

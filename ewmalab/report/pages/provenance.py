@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ewmalab.experiments.store import Experiment
-from ewmalab.times import DAY, iso
+from ewmalab.times import iso, seconds_in
 
 
 def between(start: int, days: float) -> str:
     """Return the days of a run for a title: ``8 to 14 January 2026``."""
-    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, start + max(0, round(days * DAY) - 1)))
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, start + max(0, seconds_in(days) - 1)))
     if first.date() == last.date():
         return f"{last.day} {last:%B %Y}"
     if (first.year, first.month) == (last.year, last.month):

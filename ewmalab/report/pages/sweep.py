@@ -89,7 +89,7 @@ def _lead(rows: Sequence[SweepRow]) -> list[str]:
     """Return in one sentence where another value than the configured one is proven better."""
     if not rows:
         return ["No prompt is scored: there is no verdict."]
-    better = [row for row in rows if row.proven_better]
+    better = [row for row in rows if row.better]
     if not better:
         return [f"No value is proven better than the configured one ({len(rows)} comparisons)."]
     told = [f"{row.competition} {row.asset}: {row.best.label} ({100 * row.best.change:+.2f} %)" for row in better]

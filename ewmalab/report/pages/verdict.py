@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ewmalab.analysis.compare import Difference
 from ewmalab.analysis.verdict import Verdict
-from ewmalab.report.pages.page import Card, Cell, Table, Tone, told_p
+from ewmalab.report.pages.page import Card, Cell, Table, Tone
 from ewmalab.report.text.tables import short
-from ewmalab.report.text.verdict import leads, origins, worths
+from ewmalab.report.text.verdict import leads, origins, told_p, worths
 
 _BOARD = (
     "Change of mean CRPS of the row against the column, all assets together; below zero: the row is better. Below it "
@@ -40,6 +40,5 @@ def _cell(row: Difference | None) -> Cell:
     if row.low is None or row.high is None or row.p_holm is None:
         detail = row.shortage
     else:
-        sure = told_p(row.p_holm)
-        detail = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]\np {sure if sure[0] == '<' else f'= {sure}'}"
+        detail = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]\n{told_p(row.p_holm)}"
     return Cell(f"{word}{100 * row.change:+.2f}\u00a0%", row.change, tone, detail)

@@ -70,7 +70,8 @@ def verdict(row: Difference, reference: str) -> str:
     told = f"{100 * row.change:+.1f} % [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
     if not row.sign:
         return f"{where}: cannot tell {row.forecaster} from {reference}: {told}."
-    return f"{where}: {row.forecaster} {'beats' if row.sign < 0 else 'is worse than'} {reference}: {told}."
+    sure = "" if row.proven else "; not proven after the correction for the number of forecasters"
+    return f"{where}: {row.forecaster} {'beats' if row.sign < 0 else 'is worse than'} {reference}: {told}{sure}."
 
 
 def other_weeks(rows: Sequence[Difference]) -> list[str]:

@@ -87,8 +87,13 @@ def worth_text(one: Worth, miners: int, unit: str) -> str:
 def _size(row: Difference | None) -> str:
     if row is None:
         return ""
-    sure = "" if row.p_holm is None else f", p {'< 0.001' if row.p_holm < 0.001 else f'= {row.p_holm:.3f}'}"
+    sure = "" if row.p_holm is None else f", {told_p(row.p_holm)}"
     return f"by {-100 * row.change:.1f} %{sure}"
+
+
+def told_p(number: float) -> str:
+    """Return a p-value as text; small ones as a bound."""
+    return "p < 0.001" if number < 0.001 else f"p = {number:.3f}"
 
 
 def listed(names: Sequence[str]) -> str:
