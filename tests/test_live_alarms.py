@@ -255,6 +255,16 @@ def test_an_alarm_that_comes_and_goes_is_sent_once_an_hour(receiver: Receiver, t
     assert told(receiver) == [("disk", True), ("disk", False)]
 
 
+def test_a_miner_that_does_not_answer_ends_none_of_its_alarms(receiver: Receiver, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, [Hook("webhook", receiver.url)])
+    desk.look(0, "disk")
+    desk.look(30, MINER_DOWN)
+    desk.look(30, MINER_DOWN)
+    assert told(receiver) == [("disk", True)]
+    desk.look(30)
+    assert told(receiver) == [("disk", True), ("disk", False)]
+
+
 def test_a_restart_neither_repeats_an_alarm_nor_forgets_its_end(receiver: Receiver, tmp_path: Path) -> None:
     desk = Desk(tmp_path, [Hook("webhook", receiver.url)])
     desk.look(0, "disk")

@@ -1051,8 +1051,9 @@ def test_at_an_eras_hour_assets_and_feeds_change_without_a_restart(tmp_path: Pat
         assert {asset: known[asset].saved.feed for asset in known} == {
             "BTC": "pyth", "SPYX": "pyth", "SP500": "hyperliquid",
         }  # fmt: skip
-        stop = threading.Event()
-        loop = threading.Thread(target=keep_updating, args=(made.updater, lambda: made.settings[-1], stop))
+        stop, adopted = threading.Event(), list[Updater]()
+        given = (made.updater, lambda: made.settings[-1], stop, None, adopted.append)
+        loop = threading.Thread(target=keep_updating, args=given)
         loop.start()
         try:
             assert made.ask(after=120).accepted
@@ -1061,6 +1062,9 @@ def test_at_an_eras_hour_assets_and_feeds_change_without_a_restart(tmp_path: Pat
             assert made.ask(after=120).accepted
             assert until(lambda: made.miner.answerer.known["BTC"].saved.feed == "binance")
             assert made.recorded()["feed"] == "binance"
+            assert {asset: f.feed.name for asset, f in adopted[-1].followers.items()} == {
+                "BTC": "binance", "SP500": "hyperliquid",
+            }  # fmt: skip
             assert made.ask("SPYX", "com-equ-24h").status == 400
             assert made.ask("SP500", "com-equ-24h").accepted
         finally:

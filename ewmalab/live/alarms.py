@@ -95,7 +95,13 @@ ALARMS = (
     Alarm("clock_skew", "our clock differs from the feed's, the chain's or the callers'", "run an NTP client"),
     Alarm("chain_silent", "the chain has not answered for an hour, or never", "check live.network and the network"),
     Alarm("not_registered", "our hotkey is not registered on the subnet", "register it, or set live.hotkey", 0),
-    Alarm("axon_differs", "the chain has another address of ours than is announced", "set live.external_ip", 900),
+    Alarm(
+        "axon_differs",
+        "the chain has another address of ours than is announced",
+        "check live.external_ip and live.external_port; the miner's log says why an announcement failed; a restart "
+        "announces again",
+        900,
+    ),
     Alarm("disk", "a disk is nearly full or read-only", "make room; lower live.log_limit or live.keep_answers_for", 0),
     Alarm("answers_unlogged", "answers were not logged", "make room on the disk of live.log_dir"),
     Alarm("amendments_unrecorded", "changed bars were not recorded", "make room on the disk of live.log_dir"),

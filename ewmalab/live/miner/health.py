@@ -27,6 +27,8 @@ _RESTARTED_LATELY = 3600.0
 _SPOT_GRACE = 15.0  # real seconds: the first price of a process takes a moment
 _NONCE_OLD = NONCE_PAST / 2  # callers sign some seconds before they send
 _OWNERS = {"feed": "feed's", "chain": "chain's", "callers": "callers'"}
+Note = dict[str, Any]
+"""An updater's heartbeat."""
 _RANK = {"ok": 0, "degraded": 1, "failing": 2}
 
 
@@ -44,15 +46,16 @@ class Health:
     def look(self) -> dict[str, Any]:
         """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[Problem] = []
+        note = read_heartbeat(self.answerer.store.root)
         assets = self._assets(problems)
-        self._updater(problems)
+        self._updater(problems, note)
         self._disk(problems)
         self._chain(problems)
         callers = self._callers(problems)
-        skews = self._clock(problems)
+        skews = self._clock(problems, note)
         self._prompts(problems)
         self._spots(problems)
-        self._restarts(problems)
+        self._restarts(problems, note or {})
         lost, folder = self.records.lost, self.records.folder
         if lost:
             problems.append(
@@ -70,7 +73,7 @@ class Health:
             "status": status,
             "version": version("ewmalab"),
             "uptime": round(self.callers.age()),
-            "restarts": self._restarted(),
+            "restarts": self._restarted(note or {}),
             "problems": [problem.text for problem in problems],
             "alarms": alarms,
             "notes": list(self.answerer.remarks),
@@ -110,12 +113,12 @@ class Health:
         metrics.answers_lost.set(self.records.lost)
         metrics.quiet.set(self.callers.quiet())
         metrics.uptime.set(self.callers.age())
-        for process, count in self._restarted().items():
+        found = self.look()
+        for process, count in found["restarts"].items():
             metrics.restarts.labels(process).set(count)
         for folder in (self.answerer.store.root, self.records.folder):
             if folder.exists():
                 metrics.disk_free.labels(str(folder)).set(shutil.disk_usage(folder).free)
-        found = self.look()
         for alarm in TOLD_BY_HEALTH:
             metrics.alarm.labels(alarm).set(alarm in found["alarms"])
         metrics.heard.set(found["callers"]["heard"])
@@ -153,8 +156,7 @@ class Health:
             problems.append(Problem("state_old", "degraded", text))
         return found
 
-    def _updater(self, problems: list[Problem]) -> None:
-        note = read_heartbeat(self.answerer.store.root)
+    def _updater(self, problems: list[Problem], note: Note | None) -> None:
         if note is None:
             text = "no updater has run here: start `ewmalab live updater`"
             problems.append(Problem("updater_silent", "degraded", text))
@@ -203,24 +205,22 @@ class Health:
             text = f"spot prices are older than live.spot_max_age, paths start from the last close: {' '.join(old)}"
             problems.append(Problem("spot_old", "degraded", text))
 
-    def _restarted(self) -> dict[str, int]:
-        note = read_heartbeat(self.answerer.store.root) or {}
+    def _restarted(self, note: Note) -> dict[str, int]:
         return {"miner": own_restarts(), "updater": int(note.get("restarts", 0))}
 
-    def _restarts(self, problems: list[Problem]) -> None:
-        note = read_heartbeat(self.answerer.store.root) or {}
+    def _restarts(self, problems: list[Problem], note: Note) -> None:
         since = {"miner": self.callers.age()}
         since["updater"] = self.answerer.clock.system() - float(note.get("started", 0.0))
-        for process, count in self._restarted().items():
+        for process, count in self._restarted(note).items():
             if count and since[process] < _RESTARTED_LATELY:
                 text = (
                     f"the {process} was restarted {since[process] / 60:.0f} min ago, {count} times in all: see the log"
                 )
                 problems.append(Problem("restarts", "degraded", text))
 
-    def _clock(self, problems: list[Problem]) -> dict[str, float | None]:
+    def _clock(self, problems: list[Problem], note: Note | None) -> dict[str, float | None]:
         """Return the seconds by which our clock is ahead of others'."""
-        note, speed = read_heartbeat(self.answerer.store.root), self.answerer.clock.speed
+        speed = self.answerer.clock.speed
         ahead = self.callers.report().ahead
         skews = {
             "feed": None if note is None or note["clock_skew"] is None else note["clock_skew"] / speed,

@@ -247,6 +247,7 @@ class Miner:
     def _apply_settings(self) -> None:
         take_up_rulebook(log)
         self.rulebook = load_rulebook()
+        before = self._feeds
         try:
             settings = self.settings if self.load_settings is None else self.load_settings()
             self.records.record_settings(settings)  # first, so that no answer names settings that were not recorded
@@ -256,6 +257,7 @@ class Miner:
             answerer.adopt(self.answerer)
         except (EwmalabError, OSError) as error:
             log.error("settings not changed: %s", error)
+            self._feeds = before
             return
         self.settings, self.answerer = settings, answerer
         self._swap_spots(spots)

@@ -146,7 +146,10 @@ class Alerts:
                     self._begin(hook, key, text, repeat_after)
             for name in [n for n, entry in self._sent.items() if entry["open"] and n.startswith(f"{hook.kind}/")]:
                 _, miner, alarm = name.split("/")
-                if (miner, alarm) not in raised:
+                if (miner, alarm) not in raised and (
+                    miner,
+                    MINER_DOWN,
+                ) not in raised:  # of a silent one nothing is known
                     self._end(hook, miner, alarm)
         after = orjson.dumps(self._sent, option=orjson.OPT_SORT_KEYS)
         if after != before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -47,6 +48,11 @@ def run_updater(load: Load) -> None:
     stop = until_signalled(reload.set)
     clock = make_clock(settings.values.live.clock)
     updater = Updater.of(settings, clock)
+
+    def adopt(new: Updater) -> None:
+        nonlocal updater  # whose assets and feeds the next fit is made on
+        updater = new
+
     with updater.store.writing():
         updater.restore()
         refitter = Refitter(fitted, lambda: {a: f.feed.name for a, f in updater.followers.items()}, clock, reload)
@@ -54,10 +60,16 @@ def run_updater(load: Load) -> None:
         Thread(target=refitter.run, args=(stop,), daemon=True).start()
         Thread(target=keep_house, args=(load, clock, stop), daemon=True).start()
         Thread(target=send_alerts, args=(load, clock, stop), daemon=True).start()
-        keep_updating(updater, fitted, stop, reload)
+        keep_updating(updater, fitted, stop, reload, adopt)
 
 
-def keep_updating(updater: Updater, load: Load, stop: Event, reload: Event | None = None) -> None:
+def keep_updating(
+    updater: Updater,
+    load: Load,
+    stop: Event,
+    reload: Event | None = None,
+    adopt: Callable[[Updater], None] = lambda _: None,
+) -> None:
     """Update until `stop` is set; changed settings, fits, rulebooks and rules are followed.
 
     Parameters
@@ -68,6 +80,8 @@ def keep_updating(updater: Updater, load: Load, stop: Event, reload: Event | Non
         Returns the current settings.
     stop, reload : Event
         `reload` asks for the settings to be loaded again.
+    adopt : callable
+        Called with each updater that takes the place of the one before.
     """
     while not stop.is_set():
         updater.run(stop, reload=reload)
@@ -75,6 +89,7 @@ def keep_updating(updater: Updater, load: Load, stop: Event, reload: Event | Non
             if reload is not None:
                 reload.clear()
             updater = _changed(updater, load)
+            adopt(updater)
 
 
 def update_once(settings: LoadedSettings, date: int | None = None) -> SavedStates:
@@ -94,19 +109,20 @@ def update_once(settings: LoadedSettings, date: int | None = None) -> SavedState
     settings = with_newest_fit(settings)
     clock = make_clock(settings.values.live.clock) if date is None else Clock(date, 0.0, 0.0)
     updater = Updater.of(settings, clock)
-    followers = updater.followers
     with updater.store.writing():
         updater.restore()
-        for asset, follower in followers.items():
-            if date is not None and follower.newest is not None and follower.newest >= date:
+        for asset in updater.followers:
+            newest = updater.serving(asset).newest
+            if date is not None and newest is not None and newest >= date:
                 raise StateError(
                     f"{updater.store.root} has bars of {asset} after {iso(date)}: choose an empty --state-dir"
                 )
         now = int(clock.now())
         updater.update(now)
         updater.archive(now)
-    errors = {asset: f.counts.error for asset, f in followers.items() if f.newest is None}
-    return SavedStates({asset: f.newest for asset, f in followers.items()}, errors)
+    served = {asset: updater.serving(asset) for asset in updater.followers}
+    errors = {asset: f.counts.error for asset, f in served.items() if f.newest is None}
+    return SavedStates({asset: f.newest for asset, f in served.items()}, errors)
 
 
 def _changed(updater: Updater, load: Load) -> Updater:
@@ -122,7 +138,9 @@ def _changed(updater: Updater, load: Load) -> Updater:
     new.store = updater.store  # whose lock this process holds
     new.updates, new.missed, new.started = updater.updates, updater.missed, updater.started
     new.fit_error = updater.fit_error
-    for follower in [*new.followers.values(), *(standby.scored for standby in new.standbys.values())]:
+    if new.amendments is not None and updater.amendments is not None:
+        new.amendments.lost = updater.amendments.lost
+    for follower in new.everyone():
         follower.store = updater.store
     new.restore()
     return new

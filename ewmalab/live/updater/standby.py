@@ -64,10 +64,6 @@ class Standby:
             log.warning("%s: %s has prices again", self.own.asset, self.own.feed.name)
             self._serve(self.own, now)
 
-    def archive(self, now: int) -> None:
-        """Write to the cache the bars of the scored feed that it lacks; see `Follower.archive`."""
-        self.scored.archive(now)
-
     def _serve(self, chosen: Follower, now: int | None = None) -> None:
         other = self.own if chosen is self.scored else self.scored
         chosen.generation = max(chosen.generation, other.generation)

@@ -124,6 +124,10 @@ class Updater:
         standby = self.standbys.get(asset)
         return self.followers[asset] if standby is None else standby.serving
 
+    def everyone(self) -> list[Follower]:
+        """Return all followers, those that stand by included."""
+        return [*self.followers.values(), *(standby.scored for standby in self.standbys.values())]
+
     def restore(self) -> None:
         """Load the saved states; the caller holds the store's lock."""
         for asset, follower in self.followers.items():
@@ -157,8 +161,7 @@ class Updater:
     def archive(self, now: int) -> None:
         """Write the bars of all assets to the cache."""
         self._archived = now
-        followers: list[Follower | Standby] = [*self.followers.values(), *self.standbys.values()]
-        for follower in followers:
+        for follower in self.everyone():
             try:
                 follower.archive(now)
             except (DataError, OSError) as error:
@@ -226,7 +229,7 @@ class Updater:
         return eras(self.rulebook, self.clock.now()) != self.eras
 
     def _steps(self) -> int:
-        return sum(f.steps for f in [*self.followers.values(), *(s.scored for s in self.standbys.values())])
+        return sum(follower.steps for follower in self.everyone())
 
     def _update(self, follower: Follower, now: int) -> None:
         """Update one asset; no error of a forecaster or a feed ends the updates of the others.
@@ -236,7 +239,7 @@ class Updater:
         try:
             self.standbys.get(follower.asset, follower).update(now)
         except Exception as error:
-            follower.counts.error = f"{type(error).__name__}: {error}"
+            self.serving(follower.asset).counts.error = f"{type(error).__name__}: {error}"
             log.exception("%s: the update failed", follower.asset)
         skew = getattr(follower.feed, "clock_skew", None)
         if skew is not None:
