@@ -26,7 +26,7 @@ test-pythons:
 	.ci/pythons $(PYTHONS)
 
 # Whole processes, notebooks, kills and sites, and all examples of properties: what takes a developer's time and a
-# change must pass.
+# release must pass.
 test-ci: $(VENV)/dev
 	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder --hypothesis-profile all \
 		-m "(ci or hypothesis) and not slow"

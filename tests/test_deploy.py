@@ -145,7 +145,7 @@ def test_the_unit_is_hardly_exposed(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     text = (DEPLOY / "ewmalab.service").read_text()
-    assert exposure(text, tmp_path) < 4.0
+    assert exposure(text, tmp_path) < 2.0
     assert exposure(text.replace("CapabilityBoundingSet=\n", "").replace("SystemCallFilter", "#"), tmp_path) > 4.0
 
 

@@ -105,6 +105,36 @@ def test_commands_in_documents_exist(path: Path) -> None:
             command = command.commands[word]
 
 
+def faults_of_commands(text: str) -> list[str]:
+    """Return the lines of a page whose command has an unknown option, or lacks one that is required."""
+    from typer.main import get_command
+
+    from ewmalab.cli import app
+
+    faults = []
+    for line in re.findall(r"(?m)^ {4,}ewmalab (.*)$", text.replace("\\\n", " ")):
+        command, words = get_command(app), re.split(r" [#|>]", line)[0].split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        options = [option for option in command.params if option.param_type_name == "option"]
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        given = {word.split("=")[0] for word in words if word.startswith("-")}
+        unknown = {word for word in given if word.startswith("--")} - known
+        if unknown or not all(given & set(option.opts) for option in options if option.required):
+            faults.append(line)
+    return faults
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_in_documents_exist_and_those_required_are_given(path: Path) -> None:
+    assert faults_of_commands(path.read_text()) == []
+
+
+@pytest.mark.parametrize("line", ["data fetch --days 3", "backtest --start 2026-01-15 --pranks", "tune --days 2"])
+def test_a_command_that_lacks_an_option_or_has_a_wrong_one_is_found(line: str) -> None:
+    assert faults_of_commands(f"text\n\n    ewmalab {line}  # why\n") == [f"{line}  # why"]
+
+
 def test_metrics_in_documents_exist() -> None:
     from ewmalab.live.miner.metrics import Metrics
 

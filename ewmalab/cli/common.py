@@ -214,7 +214,9 @@ WalletPath = Annotated[str | None, typer.Option(help="Folder of the wallets.")]
 Network = Annotated[str | None, typer.Option(help="finney, test, or a chain endpoint.")]
 Netuid = Annotated[int | None, typer.Option(help="Number of the subnet, if the network is not well known.")]
 NoChain = Annotated[bool, typer.Option("--no-chain", help="Development: only hotkeys named with --allow may call.")]
-Allow = Annotated[list[str] | None, typer.Option(metavar="HOTKEY", help="With --no-chain: may call. Repeatable.")]
+Allow = Annotated[
+    list[str] | None, typer.Option(metavar="HOTKEY", help="May call, whatever the chain says. Repeatable.")
+]
 Clock = Annotated[str | None, typer.Option("--clock", metavar="URL", help="Clock of `ewmalab feed serve`.")]
 Shadow = Annotated[
     list[str] | None,
