@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from ewmalab.errors import ForecasterError
-from ewmalab.forecast.model import DEFAULT_WARMUP
+from ewmalab.forecast.model import DEFAULT_WARMUP, fit_of
 from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.protocol import Ageing, Explained, Fittable, Forecaster, LogReturns, Numbers, Prompt
 from ewmalab.forecast.streams import RandomStream
@@ -166,13 +165,10 @@ class FittedBlend(Blend):
         bars, assets, end, prior, threads
             As in `Fittable.fit`.
         """
-        found = {}
-        for name, one in self._fittable().items():
-            given: dict[str, Any] = {"prior": prior[name]} if prior and name in prior else {}
-            if "threads" in signature(one.fit).parameters:
-                given["threads"] = threads
-            found[name] = one.fit(bars, assets, end=end, **given)
-        return found
+        return {
+            name: fit_of(one, bars, assets, end=end, prior=(prior or {}).get(name), threads=threads)
+            for name, one in self._fittable().items()
+        }
 
     def with_fit(self, numbers: Numbers) -> FittedBlend:
         """Return the blend whose members use their parts of a fit; a member without one stays as it is.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,29 @@ from ewmalab.times import DAY, MINUTE, iso
 
 DEFAULT_WARMUP = 5 * DAY
 """Warm-up of a forecaster that does not state its own, seconds."""
+
+
+def fit_of(
+    maker: Fittable,
+    bars: Mapping[str, Bars],
+    assets: Mapping[str, Asset],
+    *,
+    end: int,
+    prior: Numbers | None = None,
+    threads: int = 1,
+) -> Numbers:
+    """Return what a forecaster's `fit` returns; it gets threads only if it takes them, a prior only if there is one.
+
+    Parameters
+    ----------
+    maker : Fittable
+    bars, assets, end, prior, threads
+        As in `Fittable.fit`.
+    """
+    given: dict[str, Any] = {"prior": prior} if prior else {}
+    if "threads" in signature(maker.fit).parameters:
+        given["threads"] = threads
+    return maker.fit(bars, assets, end=end, **given)
 
 
 def origin_of(newest: int, warmup: int) -> int:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from inspect import signature
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ewmalab.errors import ForecasterError, MissingDataError
 from ewmalab.forecast.load import load_forecaster, members_of
-from ewmalab.forecast.model import Model
+from ewmalab.forecast.model import Model, fit_of
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Explained, Fittable
 from ewmalab.market.bars import Bars
@@ -85,11 +84,9 @@ def make_artifact(
     if maker is None:
         raise ForecasterError(f"{name} cannot be fitted: it has no methods `fit` and `with_fit`")
     prior = prior_at(name, settings, end)
-    shared: dict[str, Any] = {"prior": prior.fit.numbers} if prior else {}
-    if "threads" in signature(maker.fit).parameters:
-        shared["threads"] = settings.values.run.threads or os.cpu_count() or 1
+    threads = settings.values.run.threads or os.cpu_count() or 1
     with naming_plugin(maker, f"{type(maker).__name__}.fit", ", ".join(assets), end):
-        numbers = maker.fit(known, assets, end=end, **shared)
+        numbers = fit_of(maker, known, assets, end=end, prior=prior.fit.numbers if prior else None, threads=threads)
     return artifact_from(base, numbers, known, end=end, feed=feed, prior=prior.fit.digest if prior else "")
 
 

@@ -24,14 +24,15 @@ def closed_minutes(asset: str, times: Int) -> Bool | None:
         Labels, seconds since 1970-01-01 UTC.
     """
     try:
-        kind = load_rulebook().asset(asset).asset_class
+        found = load_rulebook().asset(asset)
     except RulebookError:
         return None
-    if kind == "crypto" or not len(times):
+    calendar = next(iter(found.hours.values()), None)
+    if not len(times) or not (found.sessions or calendar):
         return None
     try:
-        if kind in ("equity", "index"):
+        if found.sessions or calendar is None:
             return ~in_session(times)
-        return ~(in_session(times, "us_futures") & session_days(times))
+        return ~(in_session(times, calendar) & session_days(times))
     except ValueError:  # beyond the calendar
         return np.ones(len(times), bool)
