@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,13 +87,19 @@ def test_links_lead_somewhere_also_outside_the_site(path: Path) -> None:
         assert found.exists() or target.endswith(("contributing.md", "changelog.md")), target
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_in_documents_exist(path: Path) -> None:
+@cache
+def command_line() -> Any:
+    """Return the root of the commands; they are built once."""
     from typer.main import get_command
 
     from ewmalab.cli import app
 
-    root = get_command(app)
+    return get_command(app)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_documents_exist(path: Path) -> None:
+    root = command_line()
     code = "\n".join(re.findall(r"(?m)^ {4,}.*$|`[^`\n]+`", path.read_text()))
     for line in re.findall(r"ewmalab ((?:[a-z-]+ ?)+)", code):
         command = root
@@ -107,13 +115,9 @@ def test_commands_in_documents_exist(path: Path) -> None:
 
 def faults_of_commands(text: str) -> list[str]:
     """Return the lines of a page whose command has an unknown option, or lacks one that is required."""
-    from typer.main import get_command
-
-    from ewmalab.cli import app
-
     faults = []
     for line in re.findall(r"(?m)^ {4,}ewmalab (.*)$", text.replace("\\\n", " ")):
-        command, words = get_command(app), re.split(r" [#|>]", line)[0].split()
+        command, words = command_line(), re.split(r" [#|>]", line)[0].split()
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         options = [option for option in command.params if option.param_type_name == "option"]
