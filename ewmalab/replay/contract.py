@@ -107,14 +107,11 @@ class Subject:
 
     def prompts(self, paths: int | None = None) -> list[Prompt]:
         """Return a prompt of each increment and length of the rulebook, with all its paths or fewer."""
-        found = {
-            (c.time_increment, c.time_length): Prompt(
-                self.start + 2 * MINUTE, name, self.model.asset.symbol, self.start, c.time_increment, c.time_length,
-                paths or c.num_simulations,
-            )
-            for era in self.rulebook.eras
-            for name, c in era.competitions.items()
-        }  # fmt: skip
+        asset, received = self.model.asset.symbol, self.start + 2 * MINUTE
+        found: dict[tuple[int, int], Prompt] = {}
+        for name, c in ((name, c) for era in self.rulebook.eras for name, c in era.competitions.items()):
+            shape = c.time_increment, c.time_length
+            found[shape] = Prompt(received, name, asset, self.start, *shape, paths or c.num_simulations)
         return list(found.values())
 
     def simulate(self, state: Any, prompt: Prompt, stream: RandomStream | None = None) -> LogReturns:
@@ -212,9 +209,8 @@ def _leaks(environ: Mapping[str, str] | None, report: ContractReport) -> Rule:
 
     def rule(subject: Subject) -> Iterator[Breach]:
         with tempfile.TemporaryDirectory(prefix="ewmalab-check-") as folder:
-            flags: dict[str, Any] = {
-                "data.cache_dir": folder, "data.feed": "simulated", "data.scored_feed": "", "fit.artifacts": [],
-            }  # fmt: skip
+            flags: dict[str, Any] = {"data.cache_dir": folder, "data.feed": "simulated", "data.scored_feed": ""}
+            flags["fit.artifacts"] = []
             if isinstance(subject.model.forecaster, Fittable):
                 flags |= {"fit.every": "1d", "fit.history": "8d", "fit.assets": []}
             asset = subject.model.asset.symbol

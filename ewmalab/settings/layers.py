@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def load_settings(
     ConfigError
         If a setting is invalid; the message names the key, the value, the limit and the source.
     """
-    layers = [Layer.of("defaults", [((), _read(DEFAULTS))])]
+    layers = [_defaults()]
     path = file or Path(USER_FILE)
     if file is not None or path.exists():
         layers.append(Layer.of(str(path), [((), _read(path))]))
@@ -181,7 +182,7 @@ def _completed(recorded: Layer) -> Layer:
 
     The section of a forecaster that did not exist yet cannot have.
     """
-    present, known = Layer.of("defaults", [((), _read(DEFAULTS))]), {key[:2] for key in recorded.values}
+    present, known = _defaults(), {key[:2] for key in recorded.values}
     harmless = _WITHOUT_PATHS | ({k[0] for k in present.values} - {key[0] for key in known} - _SHARED)
     added = {k: v for k, v in present.values.items() if k[0] in harmless and k[:2] not in known}
     return Layer(recorded.name, added | recorded.values)
@@ -202,6 +203,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{item!r} does not have the form section.key=value, e.g. ewma.half_life_1m=30m")
         flags[key.strip()] = _literal(value)
     return flags
+
+
+@cache
+def _defaults() -> Layer:
+    return Layer.of("defaults", [((), _read(DEFAULTS))])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -278,6 +284,7 @@ def _merge(layers: Sequence[Layer]) -> dict[Key, tuple[Any, str]]:
     spellings: dict[Key, tuple[Key, str]] = {}
     for layer in layers:
         for key, value in layer.values.items():
+            new = _lower(key) not in spellings  # then nothing can be inside
             for stem in (key[:i] for i in range(1, len(key) + 1)):
                 other, source = spellings.setdefault(_lower(stem), (stem, layer.name))
                 if other != stem:
@@ -289,7 +296,7 @@ def _merge(layers: Sequence[Layer]) -> dict[Key, tuple[Any, str]]:
                     below = merged.pop(stem)
                     if below[0] != {}:
                         merged[(*stem, "default")] = below
-            inside = [k for k in merged if k[: len(key)] == key and k != key]
+            inside = [] if new else [k for k in merged if k[: len(key)] == key and k != key]
             if value == {} and (inside or key in merged):
                 continue  # an empty table sets nothing
             for old in inside:

@@ -250,8 +250,15 @@ def _external_ip(value: str, others: ValidationInfo) -> str:
 
 
 _OF_A_MINER = (
-    "wallet", "hotkey", "hotkey_password_file", "host", "port", "monitor_port", "external_ip", "external_port",
-)  # fmt: skip
+    "wallet",
+    "hotkey",
+    "hotkey_password_file",
+    "host",
+    "port",
+    "monitor_port",
+    "external_ip",
+    "external_port",
+)
 
 
 def _miners(table: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

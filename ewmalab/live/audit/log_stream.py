@@ -17,10 +17,8 @@ Record = dict[str, Any]
 Span = tuple[int, int, int]
 """Oldest newest bar of an asset's answers, the end of the newest one, and when the first of their states was saved."""
 _SLOW = 10.0  # seconds after which an answer is late
-_KEPT = {
-    *Prompt.__dataclass_fields__, "forecaster", "settings", "seed", "feed", "synthetic", "newest", "saved_at", "anchor",
-    "received", "seconds",
-}  # fmt: skip
+_BESIDE_THE_PROMPT = "forecaster settings seed feed synthetic newest saved_at anchor received seconds"
+_KEPT = {*Prompt.__dataclass_fields__, *_BESIDE_THE_PROMPT.split()}
 
 
 @dataclass
