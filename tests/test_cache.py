@@ -749,7 +749,7 @@ def killed_states(before: Path, root: Path, spoilt: int | None = None) -> Iterat
     print(f"killed at each of {at} steps")
 
 
-@pytest.mark.parametrize("spoilt", [None, DAYS[2]])
+@pytest.mark.parametrize("spoilt", [None, pytest.param(DAYS[2], marks=pytest.mark.ci)])
 def test_a_writer_killed_at_any_step_leaves_each_day_old_or_new(before, tmp_path, spoilt):
     root = tmp_path / "cache"
     states = set()

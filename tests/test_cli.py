@@ -229,6 +229,7 @@ finally:
 """
 
 
+@pytest.mark.ci
 def test_plain_terminal_and_a_notebooks_backend_do_not_end_a_command_in_a_traceback() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "MPLBACKEND": "module://not_installed.inline"}
     done = subprocess.run(

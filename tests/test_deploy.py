@@ -177,6 +177,7 @@ def test_the_documented_commands_build_and_run_the_image():
     assert "chmod 1777 /data" in DOCKERFILE  # any user may be named
 
 
+@pytest.mark.ci
 def test_a_degraded_miner_is_a_healthy_container(monkeypatch):
     check = re.search(r"(?m)^HEALTHCHECK .* CMD (\[.*\])$", DOCKERFILE)
     assert check

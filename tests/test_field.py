@@ -250,6 +250,7 @@ def test_the_real_prompts_are_those_that_were_scored(small: Path) -> None:
         )
 
 
+@pytest.mark.ci
 def test_a_replay_of_the_field_equals_one_of_the_same_prices_as_bars(small: Path) -> None:
     settings = settings_of(small)
     real = api.backtest("random-walk", prompts="field", start=SPAN[0], days=1, assets="BTC", settings=settings)
@@ -657,6 +658,7 @@ def test_a_field_of_250_miners_is_fetched_killed_resumed_ranked_and_recomputed(
 # ------------------------------------------------------------------------------------ predictions of other programs
 
 
+@pytest.mark.ci
 def test_kept_predictions_score_as_the_replay_did(small: Path, tmp_path: Path) -> None:
     told: list[str] = []
     settings = settings_of(small)

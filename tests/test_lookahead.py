@@ -290,6 +290,7 @@ def leaking(report: LookaheadReport) -> set[str]:
     return {leak.forecaster.rpartition(":")[2] for leak in report.leaks}
 
 
+@pytest.mark.ci
 def test_a_memo_cannot_hide_a_leak_from_fresh_processes(home: Path) -> None:
     told: list[tuple[int, int]] = []
     plan = plan_of(settings_of(home), "Results", days=0.1, assets=["BTC"])

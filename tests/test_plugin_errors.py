@@ -142,6 +142,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.ci
 def test_a_backtest_with_a_failing_plug_in_ends_with_one_line(
     plugin: Made, ewmalab: Callable[..., Any], folder: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     assert orjson.loads(checked.out)["forecasts"] > 0
 
 
+@pytest.mark.ci
 def test_commands_fit_it_along_the_way_and_check_it(
     ewmalab: Callable[..., Any], settings: LoadedSettings, folder: Path
 ) -> None:

@@ -83,6 +83,7 @@ COMPILING = ["numba", "arch", "scipy.stats", "matplotlib"]  # or as slow to impo
 LOOK_UP = "import sys; sys.argv[1:] = {}; from ewmalab.cli import app; app(standalone_mode=False)"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
@@ -106,6 +107,7 @@ LIVE_LACKS = ["pandas", "exchange_calendars", "scipy.optimize", "scipy.stats", "
 UPDATE = ["live", "updater", "--one-shot", "--feed", "simulated", "--assets", "BTC,NVDAX"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("statement", "lacking"),
     [
@@ -159,7 +161,8 @@ STEPS: dict[str, Callable[[LoadedSettings], Any]] = {
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(s, marks=pytest.mark.ci if s == "check_lookahead" else ()) for s in STEPS]
+    "step",
+    [pytest.param(s, marks=pytest.mark.ci if s in ("check_lookahead", "check_forecaster") else ()) for s in STEPS],
 )
 def test_every_result_is_a_text_plain_data_and_a_page(step: str, settings: LoadedSettings) -> None:
     result = STEPS[step](settings)

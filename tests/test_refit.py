@@ -216,6 +216,7 @@ def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> N
     assert swept.cells[0].values[swept.cells[0].best].value == (("seasonal_har.volatility_scale", 1),)
 
 
+@pytest.mark.ci
 def test_commands_fit_along_the_way_and_check_it(settings: LoadedSettings) -> None:
     flags = [f"--set={key}={value}" for key, value in (
         ("data.cache_dir", settings.values.data.cache_dir),

@@ -404,6 +404,7 @@ def test_a_pooled_entry_lies_between_those_it_pools(fitted: dict[str, Any]) -> N
     assert low <= pooled["shocks"]["300"]["scale"] <= high
 
 
+@pytest.mark.ci
 def test_the_command_writes_an_artifact_that_a_backtest_uses(tmp_path: Path) -> None:
     flags = ["--set", "data.feed=simulated", "--set", f"data.cache_dir={tmp_path}/cache",
              "--set", f"run.experiments_dir={tmp_path}/experiments"]  # fmt: skip

@@ -59,6 +59,7 @@ def test_names_of_built_in_forecasters_are_completed() -> None:
     assert set(BUILT_IN) <= set(api.complete("forecasters", ""))
 
 
+@pytest.mark.ci
 def test_a_new_forecaster_keeps_the_contract_and_its_test_passes_as_written(
     ewmalab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def without_extras(folder: Path, commands: list[str]) -> list[str]:
     return done.stderr.splitlines()
 
 
+@pytest.mark.ci
 def test_without_extras_commands_name_the_extra_and_all_others_work(tmp_path: Path) -> None:
     live = ["live", "live miner", "live updater", "live allowlist", "live score", "probe 127.0.0.1:1", "rehearse"]
     said = without_extras(tmp_path, live)
