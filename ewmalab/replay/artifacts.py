@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,6 @@ def artifact_from(
     ForecasterError
         If a number is not finite, or JSON cannot hold the numbers.
     """
-    _refuse_unfinished(name, numbers)
     seen = {
         asset: {
             "bars": len(own),
@@ -81,6 +81,8 @@ def artifact_from(
         if len(own)
     }
     data = _encode(name, end, feed, seen, prior, numbers)
+    if b"null" in data:
+        _refuse_unfinished(name, numbers)
     return Artifact(name, Fit(end, orjson.loads(data)["numbers"], _digest(data)), feed, seen, prior)
 
 
@@ -156,5 +158,5 @@ def _refuse_unfinished(name: str, numbers: object, where: str = "") -> None:
     elif isinstance(numbers, list | tuple):
         for i, value in enumerate(numbers):
             _refuse_unfinished(name, value, f"{where}[{i}]")
-    elif isinstance(numbers, float) and not -1e308 < numbers < 1e308:
+    elif isinstance(numbers, float) and not math.isfinite(numbers):
         raise ForecasterError(f"the fit of {name} failed: {where} is {numbers}; check the bars: `ewmalab data list`")

@@ -7,10 +7,11 @@ from scipy import special
 
 from ewmalab.compiled import njit
 
+_BLOCK = 256
 _CONSTANT = float(4.0 / 3.0 * special.beta(0.5, 3.5) / special.beta(0.5, 2.0) ** 2)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def crps_of_scales(y, logs, level, slopes, gradient, weight):
     """Sum the CRPS of Student-t distributions with 4 degrees of freedom and scales ``exp(level + logs @ slopes)``.
 
@@ -34,23 +35,29 @@ def crps_of_scales(y, logs, level, slopes, gradient, weight):
     """
     total, by_level = 0.0, 0.0
     memories = len(slopes)
-    for i in range(len(y)):
-        exponent = level
-        for k in range(memories):
-            exponent += logs[i, k] * slopes[k]
-        sigma = np.exp(min(max(exponent, -25.0), 5.0))
-        z = abs(y[i]) / sigma
-        square = 1.0 + z * z / 4.0
-        root = np.sqrt(square)
-        twice = 0.75 * z / root * (1.0 - z * z / (12.0 * square))  # 2 F(z) - 1
-        density = 0.375 / (square * square * root)
-        standard = z * twice + 2.0 / 3.0 * density * (4.0 + z * z) - _CONSTANT
-        total += sigma * standard
-        # the derivative of sigma crps(y / sigma) is crps(z) - z crps'(z), and crps'(z) = 2 F(z) - 1
-        slope = weight * sigma * (standard - z * twice)
-        by_level += slope
-        for k in range(memories):
-            gradient[k] += slope * logs[i, k]
+    sigma, value, slope = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    for begin in range(0, len(y), _BLOCK):
+        count = min(_BLOCK, len(y) - begin)
+        for i in range(count):
+            exponent = level
+            for k in range(memories):
+                exponent += logs[begin + i, k] * slopes[k]
+            sigma[i] = np.exp(min(max(exponent, -25.0), 5.0))
+        for i in range(count):  # apart from the exponentials and the sums, so that it becomes vector code
+            z = abs(y[begin + i]) / sigma[i]
+            square = 1.0 + z * z / 4.0
+            root = np.sqrt(square)
+            twice = 0.75 * z / root * (1.0 - z * z / (12.0 * square))  # 2 F(z) - 1
+            density = 0.375 / (square * square * root)
+            standard = z * twice + 2.0 / 3.0 * density * (4.0 + z * z) - _CONSTANT
+            value[i] = sigma[i] * standard
+            # the derivative of sigma crps(y / sigma) is crps(z) - z crps'(z), and crps'(z) = 2 F(z) - 1
+            slope[i] = weight * sigma[i] * (standard - z * twice)
+        for i in range(count):
+            total += value[i]
+            by_level += slope[i]
+            for k in range(memories):
+                gradient[k] += slope[i] * logs[begin + i, k]
     return weight * total, by_level
 
 
