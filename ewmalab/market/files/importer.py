@@ -306,7 +306,10 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
     bars, aside, written = split.bars, None, 0
     hours = rulebook.asset(part.asset).hours.get(part.feed)
     as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
+    done = {one.ratio for one in taken.adjusted}
+    unused = [ratio for new, old in choices.doubts.splits if (ratio := f"{new}:{old}") not in done]
     notes = [*split.notes, *(f"adjusted for the split {one.ratio} of {iso(one.at)}" for one in taken.adjusted)]
+    notes += [f"nothing to adjust for the split {ratio}" for ratio in unused]
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
@@ -323,7 +326,7 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
         rows = aside_rows(part.columns, split.rejected, provenance.source, now)
         record_aside(cache, part.feed, part.asset, rows, bars.timestamp)
-    done = Imported(
+    result = Imported(
         part.feed,
         part.asset,
         ", ".join([part.understood, *notes, *unsettled_note(bars, as_of)]),
@@ -334,7 +337,7 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         described,
         str(aside) if aside else None,
     )
-    return replace(done, first_bars=_first_bars(bars)) if choices.dry_run else done
+    return replace(result, first_bars=_first_bars(bars)) if choices.dry_run else result
 
 
 def _again(item: BarFile, part: _Part, choices: Choices) -> str:
