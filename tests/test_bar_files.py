@@ -25,7 +25,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.files import clocks
 from ewmalab.market.files.exporter import export_asset
-from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
+from ewmalab.market.files.importer import Choices, Imported, import_file
+from ewmalab.market.files.search import BarFile, find_files
 from ewmalab.market.files.table import Hints
 from ewmalab.market.quality import COLUMNS, rejects, spacing_fault
 from ewmalab.market.ranges import subtract, union
@@ -373,7 +374,7 @@ WRONG = {
     ),
     "flat but for one": (text([[MONDAY, 1, 1, 1, 1, 1], [MONDAY + 60, 1, 2, 1, 1, 1]]), "order of prices is not clear"),
     "no highest": (text([[MONDAY + 60 * i, 2, 1, 3, 9] for i in range(30)]), "no column is the highest price"),
-    "rows of nine": (text(rows(1, 2, 3, 4)), "pass --columns timestamp=1,close=5"),
+    "rows of ten": (text(rows(1, 2, 3, 4, 5)), "pass --columns timestamp=NUMBER,open=NUMBER"),
     "a low is lacking": (text([r[:3] + r[4:] for r in rows()], header="timestamp,open,high,close"), "no column low"),
     "ticks": (text([[r[0], 1, 2] for r in rows()]), "rows of 3 columns"),
     "close times": (text([[r[0] + 59, *r[1:]] for r in rows()], header="time,open,high,low,close"), "--labels close"),

@@ -21,8 +21,9 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.file import FileFeed
 from ewmalab.market.files.bar_file import read_bars
-from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
+from ewmalab.market.files.importer import Choices, Imported, import_file
 from ewmalab.market.files.rows import split_rows
+from ewmalab.market.files.search import BarFile, find_files
 from ewmalab.market.files.table import Hints
 from ewmalab.market.inventory import list_cached
 from ewmalab.market.quality import COLUMNS
