@@ -238,7 +238,7 @@ def test_a_damaged_parquet_file_is_refused(cache, tmp_path):
 def test_a_file_without_a_good_row_is_refused(cache, tmp_path):
     with pytest.raises(BarsError, match="no bars"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], []), quarantine=True)
-    with pytest.raises(BarsError, match="no bars"):
+    with pytest.raises(BarsError, match="no row is good"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], [[MONDAY, -1]]), quarantine=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ewmalab.market.quality.sift import Doubts, adjust, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split, parse_ratios
 from ewmalab.market.quality.suspects import FROZEN, REPEAT, SPIKE, WICK, Verdict, judge
 from ewmalab.rulebook import load_rulebook
-from ewmalab.times import DAY, MINUTE, day_start
+from ewmalab.times import DAY, MINUTE, day_start, iso
 
 MONDAY = day_start("2026-01-12")
 LATER = MONDAY + 30 * DAY
@@ -372,8 +373,17 @@ def test_the_commands_set_aside_list_and_keep(ewmalab: Callable[..., Result], tm
     assert (
         "binance BTC: set aside as missing: 3 x price that came back at once" in ewmalab("data", "verify", *place).out
     )
+    (listed,) = json.loads(ewmalab("data", "list", "--json", *place).out)
+    assert listed["set_aside"] == {SPIKE: 3, "close missing or not finite": 1, "high below low": 1}
+    rows = json.loads(ewmalab("data", "verify", "--json", *place).out)["set_aside"]
+    assert rows[0] == ["binance", "BTC", iso(MONDAY + 700 * MINUTE), SPIKE]
     ewmalab("data", "import", str(path), "--feed", "binance", *place)
     assert len(read_aside(cache, *KEY)) == 5
+    good = write(tmp_path / "BTC_good.csv", dict(GOOD.columns()))
+    elsewhere = ("--set", f"data.cache_dir={tmp_path / 'elsewhere'}")
+    for file in (good, path):
+        ewmalab("data", "import", str(file), "--feed", "binance", *elsewhere)
+    assert read_aside(Cache(tmp_path / "elsewhere"), *KEY) == []
     kept = ewmalab("data", "import", str(path), "--feed", "binance", "--keep-suspicious", *place)
     assert kept.code == 0, kept.err
     assert cache.read(*KEY, MONDAY, MONDAY + DAY).close[700] == BAD.close[700]

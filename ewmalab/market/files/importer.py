@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.adjust import adjust_cached
 from ewmalab.market.bars import Bars
@@ -167,7 +169,8 @@ def _split(cache: Cache, item: BarFile, part: Part, now: int, choices: Choices) 
     written = int(item.path.stat().st_mtime)
     try:
         split = split_rows(part.columns, now=now, written=written, minute_bars=choices.hints.interval == "1m")
-        if split.rejected and not (choices.quarantine or few_wrong_prices(split.rejected, len(part.columns["close"]))):
+        few = few_wrong_prices(split.rejected, len(part.columns["close"]))
+        if split.rejected and not (few or (choices.quarantine and len(split.bars))):
             faults = describe_faults(split.rejected, part.columns["timestamp"])
             raise BarsError(f"{faults}; {_advice(split, choices.hints)}")
         if not len(split.bars) and (split.rejected or not split.covered):
@@ -215,7 +218,10 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         covered = union([*split.covered, *answered_closures(bars, hours)])
         written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
         rows = aside_rows(part.columns, split.rejected, provenance.source, now)
-        record_aside(cache, part.feed, part.asset, rows, bars.timestamp)
+        kept = bars.timestamp
+        if rows:  # a minute may have a good bar of another file
+            kept = np.union1d(kept, cache.read(part.feed, part.asset, rows[0].label, rows[-1].label + 1).timestamp)
+        record_aside(cache, part.feed, part.asset, rows, kept)
     result = Imported(
         part.feed,
         part.asset,

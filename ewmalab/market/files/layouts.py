@@ -136,10 +136,10 @@ def _time_columns(table: Table, found: Mapping[str, list[int]], hints: Hints) ->
 def _check_order(table: Table, prices: Sequence[Floats], hints: Hints) -> None:
     """Refuse rows in which each close is near the open before it: a bar opens near the close before it."""
     o, _, _, c = prices
-    moments = read_times(table.frame[0], hints).ns
-    if len(o) > 1 and moments[0] > moments[-1]:
+    direction = np.median(np.diff(read_times(table.frame[0], hints).ns)) if len(o) > 1 else 0
+    if direction < 0:
         o, c = c, o
-    if 3 * np.nansum(np.abs(c[1:] - o[:-1])) < np.nansum(np.abs(o[1:] - c[:-1])):
+    if direction and 3 * np.nansum(np.abs(c[1:] - o[:-1])) < np.nansum(np.abs(o[1:] - c[:-1])):
         raise _doubt(table, "rows without names, of which open and close seem exchanged", _EXAMPLE)
 
 

@@ -39,7 +39,7 @@ def read_text(data: bytes) -> Table:
         raise BarsError("no column timestamp or close: the file is empty")
     delimiter, lead = _delimiter([line for _, line in kept[:_SAMPLE]])
     comments = len(numbered) - len(kept)
-    above = lead + (comments if kept[0][0] > 1 and comments <= kept[0][0] else 0)
+    above = sum(n < kept[lead][0] for n, _ in numbered)
     notes = [f"{above} line(s) before the header"] if above else []
     notes += [f"{rest} comment line(s) were left out"] if (rest := comments + lead - above) else []
     kept = _evened(kept[lead:], delimiter)
@@ -175,4 +175,4 @@ def _width(line: str, delimiter: str) -> int:
 def _is_header(row: Sequence[str]) -> bool:
     """Return whether most cells are words, other than those for missing values."""
     cells = [cell for cell in row if cell.lower() not in MISSING]
-    return 2 * sum(bool(_VALUE.match(cell)) for cell in cells) < len(cells) or not cells
+    return 2 * sum(bool(_VALUE.match(cell)) and plain(cell) not in ROLES for cell in cells) < len(cells) or not cells
