@@ -465,11 +465,15 @@ def test_what_is_no_bar_file_is_passed_over_and_what_has_no_name_refused(cache, 
     as_csv(tmp_path / "BTC", market(5))
     (tmp_path / "pyth").mkdir()
     as_csv(tmp_path / "pyth" / "prices", market(5))
+    (tmp_path / "BTC.zip").write_bytes(b"PK cut")
+    (tmp_path / "._BTC.csv").write_bytes(b"of a file system")
     found, skipped = find_files([tmp_path, tmp_path / "gone.csv"], feed=None, asset=None, rulebook=rulebook)
-    assert [Path(path).name for path, _ in skipped] == ["README.md", "gone.csv"]
-    for item, why in zip(found, ("no feed in its folder's name", "no asset in its name"), strict=True):
+    assert [Path(path).name for path, _ in skipped] == ["README.md"]
+    whys = ("no feed in its folder's name", "not a readable archive", "no asset in its name", "does not exist")
+    for item, why in zip(found, whys, strict=True):
         with pytest.raises(BarsError, match=why):
             import_file(cache, item, now=LATER, rulebook=rulebook)
+    (tmp_path / "BTC.zip").unlink()
     found, _ = find_files([tmp_path], feed="file", asset="btc", rulebook=rulebook)
     assert {(f.path.name, f.feed, f.asset) for f in found} == {
         ("BTC.csv", "file", "BTC"),

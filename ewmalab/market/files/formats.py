@@ -80,7 +80,7 @@ def members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return sorted(name for name in archive.namelist() if bar_suffix(name) and not name.startswith("__MACOSX"))
     except (OSError, zipfile.BadZipFile) as error:
-        raise BarsError(f"not a readable archive: {error}") from error
+        raise BarsError(f"{path}: not a readable archive: {error}") from error
 
 
 def read_table(path: Path, member: str = "") -> Table:
@@ -91,7 +91,11 @@ def read_table(path: Path, member: str = "") -> Table:
     BarsError
         If the file cannot be read as a table.
     """
+    if not path.exists():
+        raise BarsError(f"{path}: does not exist")
     name = member or path.name
+    if path.suffix.lower() == ".zip" and not member:
+        members(path)
     suffix = bar_suffix(name)
     known = next((one for one in FORMATS if suffix in one.suffixes), None)
     if known is None:

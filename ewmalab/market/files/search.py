@@ -32,6 +32,8 @@ def find_files(
 ) -> tuple[list[BarFile], list[tuple[str, str]]]:
     """Return the bar files among paths, folders and archives, and the skipped paths with the reason.
 
+    What does not exist or is damaged is a bar file, whose import is refused.
+
     Parameters
     ----------
     paths : iterable of Path
@@ -56,7 +58,7 @@ def find_files(
             files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         for file in files:
             if not file.exists():
-                skipped.append((str(file), "does not exist"))
+                found.append(BarFile(file, feed, symbol))
             elif file.suffix.lower() != ".zip" and bar_suffix(file.name) is None:
                 skipped.append((str(file), f"not a bar file ({', '.join(SUFFIXES)}, .gz, .zip)"))
             else:
@@ -67,9 +69,8 @@ def find_files(
 def _members(file: Path, feed: str | None, asset: str | None, skipped: list[tuple[str, str]]) -> list[BarFile]:
     try:
         names = members(file)
-    except BarsError as error:
-        skipped.append((str(file), str(error)))
-        return []
+    except BarsError:  # its import names the error
+        names = [""]
     if not names:
         skipped.append((str(file), "no bar file inside"))
     return [BarFile(file, feed, asset, name) for name in names]
