@@ -29,7 +29,8 @@ from planted import KINDS, plant
 
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.importer import BarFile, Choices, import_file
+from ewmalab.market.files.importer import Choices, import_file
+from ewmalab.market.files.search import BarFile
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, rejects
 from ewmalab.market.quality.sift import Doubts, sift

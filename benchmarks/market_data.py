@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from machine import describe
 
 from ewmalab.market.cache import Cache
-from ewmalab.market.files.importer import BarFile, import_file
+from ewmalab.market.files.importer import import_file
+from ewmalab.market.files.search import BarFile
 from ewmalab.market.inventory import list_cached
 from ewmalab.report.text.tables import plain_table
 from ewmalab.rulebook import load_rulebook

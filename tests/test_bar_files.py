@@ -25,7 +25,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.files import clocks
 from ewmalab.market.files.exporter import export_asset
-from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
+from ewmalab.market.files.importer import Choices, Imported, import_file
+from ewmalab.market.files.search import BarFile, find_files
 from ewmalab.market.files.table import Hints
 from ewmalab.market.quality import COLUMNS, rejects, spacing_fault
 from ewmalab.market.ranges import subtract, union
@@ -160,6 +161,39 @@ TEXTS: dict[str, tuple[str, str]] = {
     "crlf.csv": (text(rows(1), header=f"TIMESTAMP,{OHLCV.upper()}", end="\r\n"), "CSV, seconds"),
     "cut.csv": (text(rows(1), header=f"timestamp,{OHLCV}") + f"{MONDAY + 2400},90", "the last line is cut"),
     "coinbase.csv": (text([[t, l, h, o, c, 1] for t, o, h, l, c in rows()]), "Coinbase candles, no header"),
+    "sentence.csv": (
+        "Bars of a shop, free\nsep=;\n" + text(rows(), ";", "time;open;high;low;close"),
+        "2 line(s) before",
+    ),
+    "comments.csv": (
+        text([*rows(1)[:9], ["# a second part"], *rows(1)[9:]], header=f"# made here\n#timestamp,{OHLCV}"),
+        "1 line(s) before the header, 1 comment line(s)",
+    ),
+    "joined.csv": (text([*rows(1)[:9], [f"timestamp,{OHLCV}"], *rows(1)[9:]], header=f"timestamp,{OHLCV}"), "repeated"),
+    "ends.csv": (text(rows(""), header="timestamp,open,high,low,close"), "CSV, seconds"),
+    "numbered.txt": (
+        text([[i, *r] for i, r in enumerate(rows())], "  ", "timestamp open high low close"),
+        "CSV (space)",
+    ),
+    "sheet.csv": (text(rows(1), header=f"timestamp,{OHLCV}") + ",,,,,\n,,,,,\n", "CSV, seconds"),
+    "dollars.csv": (
+        text([[r[0], *(f'"${p:,.2f}"' for p in r[1:])] for r in rows()], header="t,o,h,l,c"),
+        "CSV, seconds",
+    ),
+    **{
+        f"group_{ord(gap)}.csv": (
+            text([[r[0], *(f"{p:,.2f}".replace(",", gap) for p in r[1:])] for r in rows()], ";", "t;o;h;l;c"),
+            "CSV (semicolon)",
+        )
+        for gap in " '\u2019\u00a0\u2009\u202f"
+    },
+    "am_pm.csv": (text(dated("%Y-%m-%d", "%I:%M %p"), header=f"Date,Time,{OHLCV}"), "times without a zone"),
+    "four_digits.csv": (text(dated("%Y%m%d", "%H%M"), header=f"Date,Time,{OHLCV}"), "times without a zone"),
+    "month.csv": (text(dated("%d %b %Y %H:%M"), header=f"Date,{OHLCV}"), "times without a zone"),
+    "okx.csv": (text(rows(1, 2, 3, 1, scale=1000)[::-1]), "OKX candles, no header"),
+    "gate.csv": (text([[t, 5, c, h, l, o, 1, "true"] for t, o, h, l, c in rows()]), "Gate candles, no header"),
+    "eleven.csv": (text([row[:-1] for row in klines(1000)]), "Binance klines, no header"),
+    "alpha.csv": (text(rows(), header="timestamp,1. open,2. high,3. low,4. close"), "CSV, seconds"),
     "closes.csv": (
         text([[r[0] * 1000 + 59_999, *r[1:]] for r in rows(1)], header=f"close_time,{OHLCV}"),
         "CSV, milliseconds, labels at the close, UTC",
@@ -177,7 +211,7 @@ def test_every_text_table_is_understood_and_gives_its_bars(cache, tmp_path, name
     assert cached(cache).digest() == BARS.digest()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_every_encoding_is_read(cache, tmp_path, encoding):
     path = tmp_path / "BTC.csv"
     path.write_bytes(text(rows(1), header=f"timestamp,{OHLCV}").encode(encoding))
@@ -244,9 +278,39 @@ TABLES: dict[str, Callable[[Path], object]] = {
     "freqtrade.json": lambda p: p.write_text(json.dumps(rows(1.5, scale=1000))),
     "freqtrade.json.gz": lambda p: p.write_bytes(gzip.compress(json.dumps(rows(1.5, scale=1000)).encode())),
     "api.json": lambda p: p.write_text(json.dumps({"error": [], "result": {"XXBTZUSD": rows(1.5, 1, 2), "last": 5}})),
+    "udf.json": lambda p: p.write_text(json.dumps({"s": "ok", "t": BARS.timestamp.tolist()} | lists("ohlc"))),
+    "fields.json": lambda p: p.write_text(json.dumps({"fields": ["timestamp", *PRICES], "data": rows()})),
+    "about.json": lambda p: p.write_text(json.dumps({"symbol": "BTC-USD", "interval": "1m", "data": objects()})),
+    "alpaca.json": lambda p: p.write_text(json.dumps({"bars": {"BTC/USD": objects(), "ETH/USD": objects(2)}})),
+    "alpha.json": lambda p: p.write_text(
+        json.dumps(
+            {"Meta Data": {"2. Symbol": "BTC"}, "Series (1min)": dict(zip(stamps("%F %T"), objects(), strict=True))}
+        )
+    ),
+    "words.csv": lambda p: p.write_text(json.dumps(objects())),
+    "table.json": lambda p: p.write_text(text(rows(), header="timestamp,open,high,low,close")),
+    "parquet.csv": lambda p: indexed().to_parquet(p),
+    "tickers.parquet": lambda p: pd.concat(
+        {"BTC": indexed().assign(volume=1), "ETH": 2 * indexed()}, axis=1
+    ).to_parquet(p),
+    "stream.arrow": lambda p: stream(p),
     "hyperliquid.json": lambda p: p.write_text(json.dumps(hyperliquid())),
     "texts.csv.gz": lambda p: p.write_bytes(gzip.compress(text(klines(1000)).encode())),
 }
+
+
+def objects(scale: int = 1) -> list[dict[str, Any]]:
+    return FRAME.assign(**{name: FRAME[name] * scale for name in PRICES}).to_dict("records")
+
+
+def lists(letters: str) -> dict[str, list[float]]:
+    return {letter: FRAME[name].tolist() for letter, name in zip(letters, PRICES, strict=True)}
+
+
+def stream(path: Path) -> None:
+    table = pa.Table.from_pandas(FRAME, preserve_index=False)
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
 
 
 def keyed() -> dict[str, Any]:
@@ -373,10 +437,22 @@ WRONG = {
     ),
     "flat but for one": (text([[MONDAY, 1, 1, 1, 1, 1], [MONDAY + 60, 1, 2, 1, 1, 1]]), "order of prices is not clear"),
     "no highest": (text([[MONDAY + 60 * i, 2, 1, 3, 9] for i in range(30)]), "no column is the highest price"),
-    "rows of nine": (text(rows(1, 2, 3, 4)), "pass --columns timestamp=1,close=5"),
+    "rows of ten": (text(rows(1, 2, 3, 4, 5)), "pass --columns timestamp=NUMBER,open=NUMBER"),
     "a low is lacking": (text([r[:3] + r[4:] for r in rows()], header="timestamp,open,high,close"), "no column low"),
     "ticks": (text([[r[0], 1, 2] for r in rows()]), "rows of 3 columns"),
     "close times": (text([[r[0] + 59, *r[1:]] for r in rows()], header="time,open,high,low,close"), "--labels close"),
+    "minutes since 1970": (text([[MONDAY // 60 + i, 1] for i in range(9)], header="timestamp,close"), "no row is good"),
+    "a clock": (text(dated("%H:%M"), header=f"time,{OHLCV}"), "column time has times of a day without dates"),
+    "dates": (text(dated("%Y-%m-%d"), header=f"date,{OHLCV}"), "--columns symbol=NAME, if another one has the time"),
+    "two days": (text([[MONDAY + DAY * i, 1] for i in range(2)], header="timestamp,close"), "--interval 1m"),
+    "closes first": (
+        text([[MONDAY + 60 * i, i + 2, i + 3, i, i + 1] for i in range(1, 30)]),
+        "open and close seem exchanged",
+    ),
+    "points of thousands": (
+        text([[t, "101.500", "5,25"] for t, *_ in rows()], ";", "time;close;volume"),
+        "points of thousands; pass --decimal",
+    ),
     "a word": (text([[MONDAY, "abc"]], header="timestamp,close"), "'abc'"),
 }
 
@@ -395,6 +471,9 @@ JSON_WRONG = {
     "ragged": ("[[1768176000, 1], [1768176060]]", "differ in length"),
     "no times": ('{"close": {"0": 1.0, "1": 2.0}}', "no column timestamp"),
     "nothing": ("[]", "empty"),
+    "another symbol": (json.dumps({"symbol": "ETHUSDT", "data": [{"t": MONDAY, "c": 1}]}), "it holds ETHUSDT, not BTC"),
+    "another key": (json.dumps({"bars": {"ETH/USD": [[MONDAY, 1]]}}), "it holds ETH/USD, not BTC"),
+    "five minutes": (json.dumps({"interval": "5m", "data": [{"t": MONDAY, "c": 1}]}), "bars of 5m"),
 }
 
 

@@ -13,7 +13,8 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.coverage import Coverage, coverage_of
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.files.importer import BarFile, Imported, import_file
+from ewmalab.market.files.importer import Imported, import_file
+from ewmalab.market.files.search import BarFile
 from ewmalab.market.inventory import list_cached
 from ewmalab.market.partition import Provenance
 from ewmalab.market.ranges import Range, minutes, runs, subtract, union

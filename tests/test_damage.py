@@ -15,7 +15,8 @@ from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.damage import Damage, survey
-from ewmalab.market.files.importer import BarFile, Choices, import_file
+from ewmalab.market.files.importer import Choices, import_file
+from ewmalab.market.files.search import BarFile
 from ewmalab.market.files.table import Hints
 from ewmalab.market.inventory import list_cached, repair_cache
 from ewmalab.market.partition import Provenance

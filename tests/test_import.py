@@ -21,8 +21,9 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.file import FileFeed
 from ewmalab.market.files.bar_file import read_bars
-from ewmalab.market.files.importer import BarFile, Choices, Imported, find_files, import_file
+from ewmalab.market.files.importer import Choices, Imported, import_file
 from ewmalab.market.files.rows import split_rows
+from ewmalab.market.files.search import BarFile, find_files
 from ewmalab.market.files.table import Hints
 from ewmalab.market.inventory import list_cached
 from ewmalab.market.quality import COLUMNS
@@ -237,7 +238,7 @@ def test_a_damaged_parquet_file_is_refused(cache, tmp_path):
 def test_a_file_without_a_good_row_is_refused(cache, tmp_path):
     with pytest.raises(BarsError, match="no bars"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], []), quarantine=True)
-    with pytest.raises(BarsError, match="no bars"):
+    with pytest.raises(BarsError, match="no row is good"):
         take(cache, write_csv(tmp_path / "BTC.csv", ["timestamp", "close"], [[MONDAY, -1]]), quarantine=True)
 
 
@@ -464,11 +465,15 @@ def test_what_is_no_bar_file_is_passed_over_and_what_has_no_name_refused(cache, 
     as_csv(tmp_path / "BTC", market(5))
     (tmp_path / "pyth").mkdir()
     as_csv(tmp_path / "pyth" / "prices", market(5))
+    (tmp_path / "BTC.zip").write_bytes(b"PK cut")
+    (tmp_path / "._BTC.csv").write_bytes(b"of a file system")
     found, skipped = find_files([tmp_path, tmp_path / "gone.csv"], feed=None, asset=None, rulebook=rulebook)
-    assert [Path(path).name for path, _ in skipped] == ["README.md", "gone.csv"]
-    for item, why in zip(found, ("no feed in its folder's name", "no asset in its name"), strict=True):
+    assert [Path(path).name for path, _ in skipped] == ["README.md"]
+    whys = ("no feed in its folder's name", "not a readable archive", "no asset in its name", "does not exist")
+    for item, why in zip(found, whys, strict=True):
         with pytest.raises(BarsError, match=why):
             import_file(cache, item, now=LATER, rulebook=rulebook)
+    (tmp_path / "BTC.zip").unlink()
     found, _ = find_files([tmp_path], feed="file", asset="btc", rulebook=rulebook)
     assert {(f.path.name, f.feed, f.asset) for f in found} == {
         ("BTC.csv", "file", "BTC"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ewmalab.market.quality.sift import Doubts, adjust, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split, parse_ratios
 from ewmalab.market.quality.suspects import FROZEN, REPEAT, SPIKE, WICK, Verdict, judge
 from ewmalab.rulebook import load_rulebook
-from ewmalab.times import DAY, MINUTE, day_start
+from ewmalab.times import DAY, MINUTE, day_start, iso
 
 MONDAY = day_start("2026-01-12")
 LATER = MONDAY + 30 * DAY
@@ -238,7 +239,8 @@ def test_a_wick_is_set_aside_whatever_its_close():
 
 
 @pytest.mark.parametrize(
-    ("factor", "ratio"), [(0.1, "10:1"), (0.5, "2:1"), (2 / 3, "3:2"), (20, "1:20"), (1000, "1:1000")]
+    ("factor", "ratio"),
+    [(0.1, "10:1"), (0.5, "2:1"), (2 / 3, "3:2"), (20, "1:20"), (1000, "1:1000"), (1 / 42.3, "42:1"), (13, "1:13")],
 )
 def test_a_split_is_named_and_adjusted(factor, ratio):
     bars = scaled(GOOD, 1500, None, factor)
@@ -249,7 +251,7 @@ def test_a_split_is_named_and_adjusted(factor, ratio):
     named = sift(bars, Bars.empty(), "NVDAX", ratios=parse_ratios(ratio))
     assert named.unnamed is None
     assert len(named.bars) == len(bars)
-    np.testing.assert_allclose(named.bars.close, GOOD.close * factor, rtol=1e-12)
+    assert named.bars.digest() == adjust(bars, sifted.unnamed).digest()
 
 
 def test_prices_that_are_off_for_hours_and_come_back_are_no_split():
@@ -371,8 +373,17 @@ def test_the_commands_set_aside_list_and_keep(ewmalab: Callable[..., Result], tm
     assert (
         "binance BTC: set aside as missing: 3 x price that came back at once" in ewmalab("data", "verify", *place).out
     )
+    (listed,) = json.loads(ewmalab("data", "list", "--json", *place).out)
+    assert listed["set_aside"] == {SPIKE: 3, "close missing or not finite": 1, "high below low": 1}
+    rows = json.loads(ewmalab("data", "verify", "--json", *place).out)["set_aside"]
+    assert rows[0] == ["binance", "BTC", iso(MONDAY + 700 * MINUTE), SPIKE]
     ewmalab("data", "import", str(path), "--feed", "binance", *place)
     assert len(read_aside(cache, *KEY)) == 5
+    good = write(tmp_path / "BTC_good.csv", dict(GOOD.columns()))
+    elsewhere = ("--set", f"data.cache_dir={tmp_path / 'elsewhere'}")
+    for file in (good, path):
+        ewmalab("data", "import", str(file), "--feed", "binance", *elsewhere)
+    assert read_aside(Cache(tmp_path / "elsewhere"), *KEY) == []
     kept = ewmalab("data", "import", str(path), "--feed", "binance", "--keep-suspicious", *place)
     assert kept.code == 0, kept.err
     assert cache.read(*KEY, MONDAY, MONDAY + DAY).close[700] == BAD.close[700]
@@ -422,4 +433,35 @@ def test_import_asks_for_a_word_on_a_split(ewmalab: Callable[..., Result], tmp_p
     np.testing.assert_allclose(stored.close, GOOD.close / 10, rtol=1e-12)
     stored = run("b", "--start", when, "--split", "10:1")[1]
     np.testing.assert_allclose(stored.close, GOOD.close / 10, rtol=1e-12)
-    assert "--split 5:1: prices do not change so anywhere" in run("f", "--split", "10:1,5:1")[0].out
+    assert "nothing to adjust for the split 5:1" in run("f", "--split", "10:1,5:1")[0].out
+    again, same = run("b", "--start", when, "--split", "10:1")
+    assert (again.code, same.digest()) == (0, stored.digest()), again.err
+
+
+def test_a_split_behind_the_first_rows_is_known_if_it_is_named():
+    bars = scaled(GOOD, 2, None, 0.1)
+    assert aside(bars) == {SPIKE: [0, 1]}
+    assert (
+        sift(bars, Bars.empty(), "NVDAX", ratios=[(10, 1)]).bars.digest()
+        == adjust(bars, PriceSplit(int(bars.timestamp[2]), 10, 1)).digest()
+    )
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [0, 1, 0, 1]])
+def test_a_split_between_two_files_is_named_and_adjusted_whatever_their_order(ewmalab, tmp_path: Path, order):
+    split = scaled(GOOD, 1440, None, 1 / 20)
+    paths = [
+        write(tmp_path / f"NVDAX_{part}.csv", dict(split.rows(*rows).columns()))
+        for part, rows in enumerate([(0, 1440), (1440, 2880)])
+    ]
+
+    def run(folder: str, *options: str) -> tuple[Result, Bars]:
+        words = [str(paths[part]) for part in order]
+        place = ("--set", f"data.cache_dir={tmp_path / folder}")
+        done = ewmalab("data", "import", *words, "--feed", "pyth", *options, *place)
+        return done, Cache(tmp_path / folder).read("pyth", "NVDAX", MONDAY, LATER)
+
+    assert "pass --split 20:1" in run("a")[0].out
+    done, stored = run("b", "--split", "20:1")
+    assert done.code == 0, done.out
+    np.testing.assert_allclose(stored.close, GOOD.close / 20, rtol=1e-12)

@@ -14,7 +14,8 @@ from ewmalab.errors import ConfigError
 from ewmalab.market.cache import local_cache, open_cache
 from ewmalab.market.files.exporter import LAYOUTS, Exported, export_asset
 from ewmalab.market.files.formats import SUFFIXES
-from ewmalab.market.files.importer import Choices, FileImport, find_files, import_files
+from ewmalab.market.files.importer import Choices, FileImport, import_files
+from ewmalab.market.files.search import find_files
 from ewmalab.market.files.table import Hints
 from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.quality.splits import parse_ratios

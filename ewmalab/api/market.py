@@ -223,6 +223,7 @@ def _row(one: CachedAsset) -> dict[str, Any]:
         "closed_minutes": minutes(found.closed),
         "holes": len(found.holes),
         "hole_minutes": minutes(found.holes),
+        "set_aside": one.set_aside,
         "synthetic": one.synthetic,
         "damaged": list(map(_damaged, one.damage)),
     }
@@ -238,6 +239,7 @@ def _verified(found: list[CachedAsset]) -> dict[str, Any]:
         "checked": sum(one.checked for one in found),
         "damaged": [[one.feed, one.asset, one.day, one.text] for asset in found for one in asset.damage],
         "holes": [[one.feed, one.asset, iso(a), iso(b)] for one in found for a, b in one.coverage.holes],
+        "set_aside": [[one.feed, one.asset, iso(bar.label), bar.reason] for one in found for bar in one.aside],
     }
 
 

@@ -29,6 +29,8 @@ def read_parquet(data: bytes) -> Table:
 def read_feather(data: bytes) -> Table:
     """Read a Feather file."""
     try:
+        if data.startswith(b"\xff\xff\xff\xff"):
+            return table_of("Arrow stream", pa.ipc.open_stream(data).read_all())
         return table_of("Feather", feather.read_table(pa.BufferReader(data)))
     except pa.ArrowException as error:
         raise BarsError(f"not a readable bar file: {error}") from error

@@ -21,7 +21,7 @@ from ewmalab.market.files.suspicious import aside_rows, few_wrong_prices
 from ewmalab.market.files.table import Hints, Table
 from ewmalab.market.quality import AsideBar, describe_faults
 
-_MINUTE_NAMES = {"1m", "1min", "m1", "1", "1t", "60", "60s", "1minute", "minute", "1-minute", "min"}
+_MINUTE_NAMES = {"1m", "1min", "m1", "1", "1t", "60", "60s", "1minute", "minute", "1-minute", "min", "60000", "pt1m"}
 _BAR_LENGTHS = (60, 59)  # seconds between the two times of a bar; 59.999 counts as 59
 
 
@@ -111,7 +111,9 @@ def _understand(table: Table, symbol: str | None, hints: Hints) -> list[Reading]
     _check_interval(table, roles)
     table, notes = _without_unfinished(table, roles)
     times, written, zone, labels = _open_times(table, roles, hints)
-    mark = decimal_mark([table.frame[roles.at[role]] for role in PRICES if role in roles.at], hints.decimal)
+    prices = [roles.at[role] for role in PRICES if role in roles.at]
+    others = (table.frame[at] for at in table.frame if at not in roles.at.values())
+    mark = decimal_mark([table.frame[at] for at in prices], hints.decimal, others)
     columns: Columns = {"timestamp": times}
     for role in PRICES:
         at = roles.at.get(role)
@@ -194,12 +196,15 @@ def _nautilus_labels(table: Table, ns: Int) -> str:
 
 def _check_interval(table: Table, roles: Roles) -> None:
     """Refuse bars that call themselves longer than a minute."""
-    if "interval" not in roles.at:
-        return
-    values = {str(value).strip().lower() for value in table.frame[roles.at["interval"]].dropna().tolist()}
+    column = table.frame[roles.at["interval"]].dropna().tolist() if "interval" in roles.at else []
+    values = {str(value).strip().lower() for value in (*column, *_said(table))}
     other = sorted(values - _MINUTE_NAMES)
     if other and all(re.fullmatch(r"\d+[a-z]*|[a-z]+\d*", value) for value in other):
         raise BarsError(f"bars of {', '.join(other[:5])}; ewmalab needs 1-minute bars")
+
+
+def _said(table: Table) -> list[str]:
+    return [table.metadata["interval"]] if "interval" in table.metadata else []
 
 
 def _without_unfinished(table: Table, roles: Roles) -> tuple[Table, list[str]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ewmalab.errors import BarsError
+from ewmalab.market.files.numbers import MISSING
 from ewmalab.market.files.table import Hints
 
 Int = npt.NDArray[np.int64]
@@ -26,6 +27,7 @@ _UNITS = {
 _SPAN = (946_684_800 * 10**9, 4_102_444_800 * 10**9)  # years 2000 to 2099: in other units no time falls into it
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 _ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d|[+-]\d\d)$", re.IGNORECASE)
+_CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _FORMATS = (
     "ISO8601",
     "%Y%m%d %H%M%S",
@@ -39,8 +41,9 @@ _FORMATS = (
     "%d.%m.%Y %H:%M:%S.%f",
     "%d.%m.%Y %H:%M:%S",
     "%d.%m.%Y %H:%M",
+    *(f"{day} {clock}" for day in ("%Y-%m-%d", "%Y.%m.%d", "%Y/%m/%d") for clock in ("%I:%M:%S %p", "%I:%M %p")),
+    *(f"{day} {clock}" for day in ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y") for clock in _CLOCKS),
 )
-_CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _ENOUGH = 0.9  # share of rows that a format must read
 
 
@@ -96,7 +99,9 @@ def is_clock(column: pd.Series[Any]) -> bool:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return False
     return all(
-        re.fullmatch(r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp][Mm])?|\d{6}", str(v).strip())
+        re.fullmatch(
+            r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp][Mm])?|(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?", str(v).strip()
+        )
         for v in column.tolist()
     )
 
@@ -127,12 +132,7 @@ def seconds(ns: Int, labels: str) -> Int:
 
 
 def _absent(value: Any) -> bool:
-    return (
-        value is None
-        or value is pd.NaT
-        or value != value
-        or str(value).strip().lower() in ("", "nan", "null", "none", "nat")
-    )
+    return value is None or value is pd.NaT or value != value or str(value).strip().lower() in MISSING
 
 
 def _epoch(text: str | None, hints: Hints) -> int | float | None:
@@ -236,6 +236,9 @@ def _located(naive: pd.Series[Any], hints: Hints, written: str) -> Times:
     """Return times without a zone in UTC; `hints.timezone` is the zone of their clock."""
     if not hints.timezone:
         return Times(_ns(naive.dt.tz_localize("UTC")), f"{written} without a zone", "taken as UTC")
+    known = naive.dropna()
+    backwards = len(known) > 0 and known.iloc[0] > known.iloc[-1]
+    naive = naive[::-1] if backwards else naive  # an hour that is shown twice is told by its order
     try:
         try:
             local = naive.dt.tz_localize(hints.timezone, ambiguous="infer", nonexistent="NaT")
@@ -243,10 +246,12 @@ def _located(naive: pd.Series[Any], hints: Hints, written: str) -> Times:
             local = naive.dt.tz_localize(hints.timezone, ambiguous="NaT", nonexistent="NaT")
     except (KeyError, LookupError, TypeError, ValueError) as error:
         raise BarsError(f"--timezone {hints.timezone}: unknown zone ({error}); for example America/New_York") from error
+    local = local[::-1] if backwards else local
     return Times(_ns(local.dt.tz_convert("UTC")), written, f"clock of {hints.timezone}")
 
 
 def _ns(moments: pd.Series[Any]) -> Int:
-    stamped = moments.dt.tz_localize(None).astype("datetime64[ns]")
-    ns = np.asarray(stamped.to_numpy().astype(np.int64))  # NaT is the smallest integer, as NO_TIME is
-    return np.where((ns >= _SPAN[0]) & (ns < _SPAN[1]), ns, NO_TIME)
+    naive = moments.dt.tz_localize(None)
+    inside = (naive >= pd.Timestamp(_SPAN[0])) & (naive < pd.Timestamp(_SPAN[1]))  # others may not fit nanoseconds
+    stamped = naive.where(inside).astype("datetime64[ns]")
+    return np.asarray(stamped.to_numpy().astype(np.int64))  # NaT is the smallest integer, as NO_TIME is

@@ -91,17 +91,38 @@ def read_table(path: Path, member: str = "") -> Table:
     BarsError
         If the file cannot be read as a table.
     """
+    if not path.exists():
+        raise BarsError(f"{path}: does not exist")
     name = member or path.name
+    if path.suffix.lower() == ".zip" and not member:
+        members(path)
     suffix = bar_suffix(name)
     known = next((one for one in FORMATS if suffix in one.suffixes), None)
     if known is None:
         raise BarsError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}, also inside .gz and .zip")
     try:
-        return known.read(_bytes(path, member))
+        data = _bytes(path, member)
+        return _by_content(data, known).read(data)
     except BarsError as error:
         raise BarsError(f"{path}: {error}") from error
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, ZlibError) as error:
         raise BarsError(f"{path}: not a readable bar file: {error}") from error
+
+
+def _by_content(data: bytes, named: Format) -> Format:
+    """Return the format that a file's first bytes tell, or else the one that its name names."""
+    parquet, text, json, feather = FORMATS
+    if data.startswith(b"PK\x03\x04"):
+        raise BarsError("a zip archive; rename it to .zip")
+    for start, found in ((b"PAR1", parquet), (b"ARROW1", feather), (b"FEA1", feather)):
+        if data.startswith(start):
+            return found
+    if named not in (text, json):
+        return named
+    first = data[:200].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1]
+    if first and first in b"{[":
+        return json
+    return text if b"," in data[:1000] else named
 
 
 def _bytes(path: Path, member: str) -> bytes:

@@ -7,18 +7,28 @@ from collections.abc import Sequence
 
 _ALIASES = {
     "timestamp": "timestamp time date datetime ts t unix unixtime unixtimestamp epoch opentime opentimestamp timeopen "
-    "starttime begintime candlebegintime tsevent gmttime dateutc timeutc datetimeutc timestamputc",
-    "close_time": "closetime closetimestamp timeclose endtime tsclose",
+    "starttime begintime candlebegintime start windowstart tsevent gmttime dateutc timeutc datetimeutc timestamputc",
+    "close_time": "closetime closetimestamp timeclose endtime tsclose end windowend",
     "open": "open o openprice priceopen",
     "high": "high h highprice pricehigh",
     "low": "low l lowprice pricelow",
     "close": "close c closeprice priceclose",
-    "symbol": "symbol ticker asset coin pair instrument instrumentid s tic",
-    "interval": "interval timeframe per i",
+    "symbol": "symbol ticker asset coin pair instrument instrumentid instrumentname productid currencypair contract "
+    "s tic",
+    "interval": "interval timeframe granularity per i",
     "final": "isfinal isclosed final",
 }
 ROLES = {alias: role for role, aliases in _ALIASES.items() for alias in aliases.split()}
-OPEN_TIMES = {"opentime", "opentimestamp", "timeopen", "starttime", "begintime", "candlebegintime"}
+OPEN_TIMES = {
+    "opentime",
+    "opentimestamp",
+    "timeopen",
+    "starttime",
+    "begintime",
+    "candlebegintime",
+    "start",
+    "windowstart",
+}
 # The names that pandas and people give to an index without a name.
 INDEX_NAMES = {"", "index", "unnamed0", "level0"}
 
@@ -30,8 +40,10 @@ def plain(name: object) -> str:
     --------
     >>> plain(" <Open Time> ")
     'opentime'
+    >>> plain("4. close")
+    'close'
     """
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"^\d+\. ", "", str(name).lower()))
 
 
 def roles_of(names: Sequence[str]) -> dict[str, list[int]]:
@@ -65,11 +77,11 @@ def merged_header(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple
     """
     if len(rows) == 1:
         return tuple(rows[0]), ()
+    named = max(rows, key=lambda row: sum(plain(cell) in ROLES for cell in row[1:]))
     columns = [[cell for cell in cells if cell] for cells in zip(*rows, strict=True)]
     names = [next((cell for cell in columns[0] if ROLES.get(plain(cell)) == "timestamp"), "")]
     tickers = [""]
-    for cells in columns[1:]:
-        name = next((cell for cell in cells if plain(cell) in ROLES), cells[0] if cells else "")
+    for cells, name in zip(columns[1:], named[1:], strict=True):
         names.append(name)
         tickers.append(next((cell for cell in cells if cell != name), ""))
     return tuple(names), tuple(tickers)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from ewmalab.errors import BarsError, EwmalabError
 from ewmalab.market.adjust import adjust_cached
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.files.answered import answered_at, answered_closures, import_command, silence, unsettled_note
-from ewmalab.market.files.formats import SUFFIXES, bar_suffix, members
-from ewmalab.market.files.names import FEEDS, asset_of_path, asset_of_symbol, feed_of_path
+from ewmalab.market.files.parts import Part, read_parts
 from ewmalab.market.files.rows import Columns, Split, split_rows
+from ewmalab.market.files.search import BarFile
 from ewmalab.market.files.suspicious import aside_rows, cut, few_wrong_prices, without_suspicious
 from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
-from ewmalab.market.quality import COLUMNS, Bool, describe_faults
+from ewmalab.market.quality import COLUMNS, DUPLICATE, NO_READABLE_TIME, Bool, describe_faults
 from ewmalab.market.quality.aside import record_aside
 from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.quality.splits import PriceSplit
@@ -28,21 +30,6 @@ from ewmalab.rulebook import Rulebook
 from ewmalab.times import FOREVER, iso
 
 _SHOWN = 3  # bars of a dry run
-
-
-@dataclass(frozen=True, slots=True)
-class BarFile:
-    """A file to import, or a member of an archive; feed and asset if they are given."""
-
-    path: Path
-    feed: str | None = None
-    asset: str | None = None
-    member: str = ""
-
-    @property
-    def name(self) -> str:
-        """Return the file's name, with the member's."""
-        return f"{self.path.name}/{self.member}" if self.member else self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +95,6 @@ class Choices:
         return words + (["--until", iso(self.span[1])] if self.span[1] < FOREVER else [])
 
 
-def find_files(
-    paths: Iterable[Path], *, feed: str | None, asset: str | None, rulebook: Rulebook
-) -> tuple[list[BarFile], list[tuple[str, str]]]:
-    """Return the bar files among paths, folders and archives, and the skipped paths with the reason.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-    feed, asset : str or None
-        Feed and asset of all files, if given.
-    rulebook : Rulebook
-        Knows the assets.
-
-    Raises
-    ------
-    RulebookError, BarsError
-        If asset or feed is unknown.
-    """
-    symbol = rulebook.asset(asset.upper()).symbol if asset else None
-    if feed is not None and feed not in FEEDS:
-        raise BarsError(f"--feed {feed}: unknown feed; known: {', '.join(FEEDS)}")
-    found: list[BarFile] = []
-    skipped: list[tuple[str, str]] = []
-    for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            if not file.exists():
-                skipped.append((str(file), "does not exist"))
-            elif file.suffix.lower() != ".zip" and bar_suffix(file.name) is None:
-                skipped.append((str(file), f"not a bar file ({', '.join(SUFFIXES)}, .gz, .zip)"))
-            else:
-                found += _members(file, feed, symbol, skipped)
-    return found, skipped
-
-
 def import_file(
     cache: Cache, item: BarFile, *, now: int, rulebook: Rulebook, choices: Choices | None = None
 ) -> tuple[Imported, ...]:
@@ -167,7 +119,7 @@ def import_file(
         If bars differ from cached ones and `replace` is not set.
     """
     choices = choices or Choices()
-    parts = _read(item, rulebook, choices.hints)
+    parts = read_parts(item, rulebook, choices.hints)
     taken = [_split(cache, item, replace(one, columns=cut(one.columns, choices.span)), now, choices) for one in parts]
     return tuple(_store(cache, item, one, now, choices, rulebook) for one in taken)
 
@@ -203,95 +155,24 @@ def import_files(
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one asset of a file."""
-
-    feed: str
-    asset: str
-    columns: Columns
-    understood: str
-    named: bool  # whether the file names the asset
-
-
-def _members(file: Path, feed: str | None, asset: str | None, skipped: list[tuple[str, str]]) -> list[BarFile]:
-    try:
-        names = members(file)
-    except BarsError as error:
-        skipped.append((str(file), str(error)))
-        return []
-    if not names:
-        skipped.append((str(file), "no bar file inside"))
-    return [BarFile(file, feed, asset, name) for name in names]
-
-
-def _read(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[_Part]:
-    """Return the rows of a file by asset."""
-    from ewmalab.market.files.bar_file import Reading, read_readings  # loads pandas
-
-    readings = read_readings(item.path, hints, item.member)
-    symbols = [one.symbol for one in readings if one.symbol is not None]
-    if hints.symbol is not None and symbols:
-        readings = [one for one in readings if str(one.symbol).upper() == hints.symbol.upper()]
-        if not readings:
-            raise BarsError(f"{item.path}: no symbol {hints.symbol}; it has {', '.join(symbols[:20])}")
-    try:
-        assets = [
-            item.asset if hints.symbol and item.asset else _asset(item, one.symbol or hints.symbol, rulebook)
-            for one in readings
-        ]
-        if len(symbols) == 1 and item.asset and assets == [None]:
-            assets = [item.asset]  # a symbol that the rulebook does not know, and the user does
-        feed = item.feed or feed_of_path(item.path, readings[0].feed if readings else None)
-    except BarsError as error:
-        raise BarsError(f"{item.path}: {error}") from error
-    found: dict[str, tuple[Reading, str]] = {}
-    left = []
-    for one, asset in zip(readings, assets, strict=True):
-        if asset is None or (item.asset and asset != item.asset):
-            left.append(str(one.symbol or hints.symbol))
-        elif asset in found:
-            raise BarsError(f"{item.path}: {found[asset][0].symbol} and {one.symbol} are both {asset}; pass --symbol")
-        else:
-            found[asset] = one, asset
-    if not found:
-        raise BarsError(f"{item.path}: no asset is called {', '.join(left[:20]) or 'so'}; pass --asset and --symbol")
-    words = f", without {', '.join(left[:20])}" if left else ""
-    return [
-        _Part(feed, asset, one.columns, one.understood + words, one.symbol is not None) for one, asset in found.values()
-    ]
-
-
-def _asset(item: BarFile, symbol: str | None, rulebook: Rulebook) -> str | None:
-    if symbol is not None:
-        return asset_of_symbol(symbol, rulebook)
-    if item.asset:
-        return item.asset
-    if item.member:
-        try:
-            return asset_of_path(Path(item.member), rulebook)
-        except BarsError:
-            return asset_of_path(item.path, rulebook)
-    return asset_of_path(item.path, rulebook)
-
-
-@dataclass(frozen=True, slots=True)
 class _Taken:
     """The rows of an asset as they were judged; `adjusted` are the splits that earlier prices were adjusted for."""
 
-    part: _Part
+    part: Part
     split: Split
     described: str | None
     adjusted: tuple[PriceSplit, ...]
 
 
-def _split(cache: Cache, item: BarFile, part: _Part, now: int, choices: Choices) -> _Taken:
+def _split(cache: Cache, item: BarFile, part: Part, now: int, choices: Choices) -> _Taken:
     """Judge the rows."""
     written = int(item.path.stat().st_mtime)
     try:
         split = split_rows(part.columns, now=now, written=written, minute_bars=choices.hints.interval == "1m")
-        if split.rejected and not (choices.quarantine or few_wrong_prices(split.rejected, len(part.columns["close"]))):
+        few = few_wrong_prices(split.rejected, len(part.columns["close"]))
+        if split.rejected and not (few or (choices.quarantine and len(split.bars))):
             faults = describe_faults(split.rejected, part.columns["timestamp"])
-            raise BarsError(f"{faults}; pass --quarantine to import the other rows")
+            raise BarsError(f"{faults}; {_advice(split, choices.hints)}")
         if not len(split.bars) and (split.rejected or not split.covered):
             raise BarsError("no bars")
         split, adjusted = without_suspicious(cache, part.feed, part.asset, part.columns, split, choices.doubts)
@@ -301,12 +182,27 @@ def _split(cache: Cache, item: BarFile, part: _Part, now: int, choices: Choices)
     return _Taken(part, split, described, adjusted)
 
 
+def _advice(split: Split, hints: Hints) -> str:
+    """Return what helps with a file of many bad rows."""
+    if DUPLICATE in split.rejected and 2 * int(split.rejected[DUPLICATE].sum()) > len(split.rejected[DUPLICATE]):
+        return (
+            "if a column tells markets apart pass --columns symbol=NAME, if another one has the time of day "
+            "--columns timestamp=NAME"
+        )
+    twice = NO_READABLE_TIME in split.rejected and hints.timezone
+    why = f"clocks of {hints.timezone} may show that hour twice or never; " if twice else ""
+    return f"{why}pass --quarantine to import the other rows" if len(split.bars) else "no row is good"
+
+
 def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choices, rulebook: Rulebook) -> Imported:
     part, split, described = taken.part, taken.split, taken.described
     bars, aside, written = split.bars, None, 0
     hours = rulebook.asset(part.asset).hours.get(part.feed)
     as_of = answered_at(bars, int(item.path.stat().st_mtime), now)
+    done = {one.ratio for one in taken.adjusted}
+    unused = [ratio for new, old in choices.doubts.splits if (ratio := f"{new}:{old}") not in done]
     notes = [*split.notes, *(f"adjusted for the split {one.ratio} of {iso(one.at)}" for one in taken.adjusted)]
+    notes += [f"nothing to adjust for the split {ratio}" for ratio in unused]
     if not choices.dry_run:
         if split.rejected:
             name = f"{Path(item.member or item.path.name).name.split('.')[0]}-{now}.csv"
@@ -322,8 +218,11 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         covered = union([*split.covered, *answered_closures(bars, hours)])
         written = cache.write(part.feed, part.asset, bars, covered, provenance, replace=choices.replace)
         rows = aside_rows(part.columns, split.rejected, provenance.source, now)
-        record_aside(cache, part.feed, part.asset, rows, bars.timestamp)
-    done = Imported(
+        kept = bars.timestamp
+        if rows:  # a minute may have a good bar of another file
+            kept = np.union1d(kept, cache.read(part.feed, part.asset, rows[0].label, rows[-1].label + 1).timestamp)
+        record_aside(cache, part.feed, part.asset, rows, kept)
+    result = Imported(
         part.feed,
         part.asset,
         ", ".join([part.understood, *notes, *unsettled_note(bars, as_of)]),
@@ -334,10 +233,10 @@ def _store(cache: Cache, item: BarFile, taken: _Taken, now: int, choices: Choice
         described,
         str(aside) if aside else None,
     )
-    return replace(done, first_bars=_first_bars(bars)) if choices.dry_run else done
+    return replace(result, first_bars=_first_bars(bars)) if choices.dry_run else result
 
 
-def _again(item: BarFile, part: _Part, choices: Choices) -> str:
+def _again(item: BarFile, part: Part, choices: Choices) -> str:
     """Return the command that imports the file again."""
     asset = item.asset if part.named or item.member else part.asset
     return import_command(item.path, part.feed, asset, choices.hints, choices.options())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ewmalab.errors import BarsError
 from ewmalab.market.files.clocks import is_clock, read_times
@@ -13,6 +14,7 @@ from ewmalab.market.files.headers import INDEX_NAMES, OPEN_TIMES, plain, roles_o
 from ewmalab.market.files.numbers import decimal_mark, floats
 from ewmalab.market.files.table import Hints, Table
 
+Floats = npt.NDArray[np.float64]
 ROLE_NAMES = ("timestamp", "open", "high", "low", "close", "close_time", "symbol")
 PRICES = ("open", "high", "low", "close")
 
@@ -28,18 +30,22 @@ class Layout:
 
 
 def _rows(order: str) -> dict[str, int]:
-    names = {"t": "timestamp", "o": "open", "h": "high", "l": "low", "c": "close", "T": "close_time"}
+    names = {"t": "timestamp", "o": "open", "h": "high", "l": "low", "c": "close", "T": "close_time", "f": "final"}
     return {names[letter]: at for at, letter in enumerate(order) if letter in names}
 
 
 # Layouts of one width are told apart by which of their prices are the highest and the lowest.
 LAYOUTS = (
     Layout("Binance klines", 12, _rows("tohlc-T"), "binance"),
+    Layout("Binance klines", 11, _rows("tohlc-T"), "binance"),
+    Layout("OKX candles", 9, _rows("tohlc---f")),
+    Layout("Gate candles", 8, _rows("t-chlo-f")),
     Layout("Kraken candles", 8, _rows("tohlc")),
     Layout("Kraken candles", 7, _rows("tohlc")),
     Layout("candles", 6, _rows("tohlc")),
     Layout("Coinbase candles", 6, _rows("tlhoc")),
     Layout("Bitfinex candles", 6, _rows("tochl")),
+    Layout("Gate candles", 6, _rows("t-chlo")),
     Layout("KuCoin candles", 7, _rows("tochl")),
     Layout("candles", 5, _rows("tohlc")),
     Layout("times and closes", 2, _rows("tc")),
@@ -93,7 +99,9 @@ def _named(table: Table, hints: Hints) -> Roles:
     if lacking == ["timestamp"] and len(found.get("close_time", ())) == 1:
         lacking, times = [], []
     if lacking:
-        raise _doubt(table, f"no column {' or '.join(lacking)}", ",".join(f"{role}=NAME" for role in lacking))
+        clocks = [table.names[at] for at in found.get("timestamp", ()) if is_clock(table.frame[at])]
+        alone = f"column {clocks[0]} has times of a day without dates, and " if clocks and not times else ""
+        raise _doubt(table, f"{alone}no column {' or '.join(lacking)}", ",".join(f"{role}=NAME" for role in lacking))
     partly = [role for role in PRICES[:3] if role not in found]
     if 0 < len(partly) < 3:
         raise _doubt(table, f"no column {' or '.join(partly)}", ",".join(f"{role}=NAME" for role in partly))
@@ -125,13 +133,23 @@ def _time_columns(table: Table, found: Mapping[str, list[int]], hints: Hints) ->
     raise _doubt(table, f"{len(times)} columns could be timestamp and differ", "timestamp=NAME")
 
 
+def _check_order(table: Table, prices: Sequence[Floats], hints: Hints) -> None:
+    """Refuse rows in which each close is near the open before it: a bar opens near the close before it."""
+    o, _, _, c = prices
+    direction = np.median(np.diff(read_times(table.frame[0], hints).ns)) if len(o) > 1 else 0
+    if direction < 0:
+        o, c = c, o
+    if direction and 3 * np.nansum(np.abs(c[1:] - o[:-1])) < np.nansum(np.abs(o[1:] - c[:-1])):
+        raise _doubt(table, "rows without names, of which open and close seem exchanged", _EXAMPLE)
+
+
 def _unnamed(table: Table, hints: Hints) -> Roles:
     """Return the layout of rows without names, told by their width and by which prices are highest and lowest."""
     split = len(table.frame.columns) > 2 and is_clock(table.frame[1]) and ":" in str(table.frame.iat[0, 1])
     width = len(table.frame.columns) - split
     fitting = [layout for layout in LAYOUTS if layout.width == width]
     if not fitting:
-        raise _doubt(table, f"rows of {width} columns without names are unknown", "timestamp=1,close=5")
+        raise _doubt(table, f"rows of {width} columns without names are unknown", _EXAMPLE)
     chosen = fitting[0]
     if width > 2:
         chosen = _by_prices(table, fitting, split, hints)
@@ -157,10 +175,11 @@ def _by_prices(table: Table, fitting: list[Layout], split: bool, hints: Hints) -
             raise _doubt(table, "rows without names, of which the order of prices is not clear", _EXAMPLE)
     if broken > max(1, len(table.frame) // 10):
         raise _doubt(table, "rows without names, of which no column is the highest price", _EXAMPLE)
+    _check_order(table, prices, hints)
     return best
 
 
-_EXAMPLE = "timestamp=1,open=2,high=3,low=4,close=5"
+_EXAMPLE = ",".join(f"{role}=NUMBER" for role in ("timestamp", *PRICES))
 
 
 def _position(table: Table, role: str, name: str) -> int:

@@ -30,7 +30,7 @@ def asset_names(rulebook: Rulebook) -> dict[str, str]:
     names: dict[str, str] = {}
     for own in rulebook.symbols:
         of_feeds = [symbol for symbol in rulebook.asset(own).symbols.values() if not symbol.startswith("@")]
-        for name in (own, *of_feeds, *(own + quote for quote in _DOLLARS), f"{own}PERP"):
+        for name in (own, *of_feeds, *(own + quote for quote in _DOLLARS), f"{own}PERP", f"X{own}ZUSD"):
             names.setdefault(_squeezed(name), own)
     return names
 
@@ -38,7 +38,10 @@ def asset_names(rulebook: Rulebook) -> dict[str, str]:
 def asset_of_symbol(symbol: str, rulebook: Rulebook) -> str | None:
     """Return the asset that a symbol such as ``BTCUSDT``, ``BTC-USD`` or ``btc/usdt`` names, None if there is none."""
     by_feeds = {name: own for own in rulebook.symbols for name in rulebook.asset(own).symbols.values()}
-    return by_feeds.get(symbol) or asset_names(rulebook).get(_squeezed(symbol))
+    if found := by_feeds.get(symbol) or asset_names(rulebook).get(_squeezed(symbol)):
+        return found
+    named = {found for part in symbol.split(":") if (found := asset_names(rulebook).get(_squeezed(part)))}
+    return named.pop() if ":" in symbol and len(named) == 1 else None  # BINANCE:BTCUSDT, BTC/USDT:USDT
 
 
 def asset_of_path(path: Path, rulebook: Rulebook) -> str:
@@ -66,11 +69,11 @@ def feed_of_path(path: Path, own: str | None) -> str:
     BarsError
         If there is none, or if folder and file disagree.
     """
-    folder = path.resolve().parent.name.partition("_")[0].lower()
+    folder = _folder_feed(path.resolve().parent)
     named = {feed for feed in FEEDS if feed == folder or feed in _words(_stem(path.name).lower())}
     if len(named) > 1:
         raise BarsError(f"its folder and its name say {' and '.join(sorted(named))}; pass --feed")
-    above = [feed for parent in path.parents for feed in FEEDS if feed == parent.name.partition("_")[0].lower()]
+    above = [feed for parent in path.parents for feed in FEEDS if feed == _folder_feed(parent)]
     feed = next(iter(named), None) or own or next(iter(above), None)
     if feed is None:
         raise BarsError(f"no feed in its folder's name; pass --feed {'|'.join(FEEDS)}")
@@ -94,6 +97,7 @@ def _asset_of_name(stem: str, rulebook: Rulebook) -> str | None:
 
 def _says_nothing(word: str) -> bool:
     lower = word.lower()
+    lower = lower.rstrip("0123456789") if lower.rstrip("0123456789") in _PLAIN_WORDS else lower
     return (
         bool(re.fullmatch(r"\d*[a-z]?\d*", lower))
         or re.fullmatch(r"\d+(?:min|sec|day|hour)s?", lower) is not None
@@ -105,9 +109,13 @@ def _words(stem: str) -> Iterator[str]:
     return (word for word in re.split(r"[^A-Za-z0-9]+", stem) if word)
 
 
+def _folder_feed(folder: Path) -> str:
+    return re.split(r"[_ -]", folder.name)[0].lower()
+
+
 def _stem(name: str) -> str:
     return Path(name).name.split(".")[0] or name
 
 
 def _squeezed(symbol: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "", symbol.upper())
+    return re.sub(r"[^A-Z0-9]", "", symbol.upper().removesuffix(".P")).replace("XBT", "BTC")

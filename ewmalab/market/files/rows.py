@@ -15,7 +15,7 @@ from ewmalab.market.ranges import Range, runs
 from ewmalab.times import MINUTE, iso
 
 Columns = dict[str, npt.NDArray[Any]]
-_MIN_ROWS = 3  # fewer rows of a file can be apart by any time
+_MIN_ROWS = 2  # one row says nothing of its length
 
 
 @dataclass(frozen=True, slots=True)

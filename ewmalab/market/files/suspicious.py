@@ -54,7 +54,7 @@ def without_suspicious(
     Raises
     ------
     BarsError
-        If there is a split that was not named, or none of those named.
+        If there is a split that was not named.
     """
     bars, ratios = split.bars, doubts.splits
     if doubts.keep or not len(bars):
@@ -66,9 +66,6 @@ def without_suspicious(
     if sifted.unnamed is not None:
         raise BarsError(f"{sifted.unnamed}; {_remedy(sifted.unnamed)}")
     splits = (*own, *sifted.splits)
-    found = {(one.new, one.old) for one in splits}
-    if missing := [f"{new}:{old}" for new, old in ratios if (new, old) not in found]:
-        raise BarsError(f"--split {missing[0]}: prices do not change so anywhere; leave it out")
     reasons = dict(sifted.reasons)
     if sifted.waiting.any():
         reasons[UNCONFIRMED] = sifted.waiting

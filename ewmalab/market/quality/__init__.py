@@ -5,6 +5,8 @@
 
 from ewmalab.market.quality.rules import (
     COLUMNS,
+    DUPLICATE,
+    NO_READABLE_TIME,
     VALUE_FAULTS,
     AsideBar,
     Bool,
@@ -17,6 +19,8 @@ from ewmalab.market.quality.rules import (
 
 __all__ = [
     "COLUMNS",
+    "DUPLICATE",
+    "NO_READABLE_TIME",
     "VALUE_FAULTS",
     "AsideBar",
     "Bool",

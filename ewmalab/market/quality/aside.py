@@ -64,9 +64,9 @@ def record_aside(cache: Cache, feed: str, asset: str, aside: Sequence[AsideBar],
     folder.mkdir(parents=True, exist_ok=True)
     with AssetFolder(folder).locked():
         known = {bar.label: bar for bar in read_aside(cache, feed, asset)}
-        stored = set(kept.tolist()) if known else set()
+        stored = set(kept.tolist())
         new = {label: bar for label, bar in known.items() if label not in stored}
-        for bar in aside:
+        for bar in (bar for bar in aside if bar.label not in stored):
             before = new.get(bar.label)
             if before is None or _values(before) != _values(bar):
                 new[bar.label] = bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Jumps:
     splits: tuple[PriceSplit, ...]
 
 
-def find_jumps(times: Int, log_close: Float, judged: Bool) -> Jumps:
+def find_jumps(times: Int, log_close: Float, judged: Bool, ratios: Collection[tuple[int, int]] = ()) -> Jumps:
     """Sort the jumps of the close into excursions, moves, splits, and one at the end that nothing confirms yet.
 
     Parameters
@@ -46,6 +47,8 @@ def find_jumps(times: Int, log_close: Float, judged: Bool) -> Jumps:
     log_close : (n,) float64
     judged : (n,) bool
         Rows that may be set aside; others are trusted.
+    ratios : collection of (int, int)
+        Splits that are known, new units and old.
     """
     size = len(times)
     aside = np.zeros(size, bool)
@@ -59,15 +62,17 @@ def find_jumps(times: Int, log_close: Float, judged: Bool) -> Jumps:
             base -= 1
         jump = float(log_close[i] - log_close[base])
         back: int | None = None
-        if judged[i] and abs(jump) > _threshold(times, log_close, aside, base, i):
+        if (judged[i] or judged[base]) and abs(jump) > _threshold(times, log_close, aside, base, i):
             back, sure = _return(times, log_close, base, i, few)
+            split = name_split(int(times[i]), jump, ratios)
+            unsaid = split is None or (split.new, split.old) not in ratios
             if back is not None:
                 aside[i:back] |= judged[i:back]
             elif not sure:
                 return Jumps(aside, i, tuple(splits))  # the end of the bars
-            elif base < _START and i <= _patience(jump) and judged[: base + 1].all():
+            elif unsaid and base < _START and i <= _patience(jump) and judged[: base + 1].all():
                 aside[: base + 1] = True  # nothing before confirms them
-            elif (split := name_split(int(times[i]), jump)) is not None:
+            elif split is not None:
                 splits.append(split)
         i = back if back is not None else _next(places, i)
     return Jumps(aside, size, tuple(splits))

@@ -26,7 +26,8 @@ VALUE_FAULTS = (
 )
 """Faults of a row's prices, whose time is right: its minute is known to have no usable bar."""
 
-_DUPLICATE, _OUT_OF_ORDER = "duplicate timestamp", "out of order"
+DUPLICATE, NO_READABLE_TIME = "duplicate timestamp", "no readable time"
+_OUT_OF_ORDER = "out of order"
 _NEVER = np.iinfo(np.int64).min
 # With fewer rows, a market that happens to trade every other minute would look like 2-minute bars.
 _MIN_SPACING_ROWS = 10
@@ -76,7 +77,7 @@ def row_faults(columns: Mapping[str, npt.NDArray[np.generic]], resolution: int =
     """
     t = np.asarray(columns["timestamp"], np.int64)
     step = np.diff(t, prepend=t[:1] - resolution) if len(t) else t
-    faults = {_DUPLICATE: step == 0, _OUT_OF_ORDER: step < 0, **_faults_within(columns, resolution)}
+    faults = {DUPLICATE: step == 0, _OUT_OF_ORDER: step < 0, **_faults_within(columns, resolution)}
     return {reason: mask for reason, mask in faults.items() if mask.any()}
 
 
@@ -99,7 +100,7 @@ def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = No
     dict of str to (n,) bool
     """
     times = np.asarray(columns["timestamp"], np.int64)
-    faults = {"no readable time": times == _NEVER} | _faults_within(columns, MINUTE)
+    faults = {NO_READABLE_TIME: times == _NEVER} | _faults_within(columns, MINUTE)
     if now is not None:
         faults["not closed yet"] = times > now - MINUTE
     bad = np.zeros(len(times), bool)
@@ -113,7 +114,7 @@ def rejects(columns: Mapping[str, npt.NDArray[np.generic]], now: int | None = No
     _, group, sizes = np.unique(times[kept], return_inverse=True, return_counts=True)
     double = np.zeros(len(times), bool)
     double[kept[sizes[group] > 1]] = True
-    faults |= {_DUPLICATE: double, _OUT_OF_ORDER: stray}
+    faults |= {DUPLICATE: double, _OUT_OF_ORDER: stray}
     return {reason: mask for reason, mask in faults.items() if mask.any()}
 
 

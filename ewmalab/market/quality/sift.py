@@ -82,7 +82,7 @@ def sift(bars: Bars, context: Bars, asset: str, *, ratios: Sequence[tuple[int, i
         places = np.searchsorted(whole.timestamp, bars.timestamp)
         own = np.zeros(len(whole), bool)
         own[places[~known]] = True
-        verdict = judge(whole.columns(), own, closed=closed_minutes(asset, whole.timestamp))
+        verdict = judge(whole.columns(), own, closed=closed_minutes(asset, whole.timestamp), ratios=ratios)
         if not verdict.splits:
             break
         split = verdict.splits[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ewmalab.errors import ConfigError
@@ -11,6 +12,7 @@ from ewmalab.times import iso
 
 _SINGLE = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 100, 1000, 10_000, 100_000, 1_000_000)
 _RATIOS = ((3, 2), *((n, 1) for n in _SINGLE))  # 5:4 and 4:3 are within what markets do
+_LARGE = 10  # no market moves by more within a minute: another whole number, or another asset's prices
 _TOLERANCE = 0.03  # in log: the market moves meanwhile
 
 
@@ -33,13 +35,18 @@ class PriceSplit:
         return self.old / self.new
 
     def __str__(self) -> str:
+        usual = {self.ratio, f"{self.old}:{self.new}"} & {f"{many}:{few}" for many, few in _RATIOS}
+        doubt = "" if usual else ", or another asset's prices"
         return (
-            f"from {iso(self.at)} on prices are {self.factor:g} times those before and stay so: a split of {self.ratio}"
+            f"from {iso(self.at)} on prices are {self.factor:.4g} times those before and stay so: "
+            f"a split of {self.ratio}{doubt}"
         )
 
 
-def name_split(at: int, jump: float) -> PriceSplit | None:
+def name_split(at: int, jump: float, known: Iterable[tuple[int, int]] = ()) -> PriceSplit | None:
     """Return the split that explains a lasting jump, None if no split does.
+
+    A jump of more than ten times is a split, whatever its ratio: the nearest whole number names it.
 
     Parameters
     ----------
@@ -47,16 +54,22 @@ def name_split(at: int, jump: float) -> PriceSplit | None:
         Label of the first bar after it.
     jump : float
         Change of the price, in log.
+    known : iterable of (int, int)
+        Further splits that may be, new units and old.
 
     Examples
     --------
     >>> name_split(1768228200, -2.31).ratio
     '10:1'
-    >>> name_split(1768228200, -0.2) is None
-    True
+    >>> name_split(1768228200, -0.2) is None, name_split(1768228200, -0.2, [(5, 4)]).ratio
+    (True, '5:4')
     """
-    for many, few in _RATIOS:
-        if abs(abs(jump) - math.log(many / few)) <= _TOLERANCE:
+    for new, old in known:
+        if abs(jump - math.log(old / new)) <= _TOLERANCE:
+            return PriceSplit(at, new, old)
+    size = math.exp(min(abs(jump), 30.0))
+    for many, few in (*_RATIOS, *([(round(size), 1)] if size > _LARGE else [])):
+        if abs(abs(jump) - math.log(many / few)) <= _TOLERANCE or many == round(size) > _LARGE:
             return PriceSplit(at, many, few) if jump < 0 else PriceSplit(at, few, many)
     return None
 

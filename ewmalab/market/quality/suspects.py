@@ -7,7 +7,7 @@ what a miner took for a split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,7 +55,11 @@ class Verdict:
 
 
 def judge(
-    columns: Mapping[str, npt.NDArray[np.generic]], judged: Bool | None = None, *, closed: Bool | None = None
+    columns: Mapping[str, npt.NDArray[np.generic]],
+    judged: Bool | None = None,
+    *,
+    closed: Bool | None = None,
+    ratios: Collection[tuple[int, int]] = (),
 ) -> Verdict:
     """Judge bars by their neighbours.
 
@@ -67,6 +71,8 @@ def judge(
         The rows that may be set aside; the others are the context. By default all.
     closed : (n,) bool, optional
         Minutes in which the market is closed; a price that stands still then is right.
+    ratios : collection of (int, int)
+        Splits that are known, new units and old.
 
     Returns
     -------
@@ -79,7 +85,7 @@ def judge(
     if not size or not own.any():
         return Verdict(waiting=size)
     with np.errstate(invalid="ignore"):
-        jumps = find_jumps(times, np.log(prices[3]), own)
+        jumps = find_jumps(times, np.log(prices[3]), own, ratios)
         reasons = {SPIKE: jumps.aside}
         reasons[WICK] = _wicks(times, prices, jumps)
         reasons[REPEAT] = _repeats(times, prices)
