@@ -8,6 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from examples import some
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -89,7 +90,7 @@ def test_a_price_without_a_valid_form_is_refused(price: float, neighbours: list[
 
 
 @pytest.mark.parametrize("anchor", [2e-6, 3.3e-5, 0.0123, 0.61, 9.99, 142.5, 3300.0, 95_000.0, 999_999.0, 4.2e7])
-@pytest.mark.parametrize("shape", [(289, 1000), (61, 1000), (2, 1), (7, 13)])
+@pytest.mark.parametrize("shape", some([(289, 1000), (61, 1000), (2, 1), (7, 13)], (61, 1000), (2, 1), (7, 13)))
 def test_a_rendered_answer_is_correct_to_both_validators(anchor: float, shape: tuple[int, int]) -> None:
     steps, n = shape[0] - 1, shape[1]
     rng = np.random.default_rng(1)

@@ -429,6 +429,7 @@ def everything(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {s.path: store.read(s, 0, 2**40).to_pylist() for s in store.series()}
 
 
+@pytest.mark.ci
 def test_a_bundle_is_read_back_as_it_was(small: Path, tmp_path: Path) -> None:
     settings = settings_of(small)
     api.load_bars("BTC", START, START + DAY, settings=settings)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from examples import some
 
 from ewmalab.errors import EngineError
 from ewmalab.experiments.store import Experiment
@@ -55,7 +56,7 @@ def plan(cache_dir: Path, tmp_path: Path) -> MakePlan:
 REFITS = {"flags": {"fit.every": "5d", "fit.history": "9d"}, "forecasters": ["seasonal-har", "ewma"], "days": 8}
 
 
-@pytest.mark.parametrize("options", [{}, REFITS])
+@pytest.mark.parametrize("options", some([{}, REFITS], {}))
 def test_parts_give_the_rows_of_the_whole_in_order(plan: MakePlan, options: dict[str, Any]) -> None:
     chosen = plan(**options)
     experiment = backtest(chosen, now=NOW)
@@ -172,6 +173,7 @@ def test_a_worker_with_other_code_or_bars_is_an_error(plan: MakePlan, what: str)
     store.close(finished=True)
 
 
+@pytest.mark.ci
 def test_remarks_of_parts_add_up(plan: MakePlan) -> None:
     short = {**REFITS, "flags": {"fit.every": "5d", "fit.history": "8d"}, "days": 9, "assets": ["BTC"]}
     chosen = plan(**short)

@@ -143,6 +143,7 @@ def arguments(settings: LoadedSettings, **flags: Any) -> list[str]:
     return [*(f"--set={key}={value}" for key, value in given.items()), "--feed", "simulated", "--json"]
 
 
+@pytest.mark.ci
 def test_the_command_fits_it_and_a_backtest_takes_the_artifact(
     ewmalab: Callable[..., Any], settings: LoadedSettings, bars: dict[str, Bars], folder: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_without_bars_enough_it_forecasts_all_the_same_and_says_so(settings: Loa
     assert count == 3
 
 
+@pytest.mark.ci
 def test_a_sweep_keeps_to_one_fit(settings: LoadedSettings, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "forecaster": "seasonal-har", "start": "2026-01-15", "days": 0.5, "assets": ["BTC"], "competitions": ["1h"],

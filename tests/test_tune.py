@@ -151,6 +151,7 @@ def test_the_command_prints_what_was_promised_and_what_came(
     assert printed["synthetic"] is True
 
 
+@pytest.mark.ci
 def test_studies_may_live_in_a_database(cache: Path, tmp_path: Path) -> None:
     import optuna
 

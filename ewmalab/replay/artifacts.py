@@ -80,7 +80,11 @@ def artifact_from(
         for asset, own in bars.items()
         if len(own)
     }
-    data = _encode(name, end, feed, seen, prior, numbers)
+    try:
+        data = _encode(name, end, feed, seen, prior, numbers)
+    except ForecasterError:
+        _refuse_unfinished(name, numbers)  # says more
+        raise
     if b"null" in data:
         _refuse_unfinished(name, numbers)
     return Artifact(name, Fit(end, orjson.loads(data)["numbers"], _digest(data)), feed, seen, prior)
