@@ -7,7 +7,7 @@ PYTHONS ?= 3.11 3.12 3.13
 TESTS ?=
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
-.PHONY: demo live-demo interop test test-ci test-pythons lint docs lock clean
+.PHONY: demo live-demo interop test test-ci test-properties test-pythons lint docs lock clean
 
 demo: $(VENV)/runtime
 	$(BIN)/ewmalab backtest --start 2026-02-02 --days 7 --feed simulated --name demo
@@ -25,11 +25,14 @@ test: $(VENV)/dev
 test-pythons:
 	.ci/pythons $(PYTHONS)
 
-# Whole processes, notebooks, kills and sites, and all examples of properties: what takes a developer's time and a
-# release must pass.
+# Whole processes, notebooks, kills and sites, and the many cases of some tests: what takes a developer's time.
 test-ci: $(VENV)/dev
+	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder -m "ci and not slow" $(TESTS)
+
+# What a release must pass beside these: all examples of properties.
+test-properties: $(VENV)/dev
 	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder --hypothesis-profile all \
-		-m "(ci or hypothesis) and not slow"
+		-m "hypothesis and not slow"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -356,7 +356,10 @@ def test_what_depends_on_the_process_is_caught(module: str) -> None:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("name", ["ewma", "ewma@seed", "random-walk", "seasonal-har", "blend"])
+@pytest.mark.parametrize(
+    "name",
+    ["ewma", "seasonal-har", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ewma@seed", "random-walk", "blend"))],
+)
 def test_the_built_in_forecasters_keep_the_contract(name: str) -> None:
     for asset in ("BTC",) if name == "blend" else ("BTC", "SPYX"):
         assert check_contract(name, asset, SETTINGS).breaches == []
