@@ -46,7 +46,7 @@ def swept_half_lives(
             continue
         result = ew.sweep(
             {key: None}, forecaster="ewma@seed", start=begin - days * DAY - DAY, days=days, assets=competing,
-            competitions=[horizon], rules=options.rules, cadence="1h", name=None, settings=settings,
+            competitions=[horizon], rules=options.rules, cadence=options.sweeping, name=None, settings=settings,
         )  # fmt: skip
         table = {cell.asset: str(cell.values[cell.best].value[0][1]) for cell in result.cells}
         chosen[key] = {"default": "1h", **table}
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rules", default="2026-10-05")
     parser.add_argument("--cadence", default="1h")
     parser.add_argument("--training", type=int, default=14, help="days on which half-lives are chosen")
+    parser.add_argument("--sweeping", default="1h", help="how often prompts are asked on those days")
     parser.add_argument("--against", default="ewma@swept", choices=NAMES)
     parser.add_argument(
         "--quick", action="store_true", help="without the rivals that take long: swept half-lives, GARCH"
