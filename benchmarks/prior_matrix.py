@@ -30,7 +30,7 @@ from typing import Any
 
 import pandas as pd
 from make_prior import pooled_of
-from seasonal_har import swept_half_lives
+from seasonal_har import settle_gaps, swept_half_lives
 
 import ewmalab as ew
 from ewmalab.analysis.compare import KEY, compare
@@ -117,6 +117,7 @@ class Matrix:
         self.priors: dict[tuple[str, str], Artifact] = {}
         for name in dict.fromkeys(path.parent for path in found):
             import_bars([name], settings=self.settings(name.name))
+            settle_gaps(self.settings(name.name))
 
     def settings(self, venue: str) -> LoadedSettings:
         """Return settings with a cache for one venue."""
