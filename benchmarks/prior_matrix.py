@@ -1,4 +1,4 @@
-"""`seasonal-har` by days of own history, with and without a prior, on weeks that neither fit nor prior has seen.
+"""`seasonal-har` by days of own history, with a prior, on weeks that neither fit nor prior has seen.
 
     python benchmarks/prior_matrix.py ../shared/data ../shared/data_venues
 
@@ -7,13 +7,13 @@ rival is `ewma@seed`, as it is and with the half-lives that scored best on the 1
 `make_prior.py` without the test's dates:
 
     rolling   weeks of Pyth after 2025-10-01; the prior has seen all venues before 2025-10-01
-    venue     Binance spot and perpetuals, before 2025-07-26; the prior has seen Pyth after that date
+    venue     Binance spot and perpetuals, Hyperliquid, before 2025-07-26; the prior has seen Pyth after that date
     equities  2026-01-10 to 15; the prior has seen the coins, gold, and the other equities before
 
 "seen" is a prior of the same assets, "unseen" one that has never seen the asset; its fit sees that asset alone. A prior
-that has not seen gold takes for it what the coins have in common. `--without` also replays fits without a prior, and
-`--before` names the root of an older checkout, whose fits of the same bars are replayed too. Prints, after each week,
-the change of mean CRPS so far in percent, with the 95 % interval of a paired block bootstrap.
+that has not seen gold takes for it what the coins have in common. `--before` names the root of an older checkout,
+whose fits of the same bars are replayed too. Prints the change of mean CRPS of all weeks in percent, with the 95 %
+interval of a paired block bootstrap, and the coverage of central intervals; `--keep` keeps the results.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from typing import Any
 
 import pandas as pd
 from make_prior import pooled_of
-from seasonal_har import swept_half_lives
+from seasonal_har import settle_gaps, swept_half_lives
 
 import ewmalab as ew
-from ewmalab.analysis.compare import compare, scores_of
+from ewmalab.analysis.compare import KEY, compare
+from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
 from ewmalab.api.bar_files import import_bars
 from ewmalab.errors import MissingDataError
 from ewmalab.forecast.model import Fit
@@ -45,11 +46,18 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, iso, parse_time
 
+RIVALS = ("ewma@seed", "ewma@swept")
+HORIZONS = (("1h", "100m"), ("24h", "4h"))
+"""Competitions, and how often they are asked: by so odd a time that all minutes of the hour occur."""
 RULES = "2026-06-01"
 NAME = "seasonal-har"
 HISTORIES = (0, 3, 7, 10, 14, 21, 28, 56, 112)
+UNSEEN = (0, 7, 14, 28, 56)
+CALIBRATED = (0, 7, 28, 112)
+SHOWN = (("1h", 60), ("1h", 3600), ("24h", 300), ("24h", 10_800), ("24h", 86_400))
 COINS, EQUITIES = ("BTC", "ETH", "SOL"), ("SPYX", "NVDAX", "TSLAX", "AAPLX", "GOOGLX")
 NOTHING = Artifact(NAME, Fit(0, {"assets": {}, "pooled": {}, "left_out": {}}, ""), "", {})
+CELLS = ["test", "venue", "label"]
 _FIT = """
 import json, sys
 import ewmalab as ew
@@ -80,16 +88,21 @@ class Test:
     variants: tuple[str, ...] = ("seen",)
 
 
-def tests_of(weeks: str) -> list[Test]:
-    """Return the tests; those of Pyth on weeks that begin at given dates."""
-    late = tuple(map(parse_time, weeks.split(",")))
-    spot = tuple(map(parse_time, ("2025-06-10", "2025-07-08")))
-    perpetual = (parse_time("2025-05-26"),)
+def tests_of() -> list[Test]:
+    """Return the tests."""
+
+    def dates(*days: str) -> tuple[int, ...]:
+        return tuple(map(parse_time, days))
+
+    spot = dates("2025-06-10", "2025-06-17", "2025-06-24", "2025-07-01", "2025-07-08", "2025-07-15")
+    late = dates("2025-10-12", "2025-10-26", "2025-11-16", "2025-11-30", "2025-12-14", "2025-12-28")
+    hyperliquid = (*COINS, "HYPE")
     return [
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
-        Test("venue", "binance_1m", (*COINS, "XRP"), perpetual, 7, "pyth"),
+        Test("venue", "binance_1m", (*COINS, "XRP"), dates("2025-05-19", "2025-05-26"), 7, "pyth"),
+        Test("venue", "hyperliquid_1m", hyperliquid, dates("2025-07-22"), 3, "pyth"),
         Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before", ("seen", "unseen")),
-        Test("equities", "pyth_1m", EQUITIES, (parse_time("2026-01-10"),), 5, "equities", ("unseen",)),
+        Test("equities", "pyth_1m", EQUITIES, dates("2026-01-10"), 5, "equities", ("unseen",)),
     ]
 
 
@@ -100,16 +113,18 @@ class Matrix:
         self.options, self.folder, self.rulebook = options, folder, load_rulebook()
         found = [path for root in options.roots for path in sorted(root.glob("*_1m/*.parquet"))]
         self.series = {f"{path.parent.name}/{path.stem}": read_bars(path)[0] for path in found}
-        self.scores: dict[Test, dict[str, list[pd.DataFrame]]] = {}
+        self.results: list[pd.DataFrame] = []
         self.priors: dict[tuple[str, str], Artifact] = {}
         for name in dict.fromkeys(path.parent for path in found):
             import_bars([name], settings=self.settings(name.name))
+            settle_gaps(self.settings(name.name))
 
     def settings(self, venue: str) -> LoadedSettings:
         """Return settings with a cache for one venue."""
         feed = venue.partition("_")[0]
         folders = {"data.cache_dir": str(self.folder / venue), "run.experiments_dir": str(self.folder / "experiments")}
-        return ew.load_settings(environ={}, flags={"data.feed": feed, **folders})
+        short = {"replay.warmup": "12h"} if feed == "hyperliquid" else {}  # of which there are five days
+        return ew.load_settings(environ={}, flags={"data.feed": feed, **folders, **short})
 
     def prior(self, kind: str, hidden: str) -> Artifact:
         """Return a prior that has not seen an asset; it ends in 1970, since some tests are older than its bars."""
@@ -132,32 +147,30 @@ class Matrix:
     def run(self, test: Test, begin: int) -> None:
         """Score a week of a test, by history."""
         settings, present = self.settings(test.folder), begin - 600
-        options = argparse.Namespace(training=14, rules=RULES)
+        options = argparse.Namespace(training=14, rules=RULES, sweeping="3h")
         swept: dict[str, Any] = {}
         first = min(int(self.series[f"{test.folder}/{a}"].timestamp[0]) for a in test.assets)
         if begin - 16 * DAY >= first:
             swept = swept_half_lives(settings, list(test.assets), begin, options)
         preset = settings.values.presets["ewma"]["seed"] | swept
         rivals = settings.with_flags({"presets.ewma.swept": preset})
-        self._replay(test, begin, rivals, test.assets, ("ewma@seed", "ewma@swept"), "")
-        histories = [n for n in map(int, self.options.histories.split(",")) if n == 0 or begin - n * DAY >= first]
+        self._replay(test, begin, rivals, test.assets, RIVALS, "")
+        whole = [n for n in map(int, self.options.histories.split(",")) if n == 0 or begin - n * DAY >= first]
         for variant in test.variants:
+            histories = [n for n in whole if variant == "seen" or n in UNSEEN]
             for assets in [test.assets] if variant == "seen" else [(asset,) for asset in test.assets]:
                 prior = self.prior(test.prior, "" if variant == "seen" else assets[0])
                 named = settings.with_flags({"fit.prior": str(write_artifact(prior, self.folder))})
                 for days in histories:
-                    start = present - days * DAY
-                    bars = {a: self.series[f"{test.folder}/{a}"].between(start, present) for a in assets}
-                    made = self._fitted(named, bars, present) if days else None
-                    self._answer(test, begin, named, assets, made or prior, f"{days:>3} d, {variant}")
-        for days in histories if self.options.without else ():
-            bars = {a: self.series[f"{test.folder}/{a}"].between(present - days * DAY, present) for a in test.assets}
-            made = self._fitted(settings.with_flags({"fit.prior": ""}), bars, present) if days else None
-            self._answer(test, begin, settings, test.assets, made or NOTHING, f"{days:>3} d, alone")
-        for days in histories if self.options.before else ():
+                    bars = {a: self.series[f"{test.folder}/{a}"].between(present - days * DAY, present) for a in assets}
+                    made = self._fitted(named, bars, present) if days else prior
+                    if made:
+                        self._answer(test, begin, named, assets, made, f"{days:>3} d, {variant}")
+        for days in whole if self.options.before else ():
             old = self._before(settings, test.assets, present - days * DAY, present) if days else None
-            made = Artifact(NAME, Fit(0, old, ""), "", {}) if old else NOTHING
-            self._answer(test, begin, settings, test.assets, made, f"{days:>3} d, before")
+            if old or not days:
+                made = Artifact(NAME, Fit(0, old, ""), "", {}) if old else NOTHING
+                self._answer(test, begin, settings, test.assets, made, f"{days:>3} d, before")
 
     def _fitted(self, settings: LoadedSettings, bars: Mapping[str, Bars], end: int) -> Artifact | None:
         try:
@@ -188,36 +201,52 @@ class Matrix:
     def _replay(
         self, test: Test, begin: int, settings: LoadedSettings, assets: Sequence[str], names: Sequence[str], label: str
     ) -> None:
-        experiment = ew.backtest(
-            *names, start=begin, days=test.days, assets=list(assets), rules=RULES, cadence=self.options.cadence,
-            name="matrix", settings=settings, partial=True,
-        )  # fmt: skip
-        own = self.scores.setdefault(test, {})
-        for name in names:
-            own.setdefault(label or name, []).append(scores_of(experiment, name))
-
-    def table(self, test: Test) -> None:
-        """Print the change against both rivals, by horizon, asset and history."""
-        frames = {label: pd.concat(parts).sort_index() for label, parts in self.scores.get(test, {}).items()}
-        if not frames:
-            return
-        rivals = [frames.pop(name) for name in ("ewma@seed", "ewma@swept")]
-        weeks = ", ".join(iso(begin)[:10] for begin in test.weeks[: len(self.scores[test]["ewma@seed"])])
-        print(f"\n{test.name}, {test.folder}, weeks of {weeks}; against ewma@seed, as it is and swept")
-        rows = {label: [_cells(rival, frame) for rival in rivals] for label, frame in frames.items()}
-        for cell in next(iter(rows.values()))[0]:
-            for label, found in rows.items():
-                texts = "  ".join(f"{one[cell]:<24}" for one in found)
-                print(f"{' '.join(cell):<20} {label:<12} {texts}".rstrip(), flush=True)
+        for horizon, cadence in HORIZONS:
+            competing = [a for a in assets if a in self.rulebook.at(parse_time(RULES)).competitions[horizon].assets]
+            if horizon not in self.options.horizons.split(",") or not competing:
+                continue
+            experiment = ew.backtest(
+                *names, start=begin, days=test.days, assets=competing, competitions=[horizon], rules=RULES,
+                cadence=cadence, name="matrix", settings=settings, partial=True,
+            )  # fmt: skip
+            found = results_frame(experiment)
+            label_of = found["forecaster"].where(found["forecaster"] != NAME, label)
+            self.results.append(found.assign(test=test.name, venue=test.folder, label=label_of))
 
 
-def _cells(rival: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return the change in words, by competition and asset."""
+def tables(results: pd.DataFrame) -> None:
+    """Print the change against both rivals, and the coverage, by market, horizon and history."""
+    for (test, venue), own in results.groupby(CELLS[:2], sort=False):
+        frames = {label: part.sort_values(KEY).set_index(KEY) for label, part in own.groupby("label", sort=False)}
+        rivals = {name: frames.pop(name) for name in RIVALS}
+        weeks = own["start_time"].sub(own["start_time"].min()).floordiv(7 * DAY).nunique()
+        print(f"\n{test}, {venue}, {weeks} weeks, {len(rivals[RIVALS[0]])} prompts")
+        for competition in own["competition"].unique():
+            for rival, scores in rivals.items():
+                rows = {label: _cells(scores, frame, competition) for label, frame in sorted(frames.items())}
+                names = list(dict.fromkeys(name for row in rows.values() for name in row))
+                print(f"  {competition} against {rival}\n  {'':<14}" + "".join(f"{name:<23}" for name in names))
+                for label, row in rows.items():
+                    print(f"  {label:<14}" + "".join(f"{row.get(name, ''):<23}" for name in names).rstrip(), flush=True)
+        print("  coverage of central intervals of moves since the start, percent, over all assets")
+        for label, part in own[own["label"].isin(frames)].groupby("label"):
+            rows = coverage(horizon_checks(part.drop(columns=CELLS)))
+            for moment in dict.fromkeys((row.competition, row.horizon) for row in rows):
+                mine = [row for row in rows if (row.competition, row.horizon) == moment]
+                if int(label.split()[0]) in CALIBRATED and moment in SHOWN:
+                    words = (f"{100 * r.covered:5.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in mine)
+                    cells = "  ".join(f"{word:<22}" for word in words).rstrip()
+                    print(f"  {label:<14}{moment[0]:<4}{moment[1] // 60:>5} min  {cells}")
+
+
+def _cells(rival: pd.DataFrame, frame: pd.DataFrame, competition: str) -> dict[str, str]:
+    """Return the change in words, by asset."""
     found = {}
     for row in compare({"rival": rival, "own": frame}, common=True):
         known = row.low is not None and row.high is not None
         interval = f" [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if known else ""
-        found[row.competition, row.asset] = f"{100 * row.change:+6.2f}{interval}"
+        if row.competition == competition:
+            found[row.asset] = f"{100 * row.change:+.2f}{interval}"
     return found
 
 
@@ -225,19 +254,21 @@ def main() -> None:
     """Run the tests and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("roots", nargs="+", type=Path, help="folders of folders of bars")
-    parser.add_argument("--weeks", default="2025-10-19,2025-12-14", help="first days of the weeks of Pyth")
-    parser.add_argument("--tests", default="rolling,venue,equities")
-    parser.add_argument("--cadence", default="3h")
+    parser.add_argument("--tests", default="venue,rolling,equities", help="their names, or folders")
+    parser.add_argument("--horizons", default="1h,24h")
     parser.add_argument("--histories", default=",".join(map(str, HISTORIES)))
-    parser.add_argument("--without", action="store_true", help="replay fits without a prior too")
     parser.add_argument("--before", type=Path, default=None, help="root of an older checkout")
+    parser.add_argument("--keep", type=Path, default=None, help="file for the results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         matrix = Matrix(options, Path(folder))
-        for test in tests_of(options.weeks):
-            for begin in test.weeks if test.name in options.tests.split(",") else ():
+        for test in tests_of():
+            for begin in test.weeks if {test.name, test.folder} & set(options.tests.split(",")) else ():
                 matrix.run(test, begin)
-                matrix.table(test)
+                print(f"{test.name}, {test.folder}, {iso(begin)[:10]}", flush=True)
+                if options.keep:
+                    pd.concat(matrix.results).to_parquet(options.keep)
+    tables(pd.concat(matrix.results))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ from garch import fit_garch
 import ewmalab as ew
 from ewmalab.analysis.compare import compare, scores_of
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
+from ewmalab.market.bars import Bars
+from ewmalab.market.cache import Cache
+from ewmalab.market.partition import Provenance
 from ewmalab.replay.artifacts import write_artifact
 from ewmalab.replay.fits import make_artifact
 from ewmalab.rulebook import load_rulebook
@@ -31,6 +34,16 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.times import DAY, iso, parse_time
 
 NAMES = ("seasonal-har", "ewma@swept", "garch:Garch", "random-walk", "ewma@seed")
+
+
+def settle_gaps(settings: LoadedSettings) -> None:
+    """Count minutes that imported files lack as minutes without a bar: there is no source to ask for them."""
+    cache = Cache(Path(settings.values.data.cache_dir))
+    for feed, asset in cache.assets():
+        known = cache.covered(feed, asset)
+        holes = cache.missing(feed, asset, known[0][0], known[-1][1])
+        if holes:
+            cache.write(feed, asset, Bars.empty(), holes, Provenance("file", known[-1][1]))
 
 
 def swept_half_lives(
@@ -46,11 +59,30 @@ def swept_half_lives(
             continue
         result = ew.sweep(
             {key: None}, forecaster="ewma@seed", start=begin - days * DAY - DAY, days=days, assets=competing,
-            competitions=[horizon], rules=options.rules, cadence="1h", name=None, settings=settings,
+            competitions=[horizon], rules=options.rules, cadence=options.sweeping, name=None, settings=settings,
         )  # fmt: skip
         table = {cell.asset: str(cell.values[cell.best].value[0][1]) for cell in result.cells}
         chosen[key] = {"default": "1h", **table}
     return chosen
+
+
+def by_interval(frames: dict[str, pd.DataFrame], names: tuple[str, ...]) -> pd.DataFrame:
+    """Return each scored interval's share of the first forecaster's score, and all changes against the last."""
+    found = {}
+    for competition in frames[names[0]].index.unique("competition"):
+        means = {}
+        for name in names:
+            own = frames[name].xs(competition).filter(like="crps_").dropna(axis=1)
+            gaps = own.columns.str.contains("gaps")
+            sums = own.loc[:, ~gaps].assign(**{"crps_gaps": own.loc[:, gaps].sum(axis=1)} if gaps.any() else {})
+            means[name] = sums.groupby("asset").mean()
+        shares = means[names[0]].div(means[names[0]].sum(axis=1), axis=0).mean()
+        changes = {name: (means[name] / means[names[-1]] - 1).mean() for name in names if name != names[-1]}
+        for interval, share in shares.items():
+            found[competition, str(interval).removeprefix("crps_")] = {
+                "share": 100 * share, **{name: 100 * change[interval] for name, change in changes.items()},
+            }  # fmt: skip
+    return pd.DataFrame(found).T.round(2)
 
 
 def main() -> None:
@@ -71,6 +103,7 @@ def main() -> None:
     parser.add_argument("--rules", default="2026-10-05")
     parser.add_argument("--cadence", default="1h")
     parser.add_argument("--training", type=int, default=14, help="days on which half-lives are chosen")
+    parser.add_argument("--sweeping", default="1h", help="how often prompts are asked on those days")
     parser.add_argument("--against", default="ewma@swept", choices=NAMES)
     parser.add_argument(
         "--quick", action="store_true", help="without the rivals that take long: swept half-lives, GARCH"
@@ -82,11 +115,12 @@ def main() -> None:
     assets, rulebook = options.assets.split(","), load_rulebook()
     fitted = (options.fitted or options.assets).split(",")
     settings = ew.load_settings(flags={"data.feed": options.feed})
+    settle_gaps(settings)
     scores: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     results: list[pd.DataFrame] = []
     for week in range(options.weeks):
         begin = parse_time(options.start) + round(options.days * DAY) * week
-        present = begin - settings.values.replay.request_lead
+        present = begin - 600  # requests come before the prompts
         bars = {a: ew.load_bars(a, options.history, present, settings=settings) for a in assets}
         began = time.perf_counter()
         if options.transfer:
@@ -137,6 +171,14 @@ def main() -> None:
     for row in coverage(checks[checks["forecaster"] == "seasonal-har"]):
         cell = f"{row.competition:<12} {row.horizon / 60:>6g} min {100 * row.level:.0f} %"
         print(f"{cell}: {100 * row.covered:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]")
+    own = checks[(checks["forecaster"] == "seasonal-har") & (checks["horizon"] == DAY)]
+    inside = (100 * (own["pit"] - 0.5).abs().le(0.45)).groupby(
+        [own["asset"], pd.to_datetime(own["start_time"], unit="s").dt.strftime("%Y-%m")]
+    )
+    print("\ncoverage of the 90 % band of moves over a day, percent, by month")
+    print(inside.mean().unstack().round(1).to_string())
+    print("\nby scored interval, percent: its share of the score, and the change against ewma@seed; means of assets")
+    print(by_interval(frames, names).to_string())
 
 
 if __name__ == "__main__":

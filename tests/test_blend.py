@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -173,6 +174,84 @@ def test_weights_that_are_no_shares_are_refused() -> None:
     for weights in ((1.0,), (1.0, -1.0), (0.0, 0.0), (math.nan, 1.0)):
         with pytest.raises(ForecasterError, match=r"give one weight >= 0 for each member"):
             two(*weights)
+
+
+# --------------------------------------------------------------------------------------------------- learnt weights
+
+
+def learning(*scales: float, weights: tuple[float, ...] = (), memory: int = 5 * DAY) -> Blend:
+    """A blend of random walks with the bars' volatility times a scale each."""
+    hourly = float(np.std(np.diff(np.log(BARS.close)))) * math.sqrt(60)
+    walks = {f"walk{i}": RandomWalk(BTC, scale * hourly) for i, scale in enumerate(scales)}
+    return blend(BTC, walks, weights, memory)
+
+
+def after(forecaster: Blend, bars: Bars = BARS) -> Any:
+    return forecaster.update(forecaster.initial_state(), bars)
+
+
+@pytest.mark.parametrize("increment", [60, 300])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_member_that_is_clearly_better_takes_over(increment: int, place: int) -> None:
+    forecaster = learning(*((1.0, 8.0) if place == 0 else (8.0, 1.0)))
+    assert forecaster.shares_of(forecaster.initial_state(), increment) == (0.5, 0.5)
+    assert forecaster.shares_of(after(forecaster), increment)[place] > 0.95
+    prompt = Prompt(START, "1h", "BTC", START - 60, increment, 3600, 1000)
+    hourly = forecaster.members[place].sigma_per_hour
+    assert float(np.std(answered(forecaster, prompt)[-1])) == pytest.approx(hourly, rel=0.5)
+
+
+def test_equal_members_keep_the_given_weights_exactly() -> None:
+    same = learning(1.0, 1.0, weights=(3, 1))
+    assert same.shares_of(after(same), 60) == same.shares == (0.75, 0.25)
+    assert after(same)[-1].hours > 5
+
+
+def test_a_weight_of_nothing_stays_nothing() -> None:
+    forecaster = learning(1.0, 8.0, weights=(0, 1))
+    assert forecaster.shares_of(after(forecaster), 60) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("cuts", [(1, 59, 60, 61, 200), tuple(range(7, 600, 7)), (599,)])
+def test_scores_have_the_same_bits_however_the_bars_are_divided(cuts: tuple[int, ...]) -> None:
+    forecaster = learning(1.0, 2.0)
+    kept = BARS.rows(0, 600) if len(cuts) > 3 else Bars.concatenate([BARS.rows(0, 150), BARS.rows(290, 600)])
+    state = forecaster.initial_state()
+    for a, b in pairwise((0, *(cut for cut in cuts if cut < len(kept)), len(kept))):
+        state = forecaster.update(state, kept.rows(a, b))
+        state = forecaster.load_state(json.loads(json.dumps(forecaster.dump_state(state))))  # a restart between calls
+    assert forecaster.dump_state(state) == forecaster.dump_state(after(forecaster, kept))
+
+
+def test_a_score_counts_only_when_its_hour_has_ended() -> None:
+    """Planted: the bars of the newest hour are wild; until it ends they change no weight."""
+    forecaster, whole = learning(1.0, 4.0), int(np.flatnonzero((BARS.timestamp + 60) % 3600 == 0)[-1]) + 1
+    wild = np.array(BARS.close)
+    wild[whole - 60 :] *= 1.05
+    moved = Bars.from_closes(BARS.timestamp, wild)
+    for count, same in ((whole - 1, True), (whole, False)):
+        calm, shaken = (forecaster.shares_of(after(forecaster, bars.rows(0, count)), 60) for bars in (BARS, moved))
+        assert (calm == shaken) is same
+
+
+def test_old_scores_are_forgotten() -> None:
+    long, short = (after(learning(1.0, 4.0, memory=memory))[-1] for memory in (900 * DAY, 3600))
+    assert long.hours == pytest.approx(8, abs=1.1)
+    assert 1.8 < short.hours < 2.0
+
+
+def test_a_blend_that_learns_warms_up_for_its_memory_and_refuses_a_damaged_record() -> None:
+    assert learning(1.0, memory=30 * DAY).warmup == 30 * DAY
+    forecaster = learning(1.0, 2.0)
+    data = forecaster.dump_state(after(forecaster))
+    for damage in (None, {}, data["record"] | {"numbers": ["x"]}, data["record"] | {"states": [1, 2, 3]}):
+        with pytest.raises(ForecasterError, match="blend: damaged record of its members' scores"):
+            forecaster.load_state(data | {"record": damage})
+
+
+def test_members_that_cannot_answer_yet_are_not_scored() -> None:
+    broken = blend(BTC, {"walk": RandomWalk(BTC), "bad": Growing(BTC, 1.0)}, memory=DAY)
+    assert after(broken)[-1].hours == 0
 
 
 # ------------------------------------------------------------------------------------------------------ settings

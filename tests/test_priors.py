@@ -145,6 +145,16 @@ def test_a_prior_of_which_a_number_was_changed_is_refused(tmp_path: Path) -> Non
         prior_of(NAME, SETTINGS.with_flags({"fit.prior": str(changed)}))
 
 
+def test_a_prior_with_other_features_is_refused_by_a_fit() -> None:
+    """Planted: curves without trends, as an earlier version made them."""
+    assert SHIPPED is not None
+    prior = orjson.loads(orjson.dumps(SHIPPED.fit.numbers))
+    curve = prior["pooled"]["crypto"]["curves"]["60"]
+    curve["trends"], curve["slopes"] = [], [row[:4] for row in curve["slopes"]]
+    with pytest.raises(ForecasterError, match=r"the prior's curves are of another version: make it again"):
+        fit({"BTC": market(8)}, ASSETS, end=END + 8 * DAY, prior=prior)
+
+
 def test_a_prior_that_has_seen_bars_after_its_end_is_refused(tmp_path: Path) -> None:
     """Planted: bars of a later day."""
     seen = {"BTC": {"bars": 1, "first": iso(END), "last": iso(END + DAY), "sha256": ""}}

@@ -31,8 +31,9 @@ from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
 from ewmalab.forecast.seasonal_har.fit_seasons import week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import _score, fit_shocks, unit_draws
-from ewmalab.forecast.seasonal_har.parts import Shocks
+from ewmalab.forecast.seasonal_har.parts import Season, Shocks
 from ewmalab.forecast.seasonal_har.paths import wave_paths
+from ewmalab.forecast.seasonal_har.state import SIZE, features, follow, initial_state
 from ewmalab.forecast.strata import normal_strata, student_t_strata
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
@@ -148,6 +149,41 @@ def test_the_forecast_has_the_planted_volatility(fitted: dict[str, Any], bars: d
         truth = 5e-4 * np.sqrt((by_hour(minutes) ** 2).sum())
         moved = float(np.abs(paths[-1]).mean())  # what the shocks' scale is fitted to
         assert moved / (truth * np.sqrt(2 / np.pi)) == pytest.approx(1.0, abs=0.12)
+
+
+def trending(days: int) -> Bars:
+    """Synthetic bars that are wilder after an hour of moves in one direction than after one of moves to and fro."""
+    rng, size, trend = np.random.default_rng(5), np.empty(days * 1440), 0.0
+    for i, z in enumerate(rng.standard_normal(len(size))):
+        size[i] = 5e-4 * (0.7 + abs(trend)) ** 0.8 * z
+        trend = 0.5 ** (1 / 60) * trend + np.sqrt(1 - 0.5 ** (1 / 30)) * z
+    return Bars.from_closes(BEGIN + MINUTE * np.arange(len(size)), 100.0 * np.exp(np.cumsum(size)))
+
+
+def test_a_trends_size_counts_where_it_was_planted_and_only_at_an_hour(bars: dict[str, Bars]) -> None:
+    planted = fit({"BTC": trending(20)}, ASSETS, end=BEGIN + 20 * DAY)["assets"]["BTC"]["curves"]
+    plain = fit({"BTC": bars["BTC"].rows(0, 20 * 1440)}, ASSETS, end=BEGIN + 20 * DAY)["assets"]["BTC"]["curves"]
+    found, none = (np.array(curves["60"]["slopes"])[0, 4:] for curves in (planted, plain))
+    assert found[1] > 0.2 > 0.1 > np.abs(none).max()
+    assert planted["60"]["trends"] == [600, 3600, 14_400]
+    assert planted["300"]["trends"] == []
+
+
+def test_features_are_plain_averages_and_sums_over_gaps_too() -> None:
+    rng, flat = np.random.default_rng(2), Season("week", np.ones(WEEK_BINS), np.ones(60))
+    times = BEGIN + MINUTE * np.flatnonzero(rng.random(5000) > 0.2)
+    closes = 100.0 * np.exp(np.cumsum(1e-3 * rng.standard_normal(len(times))))
+    states = np.empty((len(times), SIZE))
+    follow(initial_state(), Bars.from_closes(times, closes), flat, states)
+    minutes = np.diff(times) // MINUTE
+    z, trend, size = np.diff(np.log(closes)) / np.sqrt(minutes), 0.0, 0.0
+    for i, (x, n) in enumerate(zip(z, minutes, strict=True)):
+        held = 0.5 ** (n / 60)
+        trend, gain = held * trend + np.sqrt(1 - held**2) * x, max(1 - held, 1 / (i + 1))
+        size += gain * (abs(x) - size)
+    expected = np.log([size, abs(trend) / size + 0.3])
+    np.testing.assert_allclose(features(states[-1], (3600,), (3600,)), expected, rtol=1e-10)
+    np.testing.assert_array_equal(features(states, (600, 3600), ())[-1], features(states[-1], (600, 3600), ()))
 
 
 def test_a_fit_does_not_look_past_its_present() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ewmalab.errors import ForecasterError
+from ewmalab.forecast.learning import Record, dump_record, followed, load_record
 from ewmalab.forecast.model import DEFAULT_WARMUP, fit_of
 from ewmalab.forecast.paths import check_paths
 from ewmalab.forecast.protocol import Ageing, Explained, Fittable, Forecaster, LogReturns, Numbers, Prompt
@@ -17,10 +18,12 @@ from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 
 States = tuple[Any, ...]
-"""The members' states, in the members' order."""
+"""The members' states, in the members' order; then the record of their scores, if weights are learnt."""
 
 
-def blend(asset: Asset, members: Mapping[str, Forecaster[Any]], weights: tuple[float, ...] = ()) -> Blend:
+def blend(
+    asset: Asset, members: Mapping[str, Forecaster[Any]], weights: tuple[float, ...] = (), memory: int = 0
+) -> Blend:
     """Make the blend of an asset.
 
     Parameters
@@ -30,6 +33,8 @@ def blend(asset: Asset, members: Mapping[str, Forecaster[Any]], weights: tuple[f
         Forecasters of the same asset, at least one.
     weights : tuple of float
         One for each member, >= 0; divided by their sum. Empty: all equal.
+    memory : int
+        Half-life of past scores, from which the weights are learnt, seconds; 0: the weights are fixed.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def blend(asset: Asset, members: Mapping[str, Forecaster[Any]], weights: tuple[f
         )
     shares = tuple((given / given.sum()).tolist())
     fitted = any(isinstance(one, Fittable) for one in members.values())
-    return (FittedBlend if fitted else Blend)(asset, tuple(members), tuple(members.values()), shares)
+    return (FittedBlend if fitted else Blend)(asset, tuple(members), tuple(members.values()), shares, memory)
 
 
 def paths_of_each(shares: tuple[float, ...], count: int) -> list[int]:
@@ -79,32 +84,44 @@ class Blend:
     members : tuple of Forecaster
     shares : tuple of float
         Weights of the members; their sum is 1.
+    memory : int
+        See `blend`.
     """
 
     asset: Asset
     names: tuple[str, ...]
     members: tuple[Forecaster[Any], ...]
     shares: tuple[float, ...]
+    memory: int = 0
 
     STATE_VERSION = 1
 
     @property
     def warmup(self) -> int:
-        """Return the longest warm-up of a member, seconds."""
-        return max(int(getattr(one, "warmup", DEFAULT_WARMUP)) for one in self.members)
+        """Return the longest warm-up of a member, or the memory of scores if that is longer; seconds."""
+        return max(self.memory, *(int(getattr(one, "warmup", DEFAULT_WARMUP)) for one in self.members))
 
     def initial_state(self) -> States:
-        """Return the members' states before any bar."""
-        return tuple(one.initial_state() for one in self.members)
+        """Return the state before any bar."""
+        states = tuple(one.initial_state() for one in self.members)
+        return (*states, Record.empty(len(self.members))) if self.memory else states
 
     def update(self, state: States, bars: Bars) -> States:
-        """Return the members' states after closed minute bars; see `Forecaster.update`."""
-        return tuple(one.update(own, bars) for one, own in zip(self.members, state, strict=True))
+        """Return the state after closed minute bars; see `Forecaster.update`."""
+        if not self.memory:
+            return tuple(one.update(own, bars) for one, own in zip(self.members, state, strict=True))
+        states, record = followed(self.asset, self.members, state[:-1], state[-1], bars, self.memory)
+        return (*states, record)
 
     def aged(self, state: States, until: int) -> States:
         """Return the states aged by the rules of those members that have one; see `Ageing`."""
-        pairs = zip(self.members, state, strict=True)
-        return tuple(one.aged(own, until) if isinstance(one, Ageing) else own for one, own in pairs)
+        own = state[: len(self.members)]
+        aged = (one.aged(x, until) if isinstance(one, Ageing) else x for one, x in zip(self.members, own, strict=True))
+        return (*aged, *state[len(own) :])
+
+    def shares_of(self, state: States, time_increment: int) -> tuple[float, ...]:
+        """Return the weights for prompts of an increment, learnt from the scores in a state if the blend learns."""
+        return state[-1].shares(self.shares, time_increment) if self.memory else self.shares
 
     def simulate(self, state: States, prompt: Prompt, stream: RandomStream) -> LogReturns:
         """Return cumulative log-returns; see `Forecaster.simulate`.
@@ -114,9 +131,9 @@ class Blend:
         ForecasterError
             If a member cannot answer, or its paths break the protocol.
         """
-        counts = paths_of_each(self.shares, prompt.num_simulations)
+        counts = paths_of_each(self.shares_of(state, prompt.time_increment), prompt.num_simulations)
         parts = []
-        for name, one, own, count in zip(self.names, self.members, state, counts, strict=True):
+        for name, one, own, count in zip(self.names, self.members, state, counts, strict=False):
             if count:
                 asked = replace(prompt, num_simulations=count)
                 parts.append(check_paths(one, one.simulate(own, asked, stream.derived(name)), asked))
@@ -124,9 +141,10 @@ class Blend:
         return np.take(np.concatenate(parts, axis=1), order, axis=1)
 
     def dump_state(self, state: States) -> dict[str, Any]:
-        """Return the members' names and states as a plain dict."""
-        states = [one.dump_state(own) for one, own in zip(self.members, state, strict=True)]
-        return {"forecaster": "blend", "version": self.STATE_VERSION, "members": list(self.names), "states": states}
+        """Return the members' names and states, and the record of their scores if there is one, as a plain dict."""
+        states = [one.dump_state(own) for one, own in zip(self.members, state, strict=False)]
+        data = {"forecaster": "blend", "version": self.STATE_VERSION, "members": list(self.names), "states": states}
+        return data | ({"record": dump_record(state[-1], self.members)} if self.memory else {})
 
     def load_state(self, data: Mapping[str, Any]) -> States:
         """Return the states that `dump_state` wrote.
@@ -142,7 +160,8 @@ class Blend:
             isinstance(states, list) and len(states) == len(self.members)
         ):
             raise ForecasterError(f"not a state of a blend of {', '.join(self.names)}: {str(dict(data))[:80]}")
-        return tuple(one.load_state(own) for one, own in zip(self.members, states, strict=True))
+        found = tuple(one.load_state(own) for one, own in zip(self.members, states, strict=True))
+        return (*found, load_record(data.get("record"), self.members)) if self.memory else found
 
 
 @dataclass(frozen=True, eq=False)

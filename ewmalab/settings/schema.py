@@ -212,6 +212,7 @@ class BlendSettings(_Section):
 
     members: Annotated[Names, Field(min_length=1), AfterValidator(_members)]
     weights: Annotated[PerAsset[tuple[Annotated[Number, Field(ge=0)], ...]], AfterValidator(_weights)]
+    memory: Annotated[Duration, Field(ge=0, le=90 * 86_400)]
 
 
 class FitSettings(_Section):

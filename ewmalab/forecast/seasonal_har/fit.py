@@ -168,6 +168,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return {
         "knots": curve.knots.tolist(),
         "memories": list(curve.memories),
+        "trends": list(curve.trends),
         "level": curve.level.tolist(),
         "slopes": curve.slopes.tolist(),
     }

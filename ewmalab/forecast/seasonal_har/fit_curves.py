@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_of_scales
-from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Curve, Season
-from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state, smoothness
+from ewmalab.forecast.seasonal_har.parts import Curve, Season
+from ewmalab.forecast.seasonal_har.state import SIZE, features, follow, initial_state, smoothness
 from ewmalab.market.bars import Bars
 from ewmalab.times import DAY, MINUTE
 
@@ -40,8 +39,8 @@ class Design:
         Seconds: increment, and horizon.
     knots : tuple of float
         Minutes.
-    memories : tuple of int
-        Half-lives, seconds.
+    memories, trends : tuple of int
+        Half-lives, seconds, of the averages and trends that volatility depends on.
     every : int
         Seconds between the start times that are used.
     lengths : tuple of int
@@ -54,11 +53,14 @@ class Design:
     memories: tuple[int, ...]
     every: int
     lengths: tuple[int, ...]
+    trends: tuple[int, ...] = ()
 
 
 DESIGNS = (
     Design(300, 86_400, (7.5, 37.0, 120.0, 270.0, 540.0, 1080.0), (1800, 14_400, 259_200), 2400, (1, 6, 36, 288)),
-    Design(60, 3600, (1.5, 6.5, 20.0, 45.0), (600, 3600, 21_600, 172_800), 600, (1, 2, 5, 15, 30, 60)),
+    Design(
+        60, 3600, (1.5, 6.5, 20.0, 45.0), (600, 3600, 21_600, 172_800), 600, (1, 2, 5, 15, 30, 60), (600, 3600, 14_400)
+    ),
 )
 
 
@@ -70,8 +72,8 @@ class Windows:
     ----------
     outcomes : (n, J) float64
         Returns around each knot, divided by the root of the season's variance: per root minute.
-    logs : (n, K) float64
-        Logarithms of the averages at the request.
+    logs : (n, K + T) float64
+        Features of the state at the request.
     """
 
     outcomes: Floats
@@ -92,8 +94,8 @@ class Past:
         The season's, summed.
     starts : mapping of Design to (n,) int64
         Start times with a known outcome, at least a day after the first bar.
-    logs : mapping of Design to (n, K) float64
-        Logarithms of the averages that the design uses, a minute before each start time.
+    logs : mapping of Design to (n, K + T) float64
+        Features of the state that the design uses, a minute before each start time.
     smoothness : float
         Of all closes.
     """
@@ -122,7 +124,7 @@ class Past:
         follow(initial_state(), bars, season, states)
         starts = {design: _starts(bars, design) for design in DESIGNS}
         rows = {d: np.searchsorted(times, own - 2 * MINUTE, side="right") - 1 for d, own in starts.items()}
-        logs = {d: _logs(states[own], d) for d, own in rows.items()}
+        logs = {d: features(states[own], d.memories, d.trends) for d, own in rows.items()}
         return cls(bars, season, price, variance, starts, logs, smoothness(states[-1]))
 
     def minute(self, times: Ints) -> Ints:
@@ -133,12 +135,6 @@ class Past:
 def _starts(bars: Bars, design: Design) -> Ints:
     first = -(-(int(bars.timestamp[0]) + DAY) // design.every) * design.every
     return np.arange(first, int(bars.timestamp[-1]) + MINUTE - design.length, design.every, dtype=np.int64)
-
-
-def _logs(states: Floats, design: Design) -> Floats:
-    chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in design.memories]
-    found: Floats = np.log(np.maximum(states[:, chosen], MIN_AVERAGE))
-    return found
 
 
 def windows(past: Past, design: Design) -> Windows:
@@ -196,7 +192,7 @@ def fit_curves(
     design : Design
     pool : Executor
         Runs one task per knot.
-    targets : mapping of asset to (J, K) float64
+    targets : mapping of asset to (J, K + T) float64
         Slopes to shrink towards.
     ridge : float
         Weight of the squared difference.
@@ -208,7 +204,9 @@ def fit_curves(
     fitted = pool.map(partial(_fit_knot, logs=centred, ridge=ridge), outcomes, aims)
     levels, slopes = (np.stack(column, axis=1) for column in zip(*fitted, strict=True))
     return {
-        asset: Curve(np.array(design.knots), design.memories, levels[i] - slopes[i] @ centres[i], slopes[i])
+        asset: Curve(
+            np.array(design.knots), design.memories, levels[i] - slopes[i] @ centres[i], slopes[i], design.trends
+        )
         for i, asset in enumerate(found)
     }
 

@@ -9,6 +9,7 @@ from math import log
 
 import numpy as np
 
+from ewmalab.errors import ForecasterError
 from ewmalab.forecast.seasonal_har.fit_curves import RIDGE, RIDGE_ALONE, Design, Floats, Past, Windows, fit_curves
 from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Curve, Fitted
 
@@ -45,9 +46,14 @@ def fit_levels(
     targets : mapping of asset to Fitted
         Entries of a prior.
     """
-    step, memories = design.step, len(design.memories)
-    equal = np.full((len(design.knots), memories), 1.0 / memories)
+    step, memories, longest = design.step, len(design.memories), len(design.memories) - 1
+    equal = np.zeros((len(design.knots), memories + len(design.trends)))
+    equal[:, :memories] = 1.0 / memories
     aims = {asset: targets[asset].curves[step].slopes if asset in targets else equal for asset in found}
+    if any(aim.shape != equal.shape for aim in aims.values()):
+        raise ForecasterError(
+            "seasonal-har: the prior's curves are of another version: make it again, or set fit.prior"
+        )
     days = float(np.mean([past.days for past in pasts.values()]))
     fitted = fit_curves(found, design, pool, aims, RIDGE[step] / days if targets else RIDGE_ALONE)
     means = {asset: own.logs.mean(axis=0) for asset, own in found.items()}
@@ -60,7 +66,7 @@ def fit_levels(
             own = past.days / (past.days + PRIOR_DAYS[step])
         else:
             alike = [a for a in fitted if classes[a] == classes[asset]]
-            other = np.mean([values[a] - means[a][-1] for a in alike], axis=0) + means[asset][-1]
+            other = np.mean([values[a] - means[a][longest] for a in alike], axis=0) + means[asset][longest]
             own = past.days / (past.days + _LEVEL_DAYS)
         moved = replace(curve, level=curve.level + (1 - own) * (other - values[asset]))
         shrunk[asset] = Levelled(moved, moved.homogeneous(means[asset]))

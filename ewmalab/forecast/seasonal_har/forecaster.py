@@ -14,9 +14,9 @@ from ewmalab.errors import ForecasterError
 from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 from ewmalab.forecast.protocol import LogReturns, Numbers, Prompt, check_bars
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, SMOOTHED, Fitted
+from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Fitted
 from ewmalab.forecast.seasonal_har.paths import wave_paths
-from ewmalab.forecast.seasonal_har.state import SIZE, follow, initial_state, smoothness
+from ewmalab.forecast.seasonal_har.state import SIZE, features, follow, initial_state, smoothness
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
@@ -47,7 +47,7 @@ class SeasonalHar:
     shocks: str = "waves"
     fitted: Fitted = field(default_factory=Fitted.nothing)
 
-    STATE_VERSION: ClassVar[int] = 2
+    STATE_VERSION: ClassVar[int] = 3
     warmup: ClassVar[int] = 14 * DAY
     path_scale: ClassVar[str] = "volatility_scale"
 
@@ -184,8 +184,7 @@ class SeasonalHar:
         season = np.sqrt(self.fitted.season.variance(minutes).reshape(prompt.steps, step // MINUTE).sum(axis=1))
         tau = (np.arange(prompt.steps) + 0.5) * step / MINUTE
         curve = self.fitted.curves[step]
-        chosen = [hk.FIRST + HALF_LIVES.index(memory) for memory in curve.memories]
-        log_sigma = curve.at(np.log(np.maximum(state[chosen], MIN_AVERAGE)), tau)
+        log_sigma = curve.at(features(state, curve.memories, curve.trends), tau)
         scale = self.volatility_scale * (self.fitted.shocks[step].scale if self._windows is None else 1.0)
         log_sigma += SMOOTHED[step] * self._smoother(state)
         sigma: npt.NDArray[np.float32] = (scale * season * np.exp(log_sigma)).astype(np.float32)

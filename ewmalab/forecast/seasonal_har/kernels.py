@@ -13,7 +13,7 @@ from ewmalab.forecast.paths import LOG_RETURN_LIMIT
 
 LAST_TIME, LAST_CLOSE, COUNT, DRIFT, DRIFTS, MOVES, FIRST = range(7)
 """Entries of a state: label and close of the newest bar, returns seen; the sum of returns that decays, the means of its
-size and of the returns' size; from FIRST on the averages."""
+size and of the returns' size; from FIRST on the averages, and after them the trends."""
 
 _f32 = np.float32
 
@@ -23,12 +23,13 @@ def follow(state, keep, drift_keep, timestamp, close, begin, season, states):
     """Update averages of the deseasonalised absolute return with bars; `state` is advanced in place.
 
     A return over several minutes is one observation: |r| divided by the root of the season's variance summed over them.
-    Observations have equal weights until the decay's own weight is larger. They also enter a decaying sum, scaled to
-    their size if they are independent; its mean size tells whether closes are smooth or jumpy.
+    Observations have equal weights until the decay's own weight is larger. With their signs they also enter decaying
+    sums, scaled to their size if they are independent: a short one, whose mean size tells whether closes are smooth or
+    jumpy, and the trend of each memory.
 
     Parameters
     ----------
-    state : (7 + K,) float64
+    state : (6 + 2 K,) float64
     keep : (K,) float64
         Decay factors per minute.
     drift_keep : float
@@ -38,7 +39,7 @@ def follow(state, keep, drift_keep, timestamp, close, begin, season, states):
         Label of the first minute of `season`.
     season : (m,) float64
         Squared season of each minute, present or not, up to the last bar.
-    states : (n or 0, 7 + K) float64
+    states : (n or 0, 6 + 2 K) float64
         Filled with the state after each bar, if it has rows.
     """
     count = keep.shape[0]
@@ -57,8 +58,10 @@ def follow(state, keep, drift_keep, timestamp, close, begin, season, states):
             state[DRIFTS] += (abs(state[DRIFT]) - state[DRIFTS]) / state[COUNT]
             state[MOVES] += (x - state[MOVES]) / state[COUNT]
             for k in range(count):
-                gain = max(1.0 - keep[k] ** minutes, 1.0 / state[COUNT])
+                held = keep[k] ** minutes
+                gain = max(1.0 - held, 1.0 / state[COUNT])
                 state[FIRST + k] += gain * (x - state[FIRST + k])
+                state[FIRST + count + k] = held * state[FIRST + count + k] + math.sqrt(1.0 - held * held) * z
         else:
             state[COUNT] = 0.0
         state[LAST_TIME] = timestamp[i]

@@ -15,7 +15,7 @@ from ewmalab.times import MINUTE
 
 Floats = npt.NDArray[np.float64]
 HALF_LIVES = (600, 1800, 3600, 14_400, 21_600, 172_800, 259_200)
-"""Memories of the state, seconds; a curve uses some of them."""
+"""Memories of the state, seconds; a curve uses the averages and the trends of some of them."""
 SMOOTHED = {300: 1.0, 60: 0.5}
 """By increment: how much of a market's smoothness the volatility of a step contains."""
 MIN_AVERAGE = 1e-7  # floor of an average absolute return per minute, so that a market that stands still has a logarithm
@@ -47,30 +47,32 @@ class Season:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Log-volatility per minute, by horizon, from the averages: ``a(tau) + sum_k b_k(tau) ln E_k``.
+    """Log-volatility per minute, by horizon: ``a(tau) + sum_k b_k(tau) x_k``.
 
     Parameters
     ----------
     knots : (J,) float64
         Horizons, minutes; between them linear in ln tau, flat outside.
-    memories : sequence of int
-        Half-lives that are used, seconds.
+    memories, trends : sequence of int
+        Half-lives, seconds, of the averages and of the trends in x; see
+        `ewmalab.forecast.seasonal_har.state.features`.
     level : (J,) float64
-    slopes : (J, K) float64
+    slopes : (J, K + T) float64
     """
 
     knots: Floats
     memories: Sequence[int]
     level: Floats
     slopes: Floats
+    trends: Sequence[int] = ()
 
     def at(self, logs: Floats, tau: Floats) -> Floats:
         """Return ln sigma per minute (deseasonalised) at horizons tau, minutes.
 
         Parameters
         ----------
-        logs : (..., K) float64
-            Logarithms of the averages.
+        logs : (..., K + T) float64
+            Features of states.
         tau : (n,) float64
 
         Returns
@@ -83,17 +85,16 @@ class Curve:
         return found
 
     def homogeneous(self, logs: Floats) -> Curve:
-        """Return the curve with the same value at given averages whose slopes sum to one at each horizon.
+        """Return the curve with the same value at given features whose slopes on averages sum to one at each horizon.
 
         The longest memory takes what is missing. Such a curve serves markets of any volatility.
 
         Parameters
         ----------
-        logs : (K,) float64
-            Logarithms of the averages.
+        logs : (K + T,) float64
         """
-        slopes = self.slopes.copy()
-        slopes[:, -1] += 1.0 - slopes.sum(axis=1)
+        slopes, count = self.slopes.copy(), len(self.memories)
+        slopes[:, count - 1] += 1.0 - slopes[:, :count].sum(axis=1)
         return replace(self, level=self.level + (self.slopes - slopes) @ logs, slopes=slopes)
 
 
@@ -147,7 +148,11 @@ class Fitted:
             Season(str(season["clock"]), _floats(season["level"]), _floats(season["minute"])),
             {
                 int(step): Curve(
-                    _floats(c["knots"]), tuple(map(int, c["memories"])), _floats(c["level"]), _floats(c["slopes"])
+                    _floats(c["knots"]),
+                    tuple(map(int, c["memories"])),
+                    _floats(c["level"]),
+                    _floats(c["slopes"]),
+                    tuple(map(int, c.get("trends", ()))),
                 )
                 for step, c in curves
             },

@@ -1,21 +1,23 @@
-"""The state of `seasonal-har`: averages of the deseasonalised absolute return over several memories."""
+"""The state of `seasonal-har`: sizes and trends of the deseasonalised return over several memories."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ewmalab.forecast.seasonal_har import kernels as hk
-from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, Season
+from ewmalab.forecast.seasonal_har.parts import HALF_LIVES, MIN_AVERAGE, Season
 from ewmalab.market.bars import Bars
 from ewmalab.times import MINUTE
 
 Floats = npt.NDArray[np.float64]
-SIZE = hk.FIRST + len(HALF_LIVES)
+SIZE = hk.FIRST + 2 * len(HALF_LIVES)
 """How many numbers a state has."""
 _KEEP = np.array([0.5 ** (MINUTE / half_life) for half_life in HALF_LIVES])
+_STILL = 0.3  # added to the relative size of a trend, so that a market without one has a logarithm
 _DRIFT_KEEP = 0.5 ** (1 / 5)  # minutes: what makes closes smooth or jumpy is over within some
 
 
@@ -39,6 +41,30 @@ def follow(state: Floats, bars: Bars, season: Season, states: Floats) -> None:
     begin = int(bars.timestamp[0] if math.isnan(state[hk.LAST_TIME]) else state[hk.LAST_TIME] + MINUTE)
     minutes = np.arange(begin, int(bars.timestamp[-1]) + MINUTE, MINUTE, dtype=np.int64)
     hk.follow(state, _KEEP, _DRIFT_KEEP, bars.timestamp, bars.close, begin, season.variance(minutes), states)
+
+
+def features(states: Floats, memories: Sequence[int], trends: Sequence[int]) -> Floats:
+    """Return what a volatility curve depends on.
+
+    Parameters
+    ----------
+    states : (..., SIZE) float64
+    memories, trends : sequence of int
+        Half-lives, seconds.
+
+    Returns
+    -------
+    (..., K + T) float64
+        Logarithms of the averages, and of the trends' sizes relative to the averages of the same half-life.
+    """
+
+    def average(half_lives: Sequence[int]) -> Floats:
+        chosen: Floats = np.maximum(states[..., [hk.FIRST + HALF_LIVES.index(one) for one in half_lives]], MIN_AVERAGE)
+        return chosen
+
+    moved = states[..., [hk.FIRST + len(HALF_LIVES) + HALF_LIVES.index(one) for one in trends]]
+    found: Floats = np.log(np.concatenate([average(memories), np.abs(moved) / average(trends) + _STILL], axis=-1))
+    return found
 
 
 def smoothness(state: Floats) -> float:
