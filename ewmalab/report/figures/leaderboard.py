@@ -25,6 +25,7 @@ def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Chart:
     panels = []
     for competition in sorted(frame["competition"].unique()):  # the sum of all has an empty name
         wide = frame[frame["competition"] == competition].pivot(index="when", columns="miner", values=what)
+        wide, label = (wide, "rank") if what == "rank" else (100 * wide, "weight, %")
         at = wide.index.to_numpy(np.float64)
         others = wide.columns.difference(list(styles), sort=False)
         marks: list[Mark] = []
@@ -36,5 +37,5 @@ def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Chart:
             if name in wide:
                 marks.append(Series(short(name), at, wide[name].to_numpy(np.float64), look))
         limits = (float(wide.max().max()) + 0.5, 0.5) if what == "rank" else None
-        panels.append(Panel(competition or "all competitions", Axis("UTC", "time"), Axis(what, limits=limits), marks))
+        panels.append(Panel(competition or "all competitions", Axis("UTC", "time"), Axis(label, limits=limits), marks))
     return chart.of(panels)

@@ -63,7 +63,8 @@ def ranking_sections(ranking: Ranking) -> list[Section]:
     """Return ranks, weights and earnings as parts of a page."""
     standings = Table("Standings", *grid(ranking.final, _STANDINGS), note=_NOTE, folded=len(ranking.final) > 60)
     ranks, weights = draw.over_time(ranking, "rank"), draw.over_time(ranking, "weight")
-    sections = [Section("Ranks and weights", list(ranking.notes), [ranks, weights, standings])]
+    notes = [f"{note[0].upper()}{note[1:]}." for note in ranking.notes]
+    sections = [Section("Ranks and weights", notes, [ranks, weights, standings])]
     if ranking.earnings:
         text = factors(ranking)
         table = Table(f"Earnings, {ranking.unit}", *grid(ranking.earnings, _EARNINGS))
