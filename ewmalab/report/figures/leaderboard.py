@@ -32,7 +32,7 @@ def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Chart:
         if len(others):  # one line for all of them, interrupted between two
             gap = np.append(at, np.nan)
             along = np.concatenate([np.append(wide[name].to_numpy(np.float64), np.nan) for name in others])
-            marks.append(Series("the others", np.tile(gap, len(others)), along, "faint", marker=False, width=0.6))
+            marks.append(Series("the others", np.tile(gap, len(others)), along, "faint", marker=False, width=0.2))
         for name, look in styles.items():
             if name in wide:
                 marks.append(Series(short(name), at, wide[name].to_numpy(np.float64), look))

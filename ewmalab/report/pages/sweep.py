@@ -10,7 +10,7 @@ from ewmalab.experiments.store import Experiment
 from ewmalab.report.figures import sweep as draw
 from ewmalab.report.pages.page import Card, Cell, Report, Section, Table, p_value, percent
 from ewmalab.report.pages.provenance import between, provenance
-from ewmalab.report.text.tables import Column, grid, points
+from ewmalab.report.text.tables import Column, grid, points, signed
 from ewmalab.report.text.verdict import told_p
 from ewmalab.times import iso
 
@@ -105,7 +105,7 @@ def _change(row: SweepRow) -> Cell:
         details = [f"[{points(best.low)},\u00a0{points(best.high)}]", told_p(best.p_holm)]
     details.append(f"noise {100 * row.monte_carlo:.2f}")
     mark = "▼\u00a0" if row.better else ""
-    return Cell(f"{mark}{100 * best.change:+.2f}\u00a0%", best.change, "good" if row.better else "", "\n".join(details))
+    return Cell(f"{mark}{signed(best.change)}\u00a0%", best.change, "good" if row.better else "", "\n".join(details))
 
 
 def _forward(rows: Sequence[SweepRow]) -> Section:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ewmalab.analysis.compare import Difference
 from ewmalab.analysis.verdict import Verdict
 from ewmalab.report.pages.page import Card, Cell, Table, Tone
-from ewmalab.report.text.tables import points, short
+from ewmalab.report.text.tables import points, short, signed
 from ewmalab.report.text.verdict import leads, origins, told_p, worths
 
 _BOARD = (
@@ -41,4 +41,4 @@ def _cell(row: Difference | None) -> Cell:
         detail = row.shortage
     else:
         detail = f"[{points(row.low)},\u00a0{points(row.high)}]\n{told_p(row.p_holm)}"
-    return Cell(f"{word}{100 * row.change:+.2f}\u00a0%", row.change, tone, detail)
+    return Cell(f"{word}{signed(row.change)}\u00a0%", row.change, tone, detail)

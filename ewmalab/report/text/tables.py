@@ -121,7 +121,11 @@ def points(change: float) -> str:
     >>> points(-0.0972), points(-0.0044), points(-0.00001)
     ('-9.7', '-0.44', '0.00')
     """
-    digits = 1 if abs(change) >= 0.00995 else 2
+    return signed(change, 1 if abs(change) >= 0.00995 else 2)
+
+
+def signed(change: float, digits: int = 2) -> str:
+    """Return a relative difference in percent with its sign; zero has none."""
     text = f"{100 * change:+.{digits}f}"
     return text if float(text) else text[1:]
 

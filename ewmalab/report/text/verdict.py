@@ -33,7 +33,7 @@ def _lead(verdict: Verdict, competition: str) -> str:
 
 def origins(verdict: Verdict) -> list[str]:
     """Return where the difference of the first contestant from each other one came from."""
-    first = [one for one in verdict.origins if one.own == verdict.contestants[0] and one.change]
+    first = [one for one in verdict.origins if one.own == verdict.contestants[0] and float(points(one.change))]
     return [_origin(one) for name in verdict.competitions for one in first if one.competition == name]
 
 
