@@ -918,7 +918,7 @@ def test_the_commands_text_says_what_is_synthetic_and_what_is_an_estimate(ewmala
     assert result.code == 0, result.err
     assert result.out.startswith("SYNTHETIC DATA")
     assert "Leaderboard of 2 miners at 2026-01-15T03:12:00Z" in result.out
-    assert "Earnings, an estimate: weight x emission 2000 alpha/day x correction 0.69" in result.out
+    assert "Earnings, an estimate: weight x emission 2,000 alpha/day x correction 0.69" in result.out
     assert "note: the field has 2 miners, the subnet about 250" in result.out
 
 

@@ -32,6 +32,20 @@ FILES = {
     "plug_other.py": "class Mine:\n    def __init__(self, asset):\n        pass\n\n\nPlain = Mine\n",
     "plug_needs.py": "class Mine:\n    def __init__(self, asset, scale):\n        pass\n",
     "experiments/20260115T000000Z-broken-00000000/manifest.json": "{",
+    "experiments/20260114T000000Z-other-00000000/manifest.json": "[]",
+    "head.csv": "a,b\n1,2\n",
+    "no_asset.csv": "start_time\n1768435200\n",
+    "soon.csv": "start_time,asset,time_length\nsoon,BTC,3600\n",
+    "endless.csv": "start_time,asset,time_length\ninf,BTC,3600\n",
+    "odd.csv": "start_time,asset,time_length\n1768435200,BTC,1234\n",
+    "late.csv": "start_time,asset,time_length\n99999999999999,BTC,3600\n",
+    "none.csv": "start_time,asset,time_length\n",
+    "words.csv": "time,close\n2026-01-15T00:00:00,five\n",
+    "deep.json": "[" * 5000 + "]" * 5000,
+    "list.toml": "[replay]\nforecasters = [1]\n",
+    "twice.toml": "[ewma]\nnu_1m = 5\nnu_1m = 6\n",
+    "fitted.toml": "[fit]\nartifacts = ['text.json']\n",
+    "torn_log/answers-2026-01-15.jsonl": "no json\n",
 }
 
 
@@ -82,6 +96,6 @@ def test_wrong_input_gives_one_line_its_exit_code_and_writes_nothing(
 
 def test_the_table_is_long_and_names_each_command_once() -> None:
     commands = [command for command, _, _ in cases()]
-    assert len(commands) >= 190
+    assert len(commands) >= 370
     assert len(set(commands)) == len(commands)
-    assert {code for _, code, _ in cases()} == {1, 2, 3, 5}
+    assert {code for _, code, _ in cases()} == {1, 2, 3, 4, 5}

@@ -153,7 +153,7 @@ def rank(
     if len(field.miners) < SMALL_FIELD:
         told.append(
             f"the field has {len(field.miners)} miners, the subnet about 250: weights and earnings hold within this "
-            "field only; give the others' scores with --scores"
+            "field only; give the others' scores with `--scores`"
         )
     return Ranking(
         when=when,

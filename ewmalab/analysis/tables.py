@@ -25,7 +25,8 @@ def read_table(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.DataFrame(orjson.loads(path.read_bytes())) if kind == ".json" else pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise PredictionError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {reason}") from error
 
 
 def seconds_of(column: pd.Series, path: Path) -> np.ndarray:
@@ -37,23 +38,26 @@ def seconds_of(column: pd.Series, path: Path) -> np.ndarray:
                 f"{path}: column {column.name} holds {seconds.max()}: times are seconds, not milliseconds"
             )
         return seconds
-    try:
-        times = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        raise PredictionError(f"{path}: column {column.name}: {error}") from error
+    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
     if times.isna().any():
-        raise PredictionError(f"{path}: row {first_row(times.isna())} has no {column.name}")
+        row = first_row(times.isna())
+        if pd.isna(found := column.iloc[row - 1]):
+            raise PredictionError(f"{path}: row {row} has no {column.name}")
+        raise PredictionError(
+            f"{path}: row {row}: {found!r} in column {column.name} is no time: write seconds since 1970, or ISO texts "
+            "such as 2026-01-15T14:00:00Z"
+        )
     return ((times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(np.int64)
 
 
 def whole_numbers(column: pd.Series, path: Path) -> np.ndarray:
     """Return a column of whole numbers."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy(np.float64)) | (numbers.to_numpy(np.float64) % 1 != 0)
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    bad = ~np.isfinite(numbers) | (numbers != np.rint(numbers))
     if bad.any():
         value = column.iloc[int(np.argmax(bad))]
-        raise PredictionError(f"{path}: row {first_row(bad)}: {value!r} in column {column.name} is not a whole number")
-    return numbers.to_numpy(np.int64)
+        raise PredictionError(f"{path}: row {first_row(bad)}: {value} in column {column.name} is not a whole number")
+    return numbers.astype(np.int64)
 
 
 def first_row(mask: pd.Series | np.ndarray) -> int:

@@ -73,7 +73,8 @@ class WrittenReport(Result, os.PathLike[str]):
 
     def text(self) -> str:
         also = f", also as PNG and SVG in {self.path.parent / 'figures'}" if self.drawn else ""
-        return f"{self.path}: {self.figures} figures{also}\n"
+        figures = "1 figure" if self.figures == 1 else f"{self.figures} figures"
+        return f"{self.path}: {figures}{also}\n"
 
     def json(self) -> Any:
         return {"report": str(self.path), "figures": self.figures, "sources": self.sources}

@@ -197,13 +197,21 @@ def feed_of(name: str) -> str:
 def names_of(value: Names) -> list[str] | None:
     """Return names as a list, or None if there are none.
 
+    Raises
+    ------
+    ConfigError
+        If a text holds no name.
+
     Examples
     --------
     >>> names_of("24h, crypto-1h")
     ['24h', 'crypto-1h']
     """
     parts = value.split(",") if isinstance(value, str) else value or ()
-    return [part.strip() for part in parts if part.strip()] or None
+    found = [part.strip() for part in parts if part.strip()]
+    if isinstance(value, str) and not found:
+        raise ConfigError(f"{value!r} holds no name: give names with commas between them, or none at all")
+    return found or None
 
 
 def assets_of(value: Names) -> list[str] | None:
@@ -219,6 +227,10 @@ def values_of(parameters: Parameters) -> dict[str, list[str] | None]:
     return {name: values if values is None else [str(v) for v in values] for name, values in parameters.items()}
 
 
+MAX_NAME = 100
+"""Characters of a name; a file system allows a folder 255, of which the time and the digest take 26."""
+
+
 def check_name(name: str) -> str:
     """Return the name if it can be part of a directory's name.
 
@@ -228,6 +240,8 @@ def check_name(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
         raise ConfigError(f"{name!r}: letters, digits, dots, dashes and underscores only")
+    if len(name) > MAX_NAME:
+        raise ConfigError(f"{len(name)} characters: at most {MAX_NAME}")
     return name
 
 

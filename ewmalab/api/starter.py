@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from keyword import iskeyword
 from pathlib import Path
 
 from ewmalab.api.result import Outcome
@@ -80,9 +81,11 @@ def new_forecaster(name: str, folder: Path | str = ".") -> Outcome[list[Path]]:
         If the name is no module's, or one of the files exists.
     """
     plain = re.sub(r"\W+", "_", name.removesuffix(".py")).strip("_").lower()
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        near = f"; did you mean {plain!r}?" if re.fullmatch(r"[a-z][a-z0-9_]*", plain) else ""
-        raise ConfigError(f"{name!r} is no name of a module: small letters, digits and underscores{near}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or iskeyword(name):
+        near = f"; did you mean {plain!r}?" if plain != name and re.fullmatch(r"[a-z][a-z0-9_]*", plain) else ""
+        raise ConfigError(
+            f"{name!r} is no name of a module: small letters, digits and underscores, and no word of Python{near}"
+        )
     paths = [Path(folder) / f"{name}.py", Path(folder) / f"test_{name}.py"]
     for path in paths:
         if path.exists():

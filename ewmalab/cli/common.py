@@ -236,6 +236,8 @@ Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of feed request
 def value_lists(names: list[str], lists: list[str] | None) -> dict[str, list[str] | None]:
     """Return the values of each parameter, from one list for each, one for all, or none."""
     given = lists or []
+    if twice := [name for name in names if [one.lower() for one in names].count(name.lower()) > 1]:
+        raise typer.BadParameter(f"{twice[0]} is given twice", param_hint="--param")
     if len(given) > 1 and len(given) != len(names):
         raise typer.BadParameter(f"{len(given)} lists for {len(names)} parameters", param_hint="--values")
     if empty := [text for text in given if not text.replace(",", "").strip()]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shlex
@@ -36,6 +37,8 @@ _command = cache(get_command)  # it takes a fifth of a second to make, and a pro
 
 def run(app: typer.Typer) -> int:
     """Run the command line; return the exit code. Errors that a user can fix are printed without a traceback."""
+    if empty := _empty_word():
+        return fail(empty, "UsageError", USAGE)
     try:
         code = _command(app)(prog_name="ewmalab", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -92,6 +95,18 @@ def typed() -> str:
 def interrupted(kept: str = "") -> int:
     """Say that a command was stopped, and what is kept; return the exit code."""
     return fail("\n".join(filter(None, ("stopped", kept))), "Interrupted", INTERRUPTED)
+
+
+def _empty_word() -> str:
+    """Return what is wrong if a word that was typed is empty; as a path it would mean the working directory."""
+    for before, word in itertools.pairwise(["", *sys.argv[1:]]):
+        option, sign, value = word.partition("=")
+        if not option.startswith("--") or not sign:
+            option, value = before, word
+        if not value.strip():
+            what = f"invalid value for {option!r}: it" if option.startswith("-") else "an argument"
+            return f"{what} is empty; give it a value, or leave it out"
+    return ""
 
 
 def _usage(error: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import ewmalab
 from ewmalab.close_names import did_you_mean
-from ewmalab.errors import ForecasterError, UnknownForecaster
+from ewmalab.errors import ConfigError, ForecasterError, UnknownForecaster
 from ewmalab.forecast.code_digest import code_of
 from ewmalab.forecast.plugin_errors import naming_plugin
 from ewmalab.forecast.protocol import Forecaster
@@ -66,6 +66,8 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     parameters = asset_parameters(getattr(settings.values, section), asset.symbol)
     if members := members_of(base, settings):
         parameters["members"] = {member: load_forecaster(member, asset, settings) for member in members}
+    if not callable(factory):
+        raise ForecasterError(f"{base} is a {type(factory).__name__}: name a class or function")
     with naming_plugin(factory, base, asset.symbol):
         try:
             forecaster = factory(asset, **parameters)
@@ -187,7 +189,9 @@ def apply_preset(name: str, settings: LoadedSettings) -> tuple[str, LoadedSettin
     ConfigError
         If the preset is unknown.
     """
-    base, _, preset = name.partition("@")
+    base, at, preset = name.partition("@")
+    if at and not (base and preset):
+        raise ConfigError(f"{name!r}: name a forecaster and a preset, such as ewma@seed, or the forecaster alone")
     return base, settings.with_preset(factory_of(base)[1], preset) if preset else settings
 
 
@@ -218,6 +222,10 @@ def _import(name: str) -> Any:
         raise UnknownForecaster(
             f"unknown forecaster {name!r}: choose {' or '.join(BUILT_IN)}, or name your own as package.module:attribute"
             f"{did_you_mean(name, BUILT_IN)}"
+        )
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ForecasterError(
+            f"forecaster {name!r} cannot be imported: {module!r} is no module's name: write package.module:attribute"
         )
     try:
         return attrgetter(attribute)(importlib.import_module(module))

@@ -32,7 +32,7 @@ def check_paths(forecaster: Forecaster[Any], paths: LogReturns, prompt: Prompt) 
     """
     wanted = (prompt.steps + 1, prompt.num_simulations)
     if not (isinstance(paths, np.ndarray) and paths.dtype == np.float32 and paths.shape == wanted):
-        found = f"{getattr(paths, 'dtype', type(paths).__name__)} {getattr(paths, 'shape', '')}"
+        found = f"{paths.dtype} {paths.shape}" if isinstance(paths, np.ndarray) else type(paths).__name__
         raise ForecasterError(
             f"{type(forecaster).__name__}.simulate returned {found} for {prompt.asset}; expected float32 {wanted}"
         )

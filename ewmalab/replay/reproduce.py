@@ -151,7 +151,7 @@ def reproduce_prompts(experiment: Experiment, cache_dir: Path | str, keys: Seque
                 "has changed since"
             )
         title, key = (
-            f"{asset} {iso(start)[:16].replace('T', ' ')}, CRPS {crps:,.1f}",
+            f"{asset} {iso(start)[:16].replace('T', ' ')}, CRPS {crps:,.1f} bp",
             prompt_key(competition, asset, start),
         )
         reproduced.append(ReproducedPrompt(title, start, prompt.time_increment, moment.anchor, paths, truth, key))

@@ -199,7 +199,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for item in assignments:
         key, sign, value = item.partition("=")
-        if not sign or "." not in key:
+        if not sign or "." not in key or not all(part.strip() for part in key.split(".")):
             raise ConfigError(f"{item!r} does not have the form section.key=value, e.g. ewma.half_life_1m=30m")
         flags[key.strip()] = _literal(value)
     return flags
@@ -212,7 +212,7 @@ def _defaults() -> Layer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a mark first
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -311,7 +311,7 @@ def _sources(merged: Mapping[Key, tuple[Any, str]]) -> dict[str, str]:
 
 def _source(key: str, sources: Mapping[str, str]) -> str:
     """Return the name of a setting's layer; for a table, of the last layer that wrote into it, else the defaults."""
-    low = key.lower()
+    low = re.sub(r"(\.\d+)+$", "", key.lower())  # an entry of a list
     found = sources.get(low) or sources.get(low.removesuffix(".default"))
     inside = [name for k, name in sources.items() if k.startswith(f"{low}.") and name != "defaults"]
     return found or (inside[-1] if inside else "defaults")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, ValidationInfo
-from pydantic.functional_validators import AfterValidator
+from pydantic.functional_validators import AfterValidator, field_validator
 
 from ewmalab.units import format_duration, parse_duration
 
@@ -76,16 +76,32 @@ def _host(value: str) -> str:
 Host = Annotated[str, AfterValidator(_host)]
 
 
+def _folder(value: object) -> Path:
+    """Return a path; an empty text would be the working directory."""
+    if not str(value).strip():
+        raise ValueError("name a folder")
+    return Path(str(value))
+
+
 def _location(value: object) -> object:
     """Return a URL as text, anything else as a path; a path would lose one of the URL's slashes."""
-    return value if isinstance(value, str) and "://" in value else Path(str(value))
+    return value if isinstance(value, str) and "://" in value else _folder(value)
 
 
+Folder = Annotated[Path, BeforeValidator(_folder)]
 Location = Annotated[Path | str, BeforeValidator(_location)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation in (int, float):
+            raise ValueError("a number is neither true nor false")
+        return value
 
 
 class RunSettings(_Section):
@@ -93,7 +109,7 @@ class RunSettings(_Section):
 
     seed: Seed
     threads: Annotated[int, Field(ge=0, le=1024)]
-    experiments_dir: Path
+    experiments_dir: Folder
 
 
 class DataSettings(_Section):
@@ -303,8 +319,8 @@ class LiveSettings(_Section):
     forecaster: str
     assets: Names
     feed: Literal["auto", "pyth", "binance", "hyperliquid", "simulated"]
-    state_dir: Path
-    log_dir: Path
+    state_dir: Folder
+    log_dir: Folder
     keep_paths: bool
     gzip: Literal["auto", "always", "never"]
     keep_answers_for: KeepTime

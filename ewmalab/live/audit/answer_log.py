@@ -228,6 +228,8 @@ class LiveLog:
                     torn += 1
                 else:
                     found.append(record)
+        if answers and not found:
+            raise StateError(f"{folder}: no answers logged here; choose another folder with --log-dir")
         amendments: dict[str, list[tuple[int, Amendment]]] = {}
         for record in read_lines(folder / AMENDMENTS):
             if record is not None:

@@ -59,7 +59,7 @@ class FileFeed:
                 bars, aside = _load(path, path.stat().st_mtime_ns)
                 self.malformed[asset] = tuple(replace(bar, at=now) for bar in aside if start <= bar.label < end)
                 return bars.between(start, min(end, now - MINUTE + 1))
-        raise FeedError(f"feed file: {self.folder} has no {asset}{{{','.join(SUFFIXES)}}}")
+        raise FeedError(f"feed file: {self.folder} has no {asset}{{{','.join(SUFFIXES)}}}; set feeds.file.folder")
 
 
 @lru_cache(maxsize=16)

@@ -17,6 +17,7 @@ from ewmalab.rulebook import Rulebook
 from ewmalab.times import DAY, MINUTE
 
 EPOCH = 1_748_736_000  # 2025-06-01: every asset's history begins here
+LAST = 2_082_758_400  # 2036-01-01: and ends here, since a day's prices follow from all days before
 _TICKS = 6  # price changes per minute, so that bars have a real range
 _PRICES = {"BTC": 95_000.0, "ETH": 3_300.0, "SOL": 142.5, "XAU": 4_600.0, "XRP": 2.1, "HYPE": 25.0}
 
@@ -130,10 +131,12 @@ class SimulatedFeed:
         Raises
         ------
         FeedError
-            If the range begins before the synthetic history.
+            If the range begins before the synthetic history, or ends after it.
         """
         if start < EPOCH:
             raise FeedError("feed simulated: its synthetic history begins on 2025-06-01")
+        if end > LAST:
+            raise FeedError("feed simulated: its synthetic history ends with 2035")
         parameters = self.parameters(asset)
         days = range((start - EPOCH) // DAY, (end - 1 - EPOCH) // DAY + 1)
         parts = [_day(self.seed, asset, parameters, day) for day in days]

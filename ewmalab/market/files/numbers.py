@@ -83,10 +83,8 @@ def floats(column: pd.Series[Any], name: str, mark: str) -> npt.NDArray[np.float
         # keeps the decimal as it stands, unlike the default reader of pandas
         return np.asarray(pa.array(texts, pa.string()).cast(pa.float64()).to_pandas(), np.float64)
     except pa.ArrowInvalid:
-        row, text = next((i, text) for i, text in enumerate(texts) if text is not None and not _is_number(text))
-        raise BarsError(
-            f"column {name}, row {row + 1}: a value that is not a number: {values[row]!r} {text!r}"
-        ) from None
+        row = next(i for i, text in enumerate(texts) if text is not None and not _is_number(text))
+        raise BarsError(f"column {name}, row {row + 1}: a value that is not a number: {values[row]!r}") from None
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:

@@ -70,7 +70,8 @@ def _series(mark: Series, panel: Panel, traces: list[dict[str, Any]], layout: di
         symbol = {"star": "star", "square": "square-open"}.get(mark.symbol, MARKERS[place])
         size = 13 if mark.symbol in ("star", "square") else 7
         shown = {"symbol": symbol if symbols is None else symbols.tolist(), "color": colour, "size": size}
-        trace["marker"] = shown | {"line": {"width": 1.5, "color": colour}}
+        edge = "#FFFFFF" if any(isinstance(other, Tiles) for other in panel.marks) else colour  # tiles may be dark
+        trace["marker"] = shown | {"line": {"width": 1.5, "color": edge}}
     if mark.low is not None and mark.high is not None:
         middle = mark.x if mark.across else mark.y
         sides = {"array": _plain(mark.high - middle), "arrayminus": _plain(middle - mark.low), "symmetric": False}
@@ -204,7 +205,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
     ticks = axis.ticks or (_LOG_TICKS if axis.kind == "log" else ())
     if ticks:
         described |= {"tickvals": [at for at, _ in ticks], "ticktext": [text for _, text in ticks]}
-        described["zeroline"] = False
+        described |= {"zeroline": False, "autotickangles": [0, -40, -90]}  # names that end below their ticks
     if axis.limits:
         described["range"] = np.log10(axis.limits).tolist() if axis.kind == "log" else _at(axis, np.array(axis.limits))
     return described

@@ -25,16 +25,17 @@ def over_time(ranking: Ranking, what: Literal["rank", "weight"]) -> Chart:
     panels = []
     for competition in sorted(frame["competition"].unique()):  # the sum of all has an empty name
         wide = frame[frame["competition"] == competition].pivot(index="when", columns="miner", values=what)
+        wide, label = (wide, "rank") if what == "rank" else (100 * wide, "weight, %")
         at = wide.index.to_numpy(np.float64)
         others = wide.columns.difference(list(styles), sort=False)
         marks: list[Mark] = []
         if len(others):  # one line for all of them, interrupted between two
             gap = np.append(at, np.nan)
             along = np.concatenate([np.append(wide[name].to_numpy(np.float64), np.nan) for name in others])
-            marks.append(Series("the others", np.tile(gap, len(others)), along, "faint", marker=False, width=0.6))
+            marks.append(Series("the others", np.tile(gap, len(others)), along, "faint", marker=False, width=0.2))
         for name, look in styles.items():
             if name in wide:
                 marks.append(Series(short(name), at, wide[name].to_numpy(np.float64), look))
         limits = (float(wide.max().max()) + 0.5, 0.5) if what == "rank" else None
-        panels.append(Panel(competition or "all competitions", Axis("UTC", "time"), Axis(what, limits=limits), marks))
+        panels.append(Panel(competition or "all competitions", Axis("UTC", "time"), Axis(label, limits=limits), marks))
     return chart.of(panels)

@@ -66,7 +66,7 @@ def backtest_report(review: BacktestReview, ranking: Ranking | None = None) -> R
     inputs = experiment.manifest["inputs"]
     report = Report(
         f"{names[0]}{against}, {between(inputs['start'], inputs['days'])}",
-        provenance(experiment, (review.scored, review.unscored)),
+        provenance(experiment, _scored(review)),
         review.synthetic,
         name=experiment.name,
         switches={
@@ -85,6 +85,13 @@ def backtest_report(review: BacktestReview, ranking: Ranking | None = None) -> R
     means = Table("Mean CRPS per competition and asset", *grid(review.summary, _MEANS), note="bp: basis points.")
     report.sections.append(Section("Mean CRPS", [text], [means]))
     return report
+
+
+def _scored(review: BacktestReview) -> str:
+    """Return how much of a backtest is scored: each forecaster has a forecast for each prompt."""
+    count = len(review.forecasters)
+    told = f"{review.scored:,} forecasts of {count} forecasters" if count > 1 else f"{review.scored:,} forecasts"
+    return told + (f", {review.unscored:,} more not" if review.unscored else "")
 
 
 def _differences(found: Differences, judged: Verdict, synthetic: bool) -> list[Section]:

@@ -12,6 +12,7 @@ from ewmalab.report.text.verdict import listed, worth_text
 from ewmalab.times import iso
 
 _BEST = 5  # miners of a board beside the named ones
+_LONG = 60  # rows from which on a table is folded
 _STANDINGS: list[Column] = [
     ("competition", lambda row: row.competition or "all"),
     ("rank", "rank"),
@@ -24,9 +25,9 @@ _EARNINGS: list[Column] = [
     ("weight, %", lambda row: value(100 * row.weight, ".3f")),
     ("95 %, from", lambda row: value(_hundred(row.weight_low), ".3f")),
     ("to", lambda row: value(_hundred(row.weight_high), ".3f")),
-    ("estimate", lambda row: value(row.earnings, ".4g")),
-    ("95 %, from", lambda row: value(row.earnings_low, ".4g")),
-    ("to", lambda row: value(row.earnings_high, ".4g")),
+    ("estimate", lambda row: value(row.earnings, ",.2f")),
+    ("95 %, from", lambda row: value(row.earnings_low, ",.2f")),
+    ("to", lambda row: value(row.earnings_high, ",.2f")),
 ]
 _NOTE = (
     "average: rolling, weighted by asset, in basis points above the best answer of each prompt. weight: share of all "
@@ -61,13 +62,18 @@ def leaderboard_report(ranking: Ranking, title: str = "") -> Report:
 
 def ranking_sections(ranking: Ranking) -> list[Section]:
     """Return ranks, weights and earnings as parts of a page."""
-    standings = Table("Standings", *grid(ranking.final, _STANDINGS), note=_NOTE, folded=len(ranking.final) > 60)
+    standings = Table("Standings", *grid(ranking.final, _STANDINGS), note=_NOTE, folded=len(ranking.final) > _LONG)
     ranks, weights = draw.over_time(ranking, "rank"), draw.over_time(ranking, "weight")
-    sections = [Section("Ranks and weights", list(ranking.notes), [ranks, weights, standings])]
+    notes = [f"{note[0].upper()}{note[1:]}." for note in ranking.notes]
+    sections = [Section("Ranks and weights", notes, [ranks, weights, standings])]
     if ranking.earnings:
         text = factors(ranking)
-        table = Table(f"Earnings, {ranking.unit}", *grid(ranking.earnings, _EARNINGS))
-        sections.append(Section("Earnings, an estimate", [f"{text[0].upper()}{text[1:]}. {DOUBT}"], [table]))
+        named = [one for one in ranking.earnings if one.miner in ranking.named]
+        told = [(f"Earnings, {ranking.unit}", named or ranking.earnings)]
+        if 0 < len(named) < len(ranking.earnings):
+            told.append((f"Earnings of all miners, {ranking.unit}", ranking.earnings))
+        tables = [Table(title, *grid(rows, _EARNINGS), folded=len(rows) > _LONG) for title, rows in told]
+        sections.append(Section("Earnings, an estimate", [f"{text[0].upper()}{text[1:]}. {DOUBT}"], [*tables]))
     return sections
 
 

@@ -68,8 +68,19 @@ const seen = new IntersectionObserver(entries => entries.forEach(entry => {
   const plot = entry.target;
   if (!entry.isIntersecting) { inView.delete(plot); return; }
   inView.add(plot);
-  if (!drawn.has(plot) || stale.has(plot)) draw(plot);
+  if (!drawn.has(plot) || stale.has(plot)) later(plot);
 }), { rootMargin: "300px" });
+const waiting = new Set();
+function later(plot) {  // one figure at a time, so that the first is seen soon and scrolling is not held up
+  if (!waiting.size) setTimeout(next);
+  waiting.add(plot);
+}
+function next() {
+  const [plot] = waiting;
+  if (inView.has(plot)) draw(plot);
+  waiting.delete(plot);
+  if (waiting.size) setTimeout(next);
+}
 function redraw(concerned) {  // what is out of view is drawn when it comes into view
   drawn.forEach(plot => {
     if (!concerned(panels.get(plot))) return;

@@ -18,10 +18,10 @@ def between(start: int, days: float) -> str:
     return f"{first.day} {first:%B}{'' if first.year == last.year else f' {first.year}'} to {last.day} {last:%B %Y}"
 
 
-def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) -> list[tuple[str, str]]:
+def provenance(experiment: Experiment, scored: str = "") -> list[tuple[str, str]]:
     """Return names and values of what a reader needs to judge and reproduce an experiment.
 
-    `scored` are the numbers of scored and unscored prompts, to be shown if given.
+    `scored` says how much was scored, to be shown if given.
     """
     manifest = experiment.manifest
     inputs, notes = manifest["inputs"], manifest["notes"]
@@ -36,6 +36,6 @@ def provenance(experiment: Experiment, scored: tuple[int, int] | None = None) ->
         ("made", f"{manifest['created']}, hash {manifest['hash'][:16]}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
     ]
-    if scored is not None:
-        lines.insert(2, ("prompts", f"{scored[0]:,} scored" + (f", {scored[1]:,} not scored" if scored[1] else "")))
+    if scored:
+        lines.insert(2, ("scored", scored))
     return lines

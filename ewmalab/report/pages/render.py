@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -132,15 +133,20 @@ def _report(report: Report, anchor: str, numbers: Iterator[int]) -> tuple[list[s
     return links, body
 
 
+def _text(text: str) -> str:
+    """Return a text for a page, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
     return f"<dl>{''.join(f'<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>' for k, v in facts)}</dl>"
 
 
 def _card(card: Card) -> str:
-    lead = "".join(f'<p class="lead">{html.escape(text)}</p>' for text in card.lead)
+    lead = "".join(f'<p class="lead">{_text(text)}</p>' for text in card.lead)
     boards = "".join(f"<div>{_table(board)}</div>" for board in card.boards)
     facts = "".join(
-        f"<h3>{html.escape(question)}</h3><ul>{''.join(f'<li>{html.escape(answer)}</li>' for answer in answers)}</ul>"
+        f"<h3>{html.escape(question)}</h3><ul>{''.join(f'<li>{_text(answer)}</li>' for answer in answers)}</ul>"
         for question, answers in card.facts
         if answers
     )
@@ -165,7 +171,7 @@ def _button(name: str, sample: str = "") -> str:
 
 def _section(section: Section, key: str, numbers: Iterator[int]) -> str:
     parts = [f'<section id="{key}"><h2>{html.escape(section.title)}</h2>']
-    parts += [f"<p>{html.escape(text)}</p>" for text in section.text]
+    parts += [f"<p>{_text(text)}</p>" for text in section.text]
     for item in section.content:
         if isinstance(item, Table):
             parts.append(_table(item))
@@ -235,12 +241,19 @@ def _table(table: Table) -> str:
     heads = [html.escape(column) for column in table.columns]
     if not table.fixed:
         heads = [f'<button type="button">{head}</button>' for head in heads]
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    caption, note = html.escape(table.title), f'<p class="under">{html.escape(table.note)}</p>' if table.note else ""
+    rows = [[_cell(content) for content in row] for row in table.rows]
+    numbers = [any(row[place].startswith("<td class=n") for row in rows) for place in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{" class=n" if number else ""}>{text}</th>'
+        for text, number in zip(heads, numbers, strict=True)
+    )
+    if table.fixed:  # the first cell names its row
+        rows = [[f'<th scope="row"{first[3:-5]}</th>', *others] for first, *others in rows]
+    caption, note = html.escape(table.title), f'<p class="under">{_text(table.note)}</p>' if table.note else ""
     inside = f'<div class="wide" role="region" aria-label="{html.escape(table.title, quote=True)}" tabindex="0">'
     kind = " class=board" if table.fixed else ""
-    inside += f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    inside += f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
     if table.folded:
         return f"<details><summary>{caption}</summary>{inside}</details>"
     return f'<p class="caption">{caption}</p>{inside}'

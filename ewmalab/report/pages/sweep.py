@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
-from ewmalab.analysis.sweep_rows import SweepRow, read_sweep
+from ewmalab.analysis.sweep_rows import SweepRow, TriedValue, read_sweep
 from ewmalab.experiments.store import Experiment
 from ewmalab.report.figures import sweep as draw
-from ewmalab.report.pages.page import Card, Report, Section, Table, p_value, percent, value
+from ewmalab.report.pages.page import Card, Cell, Report, Section, Table, p_value, percent
 from ewmalab.report.pages.provenance import between, provenance
-from ewmalab.report.text.tables import Column, grid
+from ewmalab.report.text.tables import Column, grid, points, signed
+from ewmalab.report.text.verdict import told_p
 from ewmalab.times import iso
 
 _WHERE: list[Column] = [("competition", "competition"), ("asset", "asset")]
 _BEST: list[Column] = [
-    *_WHERE,
-    ("prompts", "prompts"),
-    ("configured", "configured.label"),
-    ("CRPS, bp", "configured.mean_crps"),
-    ("best", "best.label"),
-    ("CRPS, bp", "best.mean_crps"),
-    ("change, %", lambda row: percent(row.best.change)),
-    ("95 %, from", lambda row: percent(row.best.low)),
-    ("to", lambda row: percent(row.best.high)),
-    ("p (Holm)", lambda row: p_value(row.best.p_holm)),
-    ("simulation noise, %", lambda row: value(100 * row.monte_carlo)),
+    ("", lambda row: Cell(f"{row.competition} {row.asset}", detail=f"{row.prompts:,} prompts")),
+    ("configured", lambda row: _tried(row.configured)),
+    ("best", lambda row: _tried(row.best)),
+    ("change", lambda row: _change(row)),
 ]
 _VALUES: list[Column] = [
     *_WHERE,
@@ -38,8 +33,9 @@ _VALUES: list[Column] = [
     ("not ruled out", lambda tried: "equivalent" if tried.equivalent else "yes" if tried.not_ruled_out else "no"),
 ]
 _NOTE = (
-    "change: against the configured value, below zero is better; 95 %: its interval. p (Holm): Diebold-Mariano test of "
-    "no difference, corrected for the number of values tried. simulation noise: of the change, from random numbers."
+    "Below a value its mean CRPS. change: of the best against the configured value, below zero is better; below it its "
+    "95 % interval, p of no difference (Diebold-Mariano), corrected for the number of values tried (Holm), and the "
+    "simulation's own noise. Coloured: proven."
 )
 _VALUES_NOTE = (
     "95 %: interval of the change; it excludes zero just where p is below 0.05. p (Holm): corrected for the number of "
@@ -69,7 +65,7 @@ def sweep_report(experiment: Experiment) -> Report:
     title = f"{what} of {', '.join(parameters)}, {between(inputs['start'], inputs['days'])}"
     report = Report(title, provenance(experiment), synthetic, name=experiment.name)
     judged = [row for row in rows if row.prompts]
-    best = Table("The configured value and the best tried", *grid(judged, _BEST), note=_NOTE)
+    best = Table("The configured value and the best tried", *grid(judged, _BEST), note=_NOTE, fixed=True)
     words = [f"{row.competition} {row.asset}: {row.words}." for row in rows]
     report.card = Card(_lead(judged), [best] if judged else [], [("Verdicts", words)])
     report.switches = {"Assets": list(dict.fromkeys(row.asset for row in judged))}
@@ -94,6 +90,22 @@ def _lead(rows: Sequence[SweepRow]) -> list[str]:
         return [f"No value is proven better than the configured one ({len(rows)} comparisons)."]
     told = [f"{row.competition} {row.asset}: {row.best.label} ({100 * row.best.change:+.2f} %)" for row in better]
     return [f"A better value is proven in {len(better)} of {len(rows)} comparisons: {'; '.join(told)}."]
+
+
+def _tried(tried: TriedValue) -> Cell:
+    return Cell(tried.label, detail=f"{tried.mean_crps:,.2f} bp")
+
+
+def _change(row: SweepRow) -> Cell:
+    best = row.best
+    if best.configured:
+        return Cell("-", detail="as configured")
+    details = []
+    if isfinite(best.low) and best.p_holm is not None:
+        details = [f"[{points(best.low)},\u00a0{points(best.high)}]", told_p(best.p_holm)]
+    details.append(f"noise {100 * row.monte_carlo:.2f}")
+    mark = "▼\u00a0" if row.better else ""
+    return Cell(f"{mark}{signed(best.change)}\u00a0%", best.change, "good" if row.better else "", "\n".join(details))
 
 
 def _forward(rows: Sequence[SweepRow]) -> Section:

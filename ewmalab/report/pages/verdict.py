@@ -5,7 +5,7 @@ from __future__ import annotations
 from ewmalab.analysis.compare import Difference
 from ewmalab.analysis.verdict import Verdict
 from ewmalab.report.pages.page import Card, Cell, Table, Tone
-from ewmalab.report.text.tables import short
+from ewmalab.report.text.tables import points, short, signed
 from ewmalab.report.text.verdict import leads, origins, told_p, worths
 
 _BOARD = (
@@ -14,7 +14,7 @@ _BOARD = (
 )
 _UNKNOWN = (
     "Rank, weight and USD are not known: these forecasters were not ranked in a field. `ewmalab leaderboard` ranks "
-    "them; with --field among the real miners."
+    "them; with `--field` among the real miners."
 )
 
 
@@ -36,9 +36,9 @@ def _cell(row: Difference | None) -> Cell:
     if row is None:
         return Cell("")
     tone: Tone = "" if not row.proven else "good" if row.change < 0 else "bad"
-    word = {"": "", "good": "▼ ", "bad": "▲ "}[tone]
+    word = {"": "", "good": "▼\u00a0", "bad": "▲\u00a0"}[tone]
     if row.low is None or row.high is None or row.p_holm is None:
         detail = row.shortage
     else:
-        detail = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]\n{told_p(row.p_holm)}"
-    return Cell(f"{word}{100 * row.change:+.2f}\u00a0%", row.change, tone, detail)
+        detail = f"[{points(row.low)},\u00a0{points(row.high)}]\n{told_p(row.p_holm)}"
+    return Cell(f"{word}{signed(row.change)}\u00a0%", row.change, tone, detail)

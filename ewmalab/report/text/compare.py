@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ewmalab.analysis.compare import ALL, Difference
-from ewmalab.report.text.tables import SYNTHETIC, Column, bounds, grid, number, percent, plain_table, short, wrapped
+from ewmalab.report.text.tables import (
+    SYNTHETIC,
+    Column,
+    bounds,
+    grid,
+    number,
+    percent,
+    plain_table,
+    points,
+    short,
+    wrapped,
+)
 
 _TAIL = (
     "Mean CRPS, basis points; a negative change is better. 95 %: interval of the change, percent; p: Diebold-Mariano, "
@@ -67,7 +78,7 @@ def verdict(row: Difference, reference: str) -> str:
     where = row.competition if row.asset == ALL else f"{row.competition} {row.asset}"
     if row.low is None or row.high is None:
         return f"{where}: {row.shortage or 'nothing to compare'}; no verdict on {row.forecaster} against {reference}."
-    told = f"{100 * row.change:+.1f} % [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    told = f"{points(row.change)} % [{points(row.low)}, {points(row.high)}]"
     if not row.sign:
         return f"{where}: cannot tell {row.forecaster} from {reference}: {told}."
     sure = "" if row.proven else "; not proven after the correction for the number of forecasters"

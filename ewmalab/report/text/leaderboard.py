@@ -75,7 +75,7 @@ def _bounds(low: float | None, high: float | None, form: str) -> str:
 
 def factors(ranking: Ranking) -> str:
     """Return the factors of an estimate of earnings in words."""
-    return f"weight x emission {ranking.emission:g} {ranking.unit} x correction {ranking.correction:g}"
+    return f"weight x emission {ranking.emission:,.10g} {ranking.unit} x correction {ranking.correction:g}"
 
 
 def _over_time(ranking: Ranking) -> str:

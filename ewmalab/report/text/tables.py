@@ -113,6 +113,23 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:+.2f} %"
 
 
+def points(change: float) -> str:
+    """Return a relative difference for a sentence, in percent: two digits below one percent, and zero without a sign.
+
+    Examples
+    --------
+    >>> points(-0.0972), points(-0.0044), points(-0.00001)
+    ('-9.7', '-0.44', '0.00')
+    """
+    return signed(change, 1 if abs(change) >= 0.00995 else 2)
+
+
+def signed(change: float, digits: int = 2) -> str:
+    """Return a relative difference in percent with its sign; zero has none."""
+    text = f"{100 * change:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
 def bounds(low: float | None, high: float | None) -> str:
     """Return an interval of relative differences, percent; "-" if there are too few prompts for one."""
     if low is None or high is None or not math.isfinite(high - low):

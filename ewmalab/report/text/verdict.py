@@ -8,7 +8,7 @@ from datetime import date
 from ewmalab.analysis.compare import WEEKDAYS, Difference
 from ewmalab.analysis.ranking import SMALL_FIELD
 from ewmalab.analysis.verdict import BY, Origin, PartOf, Verdict, Worth
-from ewmalab.report.text.tables import short
+from ewmalab.report.text.tables import points, short
 
 _MOST = 3  # parts that a sentence names
 
@@ -33,12 +33,12 @@ def _lead(verdict: Verdict, competition: str) -> str:
 
 def origins(verdict: Verdict) -> list[str]:
     """Return where the difference of the first contestant from each other one came from."""
-    first = [one for one in verdict.origins if one.own == verdict.contestants[0] and one.change]
+    first = [one for one in verdict.origins if one.own == verdict.contestants[0] and float(points(one.change))]
     return [_origin(one) for name in verdict.competitions for one in first if one.competition == name]
 
 
 def _origin(one: Origin) -> str:
-    who = f"{one.competition}, {short(one.own)} against {short(one.other)} ({100 * one.change:+.1f} %)"
+    who = f"{one.competition}, {short(one.own)} against {short(one.other)} ({points(one.change)} %)"
     parts = [text for by, (_, several) in BY.items() if (text := _few(one, by, several))]
     return f"{who}: {'; '.join(parts) or 'there is a single part'}."
 
@@ -55,7 +55,7 @@ def _few(one: Origin, by: PartOf, several: str) -> str:
     much = f"{100 * share:.0f} %" if share <= 1.0 else "more than all of it"
     told = f"{much} from {names}, {len(parts)} of {count} {several}"
     without = one.without(parts)
-    return told if without != without else f"{told} (without: {100 * without:+.1f} %)"
+    return told if without != without else f"{told} (without: {points(without)} %)"
 
 
 def _named(name: str, by: PartOf) -> str:
@@ -88,7 +88,7 @@ def _size(row: Difference | None) -> str:
     if row is None:
         return ""
     sure = "" if row.p_holm is None else f", {told_p(row.p_holm)}"
-    return f"by {-100 * row.change:.1f} %{sure}"
+    return f"by {points(abs(row.change)).lstrip('+')} %{sure}"
 
 
 def told_p(number: float) -> str:
