@@ -23,7 +23,7 @@ from ewmalab.live.clock import Clock, make_clock
 ROOT = Path(__file__).resolve().parents[1]
 START = "2026-10-03T04:00"
 LIMIT = 300.0  # seconds
-SETTINGS = "ewmalab.toml"
+SETTINGS_FILE = "ewmalab.toml"
 NAMES = ("default", "validator")
 
 
@@ -79,7 +79,7 @@ class Stack:
             try:
                 state, _, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
                 if session == str(self.process.pid) and state != "Z":
-                    line = (path / "cmdline").read_text().split("\0")
+                    line = [*(path / "cmdline").read_text().split("\0"), (path / "comm").read_text().strip()]
                     pid = int(path.name)
                     name = "supervisor" if pid == self.process.pid else "fit" if "spawn_main" in str(line) else "other"
                     found[pid] = next((word for word in line if word in ("updater", "miner")), name)
@@ -104,7 +104,7 @@ class Stack:
         for name, text in sections.items():
             lines.setdefault(name, []).append(text)
         text = "\n".join(line for name, own in lines.items() for line in (f"[{name}]", *own))
-        (self.folder / SETTINGS).write_text(text + "\n")
+        (self.folder / SETTINGS_FILE).write_text(text + "\n")
 
 
 def memory_of(pid: int) -> tuple[float, float]:
