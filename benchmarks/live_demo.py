@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import requests
 
+from ewmalab.forecast.protocol import Prompt
 from ewmalab.replay.schedule import schedule
 from ewmalab.rulebook import RuleChoice, load_rulebook
 from ewmalab.times import iso, parse_time
@@ -42,7 +43,6 @@ def main() -> int:
     parser.add_argument("--interop", type=Path, default=ROOT / ".venv-interop/bin/python")
     parser.add_argument("--validators", type=int, default=2, help="processes that ask: one cannot read so much")
     parser.add_argument("--every", type=int, default=1, help="ask only every n-th prompt")
-    parser.add_argument("--soak", action="store_true", help="print memory and file descriptors every minute")
     options = parser.parse_args()
     if not options.interop.exists():
         print(f"{options.interop}: no environment with bittensor 10; `make interop` makes it", file=sys.stderr)
@@ -56,7 +56,7 @@ def main() -> int:
         started.append(feed)
         live = start_live(url, keys["validator"]["address"])
         started.append(live)
-        replies = ask_all(options, url, keys, live, started)
+        replies = ask_all(options, url, keys, started)
         end(live)
         print(f"feed: {finished(feed)}")
         later = parse_time(options.start) + round(options.hours * 3600) + 27 * 3600
@@ -129,8 +129,8 @@ def start_live(url: str, caller: str) -> subprocess.Popen:
 class Validator:
     """One process of a validator: bittensor 10's dendrite in its own environment."""
 
-    def __init__(self, python: Path, keys: dict[str, dict[str, str]]) -> None:
-        command = [str(python), str(ROOT / "tests/interop/validator.py"), "127.0.0.1", str(PORT)]
+    def __init__(self, python: Path, keys: dict[str, dict[str, str]], port: int) -> None:
+        command = [str(python), str(ROOT / "tests/interop/validator.py"), "127.0.0.1", str(port)]
         command += [keys["miner"]["address"], keys["validator"]["mnemonic"]]
         quiet = {**os.environ, "BT_NO_PARSE_CLI_ARGS": "1"}
         self.process = subprocess.Popen(
@@ -151,26 +151,37 @@ class Validator:
                 else:
                     self.replies.append(reply)
 
-    def tell(self, prompt: dict | None) -> None:
-        """Hand over a prompt; None ends the process once all are judged."""
-        self.process.stdin.write(json.dumps(prompt) + "\n")
+    def ask(self, prompt: Prompt) -> None:
+        """Hand over a prompt."""
+        start = iso(prompt.start_time).replace("Z", "+00:00")
+        self._tell(
+            {
+                "competition": prompt.competition, "asset": prompt.asset, "start": prompt.start_time,
+                "start_time": start, "time_increment": prompt.time_increment, "time_length": prompt.time_length,
+                "num_simulations": prompt.num_simulations,
+            }
+        )  # fmt: skip
+
+    def _tell(self, what: dict | None) -> None:
+        self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
 
     def finish(self) -> list[dict]:
-        """Return all replies with their verdicts."""
+        """Return all replies with their verdicts, once all are judged."""
+        self._tell(None)
         self.process.wait(600)
         self._reader.join()
         return self.replies
 
 
-def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subprocess.Popen]) -> list[dict]:
+def ask_all(options, url: str, keys, started: list[subprocess.Popen]) -> list[dict]:
     """Let the validators ask every prompt of the rulebook, each at its time."""
     told = requests.get(f"{url}/clock", timeout=5).json()
 
     def market() -> float:
         return told["began"] + (time.time() - told["real"]) * told["speed"]
 
-    validators = [Validator(options.interop, keys) for _ in range(options.validators)]
+    validators = [Validator(options.interop, keys, PORT) for _ in range(options.validators)]
     started += [validator.process for validator in validators]
     for validator in validators:
         validator.version.wait(60)
@@ -181,39 +192,11 @@ def ask_all(options, url: str, keys, live: subprocess.Popen, started: list[subpr
     prompts = [item.prompt for item in schedule(rulebook, RuleChoice(), begin, stop, request_lead=lead)]
     prompts = prompts[:: options.every]
     print(f"asking {len(prompts)} prompts, start times {iso(begin)} to {iso(stop)}, at {options.speed:g}x")
-    noted = time.monotonic()
     for number, prompt in enumerate(prompts):
         while market() < prompt.request_time:
             time.sleep(0.005)
-            if options.soak and time.monotonic() - noted > 60:
-                noted = time.monotonic()
-                note(live)
-        asked = {
-            "competition": prompt.competition, "asset": prompt.asset, "start": prompt.start_time,
-            "start_time": iso(prompt.start_time).replace("Z", "+00:00"), "time_increment": prompt.time_increment,
-            "time_length": prompt.time_length, "num_simulations": prompt.num_simulations,
-        }  # fmt: skip
-        validators[number % len(validators)].tell(asked)
-    for validator in validators:
-        validator.tell(None)
-    note(live)
+        validators[number % len(validators)].ask(prompt)
     return [reply for validator in validators for reply in validator.finish()]
-
-
-def note(live: subprocess.Popen) -> None:
-    """Print memory and open files of the supervised processes, and what the updater missed."""
-    children = Path(f"/proc/{live.pid}/task/{live.pid}/children").read_text().split()
-    parts = []
-    for pid in children:
-        status = Path(f"/proc/{pid}/status").read_text()
-        rss = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        name = next((word.decode() for word in command if word in (b"updater", b"miner")), pid)
-        parts.append(f"{name} {rss:.0f} MiB, {len(list(Path(f'/proc/{pid}/fd').iterdir()))} files")
-    heartbeat = json.loads((FOLDER / "state/updater.json").read_bytes())
-    errors = sum(entry["feed_errors"] for entry in heartbeat["assets"].values())
-    print(f"{'; '.join(parts)}; {heartbeat['updates']} updates, {heartbeat['missed']} missed, {errors} feed errors",
-          flush=True)  # fmt: skip
 
 
 def report(replies: list[dict], url: str) -> int:

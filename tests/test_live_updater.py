@@ -1389,6 +1389,12 @@ def test_an_asset_that_pyth_lacks_comes_from_the_scored_feed_and_the_line_says_s
     assert got.warnings == ("BTC: the model uses pyth, validators score binance",)
 
 
+def test_an_asset_whose_scored_feed_cannot_be_fetched_comes_from_another_with_a_warning():
+    got = choice(parse_time("2026-07-10"), assets=("BTC", "SPCX"))
+    assert got.feeds == {"BTC": "pyth", "SPCX": "hyperliquid"}
+    assert got.warnings == ("SPCX: the model uses hyperliquid, validators score pyth",)
+
+
 def test_an_asset_that_no_feed_has_is_refused():
     with pytest.raises(ConfigError, match="no usable feed for SPYX; known: pyth"):
         choice(assets=("BTC", "SPYX"))

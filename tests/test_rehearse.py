@@ -17,11 +17,14 @@ from ewmalab.cli import app
 from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.parity import BacktestParity, check_parity
 from ewmalab.live.miner import answers
+from ewmalab.live.miner.miner import Miner
 from ewmalab.live.rehearsal import rehearse as rehearsal_module
 from ewmalab.live.rehearsal.rehearse import Rehearsal
+from ewmalab.live.status import read_heartbeat
 from ewmalab.replay.schedule import Scheduled
+from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
-from ewmalab.times import MINUTE
+from ewmalab.times import MINUTE, parse_time
 
 pytestmark = pytest.mark.ci
 
@@ -76,6 +79,32 @@ def test_a_backtest_that_warms_up_by_another_rule_is_noticed(done: Rehearsal) ->
     found = check_parity(log, done.settings, knowledge=without_new_beginnings(3600)).backtest
     assert (found.same, found.amended) == (0, 0)
     assert [d.what for d in found.differences] == ["paths"] * sum(map(on_time, log.answers))
+
+
+@pytest.mark.parametrize(
+    ("hour", "left", "joined"),
+    [("2026-04-10T14:00", set(), {"XRP", "HYPE", "WTIOIL"}), ("2026-07-23", {"SPYX"}, {"SP500"})],
+)
+def test_rules_change_at_their_hour_while_a_rehearsal_runs(
+    hour: str, left: set[str], joined: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[Miner] = []
+    monkeypatch.setattr(rehearsal_module, "Miner", lambda *arguments: run.append(Miner(*arguments)) or run[0])
+    at, book = parse_time(hour), load_rulebook()
+    found = ew.rehearse("ewma", start=at - 12 * MINUTE, hours=0.4, speed=60, folder=tmp_path / "new")
+    assert all(reply.accepted for reply in found.replies)
+    assert found.parity.identical == found.parity.answers == len(found.replies)
+    before, after = (book.at(when) for when in (at - 1, at))
+    sides = [[r for r in LiveLog.read(found.log_dir).answers if (r["start_time"] >= at) == late] for late in (0, 1)]
+    asked = [{record["asset"] for record in side} for side in sides]
+    assert not asked[0] & joined
+    assert not asked[1] & left
+    served = set(run[0].answerer.assets)
+    assert joined <= served == {asset for c in after.competitions.values() for asset in c.assets}
+    followed = {asset: note["feed"] for asset, note in read_heartbeat(tmp_path / "new" / "state")["assets"].items()}
+    assert followed == {asset: after.assets[asset].scored_feed for asset in served}
+    assert all(record["feed"] == before.assets[record["asset"]].scored_feed for record in sides[0])
+    assert run[0].gate.min_stake == after.min_stake
 
 
 def test_an_answer_of_other_bits_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

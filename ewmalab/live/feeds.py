@@ -32,6 +32,8 @@ def live_http(speed: float) -> HttpOptions:
     )
 
 
+_KEYLESS = ("binance", "hyperliquid")  # feeds that anybody can fetch
+
 LEAD = HOUR
 """Seconds before an asset's first prompts from which it is followed, so that its state is there in time."""
 
@@ -81,7 +83,8 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int, *, running: b
     """Return the feed of each served asset.
 
     ``pyth`` (and ``auto`` with a key) uses Pyth for every asset that it has. ``auto`` without a key uses the feed that
-    validators score, as does an asset that the wanted feed lacks.
+    validators score, as does an asset that the wanted feed lacks. If the scored feed cannot be fetched either, another
+    one serves, with a warning.
 
     Parameters
     ----------
@@ -111,12 +114,13 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int, *, running: b
     others: dict[tuple[str, str], list[str]] = {}
     for asset in live_assets(settings, rulebook, now):
         known = rulebook.asset(asset).symbols
-        scored = rules.assets[asset].scored_feed or soon.assets[asset].scored_feed
+        later = soon.assets[asset].scored_feed
+        scored = rules.assets[asset].scored_feed or later
         if wanted_name == "simulated":
             feeds[asset] = wanted_name
             continue
-        name = wanted_name if wanted_name in known else scored
-        if name is None or name not in known:
+        name = next((name for name in (wanted_name, scored, later, *_KEYLESS) if name in known), None)
+        if name is None:
             if running:
                 ended.append(asset)
                 continue
