@@ -502,7 +502,7 @@ def test_a_spot_price_that_jumps_by_a_splits_ratio_counts_once_it_has_stayed(clo
         return choose_anchor(spots.latest("NVDAX"), 184.0, int(clock.now()) - 60, clock.now(), 30.0, before=[184.0])[0]
 
     spots.refresh()
-    for price, expected in ((18.4, 18.4), (25.0, 184.0)):
+    for price, expected in ((18.4, 18.4), (25.0, 184.0), (2.0, 184.0)):  # 10:1, none, and 92:1, which no share has had
         prices["NVDAX"] = price
         for seconds, found in ((0, 184.0), (5, 184.0), (15, expected), (60, expected)):
             clock.set(NOW + seconds)

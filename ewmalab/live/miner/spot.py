@@ -189,7 +189,8 @@ def _near(price: float, other: float) -> bool:
 
 
 def _split_apart(price: float, close: float) -> bool:
-    return name_split(0, math.log(price / close)) is not None
+    split = name_split(0, math.log(price / close))
+    return split is not None and split.usual
 
 
 def _following(before: Spot | None, spot: Spot) -> Spot:

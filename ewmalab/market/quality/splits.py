@@ -34,9 +34,13 @@ class PriceSplit:
         """Return what earlier prices are multiplied by."""
         return self.old / self.new
 
+    @property
+    def usual(self) -> bool:
+        """Whether markets have seen such splits; another ratio may be another asset's prices."""
+        return (self.new, self.old) in _RATIOS or (self.old, self.new) in _RATIOS
+
     def __str__(self) -> str:
-        usual = {self.ratio, f"{self.old}:{self.new}"} & {f"{many}:{few}" for many, few in _RATIOS}
-        doubt = "" if usual else ", or another asset's prices"
+        doubt = "" if self.usual else ", or another asset's prices"
         return (
             f"from {iso(self.at)} on prices are {self.factor:.4g} times those before and stay so: "
             f"a split of {self.ratio}{doubt}"
