@@ -407,6 +407,14 @@ def test_options_settle_what_a_file_leaves_open(cache, tmp_path):
     assert cached(cache).digest() == BARS.digest()
 
 
+def test_closes_alone_are_taken_from_a_file_with_a_part_of_the_range(cache, tmp_path):
+    path = tmp_path / "BTC.csv"
+    path.write_text(text([[r[0], r[1], r[4]] for r in rows()], header="time,open,close"))
+    refused(cache, path, "no column high or low; .* or for closes alone --columns close=close")
+    take(cache, path, columns={"close": "close"})
+    assert (cached(cache).close == BARS.close).all()
+
+
 def test_labels_at_the_close_are_moved_to_the_open(cache, tmp_path):
     path = tmp_path / "BTC.csv"
     path.write_text(text([[r[0] + 60, *r[1:]] for r in rows()], header="time,open,high,low,close"))

@@ -102,9 +102,13 @@ def _named(table: Table, hints: Hints) -> Roles:
         clocks = [table.names[at] for at in found.get("timestamp", ()) if is_clock(table.frame[at])]
         alone = f"column {clocks[0]} has times of a day without dates, and " if clocks and not times else ""
         raise _doubt(table, f"{alone}no column {' or '.join(lacking)}", ",".join(f"{role}=NAME" for role in lacking))
-    partly = [role for role in PRICES[:3] if role not in found]
+    ranges = PRICES[:3]
+    if "close" in hints.columns and not set(ranges) & set(hints.columns):  # so that closes alone can be asked for
+        found = found if set(ranges) <= set(found) else {role: at for role, at in found.items() if role not in ranges}
+    partly = [role for role in ranges if role not in found]
     if 0 < len(partly) < 3:
-        raise _doubt(table, f"no column {' or '.join(partly)}", ",".join(f"{role}=NAME" for role in partly))
+        alone = f", or for closes alone --columns close={table.names[found['close'][0]]}"
+        raise _doubt(table, f"no column {' or '.join(partly)}", ",".join(f"{role}=NAME" for role in partly) + alone)
     at = {role: places[0] for role, places in found.items() if role != "timestamp" and len(places) == 1}
     at |= {"timestamp": times[0]} if times else {}
     names = {plain(name) for name in table.names} | {name.strip() for name in table.names if len(name.strip()) == 1}
