@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "ewmalab"
 author = "the authors of ewmalab"
 release = importlib.metadata.version("ewmalab")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "notebook_pages"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"ewmalab {release}"

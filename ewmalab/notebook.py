@@ -68,7 +68,7 @@ def results(experiment: Experiment) -> pd.DataFrame:
 
 def summary(experiment: Experiment) -> pd.DataFrame:
     """Return mean CRPS (basis points) per competition, asset and forecaster; for a sweep its verdicts."""
-    return pd.DataFrame(experiment.summary).drop(columns=["values"], errors="ignore")
+    return pd.DataFrame(experiment.summary).drop(columns=["values", "daily"], errors="ignore")
 
 
 def changes(experiment: Experiment, by: By = "asset", baseline: str | None = None) -> pd.DataFrame:

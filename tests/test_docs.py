@@ -62,11 +62,16 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert len(pages) > 20
     outside = re.compile(r"""<(?:script|link|img)[^>]*(?:src|href)=["'](https?:[^"']+)""")
     assert [url for page in pages for url in outside.findall(page.read_text())] == []
+    books = [page.read_text() for page in sorted((tmp_path / "site/notebooks").glob("*.html"))]
+    assert len(books) == 7
+    assert all("A figure that the cell above draws" in book for book in books)
+    assert sum("<table" in book for book in books) >= 5
 
 
 @pytest.mark.ci
 def test_a_broken_link_would_be_noticed(tmp_path: Path) -> None:
-    (tmp_path / "conf.py").write_text((DOCS / "conf.py").read_text())
+    for name in ("conf.py", "notebook_pages.py"):
+        (tmp_path / name).write_text((DOCS / name).read_text())
     (tmp_path / "index.md").write_text("# Index\n\n[gone](nowhere.md)\n")
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(tmp_path), str(tmp_path / "site")],
