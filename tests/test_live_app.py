@@ -47,11 +47,12 @@ from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
 from ewmalab.live.feeds import LEAD, choose_feeds, eras, live_assets
 from ewmalab.live.miner import app as app_module
-from ewmalab.live.miner import chain as chain_module
+from ewmalab.live.miner import directory as directory_module
 from ewmalab.live.miner import miner as miner_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Neuron, Refusal
-from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
+from ewmalab.live.miner.chain import AllowList, Chain
+from ewmalab.live.miner.directory import SNAPSHOT
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
@@ -1126,7 +1127,7 @@ def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the chain be asked again soon after a failure."""
-    monkeypatch.setattr(chain_module, "_SOON", 0.1)
+    monkeypatch.setattr(directory_module, "_SOON", 0.1)
 
 
 @pytest.mark.usefixtures("soon")

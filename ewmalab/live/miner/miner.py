@@ -20,7 +20,8 @@ from ewmalab.live.fit_note import read_note
 from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
-from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
+from ewmalab.live.miner.chain import Chain, min_stake_of, verify
+from ewmalab.live.miner.directory import SNAPSHOT, Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
