@@ -443,9 +443,9 @@ def test_an_answer_whose_first_caller_hangs_up_reaches_the_others(shared: Stack,
         with ThreadPoolExecutor(1) as pool:
             second = pool.submit(shared.prober.send, prompt)
             assert until(lambda: brake.admitted == 2)
-            held = connections()
+            held = shared.miner.room.count()
             first.close()
-            assert until(lambda: connections() < held)
+            assert until(lambda: shared.miner.room.count() < held)
             brake.let_go.set()
             assert second.result()[0] == 200
     assert len(brake.prompts) == 1
@@ -1251,7 +1251,7 @@ def test_a_stop_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:
         held = [socket.create_connection(("127.0.0.1", made.miner.port or 0)) for _ in range(20)]
         for connection in held[::2]:
             connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost:")
-        assert until(lambda: connections() >= 20)
+        assert until(lambda: made.miner.room.count() >= 20)
         made.miner.stop.set()
         made.thread.join(PATIENCE)
         assert not made.thread.is_alive()
@@ -1277,11 +1277,6 @@ def test_a_stop_waits_only_so_long_for_those_who_do_not_read(tmp_path: Path, mon
             made.thread.join(PATIENCE)
             assert not made.thread.is_alive()
         assert left_open() == 0
-
-
-def connections() -> int:
-    """Return how many connections the miners of this process hold."""
-    return sum(GuardedProtocol.per_ip.values())
 
 
 def unread() -> bool:
