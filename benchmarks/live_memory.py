@@ -5,7 +5,8 @@
 
 Each runs by itself on loopback, with synthetic prices of every competing asset, from an empty folder: first after an
 installation, when numba has no compiled kernels yet, then with them. It is measured once it is healthy and quiet, and
-again after it has answered prompts of every competition. The proportional set size (PSS) divides a page among the
+again after it has answered prompts of every competition. The time from the start to the first accepted answer is
+measured too. The proportional set size (PSS) divides a page among the
 processes that share it, so other programs with the same libraries lower it; the private part does not depend on them.
 """
 
@@ -33,7 +34,7 @@ def main() -> int:
     """Measure; fail if a stack is not healthy, or an answer is not accepted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="another checkout, measured in the same run")
-    parser.add_argument("--forecaster", default="ewma", help="live.forecaster of both")
+    parser.add_argument("--forecaster", default="seasonal-har", help="live.forecaster of both")
     parser.add_argument("--asks", type=int, default=5, help="prompts of each competition")
     options = parser.parse_args()
     print(describe())
@@ -81,10 +82,25 @@ def measure(checkout: Path, forecaster: str, asks: int) -> Iterator[tuple[str, M
     """Run a checkout's stack; yield its memory once it is healthy, and after answers."""
     named = f'forecaster = "{forecaster}"'
     with tempfile.TemporaryDirectory() as folder, live(Path(folder), checkout=checkout, live=named) as stack:
+        print(first_answer(stack), flush=True)
         stack.wait()
         yield "healthy", at_rest(stack)
         ask(stack, asks)
         yield "after answers", at_rest(stack)
+
+
+def first_answer(stack: Stack) -> str:
+    """Ask again and again until an answer is accepted; return how long that took since the start."""
+    prober = Prober(f"http://127.0.0.1:{stack.port}", stack.validator, stack.miner.ss58_address)
+    rulebook, clock = load_rulebook(), stack.clock()
+    while not prober.ask(next_prompts(rulebook, "BTC", None, int(clock.now()), 1)[0]).accepted:
+        if time.monotonic() - stack.started > LIMIT:
+            raise SystemExit("no answer")
+        time.sleep(0.2)
+    said = (
+        "; the log says that the prior serves" if "it uses the prior" in (stack.folder / "live.log").read_text() else ""
+    )
+    return f"first accepted answer {time.monotonic() - stack.started:.1f} s after the start, on an empty cache{said}"
 
 
 def ask(stack: Stack, count: int) -> None:

@@ -33,6 +33,8 @@ class Stack:
     Attributes
     ----------
     process, feed : subprocess.Popen
+    started : float
+        Monotonic time at the start of `process`.
     folder : Path
         Where it runs, with its settings file and its log.
     url : str
@@ -50,6 +52,7 @@ class Stack:
         self.mnemonic = list(keys)[1]
         self.port, self.monitor_port = free_ports()
         self.process: subprocess.Popen[bytes]
+        self.started = 0.0
 
     def clock(self) -> Clock:
         """Return the market's clock."""
@@ -169,6 +172,7 @@ def live(
         stack.write_settings(**sections)
         command = ["-m", "ewmalab", "live", "--no-chain", "--allow", stack.validator.ss58_address, *options]
         with (folder / "live.log").open("wb") as log:
+            stack.started = time.monotonic()
             stack.process = start(*command, stdout=log, stderr=log)
         try:
             yield stack

@@ -10,6 +10,7 @@ every minute changed settings and a changed rulebook. It ends by itself, and rep
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import re
@@ -143,7 +144,7 @@ class Watch:
             for pid, name in self.stack.family().items():
                 with suppress(OSError, KeyError):
                     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                    self.rows.setdefault(f"{name} {pid}", []).append((now, memory_of(pid)[0], files, seconds_of(pid)))
+                    self.rows.setdefault(f"{name} {pid}", []).append((now, memory_of(pid)[1], files, seconds_of(pid)))
             health = self.stack.health()
             self.health[health["status"]] += 1
             self.problems.update({re.sub(r"[\d.,:TZ-]+", "#", text) for text in health.get("problems", [])})
@@ -154,7 +155,7 @@ class Watch:
             stop.wait(SAMPLE_EVERY)
 
     def table(self) -> str:
-        """Return memory (PSS, MB) and files over the run, by process."""
+        """Return private memory (MB) and files over the run, by process."""
         out = []
         for name, rows in sorted(self.rows.items()):
             seen = np.array(rows)
@@ -226,6 +227,10 @@ def report(
             p50, p99, most = np.percentile(seconds, [50, 99, 100])
             print(f"  {name}: {len(seconds)} answers, from sending to the last byte: p50 {p50:.3f} s, p99 {p99:.3f} s, "
                   f"most {most:.3f} s")  # fmt: skip
+    log = [json.loads(line) for path in folder.glob("live_log/answers-*.jsonl") for line in path.open("rb")]
+    p50, p99, most = np.percentile([answer["seconds"]["total"] for answer in log], [50, 99, 100])
+    print(f"  all: from the whole request to the last byte handed over: p50 {p50:.3f} s, p99 {p99:.3f} s, "
+          f"most {most:.3f} s")  # fmt: skip
     print(f"{reloads.count} reloads of settings and rulebook")
     print(plain_table(("attack", "sent", "results"), [
         (kind, str(results.total()), ", ".join(f"{n} x {what}" for what, n in results.most_common()))
@@ -233,9 +238,12 @@ def report(
     ]))  # fmt: skip
     print("the miner's own count of refusals:", ", ".join(f"{kind} {n}" for kind, n in sorted(refused.items())))
     print(watch.table(), flush=True)
-    log = (folder / "live.log").read_text()
-    wrong = sorted(set(re.findall(r"^(?:Traceback|.* (?:killed|exited with).*)$", log, re.M)))
-    print(f"live.log: {log.count('Traceback')} tracebacks, {log.count(' ERROR ')} errors {wrong[:3]}", flush=True)
+    messages = (folder / "live.log").read_text()
+    wrong = sorted(set(re.findall(r"^(?:Traceback|.* (?:killed|exited with).*)$", messages, re.MULTILINE)))
+    print(
+        f"live.log: {messages.count('Traceback')} tracebacks, {messages.count(' ERROR ')} errors {wrong[:3]}",
+        flush=True,
+    )
     parity = subprocess.run([sys.executable, "-m", "ewmalab", "check", "parity"], cwd=folder, check=False,
                             env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     bad = [

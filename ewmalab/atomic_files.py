@@ -17,8 +17,16 @@ TEMP_PREFIX = ".tmp-"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of network and FUSE mounts
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, room: int = 0, setting: str = "") -> None:
     """Check that files can be written into a folder, which may not exist yet; nothing stays behind.
+
+    Parameters
+    ----------
+    folder : Path
+    room : int
+        Bytes that must fit.
+    setting : str
+        What chooses the folder, named in the error.
 
     Raises
     ------
@@ -29,13 +37,22 @@ def check_folder(folder: Path) -> None:
     try:
         if not there.is_dir():
             raise NotADirectoryError(0, f"{there} is a file")
-        write_temp(there, b"", durable=False).unlink()
+        write_temp(there, bytes(room), durable=False).unlink()
     except OSError as error:
-        raise ConfigError(f"{folder}: nothing can be written there ({error.strerror}): choose another folder") from None
+        advice = "choose another folder" + (f" with {setting}" if setting else "")
+        if error.errno == errno.ENOSPC:
+            advice = f"free some space, or {advice}"
+        raise ConfigError(f"{folder}: nothing can be written there ({error.strerror}): {advice}") from None
 
 
 def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
-    """Write a uniquely named temporary file, which the caller renames or deletes; `durable` syncs it to disk."""
+    """Write a uniquely named temporary file, which the caller renames or deletes; `durable` syncs it to disk.
+
+    Raises
+    ------
+    OSError
+        Names the folder.
+    """
     path = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     try:
         with path.open("xb") as file:
@@ -43,8 +60,9 @@ def write_temp(folder: Path, data: bytes, *, durable: bool = True) -> Path:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-    except OSError:  # a full disk should not also keep the partial file
+    except OSError as error:  # a full disk should not also keep the partial file
         path.unlink(missing_ok=True)
+        error.filename = error.filename or str(folder)
         raise
     return path
 

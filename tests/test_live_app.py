@@ -47,11 +47,12 @@ from ewmalab.live.audit.answer_log import LiveLog, prompt_of
 from ewmalab.live.audit.probe import TIMEOUT, Prober, Reply, body_of, signed_headers
 from ewmalab.live.feeds import LEAD, choose_feeds, eras, live_assets
 from ewmalab.live.miner import app as app_module
-from ewmalab.live.miner import chain as chain_module
+from ewmalab.live.miner import directory as directory_module
 from ewmalab.live.miner import miner as miner_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Neuron, Refusal
-from ewmalab.live.miner.chain import SNAPSHOT, AllowList, Chain
+from ewmalab.live.miner.chain import AllowList, Chain
+from ewmalab.live.miner.directory import SNAPSHOT
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
@@ -442,9 +443,9 @@ def test_an_answer_whose_first_caller_hangs_up_reaches_the_others(shared: Stack,
         with ThreadPoolExecutor(1) as pool:
             second = pool.submit(shared.prober.send, prompt)
             assert until(lambda: brake.admitted == 2)
-            held = connections()
+            held = shared.miner.room.count()
             first.close()
-            assert until(lambda: connections() < held)
+            assert until(lambda: shared.miner.room.count() < held)
             brake.let_go.set()
             assert second.result()[0] == 200
     assert len(brake.prompts) == 1
@@ -1126,7 +1127,7 @@ def test_a_heartbeat_of_another_form_does_not_silence_health(tmp_path: Path) -> 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the chain be asked again soon after a failure."""
-    monkeypatch.setattr(chain_module, "_SOON", 0.1)
+    monkeypatch.setattr(directory_module, "_SOON", 0.1)
 
 
 @pytest.mark.usefixtures("soon")
@@ -1250,7 +1251,7 @@ def test_a_stop_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:
         held = [socket.create_connection(("127.0.0.1", made.miner.port or 0)) for _ in range(20)]
         for connection in held[::2]:
             connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost:")
-        assert until(lambda: connections() >= 20)
+        assert until(lambda: made.miner.room.count() >= 20)
         made.miner.stop.set()
         made.thread.join(PATIENCE)
         assert not made.thread.is_alive()
@@ -1276,11 +1277,6 @@ def test_a_stop_waits_only_so_long_for_those_who_do_not_read(tmp_path: Path, mon
             made.thread.join(PATIENCE)
             assert not made.thread.is_alive()
         assert left_open() == 0
-
-
-def connections() -> int:
-    """Return how many connections the miners of this process hold."""
-    return sum(GuardedProtocol.per_ip.values())
 
 
 def unread() -> bool:

@@ -274,9 +274,9 @@ def resident(pid: int | str) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def connections() -> int:
+def connections(target: Target) -> int:
     """How many connections the miner holds."""
-    return sum(GuardedProtocol.per_ip.values())
+    return target.rig.miner.room.count()
 
 
 # ------------------------------------------------------------------------------------- the attack table
@@ -614,7 +614,7 @@ def serve_apart(folder: Path, channel: Connection) -> None:
         hurry(patch)
         channel.send((running.miner.port, running.clock))
         while channel.recv():
-            channel.send((rss(), connections()))
+            channel.send((rss(), running.miner.room.count()))
 
 
 @pytest.fixture
@@ -822,9 +822,9 @@ def ask_honestly(target: Target, count: int = 20) -> None:
         assert reply.accepted, reply.verdicts
 
 
-def held_by_others() -> int:
+def held_by_others(target: Target) -> int:
     """How many connections the miner holds of others than honest callers."""
-    return GuardedProtocol.per_ip["127.0.0.1"]
+    return target.rig.miner.room.count("127.0.0.1")
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(4096, False), (1024, True)])
@@ -849,7 +849,7 @@ def test_five_hundred_idle_connections_delay_nobody(target: Target) -> None:
             if i % 2:
                 connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost: x\r\n"[: i % 37])
         ask_honestly(target)
-        assert held_by_others() >= 500
+        assert held_by_others(target) >= 500
 
 
 @pytest.mark.usefixtures("hurried")
@@ -859,7 +859,7 @@ def test_idle_connections_are_closed(target: Target) -> None:
         for i, connection in enumerate(held):
             with contextlib.suppress(OSError):  # it may have been closed
                 connection.sendall(b"POST /Simulation HTTP/1.1\r\nhost: x\r\n"[: i % 37])
-        assert until(lambda: "127.0.0.1" not in GuardedProtocol.per_ip)
+        assert until(lambda: held_by_others(target) == 0)
         assert {read_answer(connection)[0] for connection in held} == {CLOSED}
 
 
@@ -868,13 +868,13 @@ def test_what_one_address_holds_leaves_room_for_others(target: Target) -> None:
     honest = target.rig.prompt(paths=HONEST)
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(target.port)) for _ in range(MAX_PER_IP + 88)]
-        assert until(lambda: connections() <= MAX_PER_IP)
+        assert until(lambda: connections(target) <= MAX_PER_IP)
         status, body = exchange(target.port, target.request(body_of(honest)), source=OURS)
         assert status == 200
         assert set(judge(honest, body, 0.1).values()) == {CORRECT}
         closed = [c for c in held if readable(c)]
         assert 88 <= len(closed) <= 92  # those too many, and nobody else
-    assert until(lambda: connections() <= 2)
+    assert until(lambda: connections(target) <= 2)
     assert target.honest().accepted
 
 
@@ -890,13 +890,13 @@ def test_idle_strangers_give_way_to_honest_callers_of_known_and_new_addresses(
         for i in range(20):
             for source in ("127.0.0.3", "127.0.0.4"):
                 held = [stack.enter_context(connect(target.port, source=source)) for _ in range(20 if i == 0 else 2)]
-                assert until(lambda: connections() <= 40)
+                assert until(lambda: connections(target) <= 40)
             source = OURS if i % 2 else f"127.0.1.{i}"
             status, body = exchange(target.port, target.request(body_of(prompt), process=f"v{i}"), source=source)
             assert status == 200
             assert set(judge(prompt, body, 0.1).values()) == {CORRECT}
         assert not readable(held[-1])  # the newest of them still waits
-    assert until(lambda: connections() <= 2)
+    assert until(lambda: connections(target) <= 2)
 
 
 @pytest.mark.usefixtures("patient")
@@ -906,7 +906,7 @@ def test_bodies_that_never_come_delay_nobody(target: Target) -> None:
             head, end, _ = target.request(process=f"bodiless-{i}").partition(b"\r\n\r\n")
             stack.enter_context(connect(target.port)).sendall(head + end)
         ask_honestly(target)
-        assert held_by_others() >= 200
+        assert held_by_others(target) >= 200
 
 
 def test_a_flood_of_refused_requests_leaves_validators_their_answers(target: Target) -> None:
@@ -979,19 +979,19 @@ def test_callers_that_read_nothing_delay_nobody(target: Target) -> None:
     with slow_readers(target, 30):
         assert until(lambda: len(target.computed) > computed)
         ask_honestly(target)
-        assert held_by_others() >= 30
-    assert until(lambda: connections() <= 2)
+        assert held_by_others(target) >= 30
+    assert until(lambda: connections(target) <= 2)
 
 
 def test_a_caller_that_reads_nothing_loses_its_connection(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer of megabytes that nobody takes must not lie in memory for as long as the caller likes."""
     monkeypatch.setattr(app_module, "SEND_SECONDS", 0.5)
     target.validator._session.close()
-    assert until(lambda: connections() == 0)
+    assert until(lambda: connections(target) == 0)
     computed = len(target.computed)
     with slow_readers(target, 5):
         assert until(lambda: len(target.computed) > computed)
-        assert until(lambda: connections() == 0), f"{connections()} connections are held"
+        assert until(lambda: connections(target) == 0), f"{connections(target)} connections are held"
     assert target.honest().accepted
 
 
@@ -1004,7 +1004,7 @@ def test_a_caller_that_asks_on_without_reading_holds_two_answers_at_most(target:
         time.sleep(0.5)  # for more than two to show
         assert len(target.computed) - computed <= 3
         assert target.honest().accepted
-    assert until(lambda: connections() <= 2)
+    assert until(lambda: connections(target) <= 2)
 
 
 def test_a_caller_that_hangs_up_while_its_answer_is_computed_harms_nobody(target: Target) -> None:

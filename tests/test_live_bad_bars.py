@@ -88,7 +88,7 @@ def test_a_spike_is_said_recorded_and_taken_once_the_feed_has_it_right(make: Mak
     assert "waiting for a bar that confirms it" in entry["notes"][0]
     bench.run(1)
     entry = bench.heartbeat()["assets"]["BTC"]
-    assert (entry["newest"], entry["aside"], entry["waiting"]) == (wrong + MINUTE, 1, [])
+    assert (entry["newest"], entry["waiting"]) == (wrong + MINUTE, [])
     assert "requested again: 1 x price that came back at once" in entry["notes"][0]
     bench.updater.archive(int(bench.ours.now()))
     cache = Cache(Path(bench.settings.values.data.cache_dir))
@@ -129,7 +129,7 @@ def test_a_malformed_candle_is_a_missing_minute_that_is_requested_again(what: st
     bench.server.broken["BTCUSDT"] = of_rows(spoil)
     until_closed(bench, wrong + MINUTE)
     entry = bench.heartbeat()["assets"]["BTC"]
-    assert (entry["newest"], entry["error"], entry["aside"]) == (wrong + MINUTE, "", 1)
+    assert (entry["newest"], entry["error"]) == (wrong + MINUTE, "")
     assert f"1 x {what}" in entry["notes"][0]
     bench.server.broken = {}
     bench.run(1)

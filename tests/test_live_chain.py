@@ -26,8 +26,9 @@ from websockets.sync.server import serve
 from ewmalab.errors import ChainError, ConfigError
 from ewmalab.live.miner import chain as chain_module
 from ewmalab.live.miner.admission import Neuron
-from ewmalab.live.miner.chain import AllowList, BittensorChain, Directory, allowed_ips, make_chain, netuid_of, verify
-from ewmalab.live.miner.firewall import render
+from ewmalab.live.miner.chain import AllowList, BittensorChain, make_chain, netuid_of, verify
+from ewmalab.live.miner.directory import SNAPSHOT, Directory
+from ewmalab.live.miner.firewall import allowlist, render
 from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
@@ -267,10 +268,14 @@ def test_firewall_lets_in_whom_the_gate_would() -> None:
         Neuron("e", 4, rules.min_stake, True, "203.0.113.2:5"),  # must exceed it
         Neuron("f", 5, enough, True, ""),
     ]
-    assert allowed_ips(neurons, live(), rules) == ["2001:db8::1", "203.0.113.9"]
-    assert allowed_ips(neurons, live(require_permit=False), rules) == ["2001:db8::1", "203.0.113.1", "203.0.113.9"]
-    assert "203.0.113.2" in allowed_ips(neurons, live(min_stake=0), rules)
-    assert allowed_ips(neurons, live(min_stake=enough), rules) == []
+
+    def addresses(**values: Any) -> tuple[str, ...]:
+        return allowlist(neurons, live(network="test", **values), RULEBOOK, rules).addresses
+
+    assert addresses() == ("2001:db8::1", "203.0.113.9")
+    assert addresses(require_permit=False) == ("2001:db8::1", "203.0.113.1", "203.0.113.9")
+    assert "203.0.113.2" in addresses(min_stake=0)
+    assert addresses(min_stake=enough) == ()
 
 
 # -------------------------------------------------------------------------------------------------- directory
@@ -565,8 +570,19 @@ def test_allowlist_fails_if_the_chain_does(
     chained(None)
     result = ewmalab("live", "allowlist", *TESTNET, "--output", str(tmp_path / "list"))
     assert (result.code, result.out) == (4, "")
-    assert "the chain is away" in result.err
+    assert "the chain is away; state/neurons.json has no saved list, so none is written" in result.err
     assert (tmp_path / "list").read_text() == "203.0.113.1\n"
+
+
+@pytest.mark.parametrize("watch", [(), ("--watch",)])
+def test_while_the_chain_is_away_the_list_that_a_miner_saved_serves_and_that_is_said(
+    watch: tuple[str, ...], chained: Callable[..., None], ewmalab: Callable[..., Any], tmp_path: Path
+) -> None:
+    Directory(Chains([validator("203.0.113.9")]), tmp_path / SNAPSHOT, lambda: 1_790_000_000.0).refresh()
+    chained(None, stop=bool(watch))
+    result = ewmalab("live", "allowlist", "--set", f"live.state_dir={tmp_path}", *watch)
+    assert (result.code, result.out.split()) == (0, sorted({"203.0.113.9", *PUBLISHED}))
+    assert f"the chain is away; the list is made from {tmp_path / SNAPSHOT}, saved at 2026-09-21" in result.err
 
 
 def test_watched_list_is_written_when_it_changed_and_only_then(
@@ -650,15 +666,24 @@ def test_an_empty_family_has_an_empty_set() -> None:
     assert "add element inet synth validators6" not in text
 
 
-@pytest.mark.parametrize("addresses", [[], [FOUR], [FOUR, SIX]])
-def test_nft_accepts_the_file(addresses: list[str], tmp_path: Path) -> None:
-    if not shutil.which("nft"):
-        pytest.skip("nft is not installed")
-    (tmp_path / "set").write_text(render(addresses, "nft", 8091))
-    done = subprocess.run(["nft", "--check", "-f", str(tmp_path / "set")], capture_output=True, text=True, check=False)
+def in_its_own_network(*command: str, text: str) -> None:
+    """Run a firewall's program where it changes nothing; the test is skipped where that cannot be."""
+    if not shutil.which(command[0]) or not shutil.which("unshare"):
+        pytest.skip(f"{command[0]} or unshare is not installed")
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a network of its own needs more rights")
+    done = subprocess.run(["unshare", "-n", *command], input=text, capture_output=True, text=True, check=False)
     if "Operation not permitted" in done.stderr:
-        pytest.skip("nft needs the right to change the firewall")
+        pytest.skip(f"{command[0]} needs the right to change the firewall")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("addresses", [[], [FOUR], [FOUR, SIX]])
+@pytest.mark.parametrize(("form", "command"), [("nft", ("nft", "-f", "-")), ("ipset", ("ipset", "restore"))])
+def test_the_firewalls_program_accepts_the_file_once_and_again(
+    form: str, command: tuple[str, ...], addresses: list[str]
+) -> None:
+    in_its_own_network(*command, text=2 * render(addresses, form, 8091))
 
 
 def test_an_unknown_format_is_refused_before_the_chain_is_asked(ewmalab: Callable[..., Any]) -> None:

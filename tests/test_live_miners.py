@@ -17,7 +17,7 @@ from ewmalab.live.audit.answer_log import AMENDMENTS, AmendmentLog
 from ewmalab.live.clock import Clock
 from ewmalab.live.miner.chain import AllowList
 from ewmalab.live.miner.miner import Miner
-from ewmalab.live.miners import all_miners, log_folder, own_folder, own_settings
+from ewmalab.live.miners import all_miners, log_folder, own_settings
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.updater.revisions import Amendment
 from ewmalab.live.updater.updater import Updater
@@ -54,14 +54,12 @@ def test_each_miner_has_its_own_key_ports_and_folders_and_shares_the_states(tmp_
     ]
     assert {m.state_dir for m in found.values()} == {tmp_path / "state"}
     assert [log_folder(m) for m in found.values()] == [tmp_path / "log" / "first", tmp_path / "log" / "second"]
-    assert len({own_folder(m) for m in found.values()}) == 2
 
 
 def test_single_miner_is_as_it_was(tmp_path: Path) -> None:
     given = settings(tmp_path, "")
     assert all_miners(given) == {"": given}
     assert own_settings(given) is given
-    assert own_folder(given.values.live) == tmp_path / "state"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_nonces_and_answers_of_two_miners_are_in_different_files(tmp_path: Path)
         miner.nonces.close()
         assert miner.records.folder == tmp_path / "log" / name
     files = {path.relative_to(tmp_path / "state").parts for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    assert {parts[:2] for parts in files} == {("miners", "first"), ("miners", "second")}
+    assert files == {("nonces-first.json",), ("nonces-second.json",)}
 
 
 def test_changed_bars_are_recorded_for_the_log_of_every_miner(tmp_path: Path) -> None:

@@ -207,6 +207,15 @@ def test_too_few_bars_make_no_fit_and_no_noise(settings: LoadedSettings, stop: E
     assert with_newest_fit(short) is short
 
 
+def test_an_error_is_told_no_more_once_settings_are_usable_that_ask_for_no_fit(
+    settings: LoadedSettings, stop: Event
+) -> None:
+    made = refitter(settings.with_flags({"fit.every": "0s"}), START)
+    made.error = "settings that could not be read"
+    made.step(stop)
+    assert made.error == ""
+
+
 def test_it_ends_when_told_to_and_leaves_a_fit_unfinished(settings: LoadedSettings, stop: Event) -> None:
     thread = Thread(target=refitter(settings, START).run, args=(stop,), daemon=True)
     thread.start()

@@ -584,6 +584,11 @@ def test_children_read_the_settings_file_of_the_command(
         (("--network", "ws://127.0.0.1:1"), "live.netuid"),
         (("--no-chain", "--allow", "A", "--forecaster", "nonsense"), "nonsense"),
         (("--no-chain", "--allow", "A", "--assets", "NONSENSE"), "NONSENSE"),
+        (("--no-chain", "--allow", "A", "--state-dir", "/dev/null/a"), "/dev/null/a: nothing can be written there"),
+        (
+            ("--no-chain", "--allow", "A", "--set", "data.cache_dir=/dev/null/b"),
+            "choose another folder with data.cache",
+        ),
     ],
 )
 def test_what_no_child_could_run_with_is_refused_at_once(

@@ -964,7 +964,7 @@ def test_the_heartbeat_says_how_things_stand(make: Make):
             "feed": SCORED[asset], "source": bench.server.host, "synthetic": False,
             "newest": final_bars(asset).known_at(BEGIN + 120).timestamp[-1], "generation": 3,
             "new": len(follower.bars), "late": 0, "revised": 0, "feed_errors": 0, "save_errors": 0, "model_errors": 0,
-            "restored": "nothing saved", "error": "", "aside": 0, "waiting": [], "notes": [],
+            "restored": "nothing saved", "error": "", "waiting": [], "notes": [],
         }  # fmt: skip
 
 

@@ -9,8 +9,6 @@ from ewmalab.errors import ConfigError
 from ewmalab.settings import LoadedSettings
 from ewmalab.settings.schema import LiveSettings
 
-_MINERS = "miners"  # folder in the state folder
-
 
 def own_settings(settings: LoadedSettings) -> LoadedSettings:
     """Return the settings of the miner that ``live.miner`` names.
@@ -56,8 +54,3 @@ def all_miners(settings: LoadedSettings) -> dict[str, LoadedSettings]:
 def log_folder(live: LiveSettings) -> Path:
     """Return the folder of a miner's answer log."""
     return live.log_dir / live.miner
-
-
-def own_folder(live: LiveSettings) -> Path:
-    """Return the folder of the files that one miner alone writes, such as its nonces."""
-    return live.state_dir / _MINERS / live.miner if live.miner else live.state_dir

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from ewmalab.atomic_files import check_folder
 from ewmalab.live import supervisor
 from ewmalab.live.clock import make_clock
 from ewmalab.live.feeds import choose_feeds
@@ -15,11 +17,14 @@ from ewmalab.live.miner import chain as chains
 from ewmalab.live.miner.wallet import load_wallet
 from ewmalab.live.miners import all_miners
 from ewmalab.live.orphans import refuse_if_taken
+from ewmalab.live.state_store import StateStore
 from ewmalab.live.supervisor import Stack
 from ewmalab.live.warm_up import warm_up
 from ewmalab.replay.fits import load_model
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
+
+_ROOM = 1 << 20  # bytes that a first state or the first bars take
 
 
 def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -> None:
@@ -51,6 +56,7 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     models = [load_model(live.forecaster, rulebook.asset(asset), settings, now) for asset in assets]
     for own in miners.values():
         refuse_if_taken(own)
+    _check_room(settings, assets)
     warm_up(models[0], rulebook, clock.now())
     stack = Stack(
         tuple(options),
@@ -63,3 +69,17 @@ def run_live(settings: LoadedSettings, options: Sequence[str], log_level: str) -
     )
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", supervisor.__name__, json.dumps(asdict(stack))])
+
+
+def _check_room(settings: LoadedSettings, assets: Iterable[str]) -> None:
+    """Refuse a first start without room for states and bars; with a state, a miner answers while the disk is full.
+
+    Raises
+    ------
+    ConfigError
+    """
+    folder = settings.values.live.state_dir
+    if any(StateStore(folder).path(asset).exists() for asset in assets):
+        return
+    check_folder(folder, _ROOM, "--state-dir")
+    check_folder(Path(settings.values.data.cache_dir), _ROOM, "data.cache_dir")

@@ -93,6 +93,18 @@ class Neuron:
         return self.axon.rpartition(":")[0].strip("[]")
 
 
+def may_call(neuron: Neuron, min_stake: float, require_permit: bool) -> bool:
+    """Return whether a key has the stake and the permit to call."""
+    return not _lacks(neuron, min_stake, require_permit)
+
+
+def _lacks(neuron: Neuron, min_stake: float, require_permit: bool) -> str:
+    """Return what a key lacks to call, as the kind of its refusal; empty if nothing."""
+    if not neuron.stake > min_stake:  # NaN is not
+        return "stake"
+    return "permit" if require_permit and not neuron.permit else ""
+
+
 def signed_text(nonce: str, caller: str, axon: str, uuid: str, body_hash: str) -> bytes:
     """Return the text that a caller signs.
 
@@ -191,7 +203,7 @@ class Admission:
         neurons = self.neurons()
         whose, rules = self._addresses_of, (self.min_stake, self.require_permit)
         if whose is None or whose[0] is not neurons or whose[1] != rules:
-            self._addresses = frozenset(n.ip for n in neurons.values() if n.ip and self._may_call(n))
+            self._addresses = frozenset(n.ip for n in neurons.values() if n.ip and may_call(n, *rules))
             self._addresses_of = (neurons, rules)
         return self._addresses
 
@@ -235,18 +247,15 @@ class Admission:
             sent[key] = text
         return sent
 
-    def _may_call(self, neuron: Neuron) -> bool:
-        return neuron.stake > self.min_stake and (neuron.permit or not self.require_permit)
-
     def _check_caller(self, caller: str) -> None:
         neurons = self.neurons()
         neuron = neurons.get(caller)
         if neuron is None:
             raise Refusal(403, "stranger", "not registered" if neurons else "callers are not known yet")
-        if not neuron.stake > self.min_stake:  # also refuses NaN
-            raise Refusal(403, "stake", f"stake is not above {self.min_stake:g}")
-        if self.require_permit and not neuron.permit:
-            raise Refusal(403, "permit", "no validator permit")
+        lacks = _lacks(neuron, self.min_stake, self.require_permit)
+        if lacks:
+            reasons = {"stake": f"stake is not above {self.min_stake:g}", "permit": "no validator permit"}
+            raise Refusal(403, lacks, reasons[lacks])
 
     def _check_signature(self, sent: Mapping[str, str]) -> None:
         message = signed_text(sent["nonce"], sent["hotkey"], self.hotkey, sent["uuid"], sent["body_hash"])

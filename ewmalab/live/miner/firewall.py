@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from ewmalab.live.miner.admission import Neuron
-from ewmalab.live.miner.chain import allowed_ips, may_call
+from ewmalab.live.miner.admission import Neuron, may_call
+from ewmalab.live.miner.chain import min_stake_of
 from ewmalab.rulebook import Rulebook, Rules
 from ewmalab.settings.schema import LiveSettings
 
@@ -32,10 +32,10 @@ class Allowlist:
 
 def allowlist(neurons: Iterable[Neuron], live: LiveSettings, rulebook: Rulebook, rules: Rules) -> Allowlist:
     """Return whom a firewall should let in."""
-    neurons = list(neurons)
+    allowed = [n for n in neurons if may_call(n, min_stake_of(live, rules), live.require_permit)]
     published = rulebook.validator_addresses if live.network == _PUBLISHED_FOR else ()
-    unknown = sorted(n.hotkey for n in neurons if may_call(n, live, rules) and not n.ip)
-    return Allowlist(tuple(sorted({*allowed_ips(neurons, live, rules), *published})), tuple(unknown))
+    unknown = sorted(n.hotkey for n in allowed if not n.ip)
+    return Allowlist(tuple(sorted({*(n.ip for n in allowed if n.ip), *published})), tuple(unknown))
 
 
 def _plain(four: Sequence[str], six: Sequence[str], port: int) -> list[str]:

@@ -14,7 +14,7 @@ from ewmalab.live.audit.answer_log import AnswerLog
 from ewmalab.live.miner.admission import NONCE_PAST, SKEW
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.callers import Callers
-from ewmalab.live.miner.chain import Directory
+from ewmalab.live.miner.directory import Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.processes import own_restarts, own_supervisor

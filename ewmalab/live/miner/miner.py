@@ -20,16 +20,17 @@ from ewmalab.live.fit_note import read_note
 from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
-from ewmalab.live.miner.chain import SNAPSHOT, Chain, Directory, min_stake_of, verify
+from ewmalab.live.miner.chain import Chain, min_stake_of, verify
+from ewmalab.live.miner.directory import SNAPSHOT, Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.room import Room
-from ewmalab.live.miner.serve import GuardedProtocol, Server, allow_connections, bound_port, make_server
+from ewmalab.live.miner.serve import Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots, make_spots
 from ewmalab.live.miner.turns import Turns
-from ewmalab.live.miners import log_folder, own_folder
+from ewmalab.live.miners import log_folder
 from ewmalab.live.processes import take_up_rulebook
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.warm_up import warm_up
@@ -86,7 +87,7 @@ class Miner:
         self._fit = read_note(live.state_dir, live.forecaster)
         self._eras = eras(self.rulebook, self.clock.now())
         self._spots_stop = threading.Event()
-        self.nonces = NewestNonces(own_folder(live), self.hotkey)
+        self.nonces = NewestNonces(live.state_dir, self.hotkey)
         self.gate = Admission(
             self.hotkey,
             verify,
@@ -98,6 +99,7 @@ class Miner:
             self.nonces.earlier,
             self.nonces.take,
         )
+        self.room = Room(self.gate.addresses)
 
     def _components(self, settings: LoadedSettings, *, running: bool = False) -> tuple[Spots, Answerer]:
         now = int(self.clock.now())
@@ -186,7 +188,7 @@ class Miner:
     async def _serve(self, on_ready: Callable[[], None] | None) -> None:
         live = self.settings.values.live
         servers: list[Server] = [
-            make_server(self.app, live.host, live.port, room=Room(self.gate.addresses)),
+            make_server(self.app, live.host, live.port, room=self.room),
             make_server(self._monitor, live.monitor_host, live.monitor_port),
         ]
         running = [asyncio.create_task(server.serve()) for server in servers]
@@ -217,7 +219,7 @@ class Miner:
             kind, status = b"application/json", 503 if found["status"] == "failing" else 200
             body = orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
         elif scope["path"] == "/metrics":
-            self.metrics.connections.set(sum(GuardedProtocol.per_ip.values()))
+            self.metrics.connections.set(self.room.count())
             await asyncio.to_thread(self._health.measure)
             status, body = 200, self.metrics.render()
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]

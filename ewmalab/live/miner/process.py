@@ -9,6 +9,7 @@ from ewmalab.errors import ChainError
 from ewmalab.live.clock import Clock, make_clock
 from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.miner import chain as chains
+from ewmalab.live.miner.directory import SNAPSHOT, read_snapshot, with_allowed
 from ewmalab.live.miner.firewall import Allowlist, allowlist
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.miner.wallet import load_wallet
@@ -16,6 +17,7 @@ from ewmalab.live.miners import own_settings
 from ewmalab.live.processes import Load, until_signalled
 from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import LoadedSettings
+from ewmalab.times import iso
 
 _AWAY_PAUSE = 30.0  # seconds until the chain is queried again
 
@@ -40,6 +42,8 @@ def allowlists(
 ) -> Iterator[Allowlist]:
     """Yield whom a firewall should let in, each time that it has changed.
 
+    While the chain cannot be reached, the list that a miner has saved serves, if there is one.
+
     Parameters
     ----------
     settings : LoadedSettings
@@ -53,24 +57,32 @@ def allowlists(
     Raises
     ------
     ChainError
-        If there is a single query and the chain cannot be reached.
+        If there is a single query, the chain cannot be reached and no list is saved.
     """
-    rulebook, clock = load_rulebook(), Clock()
-    chain = chains.make_chain(settings.values.live, rulebook, None)
+    live, rulebook, clock = settings.values.live, load_rulebook(), Clock()
+    chain = chains.make_chain(live, rulebook, None)
+    path = live.state_dir / SNAPSHOT
     before: Allowlist | None = None
     while not stop.is_set():
+        pause = every
         try:
-            rules = rulebook.at(int(clock.system()))
-            live = settings.values.live
-            found = allowlist(chains.with_allowed(chain.neurons(), live.allow).values(), live, rulebook, rules)
+            neurons = chain.neurons()
         except ChainError as error:
-            if every is None:
-                raise
-            say(f"{error}; the list is unchanged")
-            stop.wait(_AWAY_PAUSE)
-            continue
+            saved = read_snapshot(path) if before is None else None
+            if saved is not None:
+                say(f"{error}; the list is made from {path}, saved at {iso(int(saved.at))}")
+                neurons = list(saved.neurons)
+            elif every is None:
+                raise ChainError(f"{error}; {path} has no saved list, so none is written: try again later") from error
+            else:
+                say(f"{error}; the list is unchanged")
+                stop.wait(_AWAY_PAUSE)
+                continue
+            pause = every and _AWAY_PAUSE
+        allowed = with_allowed(neurons, live.allow).values()
+        found = allowlist(allowed, live, rulebook, rulebook.at(int(clock.system())))
         if found != before:
             yield found
             before = found
-        if every is None or stop.wait(every):
+        if pause is None or stop.wait(pause):
             return

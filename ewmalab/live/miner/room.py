@@ -52,6 +52,10 @@ class Room:
         """Return whether a validator that may call has this address, or has called from it within a day."""
         return ip in self._addresses() or self._uptime() - self._learned.get(ip, -_LEARNED) < _LEARNED
 
+    def count(self, ip: str | None = None) -> int:
+        """Return the number of connections, of all addresses or of one."""
+        return self._per_ip.total() if ip is None else self._per_ip[ip]
+
     def enter(self, connection: Connection) -> None:
         """Take in a connection; if there are too many, another one is dropped, or this one."""
         self._per_ip[connection.ip] += 1

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import resource
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import h11
 import uvicorn
@@ -50,7 +49,6 @@ class GuardedProtocol(H11Protocol):
     block the validators. Here excess connections are closed at once; `Room` says which.
     """
 
-    per_ip: ClassVar[Counter[str]] = Counter()
     _timer: asyncio.TimerHandle | None = None
     _ip: str | None = None
 
@@ -65,7 +63,6 @@ class GuardedProtocol(H11Protocol):
         # abort, since close() would wait for a caller to read
         self.app_state = {**self.app_state, "abort": transport.abort, "admitted": lambda: self._room.admit(self)}
         self._ip = self.client[0] if self.client else ""
-        self.per_ip[self.ip] += 1
         self._room.enter(self)
         self._watch()
 
@@ -75,9 +72,6 @@ class GuardedProtocol(H11Protocol):
             self._timer.cancel()
         if self._ip is not None:
             self._room.leave(self)
-            self.per_ip[self.ip] -= 1
-            if self.per_ip[self.ip] <= 0:
-                del self.per_ip[self.ip]
         super().connection_lost(exc)
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ewmalab.live.updater.revisions import OTHER_MARKET
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed, malformed_of
@@ -15,7 +16,6 @@ from ewmalab.market.quality.sift import CONTEXT, adjust, select, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split
 from ewmalab.times import DAY, MINUTE, day_name, iso
 
-_OFF = 0.02  # in log; no revision moves a close by as much
 _SAID = 60 * MINUTE  # for which health names a bar that was set aside
 
 
@@ -38,7 +38,6 @@ class Gate:
     aside: dict[int, AsideBar] = field(default_factory=dict)
     waiting: Bars = field(default_factory=Bars.empty)
     split: PriceSplit | None = None
-    count: int = 0
     _recorded: set[int] = field(default_factory=set)
 
     def admit(self, known: Bars, fresh: Bars, now: int) -> Bars:
@@ -80,7 +79,7 @@ class Gate:
     def in_known_units(known: Bars, fresh: Bars) -> Bars:
         """Return an answer whose bars before a split are in the units of the known ones, which were adjusted for it."""
         moved = np.log(known.closes_at(fresh.timestamp) / fresh.close)
-        off = np.flatnonzero(np.abs(moved) > _OFF)  # NaN is not
+        off = np.flatnonzero(np.abs(moved) > OTHER_MARKET)  # NaN is not
         if not len(off) or off[-1] + 1 == len(fresh):
             return fresh
         at, jump = int(fresh.timestamp[off[-1] + 1]), float(np.diff(np.log(fresh.close))[off[-1]])
@@ -113,7 +112,6 @@ class Gate:
 
     def _note(self, wrong: list[AsideBar], now: int) -> None:
         for bar in wrong:
-            self.count += bar.label not in self.aside
             self.aside.setdefault(bar.label, bar)
         for label in [label for label in self.aside if label < now - 2 * DAY]:
             del self.aside[label]

@@ -107,6 +107,7 @@ class Refitter:
         settings = self.load()
         live, every = settings.values.live, settings.values.fit.every
         if not refitted(live.forecaster, settings, load_rulebook()):
+            self.error = ""  # settings that could not be read are as they were
             return now + _RETRY
         due = boundary(int(now), every)
         if _note_since(settings, due) or self._fit(settings, due, stop):

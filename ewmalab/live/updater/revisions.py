@@ -9,8 +9,10 @@ import numpy as np
 
 from ewmalab.errors import FeedError
 from ewmalab.market.bars import Bars
+from ewmalab.market.quality.sift import select
 
-_OTHER_MARKET = 0.02  # no revision moves a close by this much, in log; another symbol's closes differ by more
+OTHER_MARKET = 0.02
+"""In log: no revision moves a close by this much; another symbol's closes differ by more."""
 _MIN_OVERLAP = 3
 
 
@@ -81,10 +83,10 @@ def check_symbol(known: Bars, fresh: Bars) -> None:
     closes = known.closes_at(fresh.timestamp)
     shared = np.isfinite(closes)
     moved = np.abs(np.log(fresh.close[shared] / closes[shared]))
-    if len(moved) >= _MIN_OVERLAP and np.median(moved) > _OTHER_MARKET:
+    if len(moved) >= _MIN_OVERLAP and np.median(moved) > OTHER_MARKET:
         raise FeedError(
-            f"the answer disagrees with {int((moved > _OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
-            f"{_OTHER_MARKET:.0%}: it is for another symbol"
+            f"the answer disagrees with {int((moved > OTHER_MARKET).sum())} of {len(moved)} known bars by more than "
+            f"{OTHER_MARKET:.0%}: it is for another symbol"
         )
 
 
@@ -92,8 +94,7 @@ def without(bars: Bars, labels: Sequence[int]) -> Bars:
     """Return the bars without those of some labels."""
     if not labels:
         return bars
-    keep = ~np.isin(bars.timestamp, labels)
-    return Bars.from_columns({name: column[keep] for name, column in bars.columns().items()}, bars.resolution)
+    return select(bars, ~np.isin(bars.timestamp, labels))
 
 
 def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
@@ -106,8 +107,7 @@ def undo(bars: Bars, amended: Sequence[Amendment]) -> Bars:
         return bars
     labels = [label for label in bars.timestamp[changed].tolist() if before[label] is not None]
     o, h, l, c = np.array([before[label] for label in labels], np.float64).reshape(-1, 4).T
-    kept = Bars.from_columns({name: column[~changed] for name, column in bars.columns().items()}, bars.resolution)
-    return kept.union(Bars(np.array(labels, np.int64), o, h, l, c, bars.resolution))
+    return select(bars, ~changed).union(Bars(np.array(labels, np.int64), o, h, l, c, bars.resolution))
 
 
 def _row(bars: Bars, i: int) -> tuple[float, float, float, float]:

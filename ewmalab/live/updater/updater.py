@@ -190,7 +190,6 @@ class Updater:
                     "newest": f.newest,
                     "generation": f.generation,
                     **asdict(f.counts),
-                    "aside": f.gate.count,
                     "waiting": f.gate.waiting.close[-1:].tolist(),
                     "notes": f.gate.notes(now),
                 }
