@@ -33,7 +33,7 @@ from make_prior import pooled_of
 from seasonal_har import settle_gaps, swept_half_lives
 
 import ewmalab as ew
-from ewmalab.analysis.compare import KEY, compare
+from ewmalab.analysis.compare import KEY, Difference, compare
 from ewmalab.analysis.diagnostics import coverage, horizon_checks, results_frame
 from ewmalab.api.bar_files import import_bars
 from ewmalab.errors import MissingDataError
@@ -95,7 +95,7 @@ def tests_of() -> list[Test]:
         return tuple(map(parse_time, days))
 
     spot = dates("2025-06-10", "2025-06-17", "2025-06-24", "2025-07-01", "2025-07-08", "2025-07-15")
-    late = dates("2025-10-12", "2025-10-26", "2025-11-16", "2025-11-30", "2025-12-14", "2025-12-28")
+    late = dates("2025-10-12", "2025-10-26", "2025-11-30", "2025-12-28")
     hyperliquid = (*COINS, "HYPE")
     return [
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
@@ -220,14 +220,22 @@ def tables(results: pd.DataFrame) -> None:
         frames = {label: part.sort_values(KEY).set_index(KEY) for label, part in own.groupby("label", sort=False)}
         rivals = {name: frames.pop(name) for name in RIVALS}
         weeks = own["start_time"].sub(own["start_time"].min()).floordiv(7 * DAY).nunique()
-        print(f"\n{test}, {venue}, {weeks} weeks, {len(rivals[RIVALS[0]])} prompts")
-        for competition in own["competition"].unique():
-            for rival, scores in rivals.items():
-                rows = {label: _cells(scores, frame, competition) for label, frame in sorted(frames.items())}
-                names = list(dict.fromkeys(name for row in rows.values() for name in row))
-                print(f"  {competition} against {rival}\n  {'':<14}" + "".join(f"{name:<23}" for name in names))
-                for label, row in rows.items():
-                    print(f"  {label:<14}" + "".join(f"{row.get(name, ''):<23}" for name in names).rstrip(), flush=True)
+        print(f"\n{test}, {venue}, {weeks} weeks, {len(rivals[RIVALS[0]])} prompts; against ewma@seed, and all swept")
+        found = {label: [_cells(one, frame) for one in rivals.values()] for label, frame in sorted(frames.items())}
+        for competition in sorted(own["competition"].unique(), reverse=True):
+            rows = {
+                label: {asset: _words(cell) for (horizon, asset), cell in seed.items() if horizon == competition}
+                | {"swept": _words(swept[competition, "all"])}
+                for label, (seed, swept) in found.items()
+                if (competition, "all") in seed
+            }
+            names = list(dict.fromkeys(name for row in rows.values() for name in row))
+            print(f"  {competition:<14}" + "".join(f"{name:<20}" for name in names).rstrip())
+            for label, row in rows.items():
+                print(f"  {label:<14}" + "".join(f"{row.get(name, ''):<20}" for name in names).rstrip(), flush=True)
+        cells = [cell for both in found.values() for one in both for cell in one.values()]
+        worst, above = max(cell.change for cell in cells), sum((cell.low or -1) > 0 for cell in cells)
+        print(f"  {len(cells)} cells against both: largest mean {100 * worst:+.2f}, intervals wholly above 0: {above}")
         print("  coverage of central intervals of moves since the start, percent, over all assets")
         for label, part in own[own["label"].isin(frames)].groupby("label"):
             rows = coverage(horizon_checks(part.drop(columns=CELLS)))
@@ -235,19 +243,17 @@ def tables(results: pd.DataFrame) -> None:
                 mine = [row for row in rows if (row.competition, row.horizon) == moment]
                 if int(label.split()[0]) in CALIBRATED and moment in SHOWN:
                     words = (f"{100 * r.covered:5.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in mine)
-                    cells = "  ".join(f"{word:<22}" for word in words).rstrip()
+                    cells = "  ".join(f"{word:<20}" for word in words).rstrip()
                     print(f"  {label:<14}{moment[0]:<4}{moment[1] // 60:>5} min  {cells}")
 
 
-def _cells(rival: pd.DataFrame, frame: pd.DataFrame, competition: str) -> dict[str, str]:
-    """Return the change in words, by asset."""
-    found = {}
-    for row in compare({"rival": rival, "own": frame}, common=True):
-        known = row.low is not None and row.high is not None
-        interval = f" [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if known else ""
-        if row.competition == competition:
-            found[row.asset] = f"{100 * row.change:+.2f}{interval}"
-    return found
+def _cells(rival: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str], Difference]:
+    return {(row.competition, row.asset): row for row in compare({"rival": rival, "own": frame}, common=True)}
+
+
+def _words(cell: Difference) -> str:
+    known = cell.low is not None and cell.high is not None
+    return f"{100 * cell.change:+.2f}" + (f" [{100 * cell.low:+.1f}, {100 * cell.high:+.1f}]" if known else "")
 
 
 def main() -> None:

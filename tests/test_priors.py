@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.forecast.seasonal_har import SeasonalHar
 from ewmalab.forecast.seasonal_har import kernels as hk
 from ewmalab.forecast.seasonal_har.fit import fit
-from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Curve
+from ewmalab.forecast.seasonal_har.fit_seasons import day_seasons, season_share
+from ewmalab.forecast.seasonal_har.parts import SMOOTHED, Curve, Season
 from ewmalab.forecast.seasonal_har.state import smoothness
 from ewmalab.market.bars import Bars
 from ewmalab.replay.artifacts import Artifact, write_artifact
@@ -182,6 +184,21 @@ def test_the_shorter_the_history_the_nearer_the_fit_is_to_the_prior(fitted: Mapp
     near, far = (distances(fitted[days]) for days in (8, 70))
     assert all(a < b for a, b in zip(near, far, strict=True))
     assert fitted[8]["assets"]["BTC"]["own"] < 0.2 < 0.6 < fitted[70]["assets"]["BTC"]["own"]
+
+
+@pytest.mark.parametrize(("like", "low", "high"), [(True, 0.19, 0.45), (False, 0.8, 1.0)])
+def test_a_week_of_an_asset_unlike_its_class_outweighs_the_priors_day(like: bool, low: float, high: float) -> None:
+    """Synthetic: returns with the prior's parts of the day, and without any, as an index among stocks."""
+    target = Season(**SHIPPED.fit.numbers["pooled"]["equity"]["season"]) if SHIPPED else None
+    assert target is not None
+    target = replace(target, level=np.array(target.level), minute=np.ones(60))
+    plain = market(7)
+    size = np.sqrt(target.variance(plain.timestamp)) if like else np.ones(len(plain))
+    moved = np.diff(np.log(plain.close), prepend=np.log(100.0)) * size
+    bars = Bars.from_closes(plain.timestamp, 100.0 * np.exp(np.cumsum(moved)))
+    own = day_seasons({"SPYX": bars})["SPYX"]
+    assert low < season_share(bars, own, target) < high
+    assert season_share(bars, replace(own, clock="week"), replace(target, clock="week")) == pytest.approx(1 / 7)
 
 
 def test_a_class_that_the_fit_lacks_keeps_its_prior_and_says_so(fitted: Mapping[int, Any]) -> None:

@@ -21,6 +21,7 @@ _OWN = 0.7  # weight of an equity's own profile against that of all
 _WEEKS = 2.0  # an asset with this many weeks has half the weight in its own season, against those of its class
 PRIOR_WEEKS = {"week": 6.0, "day": 4.0}
 """By clock: an asset with this many weeks has half the weight in its own season, against that of the prior."""
+_CHANCE = 0.037  # variance of the logarithm of a part of the trading day, estimated from one week
 _SESSION_STEP = 300  # seconds; one-minute moves would count the bounces of closes in quiet hours
 _MIN_SEEN = 6  # fewest moves that estimate a part of the trading day
 _POWER = 0.5  # of the absolute returns that are averaged, so that a few large ones do not dominate
@@ -66,7 +67,7 @@ def pooled_seasons(
         else:
             found[symbol] = season
     for symbol, target in targets.items():
-        share = own_share(bars[symbol], PRIOR_WEEKS[target.clock])
+        share = season_share(bars[symbol], found[symbol], target)
         found[symbol] = mixed([found[symbol], target], share, bars[symbol].timestamp)
     return found
 
@@ -75,6 +76,19 @@ def own_share(bars: Bars, weeks: float) -> float:
     """Return the weight of an asset's own bars where so many weeks have half of it."""
     own = len(bars) / (7 * 1440)
     return own / (own + weeks)
+
+
+def season_share(bars: Bars, own: Season, target: Season) -> float:
+    """Return the weight of an asset's own season against that of a prior.
+
+    Ten parts of a day tell whether the asset is unlike those of the prior, as an index is unlike stocks: what is apart
+    beyond chance is the asset's own (James and Stein).
+    """
+    share = own_share(bars, PRIOR_WEEKS[target.clock])
+    if target.clock != "day":
+        return share
+    apart = float(np.log(own.level / target.level).var())
+    return max(share, 1.0 - _CHANCE / (len(bars) / (7 * 1440)) / max(apart, 1e-9))
 
 
 def mixed(seasons: Sequence[Season], share: float, times: npt.NDArray[np.int64]) -> Season:
