@@ -104,7 +104,7 @@ def import_bars(
         done,
         lambda found: import_text(found, dry_run=dry_run),
         lambda found: {"imported": [row for one in found for row in _rows(one)], "skipped": skipped},
-        bool(files) and all(one.error is None for one in done) and all(Path(path).exists() for path in paths),
+        bool(files) and all(one.error is None for one in done),
         tuple(notes),
     )
 

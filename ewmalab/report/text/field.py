@@ -11,7 +11,7 @@ from ewmalab.market.field.bundle import Exported
 from ewmalab.market.field.fetch import SeriesFetch
 from ewmalab.market.field.importer import FileImported
 from ewmalab.market.field.inventory import CachedSeries
-from ewmalab.report.text.tables import SYNTHETIC_FIELD, Column, grid, number, plain_table, wrapped
+from ewmalab.report.text.tables import SYNTHETIC_FIELD, Column, grid, number, plain_table, refusal, wrapped
 from ewmalab.times import day_name, iso
 
 _SHOWN = 5
@@ -49,7 +49,7 @@ def field_list_text(cached: Sequence[CachedSeries], root: str) -> str:
 def field_import_text(files: Sequence[FileImported]) -> str:
     """Return what was imported, a line per file and series."""
     lines = [
-        wrapped(f"{one.file}: refused: {one.error}", "  ")
+        wrapped(refusal(str(one.file), one.error), "  ")
         if one.error
         else f"{one.series}: {one.rows} rows, {one.days} days written"
         for one in files

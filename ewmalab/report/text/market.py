@@ -12,7 +12,7 @@ from ewmalab.market.inventory import CachedAsset, Repair
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.quality.aside import describe_aside
 from ewmalab.market.ranges import minutes
-from ewmalab.report.text.tables import plain_table
+from ewmalab.report.text.tables import plain_table, refusal
 from ewmalab.times import iso
 
 _SHOWN = 3  # holes per asset
@@ -34,7 +34,7 @@ def import_text(files: Sequence[FileImport], *, dry_run: bool = False) -> str:
     """Return how each file was understood and what came of it, and the count of files."""
     lines = []
     for one in files:
-        lines += [f"{one.file.name}: refused: {one.error}"] if one.error else []
+        lines += [refusal(one.file.name, one.error)] if one.error else []
         for done in one.imported:
             lines.append(f"{one.file.name}: {done.understood}; {_count(done.bars)} bars")
             lines += [f"  {line}" for line in (_dry_lines(done) if dry_run else _stored_lines(done))]

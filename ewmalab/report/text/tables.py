@@ -38,6 +38,11 @@ def grid(rows: Iterable[Any], columns: Sequence[Column]) -> tuple[list[str], lis
     return [head for head, _ in columns], [[cell(row) for cell in cells] for row in rows]
 
 
+def refusal(name: str, error: object) -> str:
+    """Return the line of a file that was refused; it names the file once."""
+    return f"{name}: refused: {str(error).removeprefix(f'{name}: ')}"
+
+
 def wrapped(text: str, indent: str = "") -> str:
     """Return lines of text wrapped to the width of a terminal, with continuation lines indented."""
     return "\n".join(
