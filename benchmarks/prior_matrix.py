@@ -95,7 +95,7 @@ def tests_of() -> list[Test]:
         return tuple(map(parse_time, days))
 
     spot = dates("2025-06-10", "2025-06-17", "2025-06-24", "2025-07-01", "2025-07-08", "2025-07-15")
-    late = dates("2025-10-12", "2025-10-26", "2025-11-16", "2025-12-07")
+    late = dates("2025-10-12", "2025-10-26", "2025-11-16", "2025-12-07", "2025-12-28")
     return [
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
         Test("venue", "binance_1m", (*COINS, "XRP"), dates("2025-05-19", "2025-05-26"), 7, "pyth"),
