@@ -7,7 +7,7 @@ rival is `ewma@seed`, as it is and with the half-lives that scored best on the 1
 `make_prior.py` without the test's dates:
 
     rolling   weeks of Pyth after 2025-10-01; the prior has seen all venues before 2025-10-01
-    venue     Binance spot and perpetuals, Hyperliquid, before 2025-07-26; the prior has seen Pyth after that date
+    venue     Binance spot and perpetuals, before 2025-07-26; the prior has seen Pyth after that date
     equities  2026-01-10 to 15; the prior has seen the coins, gold, and the other equities before
 
 "seen" is a prior of the same assets, "unseen" one that has never seen the asset; its fit sees that asset alone. A prior
@@ -95,12 +95,10 @@ def tests_of() -> list[Test]:
         return tuple(map(parse_time, days))
 
     spot = dates("2025-06-10", "2025-06-17", "2025-06-24", "2025-07-01", "2025-07-08", "2025-07-15")
-    late = dates("2025-10-12", "2025-10-26", "2025-11-30", "2025-12-28")
-    hyperliquid = (*COINS, "HYPE")
+    late = dates("2025-10-12", "2025-10-26", "2025-11-16", "2025-12-07", "2025-12-28")
     return [
         Test("venue", "binance_spot_1m", COINS[:2], spot, 7, "pyth"),
         Test("venue", "binance_1m", (*COINS, "XRP"), dates("2025-05-19", "2025-05-26"), 7, "pyth"),
-        Test("venue", "hyperliquid_1m", hyperliquid, dates("2025-07-22"), 3, "pyth"),
         Test("rolling", "pyth_1m", (*COINS, "XAU"), late, 7, "before", ("seen", "unseen")),
         Test("equities", "pyth_1m", EQUITIES, dates("2026-01-10"), 5, "equities", ("unseen",)),
     ]
@@ -123,8 +121,7 @@ class Matrix:
         """Return settings with a cache for one venue."""
         feed = venue.partition("_")[0]
         folders = {"data.cache_dir": str(self.folder / venue), "run.experiments_dir": str(self.folder / "experiments")}
-        short = {"replay.warmup": "12h"} if feed == "hyperliquid" else {}  # of which there are five days
-        return ew.load_settings(environ={}, flags={"data.feed": feed, **folders, **short})
+        return ew.load_settings(environ={}, flags={"data.feed": feed, **folders})
 
     def prior(self, kind: str, hidden: str) -> Artifact:
         """Return a prior that has not seen an asset; it ends in 1970, since some tests are older than its bars."""
