@@ -6,8 +6,8 @@
 Each runs by itself on loopback, with synthetic prices of every competing asset, from an empty folder: first after an
 installation, when numba has no compiled kernels yet, then with them. It is measured once it is healthy and quiet, and
 again after it has answered prompts of every competition. The time from the start to the first accepted answer is
-measured too. The proportional set size (PSS) divides a page among the
-processes that share it, so other programs with the same libraries lower it; the private part does not depend on them.
+measured too. The proportional set size (PSS) divides a page among the processes that share it, so other programs with
+the same libraries lower it; the private part does not depend on them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ewmalab.forecast.protocol import Prompt
 from ewmalab.live import feeds as live_feeds
 from ewmalab.live.audit.probe import Prober
 from ewmalab.live.clock import Clock
-from ewmalab.live.miner import spot as live_spot
+from ewmalab.live.miner import spot_sources
 from ewmalab.live.miner.chain import AllowList, Chain
 from ewmalab.live.miner.miner import Miner
 from ewmalab.live.updater.updater import Updater
@@ -100,7 +100,7 @@ def read_kept_paths(folder: Path, record: dict[str, Any]) -> npt.NDArray[np.floa
 def patch_live_http(patch: pytest.MonkeyPatch, **options: Any) -> None:
     """Change options of all live HTTP clients that are made from now on."""
     changed = replace(live_feeds.LIVE_HTTP, **options)
-    for module in (live_feeds, live_spot):
+    for module in (live_feeds, spot_sources):
         patch.setattr(module, "LIVE_HTTP", changed)
 
 

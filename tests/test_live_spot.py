@@ -20,7 +20,8 @@ from patience import Patience
 
 from ewmalab.errors import FeedError
 from ewmalab.live.clock import Clock
-from ewmalab.live.miner.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor, make_spots
+from ewmalab.live.miner.spot import IMPLAUSIBLE, Spot, Spots, SpotSource, choose_anchor
+from ewmalab.live.miner.spot_sources import make_spots
 from ewmalab.market.bars import Bars
 from ewmalab.market.feeds.http import HttpClient
 from ewmalab.rulebook import load_rulebook

@@ -28,7 +28,8 @@ from ewmalab.live.miner.metrics import Metrics
 from ewmalab.live.miner.nonces import NewestNonces
 from ewmalab.live.miner.room import Room
 from ewmalab.live.miner.serve import Server, allow_connections, bound_port, make_server
-from ewmalab.live.miner.spot import Spots, make_spots
+from ewmalab.live.miner.spot import Spots
+from ewmalab.live.miner.spot_sources import make_spots
 from ewmalab.live.miner.turns import Turns
 from ewmalab.live.miners import log_folder
 from ewmalab.live.processes import take_up_rulebook
