@@ -288,7 +288,7 @@ def test_a_plug_ins_parameters_come_from_the_environment():
         (":LastMove", "cannot be imported"),
         (".twins:NaiveEwma", "cannot be imported"),
         (f"{__name__}:Halfway", "is not a forecaster: it lacks simulate, dump_state, load_state"),
-        (f"{__name__}:NOT_CALLABLE", "does not take these parameters"),
+        (f"{__name__}:NOT_CALLABLE", "is of type int: name a class or function"),
     ],
 )
 def test_wrong_names_are_refused_with_what_to_do(wrong, message):

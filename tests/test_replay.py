@@ -830,7 +830,7 @@ def test_parameters_and_presets_reach_a_users_forecaster(plan: MakePlan, plugin:
         ("no_such_module_anywhere:Mine", "cannot be imported"),
         ("a_users_model:Nothing", "cannot be imported"),
         ("a_users_model:Half", "do.* not take these parameters|lacks update, simulate"),
-        ("a_users_model:not_callable", "not take these parameters|not callable"),
+        ("a_users_model:not_callable", "is of type .*: name a class or function"),
     ],
 )
 def test_a_forecaster_that_cannot_be_made_is_refused_before_bars_are_read(

@@ -67,7 +67,7 @@ def load_forecaster(name: str, asset: Asset, settings: LoadedSettings) -> Foreca
     if members := members_of(base, settings):
         parameters["members"] = {member: load_forecaster(member, asset, settings) for member in members}
     if not callable(factory):
-        raise ForecasterError(f"{base} is a {type(factory).__name__}: name a class or function")
+        raise ForecasterError(f"{base} is of type {type(factory).__name__}: name a class or function")
     with naming_plugin(factory, base, asset.symbol):
         try:
             forecaster = factory(asset, **parameters)
