@@ -188,8 +188,7 @@ def ask_all(options, url: str, keys, started: list[subprocess.Popen]) -> list[di
     rulebook = load_rulebook()
     begin = int(market()) // 60 * 60 + 180
     stop = begin + round(options.hours * 3600)
-    lead = rulebook.at(begin).request_lead
-    prompts = [item.prompt for item in schedule(rulebook, RuleChoice(), begin, stop, request_lead=lead)]
+    prompts = [item.prompt for item in schedule(rulebook, RuleChoice(), begin, stop, which="sent")]
     prompts = prompts[:: options.every]
     print(f"asking {len(prompts)} prompts, start times {iso(begin)} to {iso(stop)}, at {options.speed:g}x")
     for number, prompt in enumerate(prompts):

@@ -228,9 +228,12 @@ def report(
             print(f"  {name}: {len(seconds)} answers, from sending to the last byte: p50 {p50:.3f} s, p99 {p99:.3f} s, "
                   f"most {most:.3f} s")  # fmt: skip
     log = [json.loads(line) for path in folder.glob("live_log/answers-*.jsonl") for line in path.open("rb")]
-    p50, p99, most = np.percentile([answer["seconds"]["total"] for answer in log], [50, 99, 100])
-    print(f"  all: from the whole request to the last byte handed over: p50 {p50:.3f} s, p99 {p99:.3f} s, "
-          f"most {most:.3f} s")  # fmt: skip
+    for length, name in ((86_400, "24h"), (3600, "1h")):
+        p50, p99, most = np.percentile(
+            [a["seconds"]["total"] for a in log if a["time_length"] == length], [50, 99, 100]
+        )
+        print(f"  {name}: from the whole request to the last byte handed over: p50 {p50:.3f} s, p99 {p99:.3f} s, "
+              f"most {most:.3f} s")  # fmt: skip
     print(f"{reloads.count} reloads of settings and rulebook")
     print(plain_table(("attack", "sent", "results"), [
         (kind, str(results.total()), ", ".join(f"{n} x {what}" for what, n in results.most_common()))

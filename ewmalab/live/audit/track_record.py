@@ -206,7 +206,7 @@ class _Truths:
             spans.setdefault(self._key(record), []).extend((record["start_time"], end))
         cache = open_cache(settings.values.data.cache_dir)
         for (feed, asset), times in spans.items():
-            if fetch:
+            if fetch and feed in rulebook.asset(asset).symbols:  # else nobody can fetch what was scored
                 self._fetch(settings, feed, asset, min(times), min(max(times), now), now)
             self._bars[feed, asset] = cache.read(feed, asset, min(times), max(times) + DAY).known_at(now)
 
