@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 QUIET := -q --disable-pip-version-check --no-compile # a module is compiled when it is first imported
 PYTHONS ?= 3.11 3.12 3.13
 TESTS ?=
+# One worker more than there are processors: while one waits, the others work.
+RUN := -q -n $(shell expr $$(nproc) + 1) --dist loadscope --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
 .PHONY: demo live-demo interop test test-ci test-properties test-pythons lint docs lock clean
@@ -19,7 +21,7 @@ live-demo: $(VENV)/runtime interop
 interop: .venv-interop/ready
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest $(RUN) $(TESTS)
 
 # The tests under each of these Pythons that is found, in an environment of its own; says which are not found.
 test-pythons:
@@ -27,11 +29,11 @@ test-pythons:
 
 # Whole processes, notebooks, kills and sites, and the many cases of some tests: what takes a developer's time.
 test-ci: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder -m "ci and not slow" $(TESTS)
+	$(BIN)/python -m pytest $(RUN) -m "ci and not slow" $(TESTS)
 
 # What a release must pass beside these: all examples of properties.
 test-properties: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n logical --dist loadscope --no-loadscope-reorder --hypothesis-profile all \
+	$(BIN)/python -m pytest $(RUN) --hypothesis-profile all \
 		-m "hypothesis and not slow"
 
 lint: $(VENV)/dev

@@ -336,6 +336,7 @@ def check_flips(cache: Cache, root: Path, flips: int) -> None:
     print(f"{flips} flipped bits: {detected} detected, {served} bars of damaged days served")
 
 
+@pytest.mark.ci
 def test_every_flipped_bit_of_a_partition_is_detected_and_its_day_can_be_fetched_again(full, tmp_path):
     check_flips(full, tmp_path, 50)
 
@@ -345,6 +346,7 @@ def test_every_one_of_many_flipped_bits_is_detected(full, tmp_path):
     check_flips(full, tmp_path, 2000)
 
 
+@pytest.mark.ci
 def test_no_flipped_bit_of_a_footer_changes_what_a_day_is_said_to_hold(full):
     described = entries(full)
     rng = np.random.default_rng(7)
@@ -593,6 +595,7 @@ def test_a_cache_of_an_earlier_version_is_read_on(earlier):
     assert (earlier.folder(*KEY) / "manifest.json").read_text() == '{"body": {"days": {}}}'
 
 
+@pytest.mark.ci
 def test_no_flipped_bit_of_an_earlier_partition_changes_a_bar_or_the_coverage(earlier):
     good, described = earlier.read(*KEY, DAYS[0], DAYS[3]), entries(earlier)
     path = earlier.folder(*KEY) / "2026-01-13.parquet"

@@ -250,6 +250,7 @@ def some_field(crps: Floats, prompts: list[tuple[str, int]]) -> Field | None:
     return made if len(made.boards["1h"].starts) else None
 
 
+@pytest.mark.ci
 @examples(30)
 @given(some_crps, some_prompts)
 def test_filled_scores_average_to_the_rolling_averages(crps: Floats, prompts: list[tuple[str, int]]) -> None:
@@ -463,6 +464,7 @@ def test_fewer_prompts_give_wider_intervals() -> None:
     assert width(estimates(rivals(40))) > 1.5 * width(estimates(rivals(400)))
 
 
+@pytest.mark.ci
 def test_intervals_hold_the_weight_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(earnings, "REPLICATIONS", 200)  # for time
     # ten days of day-long prompts, one an hour: neighbours share most of their paths
@@ -551,6 +553,7 @@ def scored(folder: Path, rules: str = "2026-05-01") -> tuple[dict[str, pd.Series
     return score_predictions(find_predictions(folder), BOOK, RuleChoice.parse(rules), realised)
 
 
+@pytest.mark.ci
 def test_predictions_of_every_shape_are_scored_as_score_paths_does(tmp_path: Path) -> None:
     first, second, third = (answer(T + STEP * i, seed=i) for i in range(3))
     write(tmp_path / "miner_outputs" / "alice" / "predictions" / name_of(T), first)

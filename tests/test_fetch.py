@@ -428,6 +428,7 @@ REQUESTS = st.lists(
 )
 
 
+@pytest.mark.ci
 @examples(75)
 @given(
     gaps=GAPS,

@@ -118,6 +118,7 @@ def by_quantity(report: FieldReport) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- check field
 
 
+@pytest.mark.ci
 def test_published_scores_averages_and_weights_are_recomputed(small: Path) -> None:
     report = checked(small)
     assert report.exact
@@ -184,6 +185,7 @@ def test_a_planted_difference_is_found(
     assert f"differs, crypto-1h {quantity}" in text
 
 
+@pytest.mark.ci
 def test_a_planted_crps_shows_in_scores_averages_and_weights(small: Path, tmp_path: Path) -> None:
     rows = FieldStore(small).read(Series("scores", "BTC", 3600), 0, 2**40).to_pylist()
     pick = next(i for i in range(len(rows) // 2, len(rows)) if rows[i]["crps"] > 0)
@@ -194,6 +196,7 @@ def test_a_planted_crps_shows_in_scores_averages_and_weights(small: Path, tmp_pa
     assert found[WEIGHTS].differing >= 1
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("field", "quantity"),
     [
@@ -212,6 +215,7 @@ def test_a_field_by_other_rules_is_found_out(field: dict[str, Any], quantity: st
     assert by_quantity(checked(tmp_path))[quantity].differing
 
 
+@pytest.mark.ci
 def test_windows_that_are_not_cached_are_left_out(small: Path, tmp_path: Path) -> None:
     store = copied(small, tmp_path)
     (store.folder(Series("scores", "XRP", 3600)) / f"{day_name(START + 2 * DAY)}.parquet").unlink()
@@ -226,6 +230,7 @@ def test_nothing_cached_is_an_error(tmp_path: Path) -> None:
         checked(tmp_path)
 
 
+@pytest.mark.ci
 def test_two_scores_of_one_miner_at_one_time_are_left_out(small: Path, tmp_path: Path) -> None:
     store, series = copied(small, tmp_path), Series("scores", "BTC", 3600)
     rows = store.read(series, START + DAY, START + 2 * DAY).to_pylist()
@@ -265,6 +270,7 @@ def test_a_replay_of_the_field_equals_one_of_the_same_prices_as_bars(small: Path
     assert not any("published" in note for note in bars.notes)
 
 
+@pytest.mark.ci
 def test_a_published_path_needs_no_realised_bars(small: Path, tmp_path: Path) -> None:
     settings = settings_of(small)
     api.load_bars("BTC", START - 3 * DAY, START + DAY + 3600, settings=settings)  # what the model sees
@@ -323,6 +329,7 @@ def test_a_sweep_scores_the_field_against_published_paths(small: Path) -> None:
     assert cells_of(plain)["crypto-1h", "BTC"].identity != cell.identity
 
 
+@pytest.mark.ci
 def test_forecasters_are_ranked_among_all_real_miners(small: Path) -> None:
     done = api.leaderboard("ewma", "random-walk", field=True, start=START, days=DAYS, settings=settings_of(small))
     final = [s for s in done.ranking.final if s.competition == "crypto-1h"]

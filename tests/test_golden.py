@@ -53,6 +53,7 @@ def equal(found: Any, expected: Any) -> bool:
     return type(found) is type(expected) and bool(found == expected)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_stored_cases_are_those_that_the_script_makes(kind: str) -> None:
     made, kept = MAKERS[kind](), stored(kind)

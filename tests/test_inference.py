@@ -319,12 +319,14 @@ def plain_set(losses: Floats, dependence: Dependence, seed: int = 0) -> set[int]
     return {int(column) for column in found.included}
 
 
+@pytest.mark.ci
 def test_the_best_is_kept_and_the_clearly_worse_is_dropped() -> None:
     sets = np.array([chosen(*field(seed, 5, 840), seed) for seed in range(FIELDS)])
     assert sets[:, 0].mean() >= 0.9
     assert not sets[:, 5].any()
 
 
+@pytest.mark.ci
 def test_the_best_is_kept_where_few_blocks_fit_which_the_model_confidence_set_alone_does_not() -> None:
     fields = [field(seed, 24, 168) for seed in range(FIELDS)]
     ours = [chosen(*few, seed)[0] for seed, few in enumerate(fields)]

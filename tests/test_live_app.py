@@ -500,6 +500,7 @@ def test_what_is_no_price_never_becomes_an_anchor(healed: Stack, price: str) -> 
     assert anchor == last_close(healed) or anchor["price"] == healed.feed.spot("BTCUSDT")
 
 
+@pytest.mark.ci
 def test_without_a_spot_price_the_anchor_is_the_last_close_and_moves_with_it(tmp_path: Path) -> None:
     with stack(tmp_path, spots=False) as made:
         seen = set()
@@ -575,6 +576,7 @@ def test_a_spot_price_that_is_too_old_gives_way_to_the_last_close(old: Stack) ->
     assert old.recorded()["anchor"] == last_close(old)
 
 
+@pytest.mark.ci
 def test_a_new_state_is_taken_up_within_a_second_while_prompts_go_on(tmp_path: Path) -> None:
     assert miner_module._LOOK < 1.0  # seconds between two looks
     with stack(tmp_path, look=miner_module._LOOK) as made:
@@ -1043,6 +1045,7 @@ def test_strangers_and_copies_do_not_make_health_speak_of_refused_validators(tmp
 # ------------------------------------------------------------------------------------ dates that pass
 
 
+@pytest.mark.ci
 def test_at_an_eras_hour_assets_and_feeds_change_without_a_restart(tmp_path: Path) -> None:
     """SP500 takes the place of SPYX, and BTC is scored on another feed; answers go on all the while."""
     begin, hour = parse_time("2026-07-22T23:58:30"), parse_time("2026-07-23")
@@ -1147,6 +1150,7 @@ def test_without_chain_or_saved_list_nobody_is_admitted_until_the_chain_answers(
         assert made.get("/health").json()["uid"] == 42
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("soon")
 def test_with_a_saved_list_a_miner_answers_before_the_chain_does(tmp_path: Path) -> None:
     with stack(tmp_path, chain=FakeChain(), flags=CHAINED) as made:
@@ -1259,6 +1263,7 @@ def test_a_stop_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:
             connection.close()
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("patient")
 def test_a_stop_waits_only_so_long_for_those_who_do_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_module, "_LAST_ANSWERS", 1)
@@ -1306,6 +1311,7 @@ def test_a_miner_that_is_started_again_goes_on_with_its_log_and_states(tmp_path:
     assert len(list((tmp_path / "log" / "settings").iterdir())) == 2  # the feed server's port is among them
 
 
+@pytest.mark.ci
 def test_no_request_is_answered_again_after_a_restart_whatever_order_the_nonces_came_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -764,6 +764,7 @@ def test_pipelined_requests_of_a_validator_are_answered_in_turn(target: Target) 
             assert set(judge(prompt, body, 0.1).values()) == {CORRECT}
 
 
+@pytest.mark.ci
 def test_a_pipelined_request_that_breaks_off_does_not_keep_its_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1138,6 +1139,7 @@ def fuzz(target: Target, count: int, seed: int, workers: int = 32) -> Counter[in
     return statuses
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("hurried")
 def test_mutated_requests_are_refused_or_answered(target: Target) -> None:
     statuses = fuzz(target, 600, seed=1)

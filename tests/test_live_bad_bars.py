@@ -64,6 +64,7 @@ def test_without_the_gate_answers_would_start_from_wrong_bars(make: Make, monkey
     assert outcome.longest > 0
 
 
+@pytest.mark.ci
 def test_answers_amid_wrong_bars_are_reproduced_bit_for_bit(make: Make):
     bench = make(begun=True)
     log = AnswerLog(bench.settings.values.live.log_dir, keep_paths=False)

@@ -110,6 +110,7 @@ def test_an_updater_after_a_long_outage_equals_one_that_went_on(outage: str, mak
     run_beside(make, OUTAGES[outage])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("outage", SOME)
 def test_while_a_feed_is_out_its_asset_stands_still_and_then_catches_up(outage: str, make: Make):
     bench = make(*ASSETS, begun=True)

@@ -226,6 +226,7 @@ def test_it_ends_when_told_to_and_leaves_a_fit_unfinished(settings: LoadedSettin
     assert read_note(settings.values.live.state_dir, settings.values.live.forecaster) is None
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("forecaster", ["seasonal-har", FITTED])
 def test_answers_before_and_after_a_fit_are_reproduced_from_the_log_and_by_a_backtest(
     tmp_path: Path, forecaster: str

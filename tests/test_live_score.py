@@ -224,6 +224,7 @@ def test_only_prompts_of_the_days_asked_for_count(diary):
 # --------------------------------------------------------------------------------------------- alarms
 
 
+@pytest.mark.ci
 def test_a_good_record_raises_no_alarm(diary):
     diary.answers(steadily(70))
     assert diary.score().alarms == []
@@ -264,6 +265,7 @@ def test_scores_much_worse_of_late_than_before_are_a_drift(diary, drifts):
     assert all("1h BTC" in alarm.text for alarm in found)
 
 
+@pytest.mark.ci
 def test_a_forecaster_worse_than_the_baseline_is_an_alarm_and_a_wild_shadow_is_none(diary):
     wild = settings_for(diary.folder, diary.cache, **WILD)
     diary.answers(steadily(70), settings=wild)
@@ -317,6 +319,7 @@ def test_a_folder_without_a_log_is_an_error_that_says_so(diary):
 # ------------------------------------------------------------------------------------------------ long logs
 
 
+@pytest.mark.ci
 def test_log_in_many_files_gives_the_same_record_as_one(diary):
     diary.answers(steadily(40), caller="one")
     diary.answers(steadily(40), caller="another", received=float(BEGIN + 90 * DAY), seed=4)  # answers that do not count

@@ -67,6 +67,7 @@ def run(updater: Updater, *times: int) -> list[str]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("markets")
 def test_a_weekend_without_prices_is_bridged_by_the_scored_feed(
     settings: LoadedSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -356,6 +356,7 @@ def test_an_update_within_a_minute_changes_nothing(make: Make):
     assert_final(bench)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("days", [1, 4])
 def test_bars_two_days_older_than_the_warm_up_are_dropped_and_the_state_is_that_of_all(days: int, make: Make):
     bench = make(begin=BEGIN - 5 * DAY, replay__warmup=f"{days}d")
@@ -367,6 +368,7 @@ def test_bars_two_days_older_than_the_warm_up_are_dropped_and_the_state_is_that_
     assert kept - 10 * MINUTE <= span[1] - span[0] < kept
 
 
+@pytest.mark.ci
 def test_the_warm_up_that_a_plug_in_asks_for_is_fetched_and_kept(tmp_path: Path):
     settings = live_settings(tmp_path, "http://127.0.0.1:9", ["BTC"], live__forecaster=WIDE)
     feed = SimulatedFeed(BOOK, seed=3)
@@ -740,6 +742,7 @@ def test_after_a_jump_over_midnight_and_back_the_state_is_that_of_the_final_bars
 # --------------------------------------------------------------------------------------------- restarts
 
 
+@pytest.mark.ci
 def test_a_restart_at_any_minute_goes_on_bit_for_bit(make: Make):
     bench = make("BTC", "XAU", begun=True)
     for minute in range(1, 16):
@@ -761,6 +764,7 @@ def test_a_restart_around_midnight_goes_on_bit_for_bit(make: Make):
         assert_final(bench)
 
 
+@pytest.mark.ci
 def test_a_restart_amid_late_and_revised_bars_goes_on_bit_for_bit(make: Make):
     bench = make(begun=True)
     plant(bench, "BTC", 15, 5)
@@ -805,6 +809,7 @@ def test_an_unchanged_setting_goes_on_from_the_saved_state_itself(make: Make, mo
     bench.restart().at(BEGIN + 62)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("days", [3, 9])
 def test_a_longer_warm_up_takes_effect_at_the_restart(days: int, make: Make):
     """A state that lacks the older bars is not the one that a fresh build gives, for as long as the warm-up lasts."""
@@ -858,6 +863,7 @@ def test_when_both_files_are_damaged_the_state_is_rebuilt_bit_for_bit(make: Make
     assert_final(bench)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("asset", ["BTC", "XAU"])
 def test_after_days_the_rebuilt_state_is_the_one_that_was_lost(asset: str, make: Make):
     """Of a feed that reaches back for a shorter time than the warm-up, the cache alone has the older bars."""
@@ -1042,6 +1048,7 @@ def test_the_key_is_in_no_file_and_no_line(make: Make, caplog):
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
+@pytest.mark.ci
 def test_every_ten_minutes_the_cache_has_the_bars_of_the_state(make: Make):
     bench = make("BTC", "XAU")
     bench.at(BEGIN + 2)

@@ -99,6 +99,7 @@ def test_every_engine_writes_the_same_bytes(plan: MakePlan, options: dict[str, A
     assert len(set(map(repr, found.values()))) == 1
 
 
+@pytest.mark.ci
 def test_an_interrupted_replay_resumes_and_writes_the_same_bytes(
     plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_each_stretch_has_a_fit_of_its_own_past(settings: LoadedSettings) -> Non
         assert [item for _, items in stretches for item in items] == prompts
 
 
+@pytest.mark.ci
 def test_each_fit_is_made_once_whatever_the_number_of_groups(
     settings: LoadedSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def artifacts_of(plan: BacktestPlan, fits: Refits) -> list[Any]:
     return [fits.model_at(begin, "BTC").fit for begin in BEGINS]
 
 
+@pytest.mark.ci
 def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings, tmp_path: Path) -> None:
     plan = plan_of(settings, "seasonal-har", "ewma")
     rows = scores(plan.run(threads=2))
@@ -158,6 +160,7 @@ def test_it_scores_as_the_fits_one_by_one(settings: LoadedSettings, tmp_path: Pa
     assert {start for _, _, start in changed} == {START, *range(START + 15 * 3600, START + DAY, 3 * 3600)}
 
 
+@pytest.mark.ci
 def test_what_comes_after_a_fit_changes_nothing(settings: LoadedSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "refit", refit)
     plan = plan_of(settings, assets=("BTC",))

@@ -348,6 +348,7 @@ class Averaging:
         return (data["count"], float.fromhex(data["total"]), float.fromhex(data["last"]))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("gaps", [0.0, 0.1])
 def test_a_prompts_forecast_does_not_depend_on_where_the_replay_began(plan: MakePlan, gaps: float) -> None:
     """Half-lives of days: every bar of a warm-up leaves its trace."""
@@ -398,6 +399,7 @@ def silent(folder: Path, begin: int, until: int, since: int) -> dict[str, Any]:
     return {"data.cache_dir": str(folder), "data.feed": "pyth"}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("warmup", ["5d", "1d"])
 def test_after_a_long_silence_the_state_is_that_of_the_bars_before_it(
     plan: MakePlan, tmp_path: Path, warmup: str
@@ -540,6 +542,7 @@ def test_the_command_that_is_proposed_names_a_feed_that_exists(plan: MakePlan, t
         load_settings(environ={}, flags={"data.feed": feed})
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("command", ["compare ewma random-walk", "leaderboard ewma random-walk"])
 def test_a_command_that_proposes_to_skip_prompts_can(command: str, ewmalab, tmp_path: Path) -> None:
     flags = stored(tmp_path / "ends", [(START - 6 * DAY, START + DAY // 2)])
@@ -619,6 +622,7 @@ def test_partial_scores_what_is_settled_and_says_why_the_rest_is_not(plan: MakeP
     assert f"{len(rows) - len(unsettled)}/{len(rows)}" in text
 
 
+@pytest.mark.ci
 def test_scores_with_gaps_are_those_of_score_paths_on_prices(plan: MakePlan) -> None:
     chosen = plan(0.5, {"feeds.simulated.gaps": 0.05}, forecasters=["ewma"], assets=["BTC", "ETH"])
     checked, reasons = 0, set()

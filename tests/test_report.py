@@ -284,6 +284,7 @@ def test_equal_figures_have_equal_bytes(experiment: Experiment) -> None:
     assert static.png(one) == static.png(two)
 
 
+@pytest.mark.ci
 def test_a_date_axis_of_any_span_has_ticks_and_shows_the_span_alone() -> None:
     panel = Figure().add_subplot()
     for span in (None, 0.0, 0.4, 1.0, 61.0, *np.geomspace(90, 30 * 365.25 * DAY, 50).tolist()):
@@ -787,6 +788,7 @@ def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
         report_of(tmp_path, load_settings(environ={}), now=NOW)
 
 
+@pytest.mark.ci
 def test_helpers_for_notebooks_return_tables_and_figures_and_nothing_else(
     small: Experiment,
     sweeps: dict[int, ew.SweepResult],

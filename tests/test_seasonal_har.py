@@ -83,6 +83,7 @@ def fitted(bars: dict[str, Bars]) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------- the clock
 
 
+@pytest.mark.ci
 @given(st.lists(st.integers(1_577_836_800, 1_924_991_999), min_size=1, max_size=20))
 def test_new_yorks_clock_is_that_of_the_time_zone(times: list[int]) -> None:
     local = pd.to_datetime(times, unit="s", utc=True).tz_convert("America/New_York")
@@ -193,6 +194,7 @@ def test_a_fit_does_not_look_past_its_present() -> None:
     assert one == same != other
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("windows", [False, True])
 def test_a_fit_does_not_depend_on_the_number_of_threads(windows: bool) -> None:
     bars = {asset: market(9, by_hour, seed) for seed, asset in enumerate(("BTC", "ETH", "XAU", "SPYX"))}

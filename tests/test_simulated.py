@@ -81,6 +81,7 @@ def test_bars_do_not_depend_on_how_they_are_asked_for(rulebook, cuts, order, gap
     assert same(Bars.concatenate([parts[a] for a in sorted(parts)]), whole)
 
 
+@pytest.mark.ci
 def test_a_far_day_first_is_the_same_as_all_days_in_turn(feed):
     far = EPOCH + 450 * DAY
     forget()
@@ -199,6 +200,7 @@ def without_jumps(p: MarketParameters, r: npt.NDArray[np.float64]) -> npt.NDArra
     return r[np.abs(r) < 9 * p.sigma_per_hour / np.sqrt(60)]
 
 
+@pytest.mark.ci
 def test_volatility_is_the_recorded_one(rulebook, always):
     squares = []
     for p, bars in (*always, *samples(rulebook, ROUND_THE_CLOCK, seeds=(4, 5, 6))):

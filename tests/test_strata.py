@@ -84,6 +84,7 @@ def test_tables_equal_their_plain_twin():
         np.testing.assert_allclose(found[offset, ::100], unit_t(5.0).ppf(row[::100]), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("offsets", [1, 3])
 def test_draws_equal_their_plain_twin(count, offsets):

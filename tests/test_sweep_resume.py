@@ -91,6 +91,7 @@ def test_fresh_computes_everything_and_puts_right_what_was_kept(settings: Loaded
     assert swept(settings).digest() == first.digest()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("values", "options", "trials"),
     [
@@ -226,6 +227,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     monkeypatch.setattr(f"ewmalab.sweeps.{function}", stop)
 
 
+@pytest.mark.ci
 def test_resume_takes_all_options_of_the_newest_sweep_that_was_stopped(
     ewmalab: Run, cache_dir: Path, tmp_path: Path
 ) -> None:

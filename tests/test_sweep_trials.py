@@ -393,6 +393,7 @@ def test_shared_and_exact_scores_agree_within_the_noise_of_the_simulation(
     assert error < 0.005 * means[0].mean()
 
 
+@pytest.mark.ci
 def test_a_trials_scores_do_not_depend_on_which_others_share_the_call(workload: MakeWorkload) -> None:
     chosen = workload(assets=("BTC", "ETH"), competitions=("1h", "24h"), days=0.5)
     groups = list(cells(chosen))

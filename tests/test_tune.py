@@ -42,6 +42,7 @@ def run(workload: Workload, trials: int, **options: Any) -> TuneResult:
     return tune(workload, ["half_life_1m", "nu_1m"], now=NOW, trials=trials, **options)
 
 
+@pytest.mark.ci
 def test_an_interrupted_study_goes_on_as_if_it_had_not_been(cache: Path, tmp_path: Path) -> None:
     whole = run(work(cache, tmp_path / "a"), 16)
     run(work(cache, tmp_path / "b"), 5)
@@ -50,12 +51,14 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(cache: Path, tmp_pat
     assert parts.held_out.digest() == whole.held_out.digest()
 
 
+@pytest.mark.ci
 def test_the_best_is_at_least_as_good_as_the_present_values_where_it_was_chosen(cache: Path, tmp_path: Path) -> None:
     (row,) = run(work(cache, tmp_path, ewma__half_life_1m="2d"), 15).chosen
     assert row["in_sample"] < 0
     assert row["trials"] == 15
 
 
+@pytest.mark.ci
 def test_prompts_that_judge_took_no_part_in_the_choice(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def test_settings_without_effect_are_refused(cache: Path, tmp_path: Path) -> Non
         tune(work(cache, tmp_path), ["half_life_5m"], now=NOW, trials=3)
 
 
+@pytest.mark.ci
 def test_the_command_prints_what_was_promised_and_what_came(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

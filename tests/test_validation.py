@@ -280,6 +280,7 @@ answers = st.one_of(
 )
 
 
+@pytest.mark.ci
 @examples(400)
 @given(answers, st.sampled_from(FORMATS))
 @example([START, 60, [10**5000] * 4, PATH], "digits8_text")
