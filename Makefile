@@ -9,7 +9,7 @@ TESTS ?=
 RUN := -q -n $(shell expr $$(nproc) + 1) --dist loadscope --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
-.PHONY: demo live-demo interop test test-ci test-properties test-pythons lint docs lock clean
+.PHONY: demo live-demo interop test test-ci test-release test-pythons lint docs lock clean
 
 demo: $(VENV)/runtime
 	$(BIN)/ewmalab backtest --start 2026-02-02 --days 7 --feed simulated --name demo
@@ -27,14 +27,13 @@ test: $(VENV)/dev
 test-pythons:
 	.ci/pythons $(PYTHONS)
 
-# Whole processes, notebooks, kills and sites, and the many cases of some tests: what takes a developer's time.
+# Whole commands and processes, kills, and the many cases of some tests: what takes a developer's time.
 test-ci: $(VENV)/dev
-	$(BIN)/python -m pytest $(RUN) -m "ci and not slow" $(TESTS)
+	$(BIN)/python -m pytest $(RUN) -m "ci and not slow and not release" $(TESTS)
 
-# What a release must pass beside these: all examples of properties.
-test-properties: $(VENV)/dev
-	$(BIN)/python -m pytest $(RUN) --hypothesis-profile all \
-		-m "hypothesis and not slow"
+# What a release must pass beside these: stacks of processes in real time, notebooks, all examples of properties.
+test-release: $(VENV)/dev
+	$(BIN)/python -m pytest $(RUN) --hypothesis-profile all -m "(release or hypothesis) and not slow" $(TESTS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.ci
+@pytest.mark.release
 def test_the_reference_is_what_the_code_says() -> None:
     done = generate("--check")
     assert done.returncode == 0, done.stderr
@@ -49,7 +49,7 @@ def test_every_command_has_an_example() -> None:
         assert re.search(r"Examples?:", command), command.partition("`")[0]
 
 
-@pytest.mark.ci
+@pytest.mark.release
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(tmp_path / "site")],

@@ -38,7 +38,7 @@ from live_rig import (
     until,
 )
 
-from ewmalab.errors import ChainError, ConfigError
+from ewmalab.errors import ChainError, ConfigError, StateError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live import state_store
@@ -146,7 +146,10 @@ class Stack:
         return self.prober.ask(self.prompt(*arguments, **options))
 
     def records(self) -> list[dict[str, Any]]:
-        return LiveLog.read(self.log).answers if list(self.log.glob("answers-*.jsonl")) else []
+        try:
+            return LiveLog.read(self.log).answers
+        except StateError:  # nothing is written yet
+            return []
 
     def records_since(self, moment: float, count: int) -> list[dict[str, Any]]:
         """Wait for the records of answers to prompts that arrived since a time."""

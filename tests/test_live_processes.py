@@ -31,7 +31,7 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.times import iso, parse_time
 
 pytestmark = [
-    pytest.mark.ci,
+    pytest.mark.release,
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc and signals"),
 ]
 

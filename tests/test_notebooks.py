@@ -15,7 +15,7 @@ import pytest
 
 import ewmalab
 
-pytestmark = pytest.mark.ci
+pytestmark = pytest.mark.release
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 Run = Callable[[Path, Path, Path], Any]

@@ -26,7 +26,7 @@ from ewmalab.rulebook import load_rulebook
 from ewmalab.settings import load_settings
 from ewmalab.times import MINUTE, parse_time
 
-pytestmark = pytest.mark.ci
+pytestmark = pytest.mark.release
 
 
 @pytest.fixture(scope="module")
