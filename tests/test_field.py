@@ -655,7 +655,7 @@ def test_a_field_of_250_miners_is_fetched_killed_resumed_ranked_and_recomputed(
     }
     ranked = ewmalab(
         "leaderboard", "ewma", "--field", "--feed", "simulated", "--start", day_name(START), "--days", str(DAYS),
-        "--missing", "", "--json",
+        "--missing", "0", "--json",
     )  # fmt: skip
     assert ranked.code == 0, ranked.err
     board = json.loads(ranked.out)
