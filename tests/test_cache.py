@@ -124,6 +124,7 @@ def test_what_is_written_is_read_back_bit_for_bit(cache, close_only):
 PRICES = st.floats(min_value=5e-324, max_value=1.7e308, allow_subnormal=True)
 
 
+@pytest.mark.ci
 @examples(40)
 @given(st.dictionaries(st.integers(0, 3000), PRICES, max_size=20), st.booleans())
 def test_any_prices_survive(tmp_path_factory, prices, close_only):

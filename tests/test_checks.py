@@ -72,6 +72,7 @@ def test_the_honest_walk_has_no_leak_whatever_the_forecaster(plan: MakePlan) -> 
     assert found.ok
 
 
+@pytest.mark.ci
 def test_the_honest_walk_has_no_leak_with_gaps_sessions_or_any_lead(plan: MakePlan) -> None:
     rules = RuleChoice.parse("2026-01-28")
     for lead in ("0s", "30s", "90s"):

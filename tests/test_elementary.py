@@ -87,6 +87,7 @@ def test_every_coefficient_matters_to_a_thousandth(coefficients, f, low, high, b
         assert np.abs(Polynomial(changed)(x) - f(x)).max() > bound
 
 
+@pytest.mark.ci
 def test_log_is_accurate_for_every_magnitude_of_the_draw():
     u = uniforms()
     truth = 32 - np.log2(u.astype(np.float64) + 0.5)

@@ -160,6 +160,7 @@ def setter(name: str, by: float) -> Change:
     return change
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("series", "change", "quantity"),
     [
@@ -279,6 +280,7 @@ def test_a_published_path_needs_no_realised_bars(small: Path, tmp_path: Path) ->
     assert all(value is not None for value in real.results.to_pydict()["crps"])
 
 
+@pytest.mark.ci
 def test_a_published_path_without_its_last_price_is_not_scored(small: Path, tmp_path: Path) -> None:
     first = next(t for t in small_field().prompts["BTC"] if t >= SPAN[0])
 

@@ -332,6 +332,7 @@ def test_a_changed_byte_is_noticed_and_the_day_fetched_again(server: FieldServer
     assert [path.name for path in FieldStore(tmp_path).folder(series).glob("quarantine/*")] == [path.name]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("series", [Series("pool"), Series("rewards", "crypto-1h"), Series("paths", "BTC", 3600)])
 def test_what_was_moved_aside_is_no_series(series: Series, server: FieldServer, tmp_path: Path) -> None:
     fetch(server, tmp_path)
@@ -343,6 +344,7 @@ def test_what_was_moved_aside_is_no_series(series: Series, server: FieldServer, 
     assert store.series() == [one for one in known if one != series]
 
 
+@pytest.mark.ci
 def test_a_file_of_another_series_is_refused(server: FieldServer, tmp_path: Path) -> None:
     fetch(server, tmp_path)
     folder = FieldStore(tmp_path).root
@@ -398,6 +400,7 @@ def test_no_start_is_given_twice() -> None:
     assert match_starts(np.zeros(0, np.int64), np.array([600]), 3600).tolist() == []
 
 
+@pytest.mark.ci
 def test_all_scored_prompts_of_a_fetch_are_matched(server: FieldServer, tmp_path: Path) -> None:
     fetch(server, tmp_path)
     found = scored_starts(FieldStore(tmp_path), "BTC", 3600, (START, START + DAYS * DAY))

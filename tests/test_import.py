@@ -391,6 +391,7 @@ ROW = st.one_of(
 )
 
 
+@pytest.mark.ci
 @examples(300)
 @given(st.lists(ROW, max_size=25))
 def test_each_row_is_a_bar_a_gap_a_repeat_or_bad_and_bars_are_sorted(rows):

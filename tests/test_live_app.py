@@ -623,6 +623,7 @@ def test_before_the_first_state_prompts_are_refused_and_from_it_on_answered(tmp_
 # ----------------------------------------------------------------------------------------- damaged states
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("saves", [1, 3])
 def test_a_damaged_state_on_disk_leaves_the_one_in_memory(tmp_path: Path, saves: int) -> None:
     """Also where the generation before is still there: it is older than what the miner knows."""
@@ -1303,6 +1304,7 @@ def left_open() -> int:
     return len(transports)
 
 
+@pytest.mark.ci
 def test_a_miner_that_is_started_again_goes_on_with_its_log_and_states(tmp_path: Path) -> None:
     with stack(tmp_path) as made:
         first = made.recorded()

@@ -57,6 +57,7 @@ def test_wrong_bars_reach_neither_state_nor_anchor(kind: str, make: Make):
     assert outcome.worst_anchor < 0.01
 
 
+@pytest.mark.ci
 def test_without_the_gate_answers_would_start_from_wrong_bars(make: Make, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Gate, "admit", lambda self, known, fresh, now: fresh)
     outcome = live_through(make(begun=True), served("close x10", 2, 44), 40, spot=False)
@@ -150,6 +151,7 @@ def test_a_move_that_stays_is_taken_with_its_successor(make: Make):
     assert bench.heartbeat()["assets"]["BTC"]["notes"] == []
 
 
+@pytest.mark.ci
 def test_a_split_waits_for_a_fetch_that_names_it(make: Make):
     bench, at = make(begun=True), label(4)
     serve(bench, after(at, 0.1))

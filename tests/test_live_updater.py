@@ -391,6 +391,7 @@ def test_the_warm_up_that_a_plug_in_asks_for_is_fetched_and_kept(tmp_path: Path)
             assert saved.bars.digest() == follower.bars.digest()
 
 
+@pytest.mark.ci
 def test_at_midnight_the_state_begins_anew_from_the_warm_up(make: Make):
     midnight = BEGIN - BEGIN % DAY + DAY
     bench = make("BTC", "XAU", begin=midnight - 4 * MINUTE + 2)
@@ -582,6 +583,7 @@ def test_missing_minutes_stay_missing(make: Make):
     assert bench.amendments() == []
 
 
+@pytest.mark.ci
 def test_a_late_bar_is_followed_whatever_the_settings_ask_again(make: Make):
     bench = make(live__refetch="30m")
     label = BEGIN + MINUTE

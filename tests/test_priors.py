@@ -118,6 +118,7 @@ def test_the_prior_is_never_asked_about_what_it_has_seen(asset: str) -> None:
         from_then.paths(state, newest, Prompt(END, "x", asset, END - 1, 300, DAY, 10), 1)
 
 
+@pytest.mark.ci
 def test_a_fit_that_ends_before_the_prior_is_made_without_it() -> None:
     bars = {"BTC": market(8, begin=END - 8 * DAY)}
     one, early = (make_artifact(NAME, bars, SETTINGS, BOOK, end=end) for end in (END, END - MINUTE))

@@ -89,6 +89,7 @@ def test_an_unknown_asset_is_refused_with_the_known_ones(tmp_path: Path) -> None
         read(path)
 
 
+@pytest.mark.ci
 def test_a_backtest_replays_exactly_these_prompts_and_can_be_reproduced(tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     frame().to_csv(path, index=False)

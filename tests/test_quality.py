@@ -153,6 +153,7 @@ def test_the_last_bar_waits_if_it_jumps_and_the_next_decides():
     assert aside(move.rows(0, 2002)) == {}
 
 
+@pytest.mark.ci
 def test_verdicts_do_not_change_with_later_bars():
     """What a live miner decides from bars as they come is what an import of all of them decides."""
     bad = GOOD.columns()
@@ -272,6 +273,7 @@ def test_a_fall_that_no_ratio_explains_is_no_split():
 # --- real bars
 
 
+@pytest.mark.ci
 def test_no_real_bar_is_set_aside(shared_data: Path):
     """The crash of 2025-10-10 is among them."""
     files = [*shared_data.glob("*/*.parquet"), *shared_data.parent.glob("data_venues/*/*.parquet")]
@@ -300,6 +302,7 @@ class FakeFeed:
 BAD = scaled(scaled(GOOD, 700, 701, 10), 1439, 1441, 0.01)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("chunk", [DAY, 100 * MINUTE])
 def test_fetch_sets_aside_whatever_the_chunks_and_keeps_if_told(chunk, tmp_path):
     cache, end = Cache(tmp_path / "a"), MONDAY + 2 * DAY
@@ -315,6 +318,7 @@ def test_fetch_sets_aside_whatever_the_chunks_and_keeps_if_told(chunk, tmp_path)
     assert kept.read(*KEY, MONDAY, end).digest() == BAD.digest()
 
 
+@pytest.mark.ci
 def test_bars_wait_for_longer_than_a_chunk(tmp_path):
     bars, cache = scaled(GOOD, 200, 225, 10).rows(0, 300), Cache(tmp_path)
     end = MONDAY + 300 * MINUTE
@@ -354,6 +358,7 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.ci
 def test_the_commands_set_aside_list_and_keep(ewmalab: Callable[..., Result], tmp_path: Path):
     columns = {name: np.array(column) for name, column in BAD.columns().items()}
     columns["close"][2000] = np.nan
@@ -409,6 +414,7 @@ def test_a_damaged_list_of_what_was_set_aside_is_named(tmp_path: Path, data: byt
         read_aside(Cache(tmp_path), "binance", "BTC")
 
 
+@pytest.mark.ci
 def test_import_asks_for_a_word_on_a_split(ewmalab: Callable[..., Result], tmp_path: Path):
     split = scaled(GOOD, 1500, None, 0.1)
     path = write(tmp_path / "NVDAX.csv", dict(split.columns()))
@@ -447,6 +453,7 @@ def test_a_split_behind_the_first_rows_is_known_if_it_is_named():
     )
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("order", [[0, 1], [1, 0], [0, 1, 0, 1]])
 def test_a_split_between_two_files_is_named_and_adjusted_whatever_their_order(ewmalab, tmp_path: Path, order):
     split = scaled(GOOD, 1440, None, 1 / 20)

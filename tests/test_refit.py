@@ -124,6 +124,7 @@ def test_each_fit_is_made_once_whatever_the_number_of_groups(
     assert ends == BEGINS
 
 
+@pytest.mark.ci
 def test_a_fit_is_made_while_the_prompts_before_it_are_answered(settings: LoadedSettings) -> None:
     plan = plan_of(settings, assets=("BTC",))
     (fits,) = plan.refits.values()

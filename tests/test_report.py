@@ -722,6 +722,7 @@ def test_a_ranking_is_read_back_from_its_json(leaderboard: dict[str, Any]) -> No
     assert all(np.isnan(row.average) == (row.competition == "") for row in ranking.standings)
 
 
+@pytest.mark.ci
 def test_a_leaderboard_leaves_its_ranks_for_the_report_of_its_replay(
     settings: LoadedSettings, leaderboard: dict[str, Any]
 ) -> None:

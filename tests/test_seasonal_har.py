@@ -123,6 +123,7 @@ def test_without_a_season_none_is_found() -> None:
     assert np.std(np.log(season.level)) < 0.06
 
 
+@pytest.mark.ci
 @given(st.floats(-5, 5), st.floats(0.1, 5))
 def test_the_score_that_is_fitted_is_the_crps_of_a_student_t(y: float, sigma: float) -> None:
     law = stats.t(4, scale=sigma)

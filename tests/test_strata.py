@@ -97,6 +97,7 @@ def test_draws_equal_their_plain_twin(count, offsets):
 # ------------------------------------------------------------------------------------------------ permutations
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("count", COUNTS)
 def test_each_step_holds_each_stratum_once(count):
     np.testing.assert_array_equal(np.sort(ranks(count, 50), axis=1), np.tile(np.arange(count), (50, 1)))
@@ -147,6 +148,7 @@ def test_offsets_are_equally_likely_and_independent_of_the_order():
 # ----------------------------------------------------------------------------------------------- distribution
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("nu", [2.5, 6.0, 200.0])
 def test_a_path_has_the_distribution_over_steps_and_a_step_over_paths(nu):
     law, x = unit_t(nu), drawn(student_t_strata(nu, 1000), 4000)

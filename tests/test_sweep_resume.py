@@ -274,6 +274,7 @@ def test_a_sweep_stopped_while_its_experiment_is_written_can_be_resumed(
     assert json.loads(out)["result"] == json.loads(ewmalab(*SHORT, *there)[1])["result"]
 
 
+@pytest.mark.ci
 def test_resume_keeps_to_the_prompts_it_began_with_also_where_newer_bars_came_since(
     ewmalab: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

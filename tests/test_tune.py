@@ -75,6 +75,7 @@ def test_prompts_that_judge_took_no_part_in_the_choice(
     assert run(work(cache, tmp_path / "b"), 12).chosen == honest.chosen
 
 
+@pytest.mark.ci
 def test_judged_prompts_start_after_all_that_was_chosen_on_had_ended(cache: Path, tmp_path: Path) -> None:
     workload = work(cache, tmp_path)
     (cell,) = run(workload, 3, holdout=0.5).held_out.sweep.cells
