@@ -415,6 +415,15 @@ def test_closes_alone_are_taken_from_a_file_with_a_part_of_the_range(cache, tmp_
     assert (cached(cache).close == BARS.close).all()
 
 
+@pytest.mark.parametrize("closes_first", [True, False])
+def test_files_of_closes_and_of_candles_that_agree_are_one_market(cache, tmp_path, closes_first):
+    texts = [text([[r[0], r[4]] for r in rows()], header="time,close"), text(rows(), header="time,open,high,low,close")]
+    for content in texts if closes_first else reversed(texts):
+        (tmp_path / "BTC.csv").write_text(content)
+        take(cache, tmp_path / "BTC.csv")
+    assert cached(cache).digest() == BARS.digest()
+
+
 def test_labels_at_the_close_are_moved_to_the_open(cache, tmp_path):
     path = tmp_path / "BTC.csv"
     path.write_text(text([[r[0] + 60, *r[1:]] for r in rows()], header="time,open,high,low,close"))

@@ -279,11 +279,13 @@ def test_replace_prefers_the_new_bars_and_keeps_the_others(cache):
     assert same(day(cache, MONDAY), new)
 
 
-def test_a_close_only_bar_conflicts_with_one_that_has_a_range(cache):
+def test_equal_closes_take_no_range_away_and_others_conflict(cache):
     bars = market(1, MONDAY, 10)
     put(cache, bars)
+    put(cache, Bars.from_closes(bars.timestamp, bars.close))
+    assert cache.read(*KEY, MONDAY, MONDAY + 600).digest() == bars.digest()
     with pytest.raises(DataError, match="10 bar"):
-        put(cache, Bars.from_closes(bars.timestamp, bars.close))
+        put(cache, Bars.from_closes(bars.timestamp, bars.close * 1.01))
 
 
 @pytest.mark.parametrize("covered", [[(MONDAY, MONDAY + 540)], [(MONDAY + 60, MONDAY + 600)], [(0, 60)]])

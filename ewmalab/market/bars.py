@@ -172,13 +172,21 @@ class Bars:
         at = np.minimum(np.searchsorted(self.timestamp, wanted), len(self) - 1)
         return np.asarray(self.timestamp[at] == wanted)
 
-    def disagreements(self, fresh: Bars) -> Bool:
-        """Return which of the m rows of `fresh` have the label of a row here but another price: (m,) bool."""
+    def disagreements(self, fresh: Bars, *, stated: bool = False) -> Bool:
+        """Return which of the m rows of `fresh` have the label of a row here but another price: (m,) bool.
+
+        Parameters
+        ----------
+        fresh : Bars
+        stated : bool
+            Whether a price that only one of them states is no other price.
+        """
         differs = np.zeros(len(fresh), bool)
         _, here, there = np.intersect1d(self.timestamp, fresh.timestamp, assume_unique=True, return_indices=True)
         for name in COLUMNS[1:]:
             old, new = getattr(self, name)[here], getattr(fresh, name)[there]
-            differs[there] |= ~((old == new) | (np.isnan(old) & np.isnan(new)))
+            unstated = np.isnan(old) | np.isnan(new) if stated else np.isnan(old) & np.isnan(new)
+            differs[there] |= ~((old == new) | unstated)
         return differs
 
     def union(self, fresh: Bars) -> Bars:

@@ -10,6 +10,7 @@ from ewmalab.errors import DataError
 from ewmalab.market import partition
 from ewmalab.market.bars import Bars
 from ewmalab.market.partition import Partition, Provenance
+from ewmalab.market.quality.sift import select
 from ewmalab.market.ranges import Range, runs, subtract, union
 from ewmalab.times import MINUTE
 
@@ -38,7 +39,7 @@ def merged_day(
     entry, known
         Description and bars of the cached file.
     fresh, covered, provenance
-        New bars of that day, as in `Cache.write`. They replace provisional bars.
+        New bars of that day, as in `Cache.write`. They replace provisional bars, and give a range to bars without one.
     replace : bool
         Whether they replace other bars that differ.
 
@@ -47,12 +48,15 @@ def merged_day(
     DataError
         If bars differ and may not be replaced.
     """
-    differs = known.disagreements(fresh) & ~np.isin(fresh.timestamp, entry.provisional)
+    settled = ~np.isin(fresh.timestamp, entry.provisional)
+    differs = known.disagreements(fresh, stated=True) & settled
     if differs.any() and not replace:
         raise DataError(
             f"{name.replace('/', ' ')}: {int(differs.sum())} bar(s) differ from the cached ones (first: timestamp "
             f"{int(fresh.timestamp[differs][0])}); nothing was written. Pass --replace to prefer the new ones"
         )
+    if not replace:  # closes alone take no range away
+        fresh = select(fresh, ~(settled & ~fresh.has_range & known.holds(fresh.timestamp)))
     merged, ranges = known.union(fresh), union([*entry.covered, *covered])
     asked_at = _asked_at(entry, known, fresh, covered, provenance)
     waiting = [label for label in entry.provisional if not _inside(label, covered)]
