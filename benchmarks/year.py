@@ -5,8 +5,8 @@
 
 SYNTHETIC bars of all assets under the newest rules; the default forecasters. The backtest runs as a command of its own,
 after a short one that compiles the kernels. `--kill-after` seconds after its first part is done, one of its workers is
-killed by its id; Dask starts another one. Memory is the sum over the processes of the run, where shared pages count once (PSS). `--check` runs
-it again in threads, without a kill: exit code 1 if a row differs.
+killed by its id; Dask starts another one. Memory is the sum over the run's processes, where shared pages count once
+(PSS). `--check` runs it again in threads, without a kill: exit code 1 if a row differs.
 """
 
 from __future__ import annotations
