@@ -9,7 +9,7 @@ TESTS ?=
 RUN := -q -n $(shell expr $$(nproc) + 1) --dist loadscope --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE := # else every process that a test starts would compile what it imports
 
-.PHONY: demo live-demo interop test test-ci test-release test-pythons lint docs lock clean
+.PHONY: demo live-demo interop test test-ci test-release test-conditions test-pythons lint docs lock clean
 
 demo: $(VENV)/runtime
 	$(BIN)/ewmalab backtest --start 2026-02-02 --days 7 --feed simulated --name demo
@@ -34,6 +34,12 @@ test-ci: $(VENV)/dev
 # What a release must pass beside these: stacks of processes in real time, notebooks, all examples of properties.
 test-release: $(VENV)/dev
 	$(BIN)/python -m pytest $(RUN) --hypothesis-profile all -m "(release or hypothesis) and not slow" $(TESTS)
+
+# The tests in random order and one process, and at moments that the calendar makes awkward: two at a time.
+MOMENTS ?= 2028-02-29T23:59:00+00:00 2026-10-25T00:59:00+00:00 2026-11-01T05:59:00+00:00
+test-conditions: $(VENV)/dev
+	printf '%s\n' --random-order-bucket=module $(addprefix --clock=,$(MOMENTS)) | \
+		xargs -P 2 -I CONDITION $(BIN)/python -m pytest -q -p no:cacheprovider CONDITION $(TESTS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

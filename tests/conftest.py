@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are the parallelism; numpy reads it when it is imported
@@ -13,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are the parallelis
 import pytest
 from examples import ALL, PART
 from hypothesis import HealthCheck, settings
+from time_machine import travel
 
 # Examples are the same in every run (look for others with `--hypothesis-profile default`), and nobody takes their time:
 # the first may compile a kernel, and the machine may be busy.
@@ -32,6 +34,15 @@ LONGEST_FIRST = (
     "test_live_parity", "test_answer_format", "test_crps", "test_inference",
 )  # fmt: skip
 """Modules that take long: a module is one worker's (its fixtures are made once), and no worker should end with one."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--clock", help="run at this moment, which then passes: 2028-02-29T23:59:00+00:00")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if moment := config.getoption("--clock"):
+        travel(datetime.fromisoformat(moment), tick=True).start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -61,13 +61,14 @@ def test_a_fit_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("option", ["--keep-predictions", "--set"])
 def test_an_output_folder_is_checked_before_the_work(option: str, ewmalab, folder: Path) -> None:
     (folder / "taken").write_text("")
+    before = sorted(folder.rglob("*"))
     value = "taken/here" if option == "--keep-predictions" else 'run.experiments_dir="taken/here"'
     done = ewmalab(*BACKTEST, option, value)
     assert done.code == 2
     assert done.err == (
         f"ewmalab: taken/here: nothing can be written there ({folder}/taken is a file): choose another folder\n"
     )
-    assert not (folder / "data_cache").exists()
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_an_interruption_says_what_is_kept_and_the_command_that_goes_on(

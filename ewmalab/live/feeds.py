@@ -100,49 +100,54 @@ def choose_feeds(settings: Settings, rulebook: Rulebook, now: int, *, running: b
     ConfigError
         If no feed has an asset.
     """
+    wanted, why = _wanted(settings)
+    served = live_assets(settings, rulebook, now)
+    if wanted == "simulated":
+        every = dict.fromkeys(served, wanted)
+        return FeedChoice(every, _feeds_line(every, why), ("SYNTHETIC prices: not market data",), {})
     rules, soon = rulebook.at(now), rulebook.at(now + LEAD)
     ended: list[str] = []
-    keyed = bool(settings.feeds.pyth.api_key.get_secret_value())
-    wanted = settings.live.feed
-    if wanted == "auto":
-        wanted_name = "pyth" if keyed else ""
-        why = "PYTH_API_KEY is set" if keyed else "no PYTH_API_KEY: the feeds that validators score"
-    else:
-        wanted_name, why = wanted, "as configured"
     feeds: dict[str, str] = {}
     instead: dict[str, str] = {}
     others: dict[tuple[str, str], list[str]] = {}
-    for asset in live_assets(settings, rulebook, now):
+    for asset in served:
         known = rulebook.asset(asset).symbols
         later = soon.assets[asset].scored_feed
         scored = rules.assets[asset].scored_feed or later
-        if wanted_name == "simulated":
-            feeds[asset] = wanted_name
-            continue
-        name = next((name for name in (wanted_name, scored, later, *_KEYLESS) if name in known), None)
+        name = next((name for name in (wanted, scored, later, *_KEYLESS) if name in known), None)
         if name is None:
-            if running:
-                ended.append(asset)
-                continue
-            raise ConfigError(f"live.assets: no usable feed for {asset}; known: {', '.join(known) or 'none'}")
+            if not running:
+                raise ConfigError(f"live.assets: no usable feed for {asset}; known: {', '.join(known) or 'none'}")
+            ended.append(asset)
+            continue
         feeds[asset] = name
         if scored not in (None, name):
             others.setdefault((name, str(scored)), []).append(asset)
             if scored in known:
                 instead[asset] = scored
-    names = dict.fromkeys(feeds.values())
-    listed = "; ".join(f"{name}: {' '.join(a for a in feeds if feeds[a] == name)}" for name in names)
-    warnings = tuple(
-        f"{' '.join(assets)}: the model uses {name}, validators score {scored}"
-        for (name, scored), assets in others.items()
-    )
-    if ended:
-        warnings += (f"{' '.join(ended)}: not served, because no feed has it now",)
     if not feeds:
         raise ConfigError(f"live.assets: no usable feed for {' '.join(ended)}")
-    if wanted_name == "simulated":
-        warnings = ("SYNTHETIC prices: not market data",)
-    return FeedChoice(feeds, f"feeds ({why}): {listed}", warnings, instead)
+    warnings = [
+        f"{' '.join(assets)}: the model uses {name}, validators score {scored}"
+        for (name, scored), assets in others.items()
+    ]
+    if ended:
+        warnings.append(f"{' '.join(ended)}: not served, because no feed has it now")
+    return FeedChoice(feeds, _feeds_line(feeds, why), tuple(warnings), instead)
+
+
+def _wanted(settings: Settings) -> tuple[str, str]:
+    """Return the feed that is wanted for every asset, empty for the scored ones, and why."""
+    if settings.live.feed != "auto":
+        return settings.live.feed, "as configured"
+    if settings.feeds.pyth.api_key.get_secret_value():
+        return "pyth", "PYTH_API_KEY is set"
+    return "", "no PYTH_API_KEY: the feeds that validators score"
+
+
+def _feeds_line(feeds: Mapping[str, str], why: str) -> str:
+    listed = (f"{name}: {' '.join(a for a in feeds if feeds[a] == name)}" for name in dict.fromkeys(feeds.values()))
+    return f"feeds ({why}): {'; '.join(listed)}"
 
 
 def make_feeds(

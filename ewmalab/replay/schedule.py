@@ -126,9 +126,7 @@ def schedule(
         rules = choice.at(rulebook, a)
         era = rulebook.era_of(a) if choice.on == "as-of" else (-FOREVER, FOREVER)
         for competition in rules.select(names):
-            for asset in competition.assets:
-                if wanted is not None and asset not in wanted:
-                    continue
+            for asset in competition.assets if wanted is None else [a for a in competition.assets if a in wanted]:
                 if cadence:
                     times = list(range(-(-a // cadence) * cadence, b, cadence))
                 elif which == "sent":
@@ -138,15 +136,21 @@ def schedule(
                 found += [scheduled_at(competition, asset, t, request_lead, num_simulations) for t in times]
     absent = [s for s in wanted or () if s not in {f.prompt.asset for f in found}]
     if absent:
-        joined = rulebook.first_prompted(absent[0])
-        raise RulebookError(
-            f"{', '.join(absent)}: in none of the competitions between {iso(start)} and {iso(end)} under the rules "
-            f"{choice}; choose other rules, for example --rules latest{f' or --rules {iso(joined)}' if joined else ''} "
-            "(`ewmalab rules show --on DATE` lists who competes when)"
-        )
+        raise _in_no_competition(absent, rulebook, choice, start, end)
     if not found:
         raise RulebookError(f"no prompt between {iso(start)} and {iso(end)}: the range is shorter than the cadence")
     return sorted(found, key=lambda s: s.prompt)
+
+
+def _in_no_competition(
+    absent: Sequence[str], rulebook: Rulebook, choice: RuleChoice, start: int, end: int
+) -> RulebookError:
+    joined = rulebook.first_prompted(absent[0])
+    return RulebookError(
+        f"{', '.join(absent)}: in none of the competitions between {iso(start)} and {iso(end)} under the rules "
+        f"{choice}; choose other rules, for example --rules latest{f' or --rules {iso(joined)}' if joined else ''} "
+        "(`ewmalab rules show --on DATE` lists who competes when)"
+    )
 
 
 def scheduled_at(

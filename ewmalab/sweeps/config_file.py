@@ -115,47 +115,52 @@ def _render(
         f"# Result {result.digest()[:16]}. Changes are of mean CRPS with 95 % intervals; p is corrected for the "
         "number of values tried.",
     ]
-    settings = result.sweep.workload.settings
-    plain = settings.values.plain()
-    presets = {
-        f"{section}.{name}": f"presets.{section}.{layer.name.removeprefix(PRESET)}"
-        for layer in settings.layers
-        if layer.name.startswith(PRESET)
-        for section, table in layer.table.items()
-        for name in table
-    }
     sections: dict[str, list[str]] = {}
     for key, by_asset in chosen.items():
-        section, _, name = key.partition(".")
         # A preset overrides the file, so what it sets is changed in the preset.
-        body = sections.setdefault(presets.get(key, section), [])
-        present = plain[section].get(name)
-        for asset, (_, evidence) in by_asset.items():
-            body += [f"# {asset}: {line}" for line in evidence]
-        if isinstance(present, Mapping):
-            table = {asset: value for asset, (value, _) in by_asset.items()}
-            if section == "plugin":
-                table = {**present, **table}
-            body.append(f"{name} = {{ {', '.join(f'{k} = {_toml(v)}' for k, v in table.items())} }}")
-            continue
-        values = {value for value, _ in by_asset.values()}
-        judged = {cell.asset for cell in result.cells}
-        if len(values) > 1 or by_asset.keys() != judged:
-            raise ConfigError(
-                f"{key} has one value for all assets, but they do not agree on it: "
-                + "; ".join(f"{asset} {value}" for asset, (value, _) in by_asset.items())
-                + (
-                    f"; not proven for {', '.join(sorted(judged - by_asset.keys()))}"
-                    if judged - by_asset.keys()
-                    else ""
-                )
-            )
-        body.append(f"{name} = {_toml(values.pop())}")
+        body = sections.setdefault(_presets(result).get(key, key.partition(".")[0]), [])
+        body += [f"# {asset}: {line}" for asset, (_, evidence) in by_asset.items() for line in evidence]
+        body.append(_assignment(result, key, {asset: value for asset, (value, _) in by_asset.items()}))
     for section, body in sections.items():
         lines += ["", f"[{section}]", *body]
     if refused:
         lines += ["", "# Left as they are:", *(f"# {line}" for line in refused)]
     return "\n".join(lines) + "\n"
+
+
+def _presets(result: SweepResult) -> dict[str, str]:
+    """Return the settings that presets set, ``section.name``, and the table of the preset that does."""
+    return {
+        f"{section}.{name}": f"presets.{section}.{layer.name.removeprefix(PRESET)}"
+        for layer in result.sweep.workload.settings.layers
+        if layer.name.startswith(PRESET)
+        for section, table in layer.table.items()
+        for name in table
+    }
+
+
+def _assignment(result: SweepResult, key: str, by_asset: dict[str, Any]) -> str:
+    """Return the line that sets a setting: a value for each asset where the setting has such, else the one value.
+
+    Raises
+    ------
+    ConfigError
+        If the setting has one value for all assets, and they do not agree on it.
+    """
+    section, _, name = key.partition(".")
+    present = result.sweep.workload.settings.values.plain()[section].get(name)
+    if isinstance(present, Mapping):
+        table = {**present, **by_asset} if section == "plugin" else by_asset
+        return f"{name} = {{ {', '.join(f'{k} = {_toml(v)}' for k, v in table.items())} }}"
+    values = set(by_asset.values())
+    unproven = sorted({cell.asset for cell in result.cells} - by_asset.keys())
+    if len(values) > 1 or unproven:
+        raise ConfigError(
+            f"{key} has one value for all assets, but they do not agree on it: "
+            + "; ".join(f"{asset} {value}" for asset, value in by_asset.items())
+            + (f"; not proven for {', '.join(unproven)}" if unproven else "")
+        )
+    return f"{name} = {_toml(values.pop())}"
 
 
 def _evidence(cell: CellResult) -> str:

@@ -139,50 +139,14 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     """
     scored = np.isfinite(cell.scores).all(axis=(0, 1))
     scores = cell.scores[:, :, scored]
-    count = scores.shape[2]
+    if not scored.any():
+        return _unjudged(cell)
     losses = scores.mean(axis=0).T  # (p, k)
-    if count == 0:
-        unknown = ConfidenceInterval(np.nan, -np.inf, np.inf)
-        nothing = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, False, np.nan) for v in cell.values]
-        return CellResult(
-            cell.competition,
-            cell.asset,
-            cell.parameters,
-            0,
-            Dependence(0, 1.0, 1.0),
-            nothing,
-            cell.configured,
-            cell.configured,
-            "too few prompts",
-            [],
-            cell.shared,
-        )
     means = losses.mean(axis=0)
     best = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
     differences = losses - losses[:, [cell.configured]]
-    others = [i for i in range(len(cell.values)) if i != cell.configured]
     dependence = Dependence.of(differences, cell.overlap)
-    intervals = mean_intervals(differences, dependence, level=level)
-    p_values = np.array([diebold_mariano(differences[:, i], dependence) for i in range(len(cell.values))])
-    p_holm = np.ones(len(cell.values))
-    p_holm[others] = holm(p_values[others])
-    within = confidence_set(losses, dependence, rng, level=level)
-    margin = MARGIN * float(means[best])
-    alike = [equivalent(losses[:, i] - losses[:, best], dependence, margin, level=level) for i in range(len(means))]
-    noise = _monte_carlo(scores, cell.configured)
-    values = [
-        ValueResult(
-            v,
-            float(means[i]),
-            intervals[i],
-            float(p_values[i]),
-            float(p_holm[i]),
-            bool(within[i]),
-            alike[i],
-            float(noise[i]),
-        )
-        for i, v in enumerate(cell.values)
-    ]
+    values = _judged_values(cell, scores, best, dependence, rng, level)
     verdict: Verdict
     if not differences.any():
         verdict = "no effect"
@@ -190,16 +154,29 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         verdict = "too few prompts"
     elif best == cell.configured:
         verdict = "keep"
-    elif _proven(values[best], within[cell.configured], level):
+    elif _proven(values[best], values[cell.configured].not_ruled_out, level):
         verdict = "better"
     else:
         verdict = "cannot tell"
     edges = [] if verdict == "no effect" else _edges(cell, best)
+    return _result(cell, dependence, values, best, verdict, edges)
+
+
+def _unjudged(cell: SweepCell) -> CellResult:
+    """Return the result where no prompt was scored under every value."""
+    unknown = ConfidenceInterval(np.nan, -np.inf, np.inf)
+    values = [ValueResult(v, np.nan, unknown, 1.0, 1.0, True, False, np.nan) for v in cell.values]
+    return _result(cell, Dependence(0, 1.0, 1.0), values, cell.configured, "too few prompts", [])
+
+
+def _result(
+    cell: SweepCell, dependence: Dependence, values: list[ValueResult], best: int, verdict: Verdict, edges: list[str]
+) -> CellResult:
     return CellResult(
         cell.competition,
         cell.asset,
         cell.parameters,
-        count,
+        dependence.rows,
         dependence,
         values,
         best,
@@ -208,6 +185,48 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         edges,
         cell.shared,
     )
+
+
+def _judged_values(
+    cell: SweepCell, scores: Floats, best: int, dependence: Dependence, rng: np.random.Generator, level: float
+) -> list[ValueResult]:
+    """Return each value's difference from the configured one, and whether it may be the best.
+
+    Parameters
+    ----------
+    cell : SweepCell
+    scores : (r, k, p) float64
+        Those of the prompts that are scored under every value.
+    best : int
+        Index of the best value.
+    dependence : Dependence
+    rng : numpy Generator
+    level : float
+    """
+    losses = scores.mean(axis=0).T
+    means = losses.mean(axis=0)
+    count = len(means)
+    differences = losses - losses[:, [cell.configured]]
+    others = [i for i in range(count) if i != cell.configured]
+    intervals = mean_intervals(differences, dependence, level=level)
+    p_values = np.array([diebold_mariano(differences[:, i], dependence) for i in range(count)])
+    p_holm = np.ones(count)
+    p_holm[others] = holm(p_values[others])
+    within = confidence_set(losses, dependence, rng, level=level)
+    margin = MARGIN * float(means[best])
+    alike = [equivalent(losses[:, i] - losses[:, best], dependence, margin, level=level) for i in range(count)]
+    columns = zip(
+        cell.values,
+        means.tolist(),
+        intervals,
+        p_values.tolist(),
+        p_holm.tolist(),
+        within.tolist(),
+        alike,
+        _monte_carlo(scores, cell.configured).tolist(),
+        strict=True,
+    )
+    return [ValueResult(*column) for column in columns]
 
 
 def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from ewmalab.errors import ConfigError, EngineError
+from ewmalab.replay.data import Group
 from ewmalab.replay.engines import MIN_SECONDS, OTHER_WORKER, Engine, check_engine, run_tasks
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.sweeps.parameters import Overrides, Parameter, combinations
@@ -75,7 +77,7 @@ class Sweep:
     plan: BacktestPlan
     parameters: tuple[Parameter, ...]
     cells: list[SweepCell]
-    untouched: list[tuple[str, str]]
+    untouched: list[Group]
     trials: int
     reused: int
 
@@ -127,23 +129,10 @@ def run_sweep(
     """
     check_engine(engine, scheduler)
     plan = workload.plan(workload.settings, workload.assets, now)
-    cells = workload.keep(plan)
-    layouts: list[_Layout] = []
-    untouched: list[tuple[str, str]] = []
-    for group, cell in cells.items():
-        layout = _lay_out(workload, cell, parameters, replicates, now)
-        if layout is None:
-            untouched.append(group)
-        else:
-            layouts.append(layout)
-    if not layouts:
-        names = ", ".join(p.key for p in parameters)
-        raise ConfigError(f"{names}: no effect on prompts of {', '.join(sorted({c for c, _ in cells}))}")
-
+    layouts, untouched = _lay_out_all(workload, workload.keep(plan), parameters, replicates, now)
     wanted: dict[str, ResolvedTrial] = {}
-    for layout in layouts:
-        for trial in layout.trials:
-            wanted.setdefault(trial.name, trial)
+    for trial in chain.from_iterable(layout.trials for layout in layouts):
+        wanted.setdefault(trial.name, trial)
     found: dict[str, Scores] = {}
     if store is not None:
         store.delete_leftovers(now)
@@ -162,9 +151,8 @@ def run_sweep(
             found[name] = scores
         if progress:
             progress(len(found), steps)
-    return Sweep(
-        workload, plan, tuple(parameters), [layout.collect(found) for layout in layouts], untouched, len(wanted), reused
-    )
+    swept = [layout.collect(found) for layout in layouts]
+    return Sweep(workload, plan, tuple(parameters), swept, untouched, len(wanted), reused)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +181,18 @@ class _Layout:
             scores,
             self.shared,
         )
+
+
+def _lay_out_all(
+    workload: Workload, cells: Mapping[Group, Cell], parameters: Sequence[Parameter], replicates: int | None, now: int
+) -> tuple[list[_Layout], list[Group]]:
+    """Return the layouts of the cells that some parameter has an effect on, and the other cells."""
+    found = {group: _lay_out(workload, cell, parameters, replicates, now) for group, cell in cells.items()}
+    layouts = [layout for layout in found.values() if layout is not None]
+    if not layouts:
+        names = ", ".join(p.key for p in parameters)
+        raise ConfigError(f"{names}: no effect on prompts of {', '.join(sorted({c for c, _ in cells}))}")
+    return layouts, [group for group, layout in found.items() if layout is None]
 
 
 def _lay_out(

@@ -20,7 +20,7 @@ from ewmalab.sweeps.scores import score_trials
 from ewmalab.sweeps.sweep import SweepResult, judge_sweep
 from ewmalab.sweeps.trials import ResolvedTrial, Scores, Trial, TrialStore, matters
 from ewmalab.sweeps.workload import Cell, Workload
-from ewmalab.times import MINUTE
+from ewmalab.times import DAY, MINUTE
 from ewmalab.units import format_duration, magnitude
 
 if TYPE_CHECKING:
@@ -92,15 +92,12 @@ def tune(
     """
     resolved = resolve_all(parameters, workload.settings, workload.forecaster)
     plan = workload.plan(workload.settings, workload.assets, now)
-    cells = workload.keep(plan)
-    end = workload.start + round(workload.days * 86_400)
-    border = end - round(holdout * workload.days * 86_400)
     searches: list[_Search] = []
     untouched = []
-    for group, cell in cells.items():
+    for group, cell in workload.keep(plan).items():
         mattering = tuple(p for p in resolved if matters(workload, p.key, cell.time_increment))
         if mattering:
-            searches.append(_Search(workload, cell, mattering, border, replicates, store))
+            searches.append(_Search(workload, cell, mattering, holdout, replicates, store))
         else:
             untouched.append(group)
     if not searches:
@@ -108,6 +105,23 @@ def tune(
     for search in searches:
         search.check()
     storage = _storage(study or _default_study(workload, resolved, holdout, replicates))
+    found = _run_all(searches, storage, trials, workers, progress)
+    judged = [search.judged(best) for search, (best, _) in zip(searches, found, strict=True)]
+    sweep = Sweep(workload, plan, tuple(resolved), judged, untouched, trials * len(searches), 0)
+    held_out = judge_sweep(sweep, replicates=replicates, progress=progress)
+    held_out.inputs["kind"] = "tune"
+    held_out.inputs["tune"] = {"trials": trials, "holdout": holdout}
+    return TuneResult(held_out, [s.row(best, count) for s, (best, count) in zip(searches, found, strict=True)])
+
+
+def _run_all(
+    searches: Sequence[_Search],
+    storage: optuna.storages.BaseStorage,
+    trials: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[tuple[Overrides, int]]:
+    """Run searches side by side; return each one's best values and number of trials."""
     done = dict.fromkeys((s.name for s in searches), 0)
     lock = threading.Lock()
 
@@ -120,18 +134,12 @@ def tune(
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(search.run, storage, trials, report) for search in searches]
         try:
-            found = [future.result() for future in futures]
+            return [future.result() for future in futures]
         except BaseException:
             for search in searches:
                 search.stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    judged = [search.judged(best) for search, (best, _) in zip(searches, found, strict=True)]
-    sweep = Sweep(workload, plan, tuple(resolved), judged, untouched, trials * len(searches), 0)
-    held_out = judge_sweep(sweep, replicates=replicates, progress=progress)
-    held_out.inputs["kind"] = "tune"
-    held_out.inputs["tune"] = {"trials": trials, "holdout": holdout}
-    return TuneResult(held_out, [s.row(best, count) for s, (best, count) in zip(searches, found, strict=True)])
 
 
 class _Search:
@@ -142,10 +150,11 @@ class _Search:
         workload: Workload,
         cell: Cell,
         parameters: tuple[Parameter, ...],
-        border: int,
+        holdout: float,
         replicates: int,
         store: TrialStore | None,
     ) -> None:
+        border = workload.start + round(workload.days * DAY) - round(holdout * workload.days * DAY)
         self.workload, self.cell, self.parameters = workload, cell, parameters
         self.replicates, self.store = replicates, store
         self.name = f"{cell.competition}/{cell.asset}"
