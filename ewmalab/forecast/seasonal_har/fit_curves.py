@@ -118,7 +118,7 @@ class Past:
         """Follow bars with the forecaster's state; it is kept at the start times alone, to save memory."""
         times = bars.timestamp
         grid = np.arange(times[0], times[-1] + MINUTE, MINUTE, dtype=np.int64)
-        price = np.log(bars.close)[np.searchsorted(times, grid, side="right") - 1]
+        price = np.repeat(np.log(bars.close), np.diff(times // MINUTE, append=times[-1] // MINUTE + 1))
         variance = np.concatenate([[0.0], np.cumsum(season.variance(grid))])
         states = np.empty((len(bars), SIZE))
         follow(initial_state(), bars, season, states)

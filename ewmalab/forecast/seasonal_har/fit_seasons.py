@@ -37,9 +37,14 @@ def moves(bars: Bars, step: int) -> tuple[npt.NDArray[np.int64], Floats]:
 
 def relative_moves(times: npt.NDArray[np.int64], moved: Floats) -> Floats:
     """Return absolute returns divided by their centred 7-day mean, which removes the level of the week."""
+    if not len(times):
+        return moved
     total = np.concatenate([[0.0], np.cumsum(moved)])
-    low = np.searchsorted(times, times - 7 * DAY // 2)
-    high = np.searchsorted(times, times + 7 * DAY // 2, side="right")
+    half, minute = 7 * DAY // 2 // MINUTE, (times - times[0]) // MINUTE
+    before = np.zeros(minute[-1] + 2, np.int64)  # how many lie before each minute
+    before[minute + 1] = 1
+    before = np.cumsum(before)
+    low, high = before[np.maximum(minute - half, 0)], before[np.minimum(minute + half + 1, minute[-1] + 1)]
     mean = (total[high] - total[low]) / (high - low)
     relative: Floats = moved / np.maximum(mean, 1e-12)
     return relative
