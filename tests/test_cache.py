@@ -30,7 +30,7 @@ from ewmalab.market import asset_folder
 from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.damage import survey
+from ewmalab.market.damage_survey import survey
 from ewmalab.market.partition import Partition, Provenance, decode, encode, seal
 from ewmalab.market.quality import COLUMNS
 from ewmalab.market.ranges import Range, subtract, union

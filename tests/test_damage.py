@@ -14,7 +14,7 @@ from ewmalab.errors import CorruptPartitionError
 from ewmalab.market.asset_folder import QUARANTINE, AssetFolder
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.damage import Damage, survey
+from ewmalab.market.damage_survey import Damage, survey
 from ewmalab.market.files.importer import Choices, import_file
 from ewmalab.market.files.search import BarFile
 from ewmalab.market.files.table import Hints

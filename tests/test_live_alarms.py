@@ -25,7 +25,7 @@ from ewmalab.live.alarms import ALARMS, MINER_DOWN, TOLD_BY_HEALTH, Problem, pro
 from ewmalab.live.miner import health as health_module
 from ewmalab.live.processes import RESTARTS
 from ewmalab.live.status import HEARTBEAT
-from ewmalab.live.updater.alerts import SENT, Alerts, Hook, hooks_of, raised_by
+from ewmalab.live.updater.webhooks import SENT, Alerts, Hook, hooks_of, raised_by
 from ewmalab.report.text.status import status_text
 from ewmalab.settings import load_settings
 

@@ -54,7 +54,7 @@ from ewmalab.live.miner.admission import NONCE_FUTURE, NONCE_PAST, Neuron, Refus
 from ewmalab.live.miner.chain import AllowList, Chain
 from ewmalab.live.miner.directory import SNAPSHOT
 from ewmalab.live.miner.miner import Miner
-from ewmalab.live.miner.nonces import NewestNonces
+from ewmalab.live.miner.nonce_store import NewestNonces
 from ewmalab.live.miner.serve import GuardedProtocol
 from ewmalab.live.updater.process import keep_updating
 from ewmalab.live.updater.updater import Updater

@@ -33,7 +33,7 @@ from live_rig import MINER, PATIENCE, STRANGER, VALIDATOR, Rig, rig, until
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.live.audit.probe import Prober, Reply, body_of, judge, signed_headers
 from ewmalab.live.miner import app as app_module
-from ewmalab.live.miner import room as room_module
+from ewmalab.live.miner import connection_room as room_module
 from ewmalab.live.miner import serve as serve_module
 from ewmalab.live.miner.admission import Neuron
 from ewmalab.live.miner.prompt_body import MAX_BODY

@@ -19,7 +19,7 @@ from ewmalab.live.updater.revisions import Amendment, undo
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.fetch import fetch_missing
-from ewmalab.market.quality.aside import read_aside
+from ewmalab.market.quality.aside_record import read_aside
 from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.quality.suspects import SPIKE
 from ewmalab.times import MINUTE

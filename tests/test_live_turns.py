@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ewmalab.live.miner import room as room_module
+from ewmalab.live.miner import connection_room as room_module
 from ewmalab.live.miner.admission import Refusal
-from ewmalab.live.miner.room import Room
+from ewmalab.live.miner.connection_room import Room
 from ewmalab.live.miner.turns import Turns
 
 VALIDATOR, STRANGER, OTHER, NEW = "1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"

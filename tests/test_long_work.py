@@ -74,9 +74,9 @@ def test_an_output_folder_is_checked_before_the_work(option: str, ewmalab, folde
 def test_an_interruption_says_what_is_kept_and_the_command_that_goes_on(
     ewmalab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ewmalab.replay import parts
+    from ewmalab.replay import resumable_parts
 
-    run_part, begun = parts.run_part, []
+    run_part, begun = resumable_parts.run_part, []
 
     def interrupted(*arguments: Any) -> Any:
         begun.append(arguments)
@@ -84,7 +84,7 @@ def test_an_interruption_says_what_is_kept_and_the_command_that_goes_on(
             raise KeyboardInterrupt
         return run_part(*arguments)
 
-    monkeypatch.setattr(parts, "run_part", interrupted)
+    monkeypatch.setattr(resumable_parts, "run_part", interrupted)
     two = [*BACKTEST[:-1], "BTC,ETH", "--name", "two", "-f", "random-walk"]
     stopped = ewmalab(*two)
     assert stopped.code == 130

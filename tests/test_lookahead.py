@@ -19,7 +19,7 @@ from ewmalab.forecast.model import Fit
 from ewmalab.market.cache import open_cache
 from ewmalab.replay.artifacts import Artifact, write_artifact
 from ewmalab.replay.fits import make_artifact
-from ewmalab.replay.fresh import Job, run_fresh
+from ewmalab.replay.fresh_process import Job, run_fresh
 from ewmalab.replay.lookahead import LookaheadReport, check_lookahead
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
 from ewmalab.report.text.checks import lookahead_text

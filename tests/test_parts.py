@@ -19,11 +19,11 @@ from examples import some
 
 from ewmalab.errors import EngineError
 from ewmalab.experiments.store import Experiment
-from ewmalab.replay import parts as parts_module
+from ewmalab.replay import resumable_parts as parts_module
 from ewmalab.replay.backtest import backtest
 from ewmalab.replay.engines import Workers
-from ewmalab.replay.parts import STRETCH, PartStore, cut, run_part, run_parts
 from ewmalab.replay.plan import BacktestPlan, plan_backtest
+from ewmalab.replay.resumable_parts import STRETCH, PartStore, cut, run_part, run_parts
 from ewmalab.settings import load_settings
 from ewmalab.times import parse_time
 

@@ -21,7 +21,7 @@ from ewmalab.market.feeds.file import FileFeed
 from ewmalab.market.feeds.simulated import SimulatedFeed
 from ewmalab.market.fetch import Fetched, fetch_missing
 from ewmalab.market.quality import COLUMNS, Bool, rejects
-from ewmalab.market.quality.aside import count_reasons, read_aside
+from ewmalab.market.quality.aside_record import count_reasons, read_aside
 from ewmalab.market.quality.hours import closed_minutes
 from ewmalab.market.quality.sift import Doubts, adjust, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split, parse_ratios

@@ -11,7 +11,7 @@ from ewmalab.errors import MissingDataError
 from ewmalab.market import inventory
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache, local_cache, open_cache
-from ewmalab.market.damage import Damage
+from ewmalab.market.damage_survey import Damage
 from ewmalab.market.feeds.make import cache_name, make_feed
 from ewmalab.market.fetch import AssetFetch, fetch_assets, fetch_missing
 from ewmalab.market.inventory import CachedAsset, Repair

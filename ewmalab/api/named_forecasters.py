@@ -195,7 +195,7 @@ def replayed(
         check_folder(keep.folder)
     plan = planned(settings, forecasters, prompts, scheduled)
     if keep:
-        from ewmalab.replay.keeping import check_room
+        from ewmalab.replay.prediction_files import check_room
 
         asked = (item.prompt for items in plan.groups.values() for item in items)
         keep.announce(check_room(keep.folder, asked, len(plan.forecasters)))

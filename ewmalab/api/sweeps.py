@@ -13,7 +13,7 @@ from ewmalab.api.sweep_results import KeptSweep, KeptTuning, SweepRequest
 from ewmalab.atomic_files import check_folder
 from ewmalab.errors import ConfigError
 from ewmalab.experiments.store import Experiment
-from ewmalab.experiments.unfinished import kept_until_done, newest_unfinished
+from ewmalab.experiments.unfinished_sweeps import kept_until_done, newest_unfinished
 from ewmalab.replay.engines import Engine, check_engine
 from ewmalab.report.text.sweep import sweep_text, tune_text
 from ewmalab.settings import LoadedSettings, load_settings

@@ -40,9 +40,9 @@ class Cache:
 
     The cache detects a changed byte (for files of earlier versions see `partition`), a truncated file, and a file of
     another feed, asset or day. It moves such a file into the folder ``quarantine`` and names it in the error; see
-    `ewmalab.market.damage`. It does not detect a deleted file (the day counts as never fetched), or an older valid file
-    of the same day. An experiment records a digest of the days that it read of each asset; reproducing it names the
-    assets that have changed.
+    `ewmalab.market.damage_survey`. It does not detect a deleted file (the day counts as never fetched), or an older
+    valid file of the same day. An experiment records a digest of the days that it read of each asset; reproducing it
+    names the assets that have changed.
 
     Parameters
     ----------

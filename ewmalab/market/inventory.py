@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ewmalab.errors import BarsError, DataError, FeedError
 from ewmalab.market.cache import Cache
 from ewmalab.market.coverage import Coverage, coverage_of, span_of
-from ewmalab.market.damage import Damage, survey
+from ewmalab.market.damage_survey import Damage, survey
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.fetch import fetch_missing
 from ewmalab.market.quality import AsideBar
-from ewmalab.market.quality.aside import count_reasons, read_aside
+from ewmalab.market.quality.aside_record import count_reasons, read_aside
 from ewmalab.times import DAY, day_start
 
 

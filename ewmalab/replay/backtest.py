@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from ewmalab.errors import EngineError
 from ewmalab.experiments.store import Experiment, save_experiment
 from ewmalab.replay.engines import Workers, check_engine
-from ewmalab.replay.parts import PartStore, cut, run_parts
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.replay.results import SUMMARISED, SummaryRow, summarise
+from ewmalab.replay.resumable_parts import PartStore, cut, run_parts
 
 
 def backtest(
@@ -43,7 +43,7 @@ def backtest(
     render : callable, optional
         Makes the text of the summary from its rows and the inputs.
     keep : Path, optional
-        Folder for the ensembles of the scored prompts; see `ewmalab.replay.keeping`.
+        Folder for the ensembles of the scored prompts; see `ewmalab.replay.prediction_files`.
 
     Raises
     ------

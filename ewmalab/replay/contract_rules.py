@@ -20,7 +20,7 @@ from ewmalab.forecast.protocol import Ageing, LogReturns, Prompt, ScaleFree
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.market.bars import Bars
 from ewmalab.replay.contract import DAYS, Breach, Rule, Subject
-from ewmalab.replay.fresh import Job, Tick, run_fresh
+from ewmalab.replay.fresh_process import Job, Tick, run_fresh
 from ewmalab.times import DAY, HOUR, MINUTE
 
 PATHS = 50

@@ -13,7 +13,7 @@ from ewmalab.forecast.model import origin_of
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
-from ewmalab.market.damage import Damage, lost_days
+from ewmalab.market.damage_survey import Damage, lost_days
 from ewmalab.market.partition import Partition
 from ewmalab.market.ranges import Range, intersect, union
 from ewmalab.replay.schedule import Scheduled

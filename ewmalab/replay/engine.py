@@ -15,8 +15,8 @@ from ewmalab.forecast.model import Model
 from ewmalab.forecast.protocol import Prompt
 from ewmalab.market.bars import Bars
 from ewmalab.replay.data import Group, ReplayData
-from ewmalab.replay.keeping import keep_prediction
 from ewmalab.replay.knowledge import Knowledge, Moment, moments
+from ewmalab.replay.prediction_files import keep_prediction
 from ewmalab.replay.schedule import Scheduled
 from ewmalab.scoring.calibration import HorizonCheck, check_horizons
 from ewmalab.scoring.crps import Score, score_log_returns
@@ -88,7 +88,7 @@ def replay(
     knowledge : callable
         Yields the model's knowledge at each prompt; tests replace it to plant leaks.
     keep : Path, optional
-        Folder for the ensembles of the scored prompts; see `ewmalab.replay.keeping`.
+        Folder for the ensembles of the scored prompts; see `ewmalab.replay.prediction_files`.
 
     Notes
     -----

@@ -15,11 +15,11 @@ from ewmalab.market.cache import open_cache
 from ewmalab.replay.artifacts import Artifact
 from ewmalab.replay.engines import run_tasks
 from ewmalab.replay.fits import artifact_of
-from ewmalab.replay.fresh import Job, Tick, run_fresh
+from ewmalab.replay.fresh_process import Job, Tick, run_fresh
 from ewmalab.replay.knowledge import Knowledge, moments
+from ewmalab.replay.opened_files import Touched
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.replay.priors import prior_at
-from ewmalab.replay.touched import Touched
 from ewmalab.replay.trials import Answers, Cut, Remake, Trial, Variant, cuts_of, run_remake, run_trial
 from ewmalab.replay.worlds import FUTURES
 from ewmalab.times import MINUTE, iso, parse_time

@@ -21,7 +21,7 @@ from ewmalab.replay.artifacts import Artifact
 from ewmalab.replay.data import Group
 from ewmalab.replay.engine import BLOCK
 from ewmalab.replay.fits import artifact_of, boundary, make_artifact, refit
-from ewmalab.replay.fresh import INSTEAD, Tick
+from ewmalab.replay.fresh_process import INSTEAD, Tick
 from ewmalab.replay.knowledge import Knowledge, Moment, moments
 from ewmalab.replay.plan import BacktestPlan
 from ewmalab.replay.priors import prior_at

@@ -21,12 +21,12 @@ from ewmalab.live.miner.admission import Admission
 from ewmalab.live.miner.answers import Answerer
 from ewmalab.live.miner.app import MinerApp
 from ewmalab.live.miner.chain import Chain, min_stake_of, verify
+from ewmalab.live.miner.connection_room import Room
 from ewmalab.live.miner.directory import SNAPSHOT, Directory
 from ewmalab.live.miner.endpoint import Endpoint, announced_endpoint
 from ewmalab.live.miner.health import Health
 from ewmalab.live.miner.metrics import Metrics
-from ewmalab.live.miner.nonces import NewestNonces
-from ewmalab.live.miner.room import Room
+from ewmalab.live.miner.nonce_store import NewestNonces
 from ewmalab.live.miner.serve import Server, allow_connections, bound_port, make_server
 from ewmalab.live.miner.spot import Spots
 from ewmalab.live.miner.spot_sources import make_spots

@@ -15,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ewmalab.live.miner.room import MAX_CONNECTIONS, MAX_PER_IP, Room
+from ewmalab.live.miner.connection_room import MAX_CONNECTIONS, MAX_PER_IP, Room
 
 __all__ = ["MAX_CONNECTIONS", "MAX_PER_IP"]
 

@@ -11,7 +11,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed, malformed_of
 from ewmalab.market.quality import AsideBar
-from ewmalab.market.quality.aside import aside_bars, describe_aside, record_aside
+from ewmalab.market.quality.aside_record import aside_bars, describe_aside, record_aside
 from ewmalab.market.quality.sift import CONTEXT, adjust, select, sift
 from ewmalab.market.quality.splits import PriceSplit, name_split
 from ewmalab.times import DAY, MINUTE, day_name, iso

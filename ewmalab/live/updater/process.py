@@ -13,9 +13,9 @@ from ewmalab.live.feeds import eras
 from ewmalab.live.fit_note import with_newest_fit
 from ewmalab.live.housekeeping import keep_house
 from ewmalab.live.processes import Load, take_up_rulebook, until_signalled
-from ewmalab.live.updater.alerts import send_alerts
 from ewmalab.live.updater.refitter import Refitter
 from ewmalab.live.updater.updater import Updater
+from ewmalab.live.updater.webhooks import send_alerts
 from ewmalab.settings import LoadedSettings
 from ewmalab.times import iso
 

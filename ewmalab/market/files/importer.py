@@ -22,7 +22,7 @@ from ewmalab.market.files.suspicious import aside_rows, cut, few_wrong_prices, w
 from ewmalab.market.files.table import Hints
 from ewmalab.market.partition import Provenance
 from ewmalab.market.quality import COLUMNS, DUPLICATE, NO_READABLE_TIME, Bool, describe_faults
-from ewmalab.market.quality.aside import record_aside
+from ewmalab.market.quality.aside_record import record_aside
 from ewmalab.market.quality.sift import Doubts
 from ewmalab.market.quality.splits import PriceSplit
 from ewmalab.market.ranges import Range, union

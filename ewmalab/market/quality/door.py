@@ -10,7 +10,7 @@ from ewmalab.market.bars import Bars
 from ewmalab.market.cache import Cache
 from ewmalab.market.feeds.base import Feed
 from ewmalab.market.quality import AsideBar
-from ewmalab.market.quality.aside import aside_bars, record_aside
+from ewmalab.market.quality.aside_record import aside_bars, record_aside
 from ewmalab.market.quality.sift import CONTEXT, Doubts, select, sift
 from ewmalab.market.quality.splits import PriceSplit
 from ewmalab.times import MINUTE

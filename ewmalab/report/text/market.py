@@ -10,7 +10,7 @@ from ewmalab.market.files.exporter import Exported
 from ewmalab.market.files.importer import FileImport, Imported
 from ewmalab.market.inventory import CachedAsset, Repair
 from ewmalab.market.quality import COLUMNS
-from ewmalab.market.quality.aside import describe_aside
+from ewmalab.market.quality.aside_record import describe_aside
 from ewmalab.market.ranges import minutes
 from ewmalab.report.text.tables import plain_table, refusal
 from ewmalab.times import iso

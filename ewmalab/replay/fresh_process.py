@@ -23,7 +23,7 @@ import orjson
 
 from ewmalab.errors import EngineError
 from ewmalab.forecast.streams import RandomStream
-from ewmalab.replay.touched import Touched, Watch
+from ewmalab.replay.opened_files import Touched, Watch
 
 Tick = Callable[[], None]
 INSTEAD = "instead"
@@ -33,7 +33,7 @@ import sys, json, importlib
 sys.path[:], modules = json.loads(sys.argv[1])
 for name in modules:
     importlib.import_module(name)
-from ewmalab.replay.fresh import serve
+from ewmalab.replay.fresh_process import serve
 serve(sys.argv[2:])
 """
 
