@@ -1,49 +1,158 @@
-"""A reader's walk: every command of the tutorial, as it stands there, in an empty folder; prints how long each took.
+"""A reader's walk: the commands of a page as they stand there, in an empty folder; prints how long each took.
 
-python benchmarks/walk.py
+    python benchmarks/walk.py                                       # the tutorial
+    python benchmarks/walk.py docs/zero-to-serving.md README.md
+
+Every host is a feed server on this machine with SYNTHETIC prices. What a page needs from elsewhere has a stand-in, as
+printed: a wallet made here instead of a registered one, `--no-chain`, and files and bars that a reader has already.
+Commands that need the chain, the subnet's public records, or an installation are left out, and named.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import bittensor as bt
+import requests
+from bittensor import sp_core
+from live_stack import end, free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
-SKIPPED = ("source ", "pip ")
+LEFT_OUT = ("pip", "uv", "source", "btcli", "make test", "make docs", "ewmalab field", "ewmalab check field")
+START_LIMIT = 120.0  # seconds
+HOSTS = ("binance.host", "hyperliquid.host", "pyth.host", "pyth.spot_host", "pyth.hermes_host")
+PREPARED = {
+    "README.md": (
+        "ewmalab data fetch --feed pyth --start 2026-01-17 --days 24",
+        "mkdir my_bars && ewmalab data export --feed pyth --assets BTC --start 2026-01-20 --days 2 --to my_bars",
+        "ewmalab predict BTC --feed pyth --competition 24h > prediction.json",
+    )
+}
+"""What a reader of a page has already."""
 
 
 def main() -> int:
-    """Walk; return 1 at the first command that fails."""
-    text = (ROOT / "docs/tutorial.md").read_text()
-    demo = re.search(r"(?m)^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text())
-    assert demo
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert code
-    commands = [line.strip() for line in re.sub(r"\\\n\s+", "", text).splitlines() if line.startswith("    ")]
-    commands = [c for c in commands if c.startswith(("ewmalab ", "make "))]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    total = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "my_forecaster.py").write_text(code[1])
-        for command in commands:
-            run = demo[1] if command == "make demo" else command
+    """Walk; return 1 if a command fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="*", default=["docs/tutorial.md"])
+    failed = 0
+    for page in parser.parse_args().pages:
+        print(f"\n{page}; SYNTHETIC prices", flush=True)
+        with tempfile.TemporaryDirectory() as folder, feed_server(Path(folder)) as walk:
+            failed += walk.page(page)
+    return int(failed > 0)
+
+
+class Walk:
+    """A folder in which commands run, with settings that lead every request to the feed server."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.port, self.monitor_port = folder, *free_ports()
+        self.serving: subprocess.Popen[bytes] | None = None
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("EWMALAB_")}
+        hosts = {f"EWMALAB__FEEDS__{host.replace('.', '__').upper()}": url for host in HOSTS}
+        live = {"WALLET_PATH": str(folder / "wallets"), "HOST": "127.0.0.1", "MONITOR_PORT": str(self.monitor_port)}
+        live["PORT"] = str(self.port)
+        self.environment = kept | hosts | {f"EWMALAB__LIVE__{name}": value for name, value in live.items()}
+        self.environment |= {"PATH": path, "PYTH_API_KEY": "synthetic", "PYTHONPATH": str(ROOT)}
+        key = bt.Wallet("miner", "default", str(folder / "wallets"))
+        key.regenerate_hotkey(mnemonic=sp_core.Keypair.generate_mnemonic(), suppress=True)
+        self.hotkey = key.hotkey.ss58_address
+
+    def page(self, name: str) -> int:
+        """Run a page's commands; return how many failed."""
+        text = (ROOT / name).read_text()
+        if code := re.search(r"```python\n(.*?)```", text, re.DOTALL):
+            (self.folder / "my_forecaster.py").write_text(code[1])
+        variables, failed, total = "", 0, 0.0
+        for command in (*PREPARED.get(name, ()), *commands_of(text)):
+            if re.match(r"\w+=\$\(", command):
+                variables += f"{command}\n"
+                continue
+            if command.startswith(LEFT_OUT) or " --field " in command:
+                print(f"     left out  {command}", flush=True)
+                continue
             began = time.perf_counter()
-            done = subprocess.run(
-                run, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
+            run = self.stand_in(command)
+            problem = self.serve(run) if run.startswith("ewmalab live --") else self.run(variables + run)
             seconds = time.perf_counter() - began
             total += seconds
-            print(f"{seconds:7.1f} s  {run}", flush=True)
-            if done.returncode:
-                print(done.stdout + done.stderr)
-                return 1
-    print(f"{total:7.1f} s  in all; setting up, and reading, not included")
-    return 0
+            print(f"{seconds:7.1f} s  {run.replace(self.hotkey, 'HOTKEY')}", flush=True)
+            if problem:
+                failed += 1
+                print(problem)
+        if self.serving:
+            end(self.serving)
+        print(f"{total:7.1f} s  in all; {failed} failed; setting up, and reading, not included")
+        return failed
+
+    def stand_in(self, command: str) -> str:
+        """Return what runs in a command's place."""
+        command = command.replace("HOTKEY", self.hotkey).replace("127.0.0.1:8091", f"127.0.0.1:{self.port}")
+        if command == "make demo":
+            demo = re.search(r"(?m)^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text())
+            assert demo
+            return demo[1]
+        return f"{command} --no-chain" if command.startswith("ewmalab live --") else command
+
+    def run(self, command: str) -> str:
+        """Run a command; return what it printed if it failed."""
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else ""
+
+    def serve(self, command: str) -> str:
+        """Start the live processes, and wait until they are healthy; return what they printed if they are not."""
+        with (self.folder / "live.txt").open("wb") as log:
+            self.serving = subprocess.Popen(
+                command.split(), cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + START_LIMIT
+        while time.monotonic() < until and self.serving.poll() is None:
+            try:
+                requests.get(f"http://127.0.0.1:{self.monitor_port}/health", timeout=5).raise_for_status()
+            except requests.RequestException:
+                time.sleep(0.5)
+            else:
+                return ""
+        return (self.folder / "live.txt").read_text()
+
+
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a page, without comments: indented lines that begin with a program or an assignment."""
+    lines = [line for line in re.sub(r"\\\n\s+", "", text).splitlines() if line.startswith("    ")]
+    found = [re.sub(r"\s+# .*", "", line).strip() for line in lines]
+    return [c for c in found if re.match(r"(ewmalab|make|pip|pipx|uv|source|btcli) |\w+=\$\(", c)]
+
+
+@contextmanager
+def feed_server(folder: Path) -> Iterator[Walk]:
+    """Serve synthetic prices up to now in the formats of all feeds."""
+    command = [sys.executable, "-m", "ewmalab", "feed", "serve", "--port", "0", "--start"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as own:
+        server = subprocess.Popen(
+            [*command, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")], stdout=subprocess.PIPE, cwd=own, env=environment
+        )
+        try:
+            assert server.stdout
+            address = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline().decode())
+            assert address
+            yield Walk(folder, address[0])
+        finally:
+            end(server)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_OPENS = "opentime opentimestamp timeopen starttime begintime candlebegintime start windowstart"
+OPEN_TIMES = frozenset(_OPENS.split())
 _ALIASES = {
-    "timestamp": "timestamp time date datetime ts t unix unixtime unixtimestamp epoch opentime opentimestamp timeopen "
-    "starttime begintime candlebegintime start windowstart tsevent gmttime dateutc timeutc datetimeutc timestamputc",
+    "timestamp": f"timestamp time date datetime ts t unix unixtime unixtimestamp epoch {_OPENS} tsevent gmttime "
+    "dateutc timeutc datetimeutc timestamputc",
     "close_time": "closetime closetimestamp timeclose endtime tsclose end windowend",
     "open": "open o openprice priceopen",
     "high": "high h highprice pricehigh",
@@ -19,16 +21,6 @@ _ALIASES = {
     "final": "isfinal isclosed final",
 }
 ROLES = {alias: role for role, aliases in _ALIASES.items() for alias in aliases.split()}
-OPEN_TIMES = {
-    "opentime",
-    "opentimestamp",
-    "timeopen",
-    "starttime",
-    "begintime",
-    "candlebegintime",
-    "start",
-    "windowstart",
-}
 # The names that pandas and people give to an index without a name.
 INDEX_NAMES = {"", "index", "unnamed0", "level0"}
 
