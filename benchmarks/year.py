@@ -31,7 +31,7 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=float, default=365.0)
-    parser.add_argument("--start", default="2025-11-01")
+    parser.add_argument("--start", default="2025-12-01")
     parser.add_argument("--assets", default="", help="all that compete by default")
     parser.add_argument("--kill-after", type=float, default=60.0, help="seconds from the first finished part")
     parser.add_argument("--check", action="store_true")

@@ -25,6 +25,9 @@ from ewmalab.atomic_files import TEMP_PREFIX, sync_folder, write_atomic
 from ewmalab.close_names import did_you_mean
 from ewmalab.errors import ExperimentError
 
+Document = dict[str, Any]
+"""An object of a JSON file."""
+
 FORMAT = 2
 RANKING, TAGS = "ranking.json", "tags.json"
 """Files that later steps attach: the standings of a leaderboard, and what people call a run."""
@@ -55,7 +58,7 @@ class Experiment:
         return self.path.name
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Document:
         """Return settings, data fingerprint, rulebook version, seed and package versions."""
         data = self._json("manifest.json")
         if data.get("format") not in range(1, FORMAT + 1):
@@ -66,9 +69,9 @@ class Experiment:
         return data
 
     @cached_property
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[Document]:
         """Return mean CRPS per competition, asset and forecaster."""
-        rows: list[dict[str, Any]] | None = self._json("summary.json").get("rows")
+        rows: list[Document] | None = self._json("summary.json").get("rows")
         if not isinstance(rows, list):
             raise ExperimentError(f"{self.path / 'summary.json'}: damaged: it holds no rows")
         return rows
@@ -89,11 +92,11 @@ class Experiment:
         """Write plain data as a JSON file of the experiment beside those of the run; `attached` reads it."""
         write_atomic(self.path / name, orjson.dumps(data, option=_PRETTY))
 
-    def attached(self, name: str) -> dict[str, Any] | None:
+    def attached(self, name: str) -> Document | None:
         """Return what `attach` wrote; None if nothing was attached under the name."""
         return self._json(name) if (self.path / name).exists() else None
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str) -> Document:
         path = self.path / name
         try:
             data = orjson.loads(path.read_bytes())
@@ -151,7 +154,7 @@ def save_experiment(
     inputs: Mapping[str, Any],
     notes: Mapping[str, Any],
     results: pa.Table | Path,
-    summary: list[dict[str, Any]],
+    summary: list[Document],
     text: str,
 ) -> Experiment:
     """Write an experiment directory; if its folder fails, write it into the folder for temporary files.
@@ -181,7 +184,7 @@ def save_experiment(
     """
     identity = content_hash(inputs)
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    manifest: dict[str, Any] = {
+    manifest: Document = {
         "format": FORMAT,
         "name": name,
         "hash": identity,
@@ -208,9 +211,7 @@ def rescued(experiment: Experiment) -> tuple[str, ...]:
     return (f"note: {reason}; the results are in {experiment.path}: move that folder",) if reason else ()
 
 
-def _write(
-    root: Path, label: str, manifest: dict[str, Any], results: pa.Table | Path, files: Mapping[str, bytes]
-) -> Path:
+def _write(root: Path, label: str, manifest: Document, results: pa.Table | Path, files: Mapping[str, bytes]) -> Path:
     """Write a directory of its own, and give it the first free name that starts with a label."""
     root.mkdir(parents=True, exist_ok=True)
     temp = root / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"

@@ -25,6 +25,9 @@ from ewmalab.errors import ConfigError
 from ewmalab.settings.schema import MASK, SECRETS, Settings
 from ewmalab.units import format_duration
 
+Table = dict[str, Any]
+"""A table of a settings file."""
+
 PREFIX = "EWMALAB__"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "ewmalab.toml"
@@ -63,7 +66,7 @@ class Layer:
         return cls(name, values)
 
     @property
-    def table(self) -> dict[str, Any]:
+    def table(self) -> Table:
         """The values as nested tables."""
         return _nest(self.values)
 
@@ -188,7 +191,7 @@ def _completed(recorded: Layer) -> Layer:
     return Layer(recorded.name, added | recorded.values)
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Sequence[str]) -> Table:
     """Return flags from ``section.key=value`` texts; values are read as TOML, else as text.
 
     Raises
@@ -196,7 +199,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     ConfigError
         If an item has another form.
     """
-    flags: dict[str, Any] = {}
+    flags: Table = {}
     for item in assignments:
         key, sign, value = item.partition("=")
         if not sign or "." not in key or not all(part.strip() for part in key.split(".")):
@@ -210,7 +213,7 @@ def _defaults() -> Layer:
     return Layer.of("defaults", [((), _read(DEFAULTS))])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a mark first
     except OSError as error:
@@ -265,8 +268,8 @@ def _leaves(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
         yield from _leaves((*key, str(part)), inner)
 
 
-def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:
-    root: dict[str, Any] = {}
+def _nest(values: Mapping[Key, Any]) -> Table:
+    root: Table = {}
     for key, value in values.items():
         table = root
         for part in key[:-1]:

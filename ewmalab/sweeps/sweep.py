@@ -27,6 +27,9 @@ from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.workload import Workload
 
+Document = dict[str, Any]
+"""An object for JSON."""
+
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
@@ -46,10 +49,10 @@ class SweepResult:
     sweep: Sweep
     cells: list[CellResult]
     forward: list[WalkForward]
-    inputs: dict[str, Any]
+    inputs: Document
 
     @property
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[Document]:
         """Return one plain dict per competition and asset."""
         forward = {(f.competition, f.asset): f for f in self.forward}
         return [_cell_row(cell, forward.get((cell.competition, cell.asset))) for cell in self.cells]
@@ -243,7 +246,7 @@ def save_sweep(
     )
 
 
-def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> dict[str, Any]:
+def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None) -> Document:
     inputs = done.plan.inputs()
     inputs["kind"] = "sweep"
     inputs["forecasters"] = [done.workload.name]
@@ -258,10 +261,10 @@ def _inputs(done: Sweep, replicates: int | None, windows: tuple[int, int] | None
     return inputs
 
 
-def _cell_row(cell: CellResult, forward: WalkForward | None) -> dict[str, Any]:
+def _cell_row(cell: CellResult, forward: WalkForward | None) -> Document:
     best, present = cell.values[cell.best], cell.values[cell.configured]
     base, enough = present.mean_crps, cell.dependence.enough
-    row: dict[str, Any] = {
+    row: Document = {
         "competition": cell.competition,
         "asset": cell.asset,
         "prompts": cell.prompts,
@@ -316,7 +319,7 @@ def _table(done: Sweep) -> pa.Table:
     parts = []
     for cell in done.cells:
         replicates, count, prompts = cell.scores.shape
-        columns: dict[str, Any] = {
+        columns: Document = {
             "competition": pa.array([cell.competition] * (count * prompts)).dictionary_encode(),
             "asset": pa.array([cell.asset] * (count * prompts)).dictionary_encode(),
             "value": pa.array(np.repeat([label(v) for v in cell.values], prompts)).dictionary_encode(),

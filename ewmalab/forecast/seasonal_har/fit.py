@@ -23,6 +23,9 @@ from ewmalab.market.bars import Bars
 from ewmalab.rulebook import Asset
 from ewmalab.times import iso
 
+Entry = dict[str, Any]
+"""The numbers of one asset or class in an artifact."""
+
 _MIN_WINDOWS = 100
 _WINDOWS = 500
 SHOCK_WEEKS = 4.0
@@ -37,7 +40,7 @@ def fit(
     prior: Numbers | None = None,
     windows: bool = False,
     threads: int = 1,
-) -> dict[str, Any]:
+) -> Entry:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
     Slopes are common to all assets, up to the differences between their classes in the prior. Everything is shrunk
@@ -95,11 +98,11 @@ class _Task:
     windows: bool
     pool: Executor
 
-    def entries(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    def entries(self) -> tuple[dict[str, Entry], dict[str, Entry]]:
         """Return the entry of each asset, and that of each class."""
         classes = {asset: self.assets[asset].asset_class for asset in self.pasts}
         entries = {asset: self._begun(asset) for asset in self.pasts}
-        common: dict[str, dict[str, Any]] = {asset: {} for asset in self.pasts}
+        common: dict[str, Entry] = {asset: {} for asset in self.pasts}
         for design in DESIGNS:
             step, curves = str(design.step), self._curves(classes, design)
             found = _each(self.pool, partial(self._shocks, design), {a: a for a in curves}, curves)
@@ -117,7 +120,7 @@ class _Task:
             entry["windows"] = _shared_windows([own for asset, own in entries.items() if classes[asset] == name])
         return entries, shared
 
-    def _begun(self, asset: str) -> dict[str, Any]:
+    def _begun(self, asset: str) -> Entry:
         """Return an entry with the season, and the share of the asset's own bars in it."""
         past, target = self.pasts[asset], self.targets.get(asset)
         own = 1.0 if target is None else own_share(past.bars, PRIOR_WEEKS[target.season.clock])
@@ -138,9 +141,7 @@ class _Task:
             raise MissingDataError(f"too few windows to fit {design.length} s: {', '.join(short)}")
         return fit_levels(found, self.pasts, classes, design, self.pool, self.targets)
 
-    def _shocks(
-        self, design: Design, asset: str, levelled: Levelled
-    ) -> tuple[dict[str, Any], dict[str, Any], Floats | None]:
+    def _shocks(self, design: Design, asset: str, levelled: Levelled) -> tuple[Entry, Entry, Floats | None]:
         """Return an asset's shocks, the report, and its standardised returns by start time if windows are kept."""
         past, target = self.pasts[asset], self.targets.get(asset)
         left = standardised(past, levelled.curve, design)
@@ -155,16 +156,16 @@ def min_bars(asset: Asset) -> int:
     return MIN_DAYS[asset.sessions] * 1440 - 10
 
 
-def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> dict[str, Any]:
+def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> Entry:
     """Return what a function makes of each asset's arguments, computed side by side."""
     return dict(zip(given[0], pool.map(function, *([own[asset] for asset in given[0]] for own in given)), strict=True))
 
 
-def _season(season: Season) -> dict[str, Any]:
+def _season(season: Season) -> Entry:
     return {"clock": season.clock, "level": season.level.tolist(), "minute": season.minute.tolist()}
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
+def _curve(curve: Curve) -> Entry:
     return {
         "knots": curve.knots.tolist(),
         "memories": list(curve.memories),
@@ -174,7 +175,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _report(left: Mapping[int, Any], design: Design) -> dict[str, Any]:
+def _report(left: Mapping[int, Any], design: Design) -> Entry:
     """Return the mean absolute standardised return by length, before the shocks are fitted."""
     moved = {f"{n * design.step}s": round(float(np.abs(z).mean()), 4) for n, z in left.items()}
     return {"start_times": len(left[1]) * design.step // design.length, "mean_absolute_standardised_return": moved}
@@ -193,7 +194,7 @@ def _evenly(rows: Any, count: int) -> Any:
     return rows[(np.arange(min(count, len(rows))) * (len(rows) / min(count, len(rows)))).astype(np.int64)]
 
 
-def _shared_windows(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+def _shared_windows(entries: list[Entry]) -> dict[str, list[str]]:
     return {
         step: [
             line for entry in entries for line in _evenly(np.array(entry["windows"][step]), _WINDOWS // len(entries))

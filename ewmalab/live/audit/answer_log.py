@@ -22,6 +22,9 @@ from ewmalab.settings import LoadedSettings
 from ewmalab.settings.layers import read_settings
 from ewmalab.times import day_name
 
+Record = dict[str, Any]
+"""A logged answer: the prompt, and everything that determines the paths."""
+
 log = logging.getLogger("ewmalab.miner")
 
 AMENDMENTS = "amendments.jsonl"
@@ -42,7 +45,7 @@ class AnswerLog:
     folder: Path
     keep_paths: bool
     lost: int = 0
-    _queue: Queue[tuple[dict[str, Any], LogReturns] | None] = field(default_factory=lambda: Queue(_WAITING), repr=False)
+    _queue: Queue[tuple[Record, LogReturns] | None] = field(default_factory=lambda: Queue(_WAITING), repr=False)
     _thread: Thread | None = field(default=None, repr=False)
     _unrecorded: LoadedSettings | None = field(default=None, repr=False)
 
@@ -69,7 +72,7 @@ class AnswerLog:
         write_atomic(self.folder / "settings" / f"{digest}.json", settings.dump())
         return digest
 
-    def put(self, record: dict[str, Any], paths: LogReturns) -> None:
+    def put(self, record: Record, paths: LogReturns) -> None:
         """Queue a record; if the queue is full, count it as lost and do not wait."""
         try:
             self._queue.put_nowait((record, paths))
@@ -100,7 +103,7 @@ class AnswerLog:
             if ended:
                 return
 
-    def _write(self, batch: list[tuple[dict[str, Any], LogReturns]]) -> None:
+    def _write(self, batch: list[tuple[Record, LogReturns]]) -> None:
         if self._unrecorded is not None:  # no answer may name settings that were not recorded
             self.record_settings(self._unrecorded)
             self._unrecorded = None
@@ -120,7 +123,7 @@ class AnswerLog:
         for path, data in lines.items():
             append_lines(path, data)
 
-    def _keep(self, folder: Path, record: dict[str, Any], paths: LogReturns) -> None:
+    def _keep(self, folder: Path, record: Record, paths: LogReturns) -> None:
         target = folder / f"{record['paths_sha256'][:32]}.parquet"
         if target.exists():
             return
@@ -199,7 +202,7 @@ class LiveLog:
     """
 
     folder: Path
-    answers: list[dict[str, Any]]
+    answers: list[Record]
     torn: int
     amendments: dict[str, list[tuple[int, Amendment]]]
 
@@ -256,7 +259,7 @@ class LiveLog:
         return read_settings(data)
 
 
-def prompt_of(record: dict[str, Any]) -> Prompt:
+def prompt_of(record: Record) -> Prompt:
     """Return the prompt of a record."""
     return Prompt(**{name: record[name] for name in Prompt.__dataclass_fields__})
 
@@ -265,7 +268,7 @@ def _price(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+def read_lines(path: Path) -> Iterator[Record | None]:
     """Yield the lines of a file, None for those that crashes truncated."""
     if not path.exists():
         return

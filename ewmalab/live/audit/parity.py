@@ -11,7 +11,7 @@ from typing import Any
 from ewmalab.errors import EwmalabError, MissingDataError
 from ewmalab.forecast.model import Model, paths_digest, state_digest
 from ewmalab.forecast.protocol import LogReturns
-from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.answer_log import LiveLog, Record, prompt_of
 from ewmalab.live.audit.log_stream import Span, widened
 from ewmalab.live.state_store import StateStore
 from ewmalab.live.updater.revisions import undo, without
@@ -62,7 +62,7 @@ class Reproducer:
         self._bars = lru_cache(maxsize=_STATES)(self._as_known)
         self._state = lru_cache(maxsize=_STATES)(self._make_state)
 
-    def model(self, record: dict[str, Any], name: str | None = None) -> Model:
+    def model(self, record: Record, name: str | None = None) -> Model:
         """Return the model that answered, with its recorded settings, or another with the current settings."""
         if name is None or name == record["forecaster"]:
             fitted = bool(record.get("fit"))
@@ -74,7 +74,7 @@ class Reproducer:
         chosen = self.settings if settings is None else self._recorded(settings)
         return load_model(name, load_rulebook().asset(asset), chosen, _LATE if fitted else 0)
 
-    def state(self, record: dict[str, Any], name: str | None = None) -> Any:
+    def state(self, record: Record, name: str | None = None) -> Any:
         """Return a forecaster's state after the bars that the answer knew.
 
         Raises
@@ -88,12 +88,12 @@ class Reproducer:
     def _make_state(self, model: Model, feed: str, asset: str, newest: int, saved_at: int) -> Any:
         return model.state_of(self._bars(feed, asset, model.origin(newest), newest, saved_at))
 
-    def paths(self, record: dict[str, Any], name: str | None = None) -> LogReturns:
+    def paths(self, record: Record, name: str | None = None) -> LogReturns:
         """Return the paths of an answer, or those that the forecaster `name` would have answered with."""
         model = self.model(record, name)
         return model.paths(self.state(record, name), record["newest"], prompt_of(record), record["seed"])
 
-    def bars(self, record: dict[str, Any]) -> Bars:
+    def bars(self, record: Record) -> Bars:
         """Return all bars of an answer's asset as known now."""
         return self._all_bars(record["feed"], record["asset"])[0]
 
@@ -141,7 +141,7 @@ class Difference:
         ``state``, ``paths``, ``bytes``, or the error that prevented the check.
     """
 
-    record: dict[str, Any]
+    record: Record
     what: str
 
 
@@ -221,7 +221,7 @@ def check_parity(
     return ParityReport(len(log.answers), identical, differences, backtest, log.torn)
 
 
-def _differing(reproducer: Reproducer, record: dict[str, Any]) -> str:
+def _differing(reproducer: Reproducer, record: Record) -> str:
     """Return the name of the first difference, or an empty string."""
     model = reproducer.model(record)
     if state_digest(model.forecaster, reproducer.state(record)) != record["state_sha256"]:
@@ -251,11 +251,9 @@ def _backtest(reproducer: Reproducer, log: LiveLog, knowledge: Knowledge) -> Bac
     return BacktestParity(same, late, amended, differences)
 
 
-def _replayed(
-    reproducer: Reproducer, log: LiveLog, knowledge: Knowledge
-) -> Iterator[tuple[dict[str, Any], int | None, str]]:
+def _replayed(reproducer: Reproducer, log: LiveLog, knowledge: Knowledge) -> Iterator[tuple[Record, int | None, str]]:
     """Yield each record, the newest bar known to a backtest, and the digest of its paths (or the error)."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in log.answers:
         key = tuple(record[name] for name in ("settings", "forecaster", "feed", "competition", "asset"))
         groups.setdefault(key, []).append(record)

@@ -13,7 +13,7 @@ import pandas as pd
 from ewmalab.analysis.compare import Difference, compare
 from ewmalab.analysis.relative import Course, cumulative_difference
 from ewmalab.inference.intervals import MIN_DIFFERENCES
-from ewmalab.live.audit.answer_log import LiveLog, prompt_of
+from ewmalab.live.audit.answer_log import LiveLog, Record, prompt_of
 from ewmalab.live.audit.log_stream import LogSummary, first_answers, summarise
 from ewmalab.live.audit.parity import Reproducer
 from ewmalab.live.audit.proposals import proposals
@@ -174,11 +174,7 @@ def track_record(
 
 
 def _score(
-    record: dict[str, Any],
-    truths: _Truths,
-    reproducer: Reproducer,
-    found: Mapping[str, list[tuple[Any, ...]]],
-    own: str,
+    record: Record, truths: _Truths, reproducer: Reproducer, found: Mapping[str, list[tuple[Any, ...]]], own: str
 ) -> str | None:
     """Add an answer's scores by forecaster to `found`, or return why it has none yet."""
     prompt = prompt_of(record)
@@ -197,7 +193,7 @@ class _Truths:
     """Realised prices of answers, from the feed that validators score."""
 
     def __init__(
-        self, settings: LoadedSettings, rulebook: Rulebook, records: list[dict[str, Any]], now: int, fetch: bool
+        self, settings: LoadedSettings, rulebook: Rulebook, records: list[Record], now: int, fetch: bool
     ) -> None:
         self._rulebook, self._bars = rulebook, dict[tuple[str, str], Bars]()
         spans: dict[tuple[str, str], list[int]] = {}
@@ -210,10 +206,10 @@ class _Truths:
                 self._fetch(settings, feed, asset, min(times), min(max(times), now), now)
             self._bars[feed, asset] = cache.read(feed, asset, min(times), max(times) + DAY).known_at(now)
 
-    def of(self, record: dict[str, Any]) -> Bars:
+    def of(self, record: Record) -> Bars:
         return self._bars[self._key(record)]
 
-    def _key(self, record: dict[str, Any]) -> tuple[str, str]:
+    def _key(self, record: Record) -> tuple[str, str]:
         """Return feed and asset; simulated answers are scored on their simulated market."""
         scored = self._rulebook.at(record["start_time"]).assets[record["asset"]].scored_feed
         feed = record["feed"] if record["feed"].startswith("simulated") else str(scored or record["feed"])

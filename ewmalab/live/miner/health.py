@@ -43,7 +43,7 @@ class Health:
     callers: Callers = field(default_factory=Callers)
     metrics: Metrics = field(default_factory=Metrics)
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> Note:
         """Return ``status`` (ok, degraded, failing), ``problems``, ``notes`` on the fit, and the figures behind."""
         problems: list[Problem] = []
         note = read_heartbeat(self.answerer.store.root)
@@ -126,10 +126,10 @@ class Health:
         for whose, skew in found["clock_skew"].items():
             metrics.clock_skew.labels(whose).set(float("nan") if skew is None else skew)
 
-    def _assets(self, problems: list[Problem]) -> dict[str, Any]:
+    def _assets(self, problems: list[Problem]) -> Note:
         asked, live = self.answerer, self.answerer.settings.values.live
         now = asked.clock.now()
-        found: dict[str, Any] = {}
+        found: Note = {}
         old: dict[str, list[str]] = {}
         for asset in asked.assets:
             known = asked.known.get(asset)
@@ -234,7 +234,7 @@ class Health:
                 problems.append(Problem("clock_skew", "degraded", text))
         return {whose: None if skew is None else round(skew, 1) for whose, skew in skews.items()}
 
-    def _callers(self, problems: list[Problem]) -> dict[str, Any]:
+    def _callers(self, problems: list[Problem]) -> Note:
         report = self.callers.report()
         if report.refused:
             kinds = ", ".join(f"{count} for {kind}" for kind, count in report.refused.items())

@@ -14,25 +14,28 @@ import numpy.typing as npt
 from ewmalab.report.figures.chart import Axis, Band, Chart, Columns, Look, Mark, Panel, Rule, Series, Stretch, Tiles
 from ewmalab.report.figures.style import DASHES, MARKERS, SCALE, turned
 
+Node = dict[str, Any]
+"""A part of a plotly figure: a trace, a layout, an axis."""
+
 _MIN_SPAN = 120.0  # seconds that an axis of times shows at least
 _LOG_TICKS = [(at, f"{at:g}") for power in range(-6, 7) for at in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)]
 _DIGITS = 6  # significant, of every number of a page
 
 
-def described(chart: Chart) -> dict[str, Any]:
+def described(chart: Chart) -> Node:
     """Return a figure as plain data: for each panel traces and layout of plotly."""
     together = _together(chart) if chart.sharey else {}
     return {"panels": [_panel(panel, chart.synthetic, together) for panel in chart.panels]}
 
 
-def legend_of(chart: Chart) -> list[dict[str, Any]]:
+def legend_of(chart: Chart) -> list[Node]:
     """Return names and looks of a figure's marks."""
     return [{"name": name, **_look(mark)} for name, mark in chart.legend().items()]
 
 
-def _panel(panel: Panel, synthetic: bool, together: dict[str, Any]) -> dict[str, Any]:
-    traces: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {"xaxis": _axis(panel.x), "yaxis": _axis(panel.y) | together, "shapes": []}
+def _panel(panel: Panel, synthetic: bool, together: Node) -> Node:
+    traces: list[Node] = []
+    layout: Node = {"xaxis": _axis(panel.x), "yaxis": _axis(panel.y) | together, "shapes": []}
     for mark in panel.marks:
         _add(mark, panel, traces, layout)
     if panel.x.kind == "time":
@@ -47,15 +50,15 @@ def _panel(panel: Panel, synthetic: bool, together: dict[str, Any]) -> dict[str,
 
 
 @singledispatch
-def _add(mark: Mark, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _add(mark: Mark, panel: Panel, traces: list[Node], layout: Node) -> None:
     raise TypeError(type(mark))
 
 
 @_add.register
-def _series(mark: Series, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _series(mark: Series, panel: Panel, traces: list[Node], layout: Node) -> None:
     place, colour = turned(mark.look) if isinstance(mark.look, int) else 0, _colour(mark.look)
     modes = ["lines"] * mark.line + ["markers"] * mark.marker
-    trace: dict[str, Any] = {
+    trace: Node = {
         "type": "scatter",
         "name": mark.name,
         "mode": "+".join(modes),
@@ -86,7 +89,7 @@ def _series(mark: Series, panel: Panel, traces: list[dict[str, Any]], layout: di
 
 
 @_add.register
-def _band(mark: Band, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _band(mark: Band, panel: Panel, traces: list[Node], layout: Node) -> None:
     known = np.isfinite(mark.low + mark.high)
     there = _at(panel.x, mark.x[known])
     ends = _at(panel.y, mark.high[known]) + _at(panel.y, mark.low[known])[::-1]
@@ -96,7 +99,7 @@ def _band(mark: Band, panel: Panel, traces: list[dict[str, Any]], layout: dict[s
 
 
 @_add.register
-def _columns(mark: Columns, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _columns(mark: Columns, panel: Panel, traces: list[Node], layout: Node) -> None:
     along, up = (mark.y, mark.x) if mark.across else (mark.x, mark.y)
     trace = {"type": "bar", "name": mark.name, "x": _at(panel.x, along), "y": _at(panel.y, up), "width": mark.width}
     trace |= {"orientation": "h" if mark.across else "v", "marker": {"color": _colour(mark.look)}}
@@ -108,7 +111,7 @@ def _columns(mark: Columns, panel: Panel, traces: list[dict[str, Any]], layout: 
 
 
 @_add.register
-def _rule(mark: Rule, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _rule(mark: Rule, panel: Panel, traces: list[Node], layout: Node) -> None:
     along, across = ("y", "x") if mark.upright else ("x", "y")
     axis = panel.x if mark.upright else panel.y
     (at,) = _at(axis, np.array([mark.at]))
@@ -129,7 +132,7 @@ def _rule(mark: Rule, panel: Panel, traces: list[dict[str, Any]], layout: dict[s
 
 
 @_add.register
-def _stretch(mark: Stretch, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _stretch(mark: Stretch, panel: Panel, traces: list[Node], layout: Node) -> None:
     along, across = ("y", "x") if mark.upright else ("x", "y")
     low, high = _at(panel.x if mark.upright else panel.y, np.array([mark.low, mark.high]))
     area = {"type": "rect", f"{along}ref": f"{along} domain", f"{along}0": 0, f"{along}1": 1}
@@ -138,7 +141,7 @@ def _stretch(mark: Stretch, panel: Panel, traces: list[dict[str, Any]], layout: 
 
 
 @_add.register
-def _tiles(mark: Tiles, panel: Panel, traces: list[dict[str, Any]], layout: dict[str, Any]) -> None:
+def _tiles(mark: Tiles, panel: Panel, traces: list[Node], layout: Node) -> None:
     right, up = ([text for _, text in axis.ticks] for axis in (panel.x, panel.y))
     words = f"{panel.x.label} %{{customdata[0]}}<br>{panel.y.label} %{{customdata[1]}}<br>{mark.label}: %{{text}}"
     scale = [[place / (len(SCALE) - 1), colour] for place, colour in enumerate(SCALE)]
@@ -159,17 +162,17 @@ def _tiles(mark: Tiles, panel: Panel, traces: list[dict[str, Any]], layout: dict
     )
 
 
-def _look(mark: Mark) -> dict[str, Any]:
+def _look(mark: Mark) -> Node:
     """Return how a mark looks in the legend."""
     look = mark.look if isinstance(mark, Series | Band | Columns) else "grey"
     own = turned(look) if isinstance(look, int) else 0
-    drawn: dict[str, Any] = {"color": _colour(look), "line": isinstance(mark, Series) and mark.line, "dash": own}
+    drawn: Node = {"color": _colour(look), "line": isinstance(mark, Series) and mark.line, "dash": own}
     if isinstance(mark, Series):
         return drawn | {"marker": mark.symbol or MARKERS[own] if mark.marker else ""}
     return drawn | {"area": mark.opacity if isinstance(mark, Band) else 1.0}
 
 
-def _together(chart: Chart) -> dict[str, Any]:
+def _together(chart: Chart) -> Node:
     """Return the vertical range that all panels share."""
     found = [
         values
@@ -185,7 +188,7 @@ def _together(chart: Chart) -> dict[str, Any]:
     return {"range": [low - 0.05 * (high - low) * (low < 0), high + 0.05 * (high - low)]}
 
 
-def _moment(panel: Panel) -> dict[str, Any]:
+def _moment(panel: Panel) -> Node:
     """Return a range of two minutes around a single moment, for which plotly would choose none that people can read."""
     found = [mark.x[np.isfinite(mark.x)] for mark in panel.marks if isinstance(mark, Series)]
     at = np.concatenate([*found, np.zeros(0)])
@@ -195,11 +198,8 @@ def _moment(panel: Panel) -> dict[str, Any]:
     return {"range": _at(panel.x, np.array([middle - _MIN_SPAN / 2, middle + _MIN_SPAN / 2]))}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "title": {"text": axis.label},
-        "type": {"time": "date", "log": "log"}.get(axis.kind, "-"),
-    }
+def _axis(axis: Axis) -> Node:
+    described: Node = {"title": {"text": axis.label}, "type": {"time": "date", "log": "log"}.get(axis.kind, "-")}
     if axis.kind == "number":
         described["type"] = "linear"
     ticks = axis.ticks or (_LOG_TICKS if axis.kind == "log" else ())
