@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ import requests
 from bittensor import sp_core
 from live_stack import end, free_ports
 
+from ewmalab.rulebook import load_rulebook
+
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("pip", "uv", "source", "btcli", "make test", "make docs", "ewmalab field", "ewmalab check field")
 START_LIMIT = 120.0  # seconds
@@ -35,7 +38,9 @@ PREPARED = {
     "README.md": (
         "ewmalab data fetch --feed pyth --start 2026-01-17 --days 24",
         "mkdir my_bars && ewmalab data export --feed pyth --assets BTC --start 2026-01-20 --days 2 --to my_bars",
-        "ewmalab predict BTC --feed pyth --competition 24h > prediction.json",
+        "zip -qj BTCUSDT-1m-2026-01.zip my_bars/*",
+        "ewmalab new forecaster my_forecaster",
+        "python -c 'print([100_000.0 + i for i in range(61)])' > prices.json",
     )
 }
 """What a reader of a page has already."""
@@ -73,9 +78,9 @@ class Walk:
     def page(self, name: str) -> int:
         """Run a page's commands; return how many failed."""
         text = (ROOT / name).read_text()
-        if code := re.search(r"```python\n(.*?)```", text, re.DOTALL):
+        if name.endswith("tutorial.md") and (code := re.search(r"```python\n(.*?)```", text, re.DOTALL)):
             (self.folder / "my_forecaster.py").write_text(code[1])
-        variables, failed, total = "", 0, 0.0
+        variables, codes, total = "", Counter[int](), 0.0
         for command in (*PREPARED.get(name, ()), *commands_of(text)):
             if re.match(r"\w+=\$\(", command):
                 variables += f"{command}\n"
@@ -85,16 +90,20 @@ class Walk:
                 continue
             began = time.perf_counter()
             run = self.stand_in(command)
-            problem = self.serve(run) if run.startswith("ewmalab live --") else self.run(variables + run)
+            code, said = self.serve(run) if run.startswith("ewmalab live --") else self.run(variables + run)
             seconds = time.perf_counter() - began
             total += seconds
             print(f"{seconds:7.1f} s  {run.replace(self.hotkey, 'HOTKEY')}", flush=True)
-            if problem:
-                failed += 1
-                print(problem)
+            codes[code] += 1
+            if code:
+                print(f"exit code {code}\n{said}")
         if self.serving:
             end(self.serving)
-        print(f"{total:7.1f} s  in all; {failed} failed; setting up, and reading, not included")
+        failed = codes.total() - codes[0] - codes[1]
+        print(
+            f"{total:7.1f} s  in all; {failed} failed, {codes[1]} said that a result is not well (exit code 1); "
+            "setting up, and reading, not included"
+        )
         return failed
 
     def stand_in(self, command: str) -> str:
@@ -104,30 +113,34 @@ class Walk:
             demo = re.search(r"(?m)^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text())
             assert demo
             return demo[1]
-        return f"{command} --no-chain" if command.startswith("ewmalab live --") else command
+        if not command.startswith("ewmalab live --"):
+            return command
+        allowed = "" if "--allow" in command else f" --allow {self.hotkey}"
+        return f"{command} --no-chain{allowed}"
 
-    def run(self, command: str) -> str:
-        """Run a command; return what it printed if it failed."""
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command; return its exit code, and what it printed."""
         done = subprocess.run(
             command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
-        return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else ""
+        return done.returncode, done.stdout + done.stderr
 
-    def serve(self, command: str) -> str:
-        """Start the live processes, and wait until they are healthy; return what they printed if they are not."""
+    def serve(self, command: str) -> tuple[int, str]:
+        """Start the live processes, wait until they are healthy, and ask once, as validators do by and by."""
         with (self.folder / "live.txt").open("wb") as log:
             self.serving = subprocess.Popen(
                 command.split(), cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        until = time.monotonic() + START_LIMIT
+        found, until = {}, time.monotonic() + START_LIMIT
         while time.monotonic() < until and self.serving.poll() is None:
             try:
-                requests.get(f"http://127.0.0.1:{self.monitor_port}/health", timeout=5).raise_for_status()
-            except requests.RequestException:
-                time.sleep(0.5)
-            else:
-                return ""
-        return (self.folder / "live.txt").read_text()
+                found = requests.get(f"http://127.0.0.1:{self.monitor_port}/health", timeout=5).json()
+            except (requests.RequestException, ValueError):
+                found = {}
+            if found.get("status") == "ok":
+                return self.run(f"ewmalab probe 127.0.0.1:{self.port} --axon {self.hotkey} --wallet miner")
+            time.sleep(0.5)
+        return 4, f"not healthy: {found}\n{(self.folder / 'live.txt').read_text()}"
 
 
 def commands_of(text: str) -> list[str]:
@@ -140,11 +153,15 @@ def commands_of(text: str) -> list[str]:
 @contextmanager
 def feed_server(folder: Path) -> Iterator[Walk]:
     """Serve synthetic prices up to now in the formats of all feeds."""
-    command = [sys.executable, "-m", "ewmalab", "feed", "serve", "--port", "0", "--start"]
+    every = ",".join(load_rulebook().symbols)  # those that competed at any time
+    command = [sys.executable, "-m", "ewmalab", "feed", "serve", "--port", "0", "--assets", every, "--start"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as own:
         server = subprocess.Popen(
-            [*command, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")], stdout=subprocess.PIPE, cwd=own, env=environment
+            [*command, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")],
+            stdout=subprocess.PIPE,
+            cwd=own,
+            env=environment,
         )
         try:
             assert server.stdout

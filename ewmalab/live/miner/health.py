@@ -158,7 +158,7 @@ class Health:
 
     def _updater(self, problems: list[Problem], note: Note | None) -> None:
         if note is None:
-            text = "no updater has run here: start `ewmalab live updater`"
+            text = "no updater has run here yet: `ewmalab live` starts one, or `ewmalab live updater`"
             problems.append(Problem("updater_silent", "degraded", text))
             return
         clock = self.answerer.clock
