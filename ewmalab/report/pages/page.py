@@ -77,11 +77,14 @@ class Card:
         Side by side.
     facts : list of (str, list of str)
         Further questions, and answers to each.
+    note : str
+        How to read the boards.
     """
 
     lead: list[str]
     boards: list[Table] = field(default_factory=list)
     facts: list[tuple[str, list[str]]] = field(default_factory=list)
+    note: str = ""
 
 
 @dataclass(slots=True)

@@ -150,7 +150,12 @@ def _card(card: Card) -> str:
         for question, answers in card.facts
         if answers
     )
-    return f'<section class="card" aria-label="Verdict">{lead}<div class="boards">{boards}</div>{facts}</section>'
+    shown = f'<div class="boards">{boards}</div>{_under(card.note)}'
+    return f'<section class="card" aria-label="Verdict">{lead}{shown}{facts}</section>'
+
+
+def _under(note: str) -> str:
+    return f'<p class="under">{_text(note)}</p>' if note else ""
 
 
 def _switches(switches: dict[str, list[str]]) -> str:
@@ -249,7 +254,7 @@ def _table(table: Table) -> str:
     )
     if table.fixed:  # the first cell names its row
         rows = [[f'<th scope="row"{first[3:-5]}</th>', *others] for first, *others in rows]
-    caption, note = html.escape(table.title), f'<p class="under">{_text(table.note)}</p>' if table.note else ""
+    caption, note = html.escape(table.title), _under(table.note)
     inside = f'<div class="wide" role="region" aria-label="{html.escape(table.title, quote=True)}" tabindex="0">'
     kind = " class=board" if table.fixed else ""
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)

@@ -22,14 +22,13 @@ def verdict_card(verdict: Verdict) -> Card:
     """Return the card of a verdict."""
     boards = [_board(verdict, competition) for competition in verdict.competitions]
     facts = [("Where it came from", origins(verdict)), ("What it is worth", worths(verdict) or [_UNKNOWN])]
-    return Card(leads(verdict), boards, facts)
+    return Card(leads(verdict), boards, facts, _BOARD)
 
 
 def _board(verdict: Verdict, competition: str) -> Table:
     names = verdict.contestants
     rows = [[short(own), *(_cell(verdict.duel(competition, own, other)) for other in names)] for own in names]
-    note = _BOARD if competition == verdict.competitions[-1] else ""
-    return Table(competition, ["", *(short(name) for name in names)], rows, note=note, fixed=True)
+    return Table(competition, ["", *(short(name) for name in names)], rows, fixed=True)
 
 
 def _cell(row: Difference | None) -> Cell:
@@ -38,7 +37,7 @@ def _cell(row: Difference | None) -> Cell:
     tone: Tone = "" if not row.proven else "good" if row.change < 0 else "bad"
     word = {"": "", "good": "▼\u00a0", "bad": "▲\u00a0"}[tone]
     if row.low is None or row.high is None or row.p_holm is None:
-        detail = row.shortage
+        detail = "too few prompts"  # the lead says how many
     else:
         detail = f"[{points(row.low)},\u00a0{points(row.high)}]\n{told_p(row.p_holm)}"
     return Cell(f"{word}{signed(row.change)}\u00a0%", row.change, tone, detail)
