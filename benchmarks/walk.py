@@ -38,7 +38,7 @@ PREPARED = {
     "README.md": (
         "ewmalab data fetch --feed pyth --start 2026-01-17 --days 24",
         "mkdir my_bars && ewmalab data export --feed pyth --assets BTC --start 2026-01-20 --days 2 --to my_bars",
-        "zip -qj BTCUSDT-1m-2026-01.zip my_bars/*",
+        "cd my_bars && zip -qr ../BTCUSDT-1m-2026-01.zip .",
         "ewmalab new forecaster my_forecaster",
         "python -c 'print([100_000.0 + i for i in range(61)])' > prices.json",
     )
@@ -68,7 +68,7 @@ class Walk:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("EWMALAB_")}
         hosts = {f"EWMALAB__FEEDS__{host.replace('.', '__').upper()}": url for host in HOSTS}
         live = {"WALLET_PATH": str(folder / "wallets"), "HOST": "127.0.0.1", "MONITOR_PORT": str(self.monitor_port)}
-        live["PORT"] = str(self.port)
+        live |= {"PORT": str(self.port), "CLOCK": f"{url}/clock"}
         self.environment = kept | hosts | {f"EWMALAB__LIVE__{name}": value for name, value in live.items()}
         self.environment |= {"PATH": path, "PYTH_API_KEY": "synthetic", "PYTHONPATH": str(ROOT)}
         key = bt.Wallet("miner", "default", str(folder / "wallets"))

@@ -87,7 +87,7 @@ def _lead(rows: Sequence[SweepRow]) -> list[str]:
         return ["No prompt is scored: there is no verdict."]
     better = [row for row in rows if row.better]
     if not better:
-        return [f"No value is proven better than the configured one ({len(rows)} comparisons)."]
+        return [f"No value is proven better than the configured one ({len(rows)} comparison{'s' * (len(rows) > 1)})."]
     told = [f"{row.competition} {row.asset}: {row.best.label} ({100 * row.best.change:+.2f} %)" for row in better]
     return [f"A better value is proven in {len(better)} of {len(rows)} comparisons: {'; '.join(told)}."]
 
