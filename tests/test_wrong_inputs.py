@@ -41,7 +41,7 @@ FILES = {
     "late.csv": "start_time,asset,time_length\n99999999999999,BTC,3600\n",
     "none.csv": "start_time,asset,time_length\n",
     "words.csv": "time,close\n2026-01-15T00:00:00,five\n",
-    "deep.json": "[" * 5000 + "]" * 5000,
+    "deep.json": "[" * 100_000 + "]" * 100_000,
     "list.toml": "[replay]\nforecasters = [1]\n",
     "twice.toml": "[ewma]\nnu_1m = 5\nnu_1m = 6\n",
     "fitted.toml": "[fit]\nartifacts = ['text.json']\n",
