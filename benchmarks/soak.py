@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import requests
 from live_demo import Validator
-from live_stack import ROOT, START, Stack, live, memory_of, seconds_of
+from live_stack import ROOT, START, Stack, live, seconds_of, written_of
 from machine import describe
 from strangers import CARELESS, ORIGINAL, attack
 
@@ -144,7 +144,7 @@ class Watch:
             for pid, name in self.stack.family().items():
                 with suppress(OSError, KeyError):
                     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                    self.rows.setdefault(f"{name} {pid}", []).append((now, memory_of(pid)[1], files, seconds_of(pid)))
+                    self.rows.setdefault(f"{name} {pid}", []).append((now, written_of(pid), files, seconds_of(pid)))
             health = self.stack.health()
             self.health[health["status"]] += 1
             self.problems.update({re.sub(r"[\d.,:TZ-]+", "#", text) for text in health.get("problems", [])})
@@ -155,7 +155,7 @@ class Watch:
             stop.wait(SAMPLE_EVERY)
 
     def table(self) -> str:
-        """Return private memory (MB) and files over the run, by process."""
+        """Return written memory (MB) and files over the run, by process."""
         out = []
         for name, rows in sorted(self.rows.items()):
             seen = np.array(rows)

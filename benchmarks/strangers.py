@@ -117,8 +117,10 @@ class Strangers:
         """Ask a good prompt with an admitted key; it is answered, and what was sent is kept."""
         rules, now = load_rulebook().at(int(self._clock.now())), int(self._clock.now())
         name = next(c.name for c in rules.competitions.values() if c.time_length == 3600)
-        self._kept = self._request(CARELESS, body_of(next_prompts(load_rulebook(), "BTC", name, now, 1)[0]))
-        return self._send(14, self._kept)
+        request = self._request(CARELESS, body_of(next_prompts(load_rulebook(), "BTC", name, now, 1)[0]))
+        result = self._send(14, request)
+        self._kept = request  # only now, or what sends it again would be the first
+        return result
 
     def replay(self) -> str:
         """Send again what an admitted validator has sent."""
