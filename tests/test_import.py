@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -459,6 +460,21 @@ def test_the_folder_names_the_feed_and_the_file_the_asset(cache, tmp_path, ruleb
     done = [one for item in found for one in import_file(cache, item, now=LATER, rulebook=rulebook)]
     assert [(one.feed, one.asset) for one in done] == [("binance", "ETH"), ("hyperliquid", "HYPE"), ("pyth", "BTC")]
     assert skipped == []
+
+
+def test_folders_inside_an_archive_name_the_feed_as_folders_do(cache, tmp_path, rulebook):
+    as_csv(tmp_path / "BTC", market(5))
+    with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
+        for place in ("pyth/BTC.csv", "mine/hyperliquid_1m/ETH/2026.csv"):
+            archive.write(tmp_path / "BTC.csv", place)
+    found, _ = find_files([tmp_path / "bars.zip"], feed=None, asset=None, rulebook=rulebook)
+    done = [one for item in found for one in import_file(cache, item, now=LATER, rulebook=rulebook)]
+    assert {(one.feed, one.asset) for one in done} == {("pyth", "BTC"), ("hyperliquid", "ETH")}
+    (tmp_path / "binance").mkdir()
+    (tmp_path / "bars.zip").rename(tmp_path / "binance" / "bars.zip")
+    found, _ = find_files([tmp_path / "binance"], feed=None, asset=None, rulebook=rulebook)
+    with pytest.raises(BarsError, match="say binance and pyth"):
+        import_file(cache, next(one for one in found if "pyth" in one.member), now=LATER, rulebook=rulebook)
 
 
 def test_what_is_no_bar_file_is_passed_over_and_what_has_no_name_refused(cache, tmp_path, rulebook):

@@ -61,20 +61,29 @@ def asset_of_path(path: Path, rulebook: Rulebook) -> str:
     raise BarsError("no asset in its name; pass --asset")
 
 
-def feed_of_path(path: Path, own: str | None) -> str:
+def feed_of_path(path: Path, own: str | None, member: str = "") -> str:
     """Return the feed that a file's folder or name names, or the one that alone writes such files.
+
+    Parameters
+    ----------
+    path : Path
+    own : str or None
+        The feed that alone writes such files.
+    member : str
+        Its path inside an archive, whose folders and name count too.
 
     Raises
     ------
     BarsError
         If there is none, or if folder and file disagree.
     """
-    folder = _folder_feed(path.resolve().parent)
-    named = {feed for feed in FEEDS if feed == folder or feed in _words(_stem(path.name).lower())}
+    named: set[str] = set()
+    for place in (path.resolve(), Path(member)):
+        named |= {*_words(_stem(place.name).lower()), _folder_feed(place.parent)} & set(FEEDS)
     if len(named) > 1:
         raise BarsError(f"its folder and its name say {' and '.join(sorted(named))}; pass --feed")
-    above = [feed for parent in path.parents for feed in FEEDS if feed == _folder_feed(parent)]
-    feed = next(iter(named), None) or own or next(iter(above), None)
+    above = (_folder_feed(parent) for parent in (*Path(member).parents, *path.parents))
+    feed = next(iter(named), None) or own or next((name for name in above if name in FEEDS), None)
     if feed is None:
         raise BarsError(f"no feed in its folder's name; pass --feed {'|'.join(FEEDS)}")
     return feed

@@ -47,7 +47,7 @@ def read_parts(item: BarFile, rulebook: Rulebook, hints: Hints) -> list[Part]:
         ]
         if len(symbols) == 1 and item.asset and assets == [None]:
             assets = [item.asset]  # a symbol that the rulebook does not know, and the user does
-        feed = item.feed or feed_of_path(item.path, readings[0].feed if readings else None)
+        feed = item.feed or feed_of_path(item.path, readings[0].feed if readings else None, item.member)
     except BarsError as error:
         raise BarsError(f"{item.path}: {error}") from error
     found: dict[str, tuple[Reading, str]] = {}
