@@ -25,6 +25,8 @@ START = "2026-10-03T04:00"
 LIMIT = 300.0  # seconds
 SETTINGS_FILE = "ewmalab.toml"
 NAMES = ("default", "validator")
+HOSTS = ("binance.host", "hyperliquid.host", "pyth.host", "pyth.spot_host", "pyth.hermes_host")
+"""Settings of the section ``feeds`` that name who is asked for prices."""
 
 
 class Stack:
@@ -92,9 +94,8 @@ class Stack:
 
     def write_settings(self, **sections: str) -> None:
         """Write the settings file: only the feed server is asked; `sections` hold lines of other sections, or more."""
-        hosts = ("binance.host", "hyperliquid.host", "pyth.host", "pyth.spot_host", "pyth.hermes_host")
         lines = {
-            "feeds": [f'{host} = "{self.url}"' for host in hosts],
+            "feeds": [f'{host} = "{self.url}"' for host in HOSTS],
             "live": [
                 f'clock = "{self.url}/clock"',
                 'host = "127.0.0.1"',
@@ -112,15 +113,18 @@ class Stack:
 
 def memory_of(pid: int) -> tuple[float, float]:
     """Return a process's PSS and private memory, MB."""
-    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
-    kilobytes = int(found["Pss"]), int(found["Private_Clean"]) + int(found["Private_Dirty"])
-    return kilobytes[0] * 1024 / 1e6, kilobytes[1] * 1024 / 1e6
+    found = _memory(pid)
+    return found["Pss"], found["Private_Clean"] + found["Private_Dirty"]
 
 
 def written_of(pid: int) -> float:
     """Return the memory that a process alone has written, MB: what grows in a leak, whatever shares its libraries."""
+    return _memory(pid)["Private_Dirty"]
+
+
+def _memory(pid: int) -> dict[str, float]:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(kilobytes) for kilobytes in re.findall(r"^Private_Dirty: +(\d+) kB", text, re.M)) * 1024 / 1e6
+    return {name: int(size) * 1024 / 1e6 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
 def seconds_of(pid: int) -> float:
@@ -171,10 +175,7 @@ def live(
 
     try:
         server = start(*feed, stdout=subprocess.PIPE)
-        assert server.stdout
-        found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline().decode())
-        assert found
-        stack = Stack(server, found[0], folder, {mnemonic: key.hotkey for mnemonic, key in keys.items()})
+        stack = Stack(server, address_of(server), folder, {mnemonic: key.hotkey for mnemonic, key in keys.items()})
         stack.write_settings(**sections)
         command = ["-m", "ewmalab", "live", "--no-chain", "--allow", stack.validator.ss58_address, *options]
         with (folder / "live.log").open("wb") as log:
@@ -188,6 +189,14 @@ def live(
     finally:
         for each in reversed(started):
             end(each)
+
+
+def address_of(server: subprocess.Popen[bytes]) -> str:
+    """Return the address that a feed server prints first."""
+    assert server.stdout
+    found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline().decode())
+    assert found
+    return found[0]
 
 
 def free_ports() -> tuple[int, int]:

@@ -26,19 +26,17 @@ from pathlib import Path
 import bittensor as bt
 import requests
 from bittensor import sp_core
-from live_stack import end, free_ports
+from live_stack import HOSTS, ROOT, address_of, end, free_ports
 
 from ewmalab.rulebook import load_rulebook
 
-ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("pip", "uv", "source", "btcli", "make test", "make docs", "ewmalab field", "ewmalab check field")
 START_LIMIT = 120.0  # seconds
-HOSTS = ("binance.host", "hyperliquid.host", "pyth.host", "pyth.spot_host", "pyth.hermes_host")
 PREPARED = {
     "README.md": (
         "ewmalab data fetch --feed pyth --start 2026-01-17 --days 24",
         "mkdir my_bars && ewmalab data export --feed pyth --assets BTC --start 2026-01-20 --days 2 --to my_bars",
-        "cd my_bars && zip -qr ../BTCUSDT-1m-2026-01.zip .",
+        "python -m zipfile -c BTCUSDT-1m-2026-01.zip my_bars/",
         "ewmalab new forecaster my_forecaster",
         "python -c 'print([100_000.0 + i for i in range(61)])' > prices.json",
     )
@@ -164,10 +162,7 @@ def feed_server(folder: Path) -> Iterator[Walk]:
             env=environment,
         )
         try:
-            assert server.stdout
-            address = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline().decode())
-            assert address
-            yield Walk(folder, address[0])
+            yield Walk(folder, address_of(server))
         finally:
             end(server)
 

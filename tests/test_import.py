@@ -462,6 +462,16 @@ def test_the_folder_names_the_feed_and_the_file_the_asset(cache, tmp_path, ruleb
     assert skipped == []
 
 
+def test_a_link_is_known_by_its_own_name(cache, tmp_path, rulebook):
+    (tmp_path / "elsewhere").mkdir()
+    as_csv(tmp_path / "elsewhere" / "rows", market(5))
+    link = tmp_path / "pyth_BTC.csv"
+    link.symlink_to(tmp_path / "elsewhere" / "rows.csv")
+    (item,), _ = find_files([link], feed=None, asset=None, rulebook=rulebook)
+    (done,) = import_file(cache, item, now=LATER, rulebook=rulebook)
+    assert (done.feed, done.asset) == ("pyth", "BTC")
+
+
 def test_folders_inside_an_archive_name_the_feed_as_folders_do(cache, tmp_path, rulebook):
     as_csv(tmp_path / "BTC", market(5))
     with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:

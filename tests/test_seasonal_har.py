@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import har
@@ -29,7 +30,7 @@ from ewmalab.forecast.seasonal_har.clock import CLASSES, WEEK_BINS, day_classes,
 from ewmalab.forecast.seasonal_har.fit import fit
 from ewmalab.forecast.seasonal_har.fit_curves import DESIGNS, Design
 from ewmalab.forecast.seasonal_har.fit_kernels import crps_by_scale, crps_of_scales
-from ewmalab.forecast.seasonal_har.fit_seasons import week_season
+from ewmalab.forecast.seasonal_har.fit_seasons import relative_moves, week_season
 from ewmalab.forecast.seasonal_har.fit_shocks import _score, fit_shocks, unit_draws
 from ewmalab.forecast.seasonal_har.parts import Season, Shocks
 from ewmalab.forecast.seasonal_har.paths import wave_paths
@@ -121,6 +122,18 @@ def test_a_planted_season_is_found(bars: dict[str, Bars]) -> None:
 def test_without_a_season_none_is_found() -> None:
     season = week_season(market(40, lambda times: np.ones(len(times))))
     assert np.std(np.log(season.level)) < 0.06
+
+
+@given(
+    st.sets(st.sampled_from([5040 * k + more for k in range(1, 5) for more in (-1, 0, 1)])),
+    st.randoms(use_true_random=False),
+)
+def test_moves_are_relative_to_those_within_half_a_week(minutes: set[int], chance: Random) -> None:
+    times = MINUTE * np.array(sorted(minutes), np.int64)
+    moved = np.array([chance.uniform(0.1, 1.0) for _ in times])
+    near = np.abs(times[:, None] - times) <= 7 * DAY // 2
+    expected = [own / moved[alike].mean() for own, alike in zip(moved, near, strict=True)]
+    np.testing.assert_allclose(relative_moves(times, moved), expected, rtol=1e-9)
 
 
 @pytest.mark.ci

@@ -128,9 +128,13 @@ def test_a_verdict_without_a_field_says_how_to_get_one(verdict: Verdict) -> None
 
 def test_too_few_prompts_give_no_verdict(frames: dict[str, pd.DataFrame]) -> None:
     few = {name: found.groupby(level="asset").head(3) for name, found in frames.items()}
-    (lead,) = leads(judge(few))
+    found = judge(few)
+    (lead,) = leads(found)
     assert "nobody is proven better" in lead
     assert "too few" in lead
+    (board,) = verdict_card(found).boards
+    told = {cell.detail for row in board.rows for cell in row[1:] if cell.shown}  # type: ignore[attr-defined]
+    assert told == {"too few prompts"}
 
 
 def test_names_are_listed_as_people_do() -> None:

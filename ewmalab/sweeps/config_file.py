@@ -115,10 +115,10 @@ def _render(
         f"# Result {result.digest()[:16]}. Changes are of mean CRPS with 95 % intervals; p is corrected for the "
         "number of values tried.",
     ]
-    sections: dict[str, list[str]] = {}
+    presets, sections = _presets(result), dict[str, list[str]]()
     for key, by_asset in chosen.items():
         # A preset overrides the file, so what it sets is changed in the preset.
-        body = sections.setdefault(_presets(result).get(key, key.partition(".")[0]), [])
+        body = sections.setdefault(presets.get(key, key.partition(".")[0]), [])
         body += [f"# {asset}: {line}" for asset, (_, evidence) in by_asset.items() for line in evidence]
         body.append(_assignment(result, key, {asset: value for asset, (value, _) in by_asset.items()}))
     for section, body in sections.items():

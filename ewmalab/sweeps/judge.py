@@ -146,7 +146,14 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
     best = cell.configured if means.min() == means[cell.configured] else int(np.argmin(means))
     differences = losses - losses[:, [cell.configured]]
     dependence = Dependence.of(differences, cell.overlap)
-    values = _judged_values(cell, scores, best, dependence, rng, level)
+    intervals = mean_intervals(differences, dependence, level=level)
+    p_values, p_holm = _p_values(differences, dependence, cell.configured)
+    within = confidence_set(losses, dependence, rng, level=level).tolist()
+    margin = MARGIN * float(means[best])
+    alike = [equivalent(own, dependence, margin, level=level) for own in (losses - losses[:, [best]]).T]
+    noise = _monte_carlo(scores, cell.configured).tolist()
+    columns = zip(cell.values, means.tolist(), intervals, p_values, p_holm, within, alike, noise, strict=True)
+    values = [ValueResult(*column) for column in columns]
     verdict: Verdict
     if not differences.any():
         verdict = "no effect"
@@ -154,7 +161,7 @@ def judge(cell: SweepCell, rng: np.random.Generator, *, level: float = LEVEL) ->
         verdict = "too few prompts"
     elif best == cell.configured:
         verdict = "keep"
-    elif _proven(values[best], values[cell.configured].not_ruled_out, level):
+    elif _proven(values[best], within[cell.configured], level):
         verdict = "better"
     else:
         verdict = "cannot tell"
@@ -187,46 +194,13 @@ def _result(
     )
 
 
-def _judged_values(
-    cell: SweepCell, scores: Floats, best: int, dependence: Dependence, rng: np.random.Generator, level: float
-) -> list[ValueResult]:
-    """Return each value's difference from the configured one, and whether it may be the best.
-
-    Parameters
-    ----------
-    cell : SweepCell
-    scores : (r, k, p) float64
-        Those of the prompts that are scored under every value.
-    best : int
-        Index of the best value.
-    dependence : Dependence
-    rng : numpy Generator
-    level : float
-    """
-    losses = scores.mean(axis=0).T
-    means = losses.mean(axis=0)
-    count = len(means)
-    differences = losses - losses[:, [cell.configured]]
-    others = [i for i in range(count) if i != cell.configured]
-    intervals = mean_intervals(differences, dependence, level=level)
-    p_values = np.array([diebold_mariano(differences[:, i], dependence) for i in range(count)])
-    p_holm = np.ones(count)
-    p_holm[others] = holm(p_values[others])
-    within = confidence_set(losses, dependence, rng, level=level)
-    margin = MARGIN * float(means[best])
-    alike = [equivalent(losses[:, i] - losses[:, best], dependence, margin, level=level) for i in range(count)]
-    columns = zip(
-        cell.values,
-        means.tolist(),
-        intervals,
-        p_values.tolist(),
-        p_holm.tolist(),
-        within.tolist(),
-        alike,
-        _monte_carlo(scores, cell.configured).tolist(),
-        strict=True,
-    )
-    return [ValueResult(*column) for column in columns]
+def _p_values(differences: Floats, dependence: Dependence, configured: int) -> tuple[list[float], list[float]]:
+    """Return each value's p against the configured one, and p corrected for the number of the other values."""
+    alone = np.array([diebold_mariano(own, dependence) for own in differences.T])
+    others = np.arange(len(alone)) != configured
+    corrected = np.ones(len(alone))
+    corrected[others] = holm(alone[others])
+    return alone.tolist(), corrected.tolist()
 
 
 def _proven(best: ValueResult, configured_within: bool, level: float) -> bool:

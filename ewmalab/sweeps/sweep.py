@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from ewmalab.errors import ConfigError
-from ewmalab.experiments.store import Experiment, save_experiment
+from ewmalab.experiments.store import Document, Experiment, save_experiment
 from ewmalab.forecast.streams import RandomStream
 from ewmalab.inference.intervals import LEVEL
 from ewmalab.replay.engines import Engine
@@ -26,9 +26,6 @@ from ewmalab.sweeps.request import parse_walk_forward
 from ewmalab.sweeps.run import REPLICATES, REPLICATES_EXACT, Sweep, run_sweep
 from ewmalab.sweeps.trials import TrialStore
 from ewmalab.sweeps.workload import Workload
-
-Document = dict[str, Any]
-"""An object for JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +316,7 @@ def _table(done: Sweep) -> pa.Table:
     parts = []
     for cell in done.cells:
         replicates, count, prompts = cell.scores.shape
-        columns: Document = {
+        columns: dict[str, Any] = {
             "competition": pa.array([cell.competition] * (count * prompts)).dictionary_encode(),
             "asset": pa.array([cell.asset] * (count * prompts)).dictionary_encode(),
             "value": pa.array(np.repeat([label(v) for v in cell.values], prompts)).dictionary_encode(),

@@ -24,7 +24,7 @@ from ewmalab.rulebook import Asset
 from ewmalab.times import iso
 
 Entry = dict[str, Any]
-"""The numbers of one asset or class in an artifact."""
+"""The numbers of one asset or class in an artifact, or a part of them."""
 
 _MIN_WINDOWS = 100
 _WINDOWS = 500
@@ -40,7 +40,7 @@ def fit(
     prior: Numbers | None = None,
     windows: bool = False,
     threads: int = 1,
-) -> Entry:
+) -> dict[str, Any]:
     """Estimate seasonality, volatility curve and shocks of each asset from bars before a time.
 
     Slopes are common to all assets, up to the differences between their classes in the prior. Everything is shrunk
@@ -156,7 +156,7 @@ def min_bars(asset: Asset) -> int:
     return MIN_DAYS[asset.sessions] * 1440 - 10
 
 
-def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> Entry:
+def _each(pool: Executor, function: Callable[..., Any], *given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a function makes of each asset's arguments, computed side by side."""
     return dict(zip(given[0], pool.map(function, *([own[asset] for asset in given[0]] for own in given)), strict=True))
 

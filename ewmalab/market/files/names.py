@@ -78,8 +78,8 @@ def feed_of_path(path: Path, own: str | None, member: str = "") -> str:
         If there is none, or if folder and file disagree.
     """
     named: set[str] = set()
-    for place in (path.resolve(), Path(member)):
-        named |= {*_words(_stem(place.name).lower()), _folder_feed(place.parent)} & set(FEEDS)
+    for name, folder in ((path.name, path.resolve().parent), (member, Path(member).parent)):
+        named |= {*_words(_stem(name).lower()), _folder_feed(folder)} & set(FEEDS)
     if len(named) > 1:
         raise BarsError(f"its folder and its name say {' and '.join(sorted(named))}; pass --feed")
     above = (_folder_feed(parent) for parent in (*Path(member).parents, *path.parents))
